@@ -1,0 +1,33 @@
+"""What every test may ask for: the shared fixtures folder, and a home of its own for the program's files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """The folder of real-model fixtures, which is not part of this repository.
+
+    `QWEN_TUI_FIXTURES` names it, else it is looked for beside the checkout. Absent, the test is skipped, saying so;
+    with `QWEN_TUI_REQUIRE_FIXTURES` set (as .ci/run does) that is a failure.
+    """
+    path = Path(os.environ.get("QWEN_TUI_FIXTURES") or ROOT.parent / "shared" / "fixtures")
+    if not path.is_dir():
+        reason = f"the real-model fixtures are not at {path}: set QWEN_TUI_FIXTURES to their folder"
+        if os.environ.get("QWEN_TUI_REQUIRE_FIXTURES"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fresh QWEN_TUI_HOME, so that no test reads or writes the files of the person who runs it."""
+    path = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("QWEN_TUI_HOME", str(path))
+    yield path
