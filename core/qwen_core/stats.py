@@ -45,3 +45,8 @@ def decode_rate(generated: int, first_s: float | None, end_s: float | None) -> f
 def effective_bandwidth(bytes_per_token: int, decode_tok_s: float | None) -> float | None:
     """GB/s (decimal) that a decode rate implies if every token reads `bytes_per_token`: an estimate by design."""
     return None if decode_tok_s is None else bytes_per_token * decode_tok_s / 1e9
+
+
+def bytes_per_token(weight_bytes: int, recurrent_bytes: int, kv_bytes: int) -> int:
+    """Bytes that decoding one token moves: weights and KV read once, the recurrent state read and written."""
+    return weight_bytes + 2 * recurrent_bytes + kv_bytes

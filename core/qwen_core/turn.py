@@ -1,0 +1,173 @@
+"""One turn on the device: prefill what is new, decode until something ends it, and measure both.
+
+Works on token ids and on a `PieceStream` that turns ids into text; which conversation the ids belong to is
+session.py's business. Whatever happens, `ids` grows by exactly the tokens that were fed to the state.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import mlx.core as mx
+
+from qwen_core.events import FinishReason, Part, StreamEvent
+from qwen_core.generate import decode, prefill
+from qwen_core.model import Model
+from qwen_core.reasoning import Splitter
+from qwen_core.sampling import Sampler
+from qwen_core.state import State
+from qwen_core.stats import TurnStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+from qwen_core.tokenizer import Tokenizer
+
+
+def never() -> bool:
+    """The `stop` of a turn that nobody can stop."""
+    return False
+
+
+@dataclass
+class PieceStream:
+    """Token ids in, ordered (part, text) pieces out: the incremental decoder and the splitter in one."""
+
+    tokenizer: Tokenizer | None
+    in_reasoning: bool = False
+    reasoning_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self._decoder = self.tokenizer.stream() if self.tokenizer else None
+        self._splitter = Splitter(self.tokenizer, in_reasoning=self.in_reasoning) if self.tokenizer else None
+
+    def push(self, token: int) -> list[tuple[Part, str]]:
+        if self._decoder is None or self._splitter is None:
+            return []
+        self.reasoning_tokens += self._splitter.in_reasoning
+        return self._splitter.push(token, self._decoder.push(token))
+
+    def flush(self) -> list[tuple[Part, str]]:
+        if self._decoder is None or self._splitter is None:
+            return []
+        return [*self._splitter.push_text(self._decoder.flush()), *self._splitter.flush()]
+
+    @property
+    def reasoning_is_open(self) -> bool:
+        """Whether the stream ended (so far) inside a reasoning block."""
+        return self._splitter is not None and self._splitter.in_reasoning
+
+
+@dataclass(frozen=True)
+class TurnPlan:
+    """What a turn needs besides model and state. `limit` counts new tokens, `context_limit` all of them."""
+
+    new_ids: Sequence[int]
+    stop_ids: frozenset[int]
+    limit: int | None
+    context_limit: int
+    weight_bytes_per_token: int
+    peak_bandwidth_gb_s: float | None = None
+    clock: Callable[[], float] = field(default=time.perf_counter)
+
+
+def run_turn(
+    model: Model,
+    state: State,
+    ids: list[int],
+    plan: TurnPlan,
+    sampler: Sampler,
+    pieces: PieceStream,
+    stop: Callable[[], bool],
+) -> Iterator[StreamEvent]:
+    """Feed `plan.new_ids`, then decode. Appends every fed id to `ids`; yields events, the last with `done=True`.
+
+    Closing the iterator at any event leaves `state` and `ids` in agreement: the token after the last one yielded
+    may be scheduled, but it is not fed.
+    """
+    cached, prompt = len(ids), len(ids) + len(plan.new_ids)
+    start = plan.clock()
+    first = end = None
+    generated = 0
+    reason: FinishReason = "length"
+
+    def event(new: Sequence[tuple[Part, str]], token_ids: tuple[int, ...] = ()) -> Iterator[StreamEvent]:
+        """One event a piece: a consumer that prints sees the parts in order. The ids ride on the first."""
+        for part, text in new or [("answer", "")]:
+            fields = {"answer": "text"}.get(part, part)
+            yield StreamEvent(token_ids=token_ids, cached_tokens=cached, **{fields: text})
+            token_ids = ()
+
+    yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached)
+    logits = None
+    for step in prefill(model, state, plan.new_ids, stop=stop):
+        ids.extend(step.ids)
+        logits = step.logits
+        yield StreamEvent(prefilled=len(ids) - cached, to_prefill=len(plan.new_ids), cached_tokens=cached)
+    room = plan.context_limit - prompt
+    limit = room if plan.limit is None else min(plan.limit, room)
+    if logits is None or stop():
+        reason = "cancelled"
+    elif limit <= 0:
+        reason = "context"
+    else:
+        with closing(decode(model, state, logits, sampler, limit=limit)) as tokens:
+            for token in tokens:
+                ids.append(token)
+                generated += 1
+                end = plan.clock()
+                first = end if first is None else first
+                new = [] if token in plan.stop_ids else pieces.push(token)
+                yield from event(new, (token,))
+                if token in plan.stop_ids:
+                    reason = "stop"
+                    break
+                if stop():
+                    reason = "cancelled"
+                    break
+            else:
+                reason = "context" if limit == room else "length"
+    tail = pieces.flush()
+    if tail:
+        yield from event(tail)
+    yield StreamEvent(
+        cached_tokens=cached,
+        done=True,
+        finish_reason=reason,
+        stats=turn_stats(
+            plan,
+            state,
+            cached=cached,
+            generated=generated,
+            reasoning=pieces.reasoning_tokens,
+            ttft_s=None if first is None else first - start,
+            decode_tok_s=decode_rate(generated, first, end),
+        ),
+    )
+
+
+def turn_stats(
+    plan: TurnPlan,
+    state: State,
+    *,
+    cached: int,
+    generated: int = 0,
+    reasoning: int = 0,
+    ttft_s: float | None = None,
+    decode_tok_s: float | None = None,
+) -> TurnStats:
+    """The figures of a turn from what was counted and timed; rates from stats.py's formulas, memory from MLX."""
+    per_token = bytes_per_token(plan.weight_bytes_per_token, state.recurrent_nbytes, state.kv_nbytes)
+    return TurnStats(
+        prompt_tokens=cached + len(plan.new_ids),
+        cached_tokens=cached,
+        generated_tokens=generated,
+        reasoning_tokens=reasoning,
+        context_tokens=state.length,
+        ttft_s=ttft_s,
+        prefill_tok_s=prefill_rate(len(plan.new_ids), ttft_s),
+        decode_tok_s=decode_tok_s,
+        weight_bytes_per_token=plan.weight_bytes_per_token,
+        bytes_per_token=per_token,
+        bandwidth_gb_s=effective_bandwidth(per_token, decode_tok_s),
+        peak_bandwidth_gb_s=plan.peak_bandwidth_gb_s,
+        peak_memory_bytes=mx.get_peak_memory(),
+        active_memory_bytes=mx.get_active_memory(),
+    )
