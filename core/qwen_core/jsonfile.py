@@ -1,0 +1,93 @@
+"""Read one untrusted JSON or text file of a model directory: regular files only, bounded, every failure one line.
+
+Knows nothing of models. Used for config.json, the index, shard headers, generation_config.json and the chat template.
+"""
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from qwen_core.errors import CheckpointError, quote
+
+
+def require_file(path: Path) -> int:
+    """Size in bytes of a regular file (symlinks followed). Raises CheckpointError for anything else.
+
+    A named pipe in a model directory would otherwise be waited on for ever.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        kind = "a symbolic link to a missing file" if path.is_symlink() else "missing"
+        raise CheckpointError(f"{quote(path)} is {kind}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{quote(path)} cannot be read: {quote(_reason(error))}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{quote(path)} is not a regular file")
+    return status.st_size
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Contents of a file of at most `limit` bytes."""
+    size = require_file(path)
+    if size > limit:
+        raise CheckpointError(f"{quote(path)} has {size:,} bytes, more than the {limit:,} that such a file may have")
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise CheckpointError(f"{quote(path)} cannot be read: {quote(_reason(error))}") from None
+
+
+def read_text(path: Path, limit: int) -> str:
+    """Contents of a UTF-8 file of at most `limit` bytes."""
+    try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{quote(path)} is not UTF-8 text (byte {error.start})") from None
+
+
+def read_json_object(path: Path, limit: int) -> dict[str, Any]:
+    """The JSON object in a file of at most `limit` bytes."""
+    return parse_json_object(read_bytes(path, limit), quote(path))
+
+
+def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
+    """Parse `data` strictly: one object, no key twice, no NaN or Infinity. `where` begins the messages."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise CheckpointError(f"{where}: JSON is nested too deeply") from None
+    except ValueError as error:  # malformed JSON, bad UTF-8, a doubled key, or a number of thousands of digits
+        raise CheckpointError(f"{where}: not valid JSON: {quote(error)}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"key {key!r} occurs twice")
+            seen.add(key)
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def string_mapping(value: object) -> Mapping[str, str] | None:
+    """`value` if it is an object whose values are all strings, else None."""
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    return None
