@@ -1,7 +1,7 @@
 """Every path of the program's own files: configuration, data and state, and the log of the engine process.
 
 The folders are those of the system (`platformdirs`), or `config`, `data` and `state` under `QWEN_TUI_HOME` where that
-is set. Each is created when it is asked for, readable by its owner alone. What the files hold is their owners' business.
+is set. Each is created when it is asked for, readable by its owner alone. What the files hold is others' business.
 """
 
 import os
@@ -57,6 +57,7 @@ def _private(kind: str) -> Path:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SettingsError(
-            f"the {kind} folder {quote(path)} cannot be created: {reason}; set {HOME_VARIABLE} to a folder you can write"
+            f"the {kind} folder {quote(path)} cannot be created: {reason}; "
+            f"set {HOME_VARIABLE} to a folder that you can write in"
         ) from error
     return path
