@@ -26,7 +26,7 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def chip_name(device_info: Mapping[str, Any]) -> str | None:
-    """"M3 Max" of a device called "Apple M3 Max"; None for anything that is not an Apple chip."""
+    """ "M3 Max" of a device called "Apple M3 Max"; None for anything that is not an Apple chip."""
     match = _CHIP.search(str(device_info.get("device_name", "")))
     return match.group(1) if match else None
 

@@ -57,11 +57,11 @@ class MappedFile:
         pages, _ = self.window_of(info)
         pages[:: mmap.PAGESIZE].max(initial=0)
 
-    def discard(self, info: TensorInfo) -> None:
-        """Give the tensor's pages back to the system. They return from the file if they are read again."""
+    def discard(self, offset: int, nbytes: int) -> None:
+        """Give the pages of a range back to the system. They return from the file if they are read again."""
         advice = getattr(mmap, "MADV_DONTNEED", None)
-        if advice is not None:
-            start, length, _ = window(info.offset, info.nbytes, mmap.PAGESIZE)
+        if advice is not None and nbytes:
+            start, length, _ = window(offset, nbytes, mmap.PAGESIZE)
             self._map.madvise(advice, start, min(length, len(self._map) - start))
 
     def close(self) -> None:

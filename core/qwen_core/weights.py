@@ -27,7 +27,7 @@ from qwen_core.mapping import MappedFile
 
 DTYPES: dict[str, mx.Dtype] = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # How numpy holds each stored type (it has no bfloat16), and what MLX calls it.
-_STORED: dict[str, tuple[type[np.generic], mx.Dtype]] = {
+_STORED: dict[str, tuple[type[np.uint8 | np.uint16 | np.uint32 | np.float16 | np.float32], mx.Dtype]] = {
     "U8": (np.uint8, mx.uint8),
     "U32": (np.uint32, mx.uint32),
     "BF16": (np.uint16, mx.bfloat16),
@@ -36,9 +36,8 @@ _STORED: dict[str, tuple[type[np.generic], mx.Dtype]] = {
 }
 # Below this a window of whole pages costs more than the copy that it saves.
 _LEAST_MAPPED = 1 << 16
-# Tensors above this are loaded first, largest first: the source that lies beside a copy is then paid for while
-# little else is in memory, so the peak stays near the sum of the results.
-_LARGE = 32 << 20
+# A tensor larger than this is copied in pieces of about this size, so that little but the result is ever in memory.
+_PIECE = 4 << 20
 
 
 class LoadCancelled(QwenError):
@@ -90,7 +89,7 @@ class Weights:
 
 
 def plan_weights(checkpoint: Checkpoint, dtype: str) -> list[TensorPlan]:
-    """What will become of every text tensor, in file order. Raises SettingsError for an unknown compute type."""
+    """What will become of every text tensor. Raises SettingsError for an unknown compute type."""
     compute = DTYPES.get(dtype)
     if compute is None:
         raise SettingsError(f"dtype {quote(repr(dtype))} is unknown; choose one of {', '.join(DTYPES)}")
@@ -154,12 +153,32 @@ def map_tensor(file: MappedFile, plan: TensorPlan, adopt: Callable[[np.ndarray],
     return whole[begin : begin + plan.info.nbytes // size].view(dtype).reshape(plan.shape)
 
 
-def copy_tensor(file: MappedFile, plan: TensorPlan) -> mx.array:
-    """The tensor copied from its mapped file into MLX's memory, in the type it is used in. Its pages are released."""
-    element, dtype = _STORED[plan.info.dtype]
-    source = mx.array(file.bytes_of(plan.info).view(element)).view(dtype)
-    file.discard(plan.info)
-    return _finish(source, plan)
+def copy_tensor(file: MappedFile, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
+    """The tensor copied from its mapped file into MLX's memory, in the type it is used in. Its pages are released.
+
+    Beside the result, about `piece` bytes of the source and their copy are in memory at any moment.
+    """
+    info = plan.info
+    element, dtype = _STORED[info.dtype]
+    source = file.bytes_of(info).view(element)
+
+    def take(begin: int, end: int) -> mx.array:
+        taken = mx.array(source[begin:end]).view(dtype)
+        file.discard(info.offset + begin * dtype.size, (end - begin) * dtype.size)
+        return taken
+
+    if info.nbytes <= piece or len(plan.shape) != 2:
+        return _finish(take(0, source.size), plan)
+    rows, columns = plan.shape
+    step = max(1, piece // (columns * dtype.size))
+    result = mx.zeros(plan.shape, plan.dtype)
+    for row in range(0, rows, step):
+        last = min(row + step, rows)
+        part = take(row * columns, last * columns).reshape(last - row, columns)
+        # Evaluated at once and with no other owner, `result` is written in place.
+        result[row:last] = part.astype(plan.dtype)
+        mx.eval(result)
+    return result
 
 
 def _finish(array: mx.array, plan: TensorPlan) -> mx.array:
@@ -242,11 +261,6 @@ def _no_buffer_cache() -> Iterator[None]:
         mx.set_cache_limit(previous)
 
 
-def _loading_order(plan: TensorPlan) -> tuple[int, str, int]:
-    large = plan.info.nbytes if plan.info.nbytes >= _LARGE else 0
-    return -large, str(plan.info.file), plan.info.offset
-
-
 def load_weights(
     checkpoint: Checkpoint,
     dtype: str,
@@ -275,7 +289,7 @@ def load_weights(
     try:
         with _no_buffer_cache():
             report()
-            for plan in sorted(plans, key=_loading_order):
+            for plan in sorted(plans, key=lambda plan: (str(plan.info.file), plan.info.offset)):
                 if stop is not None and stop():
                     raise LoadCancelled
                 arrays[plan.name] = _load_one(loader, plan)
