@@ -1,0 +1,164 @@
+"""`qwen-tui doctor`: what this machine is, whether this installation works, and where its files are.
+
+Every probe stands alone: what one of them finds wrong becomes a line under problems and never hides the others. The
+probe of the backend runs in a process of its own, so that a driver that crashes is a finding and not the end.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import click
+
+from qwen_core.errors import QwenError, printable
+from qwen_core.version import __version__
+from qwen_tui.commands.options import json_option
+
+PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "click", "platformdirs")
+PROBE_SECONDS = 60
+# One real computation: a backend that imports may still have no device.
+PROBE = """
+import json
+from qwen_core.backend import default_dtype, describe_device, device_info, mx
+from qwen_core.hardware import peak_bandwidth_gb_s
+ones = mx.ones((64, 64))
+right = bool(mx.all(ones @ ones == 64).item())
+print(json.dumps({
+    "device": describe_device(),
+    "computes": right,
+    "dtype": default_dtype(),
+    "peak_bandwidth_gb_s": peak_bandwidth_gb_s(device_info()),
+    "details": {name: str(value) for name, value in device_info().items()},
+}))
+"""
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what this machine is, what is installed, and what is wrong.
+
+    The exit code is 1 if something is wrong.
+    """
+    report = examine()
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        for line in as_lines(report):
+            click.echo(printable(line))
+    return 1 if report["problems"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """Everything that doctor knows, as plain values."""
+    problems: list[str] = []
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": _packages(problems),
+        "memory_bytes": _attempt(problems, _memory),
+        "backend": _attempt(problems, _backend),
+        "demo": _attempt(problems, _demo),
+        "paths": _attempt(problems, _paths),
+        "terminal": _terminal(),
+        "problems": problems,
+    }
+
+
+def as_lines(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    lines = [f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}"]
+    if report["memory_bytes"]:
+        lines.append(f"memory      {report['memory_bytes'] / 2**30:.1f} GiB")
+    for title in ("backend", "demo", "paths", "terminal", "packages"):
+        for index, (name, value) in enumerate((report[title] or {}).items()):
+            shown = "unknown" if value is None else value
+            lines.append(f"{title if index == 0 else '':<12}{name.replace('_', ' ')}: {shown}")
+    lines.append("")
+    if report["problems"]:
+        return [*lines, *(f"problem: {problem}" for problem in report["problems"])]
+    return [*lines, "nothing is wrong"]
+
+
+def _attempt(problems: list[str], probe: Callable[[], Any]) -> Any:
+    try:
+        return probe()
+    except (QwenError, OSError) as error:
+        problems.append(printable(str(error)))
+        return None
+
+
+def _packages(problems: list[str]) -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+            problems.append(f"the package {name} is not installed: install qwen-tui again with pip")
+    return versions
+
+
+def _memory() -> int:
+    from qwen_core.hardware import memory_bytes
+
+    return memory_bytes()
+
+
+def _backend() -> dict[str, Any]:
+    command = [sys.executable, "-c", PROBE]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise QwenError(f"the MLX backend did not answer within {PROBE_SECONDS} s: is the device busy?") from None
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise QwenError(last.removeprefix("qwen_core.errors.BackendError: "))
+    found = json.loads(done.stdout.splitlines()[-1])
+    if not found["computes"]:
+        raise QwenError("the MLX backend computes a product of ones wrongly: update mlx and the driver")
+    return found
+
+
+def _demo() -> dict[str, Any]:
+    from qwen_core import demo_model_path, open_checkpoint
+    from qwen_core.layout import variant_name
+    from qwen_core.template import load_template
+    from qwen_core.tokenizer import load_tokenizer
+
+    checkpoint = open_checkpoint(demo_model_path())
+    load_tokenizer(checkpoint)
+    load_template(checkpoint)
+    return {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": variant_name(checkpoint)}
+
+
+def _paths() -> dict[str, str]:
+    from qwen_core.locations import config_dir, data_dir, engine_log_path, state_dir
+
+    return {
+        "config": str(config_dir()),
+        "data": str(data_dir()),
+        "state": str(state_dir()),
+        "engine_log": str(engine_log_path()),
+        "program_log": str(state_dir() / "qwen-tui.log"),
+    }
+
+
+def _terminal() -> dict[str, Any]:
+    size = shutil.get_terminal_size()
+    return {
+        "interactive": sys.stdin.isatty() and sys.stdout.isatty(),
+        "columns": size.columns,
+        "rows": size.lines,
+        "type": os.environ.get("TERM"),
+        "colour": os.environ.get("COLORTERM"),
+        "no_color": "NO_COLOR" in os.environ,
+        "encoding": sys.stdout.encoding,
+    }

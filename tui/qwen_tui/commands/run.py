@@ -1,0 +1,151 @@
+"""`qwen-tui run`: one answer without the app, in this process, on its main thread."""
+
+import os
+import signal
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from qwen_core.errors import QwenError
+from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
+from qwen_tui.commands.answer import Answer, Terminal, summary_lines
+from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, settings_from
+from qwen_tui.commands.request import Request, read_request
+
+OK, FAULT, INTERRUPTED = 0, 1, 130
+
+
+class Interrupt:
+    """Ctrl+C as a flag that generation looks at. A second one no longer waits."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __call__(self) -> bool:
+        return self.raised
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.raised:
+            raise KeyboardInterrupt
+        self.raised = True
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """While this is open, SIGINT sets the flag instead of ending the process."""
+    interrupt = Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt.handle)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@click.command()
+@model_argument
+@click.option("-p", "--prompt", metavar="TEXT", help="The question; - reads standard input, as a pipe does.")
+@click.option("--messages", metavar="FILE", help="A JSON list of role/content that ends with a user message.")
+@click.option("--prompt-ids", type=TokenIds(), metavar="1,2,3", help="Raw token ids: no template, no tokenizer.")
+@json_option
+@generation_options
+def run(
+    model_dir: str | None,
+    prompt: str | None,
+    messages: str | None,
+    prompt_ids: tuple[int, ...] | None,
+    as_json: bool,
+    system: str | None,
+    dtype: str | None,
+    **options: Any,
+) -> int:
+    """Print one answer on standard output.
+
+    Reasoning and statistics go to standard error. With --json standard output gets one JSON object and nothing else;
+    its token_ids are all generated ids, the stop token included.
+    """
+    request = read_request(prompt, messages, prompt_ids, system)
+    if prompt_ids is not None and options["effort"] is not None:
+        raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
+    settings = settings_from(options)
+    with interruptible() as interrupt:
+        try:
+            return _run(model_dir, request, settings, dtype, as_json=as_json, interrupt=interrupt)
+        except BrokenPipeError:
+            # Whoever read the answer has had enough of it. Nothing may be flushed into the pipe at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        except QwenError:
+            if interrupt.raised:
+                click.echo("qwen-tui: interrupted", err=True)
+                return INTERRUPTED
+            raise
+
+
+def _run(
+    model_dir: str | None,
+    request: Request,
+    settings: GenerationSettings,
+    dtype: str | None,
+    *,
+    as_json: bool,
+    interrupt: Interrupt,
+) -> int:
+    terminal = Terminal()
+    answer = Answer()
+    events = _events(model_dir, request, settings, dtype, terminal, interrupt)
+    model: ModelSummary | None = None
+    with closing(events):
+        for event in events:
+            if isinstance(event, ModelSummary):
+                model = event
+                continue
+            answer.add(event)
+            if not as_json:
+                terminal.event(event)
+        terminal.close()
+        if model is None or answer.final is None:
+            raise QwenError("the engine ended without finishing its answer")
+        if as_json:
+            terminal.print(answer.as_json(model))
+        else:
+            for line in summary_lines(answer.final):
+                terminal.line(line)
+    if answer.final.finish_reason == "cancelled":
+        return INTERRUPTED
+    if answer.final.finish_reason == "context" and not answer.token_ids:
+        if as_json:
+            click.echo(f"qwen-tui: {answer.final.notice}", err=True)
+        return FAULT
+    return OK
+
+
+def _events(
+    model_dir: str | None,
+    request: Request,
+    settings: GenerationSettings,
+    dtype: str | None,
+    terminal: Terminal,
+    interrupt: Interrupt,
+) -> Generator[ModelSummary | StreamEvent, None, None]:
+    """Load, then answer: the model's summary first, then the events of the answer. Closes the model at the end."""
+    from qwen_core import demo_model_path
+
+    path = demo_model_path() if model_dir is None else model_dir
+    if request.prompt_ids is not None:
+        from qwen_core.completion import load_completion
+
+        with load_completion(path, dtype=dtype, progress=terminal.loading, stop=interrupt) as completion:
+            yield completion.summary()
+            yield from completion.complete(request.prompt_ids, settings, stop=interrupt)
+        return
+    from qwen_core.session import load_session
+
+    with load_session(path, request.system, dtype=dtype, progress=terminal.loading, stop=interrupt) as session:
+        yield session.summary()
+        if request.history:
+            session.restore(request.history, (), request.system)
+        yield from session.send_stream(request.text, settings, stop=interrupt)
