@@ -1,25 +1,40 @@
-"""What this machine is: its device's name, its memory, and the published peak of its memory bandwidth.
+"""What this machine can do: its chip's published peak of memory bandwidth, and how much memory there is.
 
-Takes the mapping of `mx.device_info()` from its caller, so that it runs, and is tested, without MLX.
+Takes the mapping of `mx.device_info()` from its caller, so that it runs, and is tested, without MLX. Naming the device
+for people is backend.py's business.
 """
 
 import os
-import platform
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Peak GB/s by chip as Apple publishes it (PERFORMANCE.md, "The roofline"). Where a Max exists with two widths, the
-# value is {GPU cores of the narrow one: its GB/s} beside the wide one's. None: not published.
-_PEAK_GB_S: dict[str, float | None] = {
+# Peak GB/s by chip as Apple publishes it (PERFORMANCE.md, "The roofline"); of a Max, the wide one.
+_PEAK_GB_S: dict[str, float] = {
     "M1": 68, "M1 Pro": 200, "M1 Max": 400, "M1 Ultra": 800,
     "M2": 100, "M2 Pro": 200, "M2 Max": 400, "M2 Ultra": 800,
     "M3": 100, "M3 Pro": 150, "M3 Max": 400, "M3 Ultra": 819,
     "M4": 120, "M4 Pro": 273, "M4 Max": 546,
     "M5": 153, "M5 Pro": 307, "M5 Max": 614,
 }  # fmt: skip
-_NARROW_GB_S: dict[tuple[str, int], float] = {("M3 Max", 30): 300, ("M4 Max", 32): 410, ("M5 Max", 32): 460}
+
+
+@dataclass(frozen=True)
+class _NarrowChip:
+    """The Max with fewer GPU cores and memory channels, and the memory sizes (GiB) that only it is sold with."""
+
+    gpu_cores: int
+    gb_s: float
+    memory_gib: tuple[int, ...]
+
+
+_NARROW = {
+    "M3 Max": _NarrowChip(30, 300, (36, 96)),
+    "M4 Max": _NarrowChip(32, 410, (36,)),
+    "M5 Max": _NarrowChip(32, 460, (36,)),
+}
 _CHIP = re.compile(r"\bApple (M\d+(?: (?:Pro|Max|Ultra))?)\b")
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -34,14 +49,18 @@ def chip_name(device_info: Mapping[str, Any]) -> str | None:
 def peak_bandwidth_gb_s(device_info: Mapping[str, Any], gpu_cores: int | None = None) -> float | None:
     """Published peak memory bandwidth in decimal GB/s; None where it is not known.
 
-    `gpu_cores`, where known, tells apart the two widths of a Max chip; without it the wide one is assumed, so that
-    an estimated share of the peak is never flattered.
+    The two widths of a Max are told apart by `gpu_cores`, or without it (MLX does not report it) by the memory size;
+    in doubt the wide one is assumed, so that an estimated share of the peak is never flattered.
     """
     chip = chip_name(device_info)
     if chip is None:
         return None
-    if gpu_cores is not None and (chip, gpu_cores) in _NARROW_GB_S:
-        return _NARROW_GB_S[chip, gpu_cores]
+    narrow = _NARROW.get(chip)
+    if narrow is not None:
+        memory = device_info.get("memory_size")
+        is_sold_narrow = isinstance(memory, int) and memory / 2**30 in narrow.memory_gib
+        if gpu_cores == narrow.gpu_cores or (gpu_cores is None and is_sold_narrow):
+            return narrow.gb_s
     return _PEAK_GB_S.get(chip)
 
 
@@ -59,9 +78,3 @@ def recommended_bytes(device_info: Mapping[str, Any]) -> int | None:
     """How much of the memory Metal recommends a process to keep on the GPU; None on other devices."""
     value = device_info.get("max_recommended_working_set_size")
     return value if isinstance(value, int) and value > 0 else None
-
-
-def describe_device(device_info: Mapping[str, Any]) -> str:
-    """A short name for people: "Apple M3 Max", "NVIDIA H200", or the processor's architecture."""
-    name = str(device_info.get("device_name", "")).strip()
-    return name or platform.processor() or platform.machine() or "unknown device"

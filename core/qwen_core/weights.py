@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 
 from qwen_core.architecture import Kind, text_tensors
+from qwen_core.backend import mx
 from qwen_core.checkpoint import Checkpoint, TensorInfo
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
 from qwen_core.events import LoadProgress, WeightTiers
