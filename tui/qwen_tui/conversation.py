@@ -1,0 +1,295 @@
+"""The conversation as the screen shows it: engine events in, plain state out. No widgets, no engine.
+
+The view-model holds what was said, what is being said, and what the engine is doing. Screens read it; only the methods
+here change it, so every flow (crashes, stops, restarts) is tested without a screen.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from qwen_core.events import (
+    Delta,
+    EngineDied,
+    Event,
+    FinishReason,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Message,
+    ModelSummary,
+    Notice,
+    PrefillProgress,
+    Restore,
+    TurnDone,
+    TurnFailed,
+    TurnStarted,
+)
+from qwen_core.stats import TurnStats
+
+EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
+Phase = Literal[
+    "starting", "loading", "ready", "waiting", "prefill", "reasoning", "decoding", "stopping", "stopped", "no model",
+    "engine down",
+]  # fmt: skip
+TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
+_RUNNING = ("waiting", "prefill", "reasoning", "decoding")
+
+
+@dataclass
+class Turn:
+    """One question and its answer so far."""
+
+    number: int
+    question: str
+    state: TurnState = "waiting"
+    reasoning: str = ""
+    answer: str = ""
+    tool_calls: str = ""
+    prefilled: int = 0
+    to_prefill: int = 0
+    generated_tokens: int = 0
+    reasoning_tokens: int = 0
+    reasoning_began: float | None = None
+    reasoning_s: float | None = None
+    finish_reason: FinishReason | None = None
+    stats: TurnStats | None = None
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.state in _RUNNING
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.answer or self.reasoning or self.tool_calls)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the question got no answer and may be sent again."""
+        return self.state in ("failed", "interrupted") and not self.has_text
+
+    def messages(self) -> tuple[Message, ...]:
+        """The turn as messages for `Restore`; an unanswered question is left out."""
+        if self.unanswered or (self.running and not self.has_text):
+            return ()
+        answer = Message("assistant", self.answer, reasoning=self.reasoning, tool_calls=self.tool_calls)
+        return (Message("user", self.question), answer)
+
+
+@dataclass
+class Note:
+    """A line of the program's own in the transcript."""
+
+    text: str
+    kind: Literal["notice", "error"] = "notice"
+
+
+Item = Turn | Note
+
+
+@dataclass
+class Conversation:
+    """State of the app: `items` in the order they appear, the engine's state, and the figures of the status line."""
+
+    system: str | None = None
+    now: Callable[[], float] = time.monotonic
+    engine: EngineState = "starting"
+    model: ModelSummary | None = None
+    items: list[Item] = field(default_factory=list)
+    progress: LoadProgress | None = None
+    context_tokens: int = 0
+    live_tok_s: float | None = None
+    stopping: bool = False
+    _next_turn: int = 1
+    _ids: tuple[int, ...] = ()
+    _ids_cover_all: bool = True
+    _restore_after_load: bool = False
+
+    # What the screen asks.
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [item for item in self.items if isinstance(item, Turn)]
+
+    @property
+    def current(self) -> Turn | None:
+        """The turn being answered."""
+        turns = self.turns
+        return turns[-1] if turns and turns[-1].running else None
+
+    @property
+    def phase(self) -> Phase:
+        """One word for the state indicator."""
+        if self.engine != "ready":
+            return self.engine
+        turn = self.current
+        if turn is not None:
+            if self.stopping:
+                return "stopping"
+            if turn.state in ("waiting", "prefill", "reasoning", "decoding"):
+                return turn.state
+        last = self.turns[-1] if self.turns else None
+        return "stopped" if last is not None and last.finish_reason == "cancelled" else "ready"
+
+    def last_answer(self) -> str:
+        return next((turn.answer for turn in reversed(self.turns) if turn.answer), "")
+
+    def retriable(self) -> Turn | None:
+        """The last turn, when its question went unanswered."""
+        turns = self.turns
+        return turns[-1] if turns and turns[-1].unanswered else None
+
+    # What the person does.
+
+    def ask(self, text: str) -> Turn:
+        """A new turn for `text`; the caller sends it."""
+        turn = Turn(self._next_turn, text)
+        self._next_turn += 1
+        self.items.append(turn)
+        self.live_tok_s = None
+        self.stopping = False
+        return turn
+
+    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> Note:
+        """A line of the program's own. The same line twice in a row is shown once."""
+        last = self.items[-1] if self.items else None
+        if isinstance(last, Note) and last.text == text and last.kind == kind:
+            return last
+        note = Note(text, kind)
+        self.items.append(note)
+        return note
+
+    def clear(self) -> Restore:
+        """Begin a new conversation; the returned command tells the engine."""
+        self.items.clear()
+        self._ids = ()
+        self._ids_cover_all = True
+        self.context_tokens = 0
+        self.live_tok_s = None
+        return Restore((), (), self.system)
+
+    def forget(self, turn: Turn) -> Restore:
+        """Take an unanswered turn out, to send its question again."""
+        self.items.remove(turn)
+        return self.restore()
+
+    def restarting(self) -> None:
+        """The engine is being started again: once the model is loaded, the conversation must be put back."""
+        self._interrupt()
+        self.engine, self.progress = "starting", None
+        self._restore_after_load = bool(self.turns)
+
+    def restore(self) -> Restore:
+        """The conversation as the engine needs it back.
+
+        The ids go along only when they are known to be what was fed for exactly these messages. After an answer that a
+        crash cut off they are not: then the template renders the messages anew.
+        """
+        messages = tuple(message for turn in self.turns for message in turn.messages())
+        return Restore(messages, self._ids if self._ids_cover_all else (), self.system)
+
+    # What the engine says.
+
+    def apply(self, event: Event) -> Restore | None:
+        """Take one event in. A returned command is to be sent at once."""
+        match event:
+            case LoadProgress():
+                self.engine, self.progress = "loading", event
+            case Loaded(model):
+                self.engine, self.model, self.progress = "ready", model, None
+                if self._restore_after_load:
+                    self._restore_after_load = False
+                    return self.restore()
+            case LoadFailed(message):
+                self.engine, self.progress = "no model", None
+                self.note(message, "error")
+            case EngineDied():
+                self._died(event)
+            case Notice(text):
+                self.note(text)
+            case _:
+                self._apply_to_turn(event)
+        return None
+
+    def _apply_to_turn(self, event: TurnStarted | PrefillProgress | Delta | TurnDone | TurnFailed) -> None:
+        turn = self.current
+        if turn is None or turn.number != event.turn:
+            return  # of a turn that is over or gone: nothing on the screen waits for it
+        match event:
+            case TurnStarted():
+                turn.state = "prefill"
+                turn.to_prefill = event.prompt_tokens - event.cached_tokens
+                self.context_tokens = event.prompt_tokens
+            case PrefillProgress():
+                turn.state = "prefill"
+                turn.prefilled, turn.to_prefill = event.done, event.total
+            case Delta():
+                self._delta(turn, event)
+            case TurnDone():
+                self._done(turn, event)
+            case TurnFailed(_, message):
+                self._close(turn)
+                turn.state, turn.error = "failed", message
+                self._ids_cover_all = False
+
+    def _delta(self, turn: Turn, event: Delta) -> None:
+        for part, text in event.pieces:
+            match part:
+                case "reasoning":
+                    turn.state = "reasoning"
+                    turn.reasoning += text
+                    if turn.reasoning_began is None:
+                        turn.reasoning_began = self.now()
+                case "answer":
+                    self._close(turn)
+                    turn.state = "decoding"
+                    turn.answer += text
+                case "tool_call":
+                    self._close(turn)
+                    turn.state = "decoding"
+                    turn.tool_calls += text
+        if turn.state in ("waiting", "prefill"):
+            turn.state = "decoding"
+        if turn.state == "reasoning" and turn.reasoning_began is not None:
+            turn.reasoning_s = self.now() - turn.reasoning_began
+        turn.generated_tokens, turn.reasoning_tokens = event.generated_tokens, event.reasoning_tokens
+        self.context_tokens = event.context_tokens
+        if event.live_tok_s is not None:
+            self.live_tok_s = event.live_tok_s
+
+    def _close(self, turn: Turn) -> None:
+        """The reasoning of `turn`, if any was open, is over: its time stands."""
+        if turn.state == "reasoning" and turn.reasoning_began is not None:
+            turn.reasoning_s = self.now() - turn.reasoning_began
+
+    def _done(self, turn: Turn, event: TurnDone) -> None:
+        self._close(turn)
+        turn.state, turn.finish_reason, turn.stats = "done", event.finish_reason, event.stats
+        # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
+        turn.answer = event.message.content or turn.answer
+        turn.reasoning = event.message.reasoning or turn.reasoning
+        turn.tool_calls = event.message.tool_calls or turn.tool_calls
+        turn.generated_tokens = event.stats.generated_tokens
+        turn.reasoning_tokens = event.stats.reasoning_tokens
+        self.context_tokens = event.stats.context_tokens
+        self.live_tok_s = None
+        self.stopping = False
+        self._ids, self._ids_cover_all = event.ids, True
+
+    def _died(self, event: EngineDied) -> None:
+        self._interrupt()
+        self.engine, self.progress = "engine down", None
+        log = f" · log: {event.log_path}" if event.log_path else ""
+        self.note(f"{event.reason}{log}", "error")
+
+    def _interrupt(self) -> None:
+        """The running turn, if any, ends here and keeps its text."""
+        self.stopping, self.live_tok_s = False, None
+        turn = self.current
+        if turn is not None:
+            self._close(turn)
+            turn.state = "interrupted"
+            if turn.has_text:
+                self._ids_cover_all = False

@@ -1,0 +1,125 @@
+"""The chat screen: header, transcript, composer, status. It draws the conversation and passes on what the person does.
+
+What a key or a text means for the engine is decided in app.py; the state drawn is conversation.py's.
+"""
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.events import Key
+from textual.message import Message
+from textual.screen import Screen
+
+from qwen_tui.conversation import Conversation
+from qwen_tui.widgets.answer import Answer
+from qwen_tui.widgets.composer import Composer, Editor
+from qwen_tui.widgets.header import Header
+from qwen_tui.widgets.status import Status
+from qwen_tui.widgets.transcript import Transcript
+
+DRAW_INTERVAL = 0.09  # seconds between drawings while text streams: about 11 a second
+
+
+class ChatScreen(Screen[None]):
+    """One conversation. Its style, chat.tcss, is loaded by the app: the toolkit loads none for a first screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False),
+    ]
+
+    class Entered(Message):
+        """The person pressed Enter on a text."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, conversation: Conversation, pending: str) -> None:
+        super().__init__()
+        self.conversation = conversation
+        self._pending = pending
+        self._draw_due = False
+        self._folds_open = False
+
+    def compose(self) -> ComposeResult:
+        yield Header(self._pending)
+        yield Transcript(self._pending)
+        yield Composer()
+        yield Status()
+
+    def on_mount(self) -> None:
+        self.editor.focus()
+
+    @property
+    def editor(self) -> Editor:
+        return self.query_one(Composer).editor
+
+    @property
+    def transcript(self) -> Transcript:
+        return self.query_one(Transcript)
+
+    @property
+    def status(self) -> Status:
+        return self.query_one(Status)
+
+    # Drawing.
+
+    def request_draw(self) -> None:
+        """Draw soon; calls in between are one drawing."""
+        if not self._draw_due:
+            self._draw_due = True
+            self.set_timer(DRAW_INTERVAL, self.draw)
+
+    async def draw(self) -> None:
+        """Bring every widget up to the conversation."""
+        self._draw_due = False
+        conversation = self.conversation
+        self.query_one(Header).show(conversation.model, conversation.phase)
+        self.status.show(conversation)
+        await self.transcript.sync(conversation)
+
+    # The person.
+
+    @on(Editor.Submitted)
+    def _submitted(self, event: Editor.Submitted) -> None:
+        event.stop()
+        self.post_message(self.Entered(event.text))
+
+    def take_draft(self) -> None:
+        """The text was taken: remember it, empty the composer, follow the end again."""
+        self.editor.recall.add(self.editor.text)
+        self.editor.set_text("")
+        self.transcript.follow()
+
+    def offer_draft(self, text: str) -> None:
+        """Put `text` into the composer unless the person is writing something there."""
+        if not self.editor.text.strip():
+            self.editor.set_text(text)
+
+    def on_key(self, event: Key) -> None:
+        """Writing goes to the composer wherever the focus is."""
+        if event.is_printable and event.character and self.focused is not self.editor:
+            event.stop()
+            self.editor.focus()
+            self.editor.insert_typed(event.character)
+
+    @on(Answer.LinkChosen)
+    def _link(self, event: Answer.LinkChosen) -> None:
+        self.app.copy_to_clipboard(event.address)
+        self.status.flash(f"copied, not opened: {event.address}")
+
+    async def action_toggle_folds(self) -> None:
+        self._folds_open = not self._folds_open
+        await self.transcript.turn_folds(self._folds_open)
+
+    def action_scroll_transcript(self, pages: int) -> None:
+        height = max(1, self.transcript.content_size.height - 2)
+        self.transcript.scroll_relative(y=pages * height, animate=False)
+
+    def action_transcript_home(self) -> None:
+        self.transcript.scroll_home(animate=False)
+
+    def action_transcript_end(self) -> None:
+        self.transcript.follow()

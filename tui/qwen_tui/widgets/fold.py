@@ -1,0 +1,77 @@
+"""A block that opens and folds: reasoning, tool calls. Its title always says what is inside."""
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.events import Click
+from textual.widgets import Static
+
+from qwen_tui.text import visible
+from qwen_tui.widgets.plain import PlainText
+
+
+class Fold(Vertical, can_focus=True):
+    """Folded at first; Enter, Space or a click on its title turns it."""
+
+    DEFAULT_CSS = """
+    Fold { height: auto; margin: 0 0 1 0; }
+    Fold > .title { height: 1; color: $muted; width: 1fr; }
+    Fold:focus > .title { background: $surface; }
+    Fold > PlainText { color: $muted; padding: 0 0 0 2; border-left: vkey $panel; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "turn_over", "Open or fold", show=False)]
+
+    def __init__(self, name: str, *, classes: str) -> None:
+        super().__init__(classes=classes)
+        self._label = name
+        self._facts = ""
+        self._text = ""
+        self.open = False
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="title", markup=False)
+        body = PlainText()
+        body.display = False
+        yield body
+
+    def on_mount(self) -> None:
+        self._draw_title()
+
+    async def show(self, text: str, facts: str, name: str | None = None) -> None:
+        """The text inside and the facts beside the name. A folded body is not laid out."""
+        label = name if name is not None else self._label
+        if (label, facts) != (self._label, self._facts):
+            self._label, self._facts = label, facts
+            self._draw_title()
+        self._text = text
+        if self.open:
+            await self.query_one(PlainText).show(text.strip("\n"))
+
+    async def turn(self, open: bool) -> None:
+        """Open or fold."""
+        if open == self.open:
+            return
+        self.open = open
+        body = self.query_one(PlainText)
+        body.display = open
+        if open:
+            await body.show(self._text.strip("\n"))
+        self._draw_title()
+
+    async def action_turn_over(self) -> None:
+        await self.turn(not self.open)
+
+    @on(Click, ".title")
+    async def _clicked(self) -> None:
+        await self.turn(not self.open)
+
+    def _draw_title(self) -> None:
+        title = self.query_one(".title", Static)
+        mark = "▾" if self.open else "▸"
+        facts = f"  {visible(self._facts)}" if self._facts else ""
+        title.update(Content.assemble((f"{mark} {visible(self._label)}", "$secondary"), facts))

@@ -1,0 +1,75 @@
+"""The top line: the program, the model and where it runs, and at the right what the engine is doing."""
+
+from textual.content import Content
+from textual.widget import Widget
+
+from qwen_core.events import ModelSummary
+from qwen_tui import formatting
+from qwen_tui.conversation import Phase
+from qwen_tui.text import cells, visible
+from qwen_tui.widgets.phase import PHASES
+
+
+def fit(pieces: list[str], width: int, separator: str = " · ") -> str:
+    """As many of `pieces` from the front as fit into `width` cells; the first is cut rather than left out."""
+    if not pieces:
+        return ""
+    while len(pieces) > 1 and cells(separator.join(pieces)) > width:
+        pieces = pieces[:-1]
+    text = separator.join(pieces)
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[:-1]
+    return text + "…" if width > 0 else ""
+
+
+def model_pieces(model: ModelSummary) -> list[str]:
+    """The facts of the header line, the most telling first."""
+    return [
+        visible(model.name),
+        visible(model.variant),
+        formatting.size(model.weight_bytes),
+        f"{visible(model.device)} {short_dtype(model.dtype)}",
+    ]
+
+
+def short_dtype(dtype: str) -> str:
+    return {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(dtype, visible(dtype))
+
+
+class Header(Widget):
+    """Drawn as one line whatever the width: the model's facts give way from the right, the state never does."""
+
+    DEFAULT_CSS = """
+    Header { height: 1; padding: 0 1; background: $surface; }
+    """
+
+    def __init__(self, pending: str) -> None:
+        super().__init__()
+        self._pieces = [visible(pending)]
+        self._phase: Phase = "starting"
+
+    def show(self, model: ModelSummary | None, phase: Phase) -> None:
+        pieces = self._pieces if model is None else model_pieces(model)
+        if (pieces, phase) != (self._pieces, self._phase):
+            self._pieces, self._phase = pieces, phase
+            self.refresh()
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        look = PHASES[self._phase]
+        state = f"{look.glyph} {look.word}"
+        brand = "qwen-tui"
+        room = width - cells(brand) - cells(state) - 4
+        facts = fit(list(self._pieces), room) if room > 3 else ""
+        gap = max(1, width - cells(brand) - 2 - cells(facts) - cells(state))
+        first, *rest = facts.split(" · ", 1)
+        return Content.assemble(
+            (brand, "bold $primary"),
+            "  ",
+            (first, "bold $foreground"),
+            (f" · {rest[0]}" if rest else "", "$muted"),
+            " " * gap,
+            (state, look.style),
+        )

@@ -1,0 +1,117 @@
+"""The bottom line: what goes on in figures, or a short word to the person, and the keys that matter now."""
+
+from textual.content import Content
+from textual.widget import Widget
+
+from qwen_tui import formatting
+from qwen_tui.conversation import Conversation, Phase
+from qwen_tui.text import cells, one_line
+from qwen_tui.widgets.header import fit
+from qwen_tui.widgets.phase import PHASES
+
+FLASH_SECONDS = 6.0
+_BUSY = ("waiting", "prefill", "reasoning", "decoding", "stopping")
+
+
+def hints(phase: Phase) -> list[str]:
+    """Key hints, the most needed first."""
+    if phase in _BUSY:
+        return ["Esc stop", "^R reasoning", "F1 help"]
+    if phase in ("engine down", "no model"):
+        return ["^T start again", "F1 help", "^Q quit"]
+    if phase in ("starting", "loading"):
+        return ["F1 help", "^Q quit"]
+    return ["⏎ send", "^J newline", "^P commands", "F1 help"]
+
+
+def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[str]]:
+    """The progress to draw as a bar (done, total), if any, and the figures beside it, the most telling first."""
+    model, turn, phase = conversation.model, conversation.current, conversation.phase
+    if phase == "loading" and conversation.progress is not None:
+        progress = conversation.progress
+        if not progress.total_bytes:
+            return None, [one_line(progress.stage)]
+        pieces = [formatting.size_of(progress.done_bytes, progress.total_bytes), one_line(progress.stage)]
+        tiers = {name: getattr(progress.tiers, name) for name in ("mapped", "copied", "streamed")}
+        if any(tiers.values()):
+            pieces.append(" + ".join(name for name, count in tiers.items() if count))
+        return (progress.done_bytes, progress.total_bytes), pieces
+    context = [f"context {formatting.tokens_short(conversation.context_tokens)}"]
+    if model is not None:
+        context[0] += f" / {formatting.tokens_short(model.context_limit)}"
+    if turn is None:
+        return None, context if conversation.engine == "ready" else []
+    if turn.state in ("waiting", "prefill"):
+        if not turn.to_prefill:
+            return None, context
+        done = f"{turn.prefilled:,} / {turn.to_prefill:,} tokens"
+        return (turn.prefilled, turn.to_prefill), [done, *context]
+    pieces = [formatting.tokens(turn.generated_tokens), *context]
+    if conversation.live_tok_s is not None:
+        pieces.insert(0, formatting.rate(conversation.live_tok_s))
+    return None, pieces
+
+
+class Status(Widget):
+    """One line whatever the width: hints give way first, then the figures from the right."""
+
+    DEFAULT_CSS = """
+    Status { height: 1; padding: 0 1; color: $muted; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase: Phase = "starting"
+        self._bar: tuple[int, int] | None = None
+        self._pieces: list[str] = []
+        self._flash = ""
+        self._flashes = 0
+
+    @property
+    def flash_text(self) -> str:
+        return self._flash
+
+    def show(self, conversation: Conversation) -> None:
+        bar, pieces = figures(conversation)
+        if (conversation.phase, bar, pieces) != (self._phase, self._bar, self._pieces):
+            self._phase, self._bar, self._pieces = conversation.phase, bar, pieces
+            self.refresh()
+
+    def flash(self, text: str) -> None:
+        """Say something for a moment in place of the figures."""
+        self._flash = one_line(text, 200)
+        self._flashes += 1
+        number = self._flashes
+        self.set_timer(FLASH_SECONDS, lambda: self.clear_flash(number))
+        self.refresh()
+
+    def clear_flash(self, number: int | None = None) -> None:
+        """Take the word back; with `number`, only if no later one has replaced it."""
+        if self._flash and number in (None, self._flashes):
+            self._flash = ""
+            self.refresh()
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        if self._flash:
+            return Content.styled(fit([self._flash], width), "$accent")
+        look = PHASES[self._phase]
+        right = hints(self._phase)
+        # The first hint says how to get on from here: the figures make room for it.
+        left = self._left(look.word, max(0, width - cells(right[0]) - 3))
+        while right and cells(left) + 3 + cells("  ".join(right)) > width:
+            right.pop(1 if len(right) > 1 else 0)
+        keys = "  ".join(right)
+        word, rest = left[: len(look.word)], left[len(look.word) :]
+        return Content.assemble(
+            (word, look.style), rest, " " * max(0, width - cells(left) - cells(keys)), (keys, "$muted")
+        )
+
+    def _left(self, word: str, width: int) -> str:
+        left = word
+        if self._bar is not None:
+            room = min(24, width - cells(word) - cells(self._pieces[0]) - 4)
+            if room >= 6:
+                left += "  " + formatting.bar(*self._bar, room)
+        rest = fit(self._pieces, width - cells(left) - 2)
+        return f"{left}  {rest}" if rest else left
