@@ -87,7 +87,8 @@ class TurnBatcher:
         out: list[Event] = []
         if not self._started:
             self._started = True
-            self._prompt = event.cached_tokens + event.to_prefill
+            # A turn that is over at once never announced what it would prefill; its figures are in its statistics.
+            self._prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
             out.append(TurnStarted(self._turn, self._prompt, event.cached_tokens))
         pieces = _pieces(event)
         if pieces or event.token_ids:

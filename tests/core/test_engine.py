@@ -1,4 +1,4 @@
-"""The engine and its process, with a scripted session: order, Stop, death, restart, leaving, and what may never leak."""
+"""The engine and its process with a scripted session: order, Stop, death, restart, leaving, and what may never leak."""
 
 import io
 import os
@@ -9,8 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.engines import EventLog, is_gone, running_engine, wait_until
-from support.fake_session import FACTORY, die, gate, leave, prefill, progress, say, script, shout, show, touch, until_stop
 
 from qwen_core.engine import Engine
 from qwen_core.errors import EngineError
@@ -31,6 +29,21 @@ from qwen_core.events import (
     TurnDone,
     TurnFailed,
     TurnStarted,
+)
+from support.engines import EventLog, is_gone, running_engine, wait_until
+from support.fake_session import (
+    FACTORY,
+    die,
+    gate,
+    leave,
+    prefill,
+    progress,
+    say,
+    script,
+    shout,
+    show,
+    touch,
+    until_stop,
 )
 
 LOAD = Load(script())
@@ -95,6 +108,7 @@ def test_stop_ends_a_load_and_the_next_load_succeeds() -> None:
 def test_stop_reaches_what_was_sent_before_it_and_nothing_after(pipe: Path) -> None:
     with running_engine(FACTORY) as (engine, log):
         engine.send(LOAD)
+        log.wait_for(Loaded)
         engine.stop()
         engine.send(Send(1, script(say("a", "b"))))  # a Stop left over does not reach it
         assert log.wait_for(TurnDone).finish_reason == "stop"
@@ -295,7 +309,7 @@ def test_sending_never_waits_for_the_process() -> None:
 
 
 def test_the_process_is_alone_with_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No screen, no tests' runner, no terminal; ctrl+c is not for it; nothing is imported from the working directory."""
+    """No screen, no test runner, no terminal; ctrl+c is not for it; nothing is imported from the working directory."""
     for name in ("pickle", "json", "struct", "qwen_core", "multiprocessing"):
         (tmp_path / f"{name}.py").write_text("import os; os._exit(66)")
     monkeypatch.chdir(tmp_path)
@@ -399,6 +413,7 @@ def test_a_factory_that_cannot_be_imported_is_one_line() -> None:
 def test_stop_can_be_sent_like_any_command() -> None:
     with running_engine(FACTORY) as (engine, log):
         engine.send(LOAD)
+        log.wait_for(Loaded)
         engine.send(Send(1, script(until_stop())))
         engine.send(Stop())
         assert log.wait_for(TurnDone).finish_reason == "cancelled"

@@ -1,7 +1,7 @@
 """A session without a model for the tests of the engine process: the text of each command is the script it plays.
 
-A script is a JSON list of steps, made by the functions below; `Load.path` and `Send.text` carry it. Steps that take long
-wait for a pipe on disk or for Stop, never for a clock, so that a test decides what happens first.
+A script is a JSON list of steps, made by the functions below; `Load.path` and `Send.text` carry it. Steps that take
+long wait for a pipe on disk or for Stop, never for a clock, so that a test decides what happens first.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,13 @@ def shout(text: str) -> Step:
 
 
 def show(what: str) -> Step:
-    """A notice with facts about the process: "modules", "cwd", "threads"."""
+    """A notice with facts about the session or its process: see `facts`."""
     return ["show", what]
+
+
+def piece(part: str, text: str, ids: tuple[int, ...], cached: int = 0) -> StreamEvent:
+    """The event of a session for some text of one part; `part` is the field's name."""
+    return replace(StreamEvent(token_ids=ids, cached_tokens=cached), **{part: text})
 
 
 class FakeSession:
@@ -89,6 +95,7 @@ class FakeSession:
         self.messages: list[Message] = []
         self.system = system
         self.name = name
+        self.settings: GenerationSettings | None = None
 
     def summary(self) -> ModelSummary:
         return ModelSummary(self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, WeightTiers(copied=1))
@@ -105,6 +112,7 @@ class FakeSession:
         self, text: str, settings: GenerationSettings | None = None, *, stop: Stopped | None = None
     ) -> Iterator[StreamEvent]:
         stop = stop or (lambda: False)
+        self.settings = settings
         cached, said, generated = len(self.ids), "", 0
         steps = json.loads(text)
         stopped = False
@@ -141,9 +149,7 @@ class FakeSession:
                         yield StreamEvent(notice=facts(what, self))
                     case _:
                         play(step)
-            stats = TurnStats(
-                cached, cached, generated, 0, len(self.ids), None, None, None, 1, 1, None, None, 0, 0
-            )
+            stats = TurnStats(cached, cached, generated, 0, len(self.ids), None, None, None, 1, 1, None, None, 0, 0)
             yield StreamEvent(done=True, finish_reason="cancelled" if stopped else "stop", stats=stats)
         finally:
             # As the real session does: the answer is kept when the iterator ends, not before.
@@ -151,8 +157,7 @@ class FakeSession:
 
     def _token(self, part: str, text: str, cached: int) -> StreamEvent:
         self.ids.append(len(self.ids))
-        texts = {part: text}
-        return StreamEvent(token_ids=(self.ids[-1],), cached_tokens=cached, **texts)
+        return piece(part, text, (self.ids[-1],), cached)
 
 
 def load_fake(
@@ -216,6 +221,8 @@ def facts(what: str, session: FakeSession) -> str:
             return " ".join(sys.modules)
         case "session":
             return json.dumps([session.system, [m.content for m in session.messages], session.ids])
+        case "settings":
+            return str(session.settings)
         case "sigint":
             return str(signal.getsignal(signal.SIGINT))
         case "group":
