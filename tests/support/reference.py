@@ -1,0 +1,161 @@
+"""Random models that two implementations build from the same seed, so that only logits need to be stored.
+
+tests/core/make_goldens.py puts these weights into transformers; tests/core/test_goldens.py writes them as a model
+directory. Names, shapes and layout are those of transformers' `Qwen3_5ForCausalLM`.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from support.checkpoints import Names, Stored, disk_name, write_safetensors
+
+PROMPT, STEPS = 80, 8
+"""Tokens fed at once, more than one 64-token chunk of the reference; and tokens fed one by one after them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model: `names` is how its directory is written (raw, flat and converted layouts)."""
+
+    name: str
+    seed: int
+    names: Names
+    tied: bool
+    key_heads: int
+    value_heads: int
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The text_config."""
+        config = {
+            "model_type": "qwen3_5_text",
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 32,
+            "linear_num_key_heads": self.key_heads,
+            "linear_num_value_heads": self.value_heads,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 32,
+            "linear_conv_kernel_dim": 4,
+            "full_attention_interval": 4,
+            "vocab_size": 96,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": self.tied,
+            "hidden_act": "silu",
+            "eos_token_id": 0,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000000,
+                "partial_rotary_factor": 0.25,
+                "mrope_interleaved": True,
+                "mrope_section": [2, 1, 1],
+            },
+            **self.sizes,
+        }
+        interval, layers = config["full_attention_interval"], config["num_hidden_layers"]
+        kinds = ["full_attention" if (i + 1) % interval == 0 else "linear_attention" for i in range(layers)]
+        return {"layer_types": kinds, **config}
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens fed: PROMPT at once, then STEPS one by one."""
+        return np.random.RandomState(self.seed).randint(0, self.config["vocab_size"], PROMPT + STEPS).tolist()
+
+
+CASES = (
+    Case("raw-untied-1", 11, "raw", False, 2, 2),
+    Case("raw-tied-2", 12, "raw", True, 2, 4),
+    Case("converted-untied-3", 13, "converted", False, 2, 6),
+    Case("converted-tied-3", 14, "converted", True, 1, 3, {"num_key_value_heads": 1, "linear_value_head_dim": 64}),
+    Case("flat-untied-2", 15, "flat", False, 3, 6, {"num_hidden_layers": 6, "full_attention_interval": 3}),
+    Case("raw-kernel-3", 16, "raw", False, 2, 4, {"linear_conv_kernel_dim": 3, "rms_norm_eps": 1e-5}),
+    Case("linear-last", 17, "converted", False, 2, 4, {"num_hidden_layers": 5}),
+)
+
+
+def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Canonical tensor names and float32 values in the raw layout: norms less one, conv1d [C, 1, K].
+
+    `RandomState` is the generator whose numbers numpy promises never to change.
+    """
+    for name, shape in _shapes(case.config, case.tied):
+        random = np.random.RandomState(zlib.crc32(f"{case.seed} {name}".encode()))
+        if name.endswith("A_log"):
+            value = np.log(random.uniform(0.05, 16, shape))
+        elif name.endswith("dt_bias"):
+            value = random.uniform(-4, 1, shape)
+        elif name.endswith("linear_attn.norm.weight"):
+            value = 1 + 0.1 * random.standard_normal(shape)
+        elif name.endswith("norm.weight"):
+            value = 0.1 * random.standard_normal(shape)
+        elif name.endswith("conv1d.weight"):
+            value = 0.3 * random.standard_normal(shape)
+        else:
+            value = random.standard_normal(shape) * shape[-1] ** -0.5
+        yield name, value.astype(np.float32)
+
+
+def _shapes(config: dict[str, Any], tied: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    heads, key_values, size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
+    values = config["linear_num_value_heads"]
+    key = config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    value = values * config["linear_value_head_dim"]
+    yield "embed_tokens.weight", (vocabulary, hidden)
+    yield "norm.weight", (hidden,)
+    if not tied:
+        yield "lm_head.weight", (vocabulary, hidden)
+    for index, kind in enumerate(config["layer_types"]):
+        layer = f"layers.{index}."
+        yield layer + "input_layernorm.weight", (hidden,)
+        yield layer + "post_attention_layernorm.weight", (hidden,)
+        yield layer + "mlp.gate_proj.weight", (inner, hidden)
+        yield layer + "mlp.up_proj.weight", (inner, hidden)
+        yield layer + "mlp.down_proj.weight", (hidden, inner)
+        if kind == "full_attention":
+            mixer = layer + "self_attn."
+            yield mixer + "q_proj.weight", (2 * heads * size, hidden)
+            yield mixer + "k_proj.weight", (key_values * size, hidden)
+            yield mixer + "v_proj.weight", (key_values * size, hidden)
+            yield mixer + "o_proj.weight", (hidden, heads * size)
+            yield mixer + "q_norm.weight", (size,)
+            yield mixer + "k_norm.weight", (size,)
+        else:
+            mixer = layer + "linear_attn."
+            yield mixer + "in_proj_qkv.weight", (2 * key + value, hidden)
+            yield mixer + "in_proj_z.weight", (value, hidden)
+            yield mixer + "in_proj_a.weight", (values, hidden)
+            yield mixer + "in_proj_b.weight", (values, hidden)
+            yield mixer + "out_proj.weight", (hidden, value)
+            yield mixer + "conv1d.weight", (2 * key + value, 1, config["linear_conv_kernel_dim"])
+            yield mixer + "norm.weight", (config["linear_value_head_dim"],)
+            yield mixer + "A_log", (values,)
+            yield mixer + "dt_bias", (values,)
+
+
+def write_case(case: Case, path: Path) -> None:
+    """The case as a model directory with float32 tensors, in the layout its `names` ask for."""
+    stored: dict[str, Stored] = {}
+    for name, value in weights(case):
+        if case.names == "converted":
+            if name.endswith("conv1d.weight"):
+                value = np.ascontiguousarray(np.moveaxis(value, 1, 2))
+            elif name.endswith("norm.weight") and "linear_attn" not in name:
+                value = np.float32(1) + value
+        stored[disk_name(name, case.names)] = Stored("F32", value.shape, value.tobytes())
+    path.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path / "model.safetensors", stored)
+    nested = {"model_type": "qwen3_5", "text_config": case.config, "tie_word_embeddings": case.tied}
+    (path / "config.json").write_text(json.dumps(case.config if case.names == "flat" else nested))
