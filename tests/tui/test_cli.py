@@ -1,5 +1,6 @@
 """Which command a line means, what is imported for it, how it ends, and what a shell completes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,6 +72,8 @@ class Opened(list[tuple[str | None, GenerationSettings, str | None, str | None]]
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     opened = Opened()
+    monkeypatch.setattr("qwen_tui.commands.chat.check_terminal", lambda: None)
+    monkeypatch.setattr("qwen_core.locate.resolve_model_path", lambda text: text)
     monkeypatch.setattr("qwen_tui.app.run_app", opened.run_app)
     return opened
 
@@ -168,7 +171,7 @@ def test_prompt_ids_are_read_as_written(ids: list[int]) -> None:
 
 
 def test_an_error_for_people_is_one_line_and_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> int:
         raise CheckpointError("no config.json in ./dir\nsecond \x1b[31mline")
@@ -181,7 +184,7 @@ def test_an_error_for_people_is_one_line_and_exit_code_1(
 
 
 def test_a_fault_of_our_own_is_one_line_that_names_the_log(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
     def fail(*_: object) -> int:
         raise ZeroDivisionError("first\nsecond")
@@ -196,7 +199,7 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_log(
 
 
 def test_a_log_that_cannot_be_written_does_not_hide_the_fault(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
     def fail(*_: object) -> int:
         raise ZeroDivisionError("here")
@@ -207,7 +210,7 @@ def test_a_log_that_cannot_be_written_does_not_hide_the_fault(
     assert "ZeroDivisionError: here" in capsys.readouterr().err
 
 
-def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_exit_code_130(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
@@ -271,3 +274,89 @@ def test_the_help_shows_the_options_of_the_chat(capsys: pytest.CaptureFixture[st
     assert "\0" not in text
     for name in cli.program.commands:
         assert f"  {name} " in text
+
+
+def test_without_a_terminal_the_chat_points_at_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "qwen-tui run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("./no-such-folder", "model directory ./no-such-folder does not exist"),
+        ("inspectt", "model directory inspectt does not exist"),
+        ("owner/name", "hf download owner/name"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_line_before_anything_opens(
+    name: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("qwen_tui.commands.chat.check_terminal", lambda: None)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for line in ([name], ["run", name, "-p", "x"]):
+        assert cli.main(line) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("qwen-tui: ")
+        assert err.count("\n") == 1
+        assert says in err
+
+
+def test_a_name_of_the_hugging_face_cache_is_its_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened = Opened()
+    monkeypatch.setattr("qwen_tui.commands.chat.check_terminal", lambda: None)
+    monkeypatch.setattr("qwen_tui.app.run_app", opened.run_app)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "0123456789abcdef"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert cli.main(["owner/name"]) == 0
+    assert opened[0][0] == str(snapshot)
+
+
+def test_without_a_backend_every_command_names_the_extras(tmp_path: Path) -> None:
+    """An `mlx` that cannot be imported, first on the path, as plain `pip install mlx` leaves it on Linux."""
+    broken = tmp_path / "mlx"
+    broken.mkdir()
+    (broken / "core.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
+    (broken / "__init__.py").touch()
+    chat = (
+        "import sys, qwen_tui.commands.chat as chat; chat.check_terminal = lambda: None\n"
+        "from qwen_tui.cli import main; sys.exit(main())"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    plain = "import sys; from qwen_tui.cli import main; sys.exit(main())"
+    for code, line in ((chat, []), (plain, ["run", "-p", "x"]), (plain, ["doctor"])):
+        done = python(code, *line, PYTHONPATH=path)
+        assert done.returncode == 1, done.stderr
+        said = done.stderr + done.stdout
+        assert "qwen-tui[cpu]" in said
+        assert "qwen-tui[cuda]" in said
+        assert "Traceback" not in said
+        if line != ["doctor"]:
+            assert done.stderr.count("\n") == 1
+
+
+def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["doctor", "--json"])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    report = json.loads(out)
+    assert (code, report["problems"]) == (0, [])
+    assert report["version"] == __version__
+    assert report["backend"]["computes"] is True
+    assert report["demo"]["bytes"] > 1_000_000
+    assert cli.main(["doctor"]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+
+
+def test_doctor_reports_a_damaged_demo_model_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("qwen_core.demo.demo_model_path", lambda: tmp_path)
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "problem: " in out
+    assert str(tmp_path) in out
+    assert "computes: True" in out

@@ -72,6 +72,7 @@ class Stdin:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> ScriptedSession:
+    monkeypatch.setattr("qwen_core.locate.resolve_model_path", lambda text: text)
     return ScriptedSession().install(monkeypatch)
 
 

@@ -1,5 +1,6 @@
 """`qwen-tui [MODEL_DIR]`: opens the app."""
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,12 @@ class ChatCommand(click.Command):
     context_class = ChatContext
 
 
+def check_terminal() -> None:
+    """UsageError where there is no screen to draw on."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("The chat needs a terminal; in a pipe use: qwen-tui run")
+
+
 def check_backend() -> None:
     """BackendError before the app opens if MLX lacks its library, as plain `mlx` does on Linux.
 
@@ -39,7 +46,12 @@ def check_backend() -> None:
 @generation_options
 def chat(model_dir: str | None, system: str | None, dtype: str | None, **options: Any) -> int:
     """Chat with the model in MODEL_DIR, or with the bundled demo model."""
+    from qwen_core.locate import resolve_model_path
+
+    check_terminal()
+    check_backend()
+    path = None if model_dir is None else str(resolve_model_path(model_dir))
+
     from qwen_tui.app import run_app
 
-    check_backend()
-    return run_app(model_dir, settings_from(options), system, dtype)
+    return run_app(path, settings_from(options), system, dtype)

@@ -80,7 +80,11 @@ def as_lines(report: dict[str, Any]) -> list[str]:
     for title in ("backend", "demo", "paths", "terminal", "packages"):
         for index, (name, value) in enumerate((report[title] or {}).items()):
             shown = "unknown" if value is None else value
-            lines.append(f"{title if index == 0 else '':<12}{name.replace('_', ' ')}: {shown}")
+            if isinstance(value, dict):
+                shown = ", ".join(f"{key} {part}" for key, part in value.items())
+            lines.append(
+                f"{title if index == 0 else '':<12}{name.replace('_gb_s', ' GB/s').replace('_', ' ')}: {shown}"
+            )
     lines.append("")
     if report["problems"]:
         return [*lines, *(f"problem: {problem}" for problem in report["problems"])]

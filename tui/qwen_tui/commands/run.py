@@ -133,8 +133,9 @@ def _events(
 ) -> Generator[ModelSummary | StreamEvent, None, None]:
     """Load, then answer: the model's summary first, then the events of the answer. Closes the model at the end."""
     from qwen_core import demo_model_path
+    from qwen_core.locate import resolve_model_path
 
-    path = demo_model_path() if model_dir is None else model_dir
+    path = demo_model_path() if model_dir is None else resolve_model_path(model_dir)
     if request.prompt_ids is not None:
         from qwen_core.completion import load_completion
 
