@@ -66,7 +66,7 @@ class QwenApp(App[None]):
         # One thread, so that starting, loading and sending stay in order and never hold up the screen.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-link")
         self._theme_problems = self._register_themes(theme_folders or [theme_folder()])
-        self._chat = ChatScreen(self.conversation, Path(model_path).name or model_path)
+        self.chat = ChatScreen(self.conversation, Path(model_path).name or model_path)
 
     # Themes.
 
@@ -86,12 +86,12 @@ class QwenApp(App[None]):
     # Beginning and end.
 
     def get_default_screen(self) -> Screen[None]:
-        return self._chat
+        return self.chat
 
     def on_mount(self) -> None:
         if self._theme_problems:
             self.conversation.note("Themes that could not be read: " + "; ".join(self._theme_problems), "error")
-            self._chat.request_draw()
+            self.chat.request_draw()
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
@@ -150,13 +150,13 @@ class QwenApp(App[None]):
         if isinstance(event, EngineDied):
             self._engine_died(running)
         if isinstance(event, Loaded):
-            self._chat.status.clear_flash()
-        self._chat.request_draw()
+            self.chat.status.clear_flash()
+        self.chat.request_draw()
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.conversation.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if turn is not None and turn.unanswered:
-            self._chat.offer_draft(turn.question)
+            self.chat.offer_draft(turn.question)
 
     # What the person enters.
 
@@ -166,7 +166,7 @@ class QwenApp(App[None]):
             return
         match parse_input(message.text):
             case Mistake(text):
-                self._chat.status.flash(text)
+                self.chat.status.flash(text)
             case Call(name, argument):
                 self._call(name, argument)
             case Text(text):
@@ -175,12 +175,12 @@ class QwenApp(App[None]):
     def _ask(self, text: str) -> None:
         refusal = self._refusal()
         if refusal:
-            self._chat.status.flash(refusal)
+            self.chat.status.flash(refusal)
             return
-        self._chat.take_draft()
+        self.chat.take_draft()
         turn = self.conversation.ask(typed(text))
         self._send(Send(turn.number, turn.question, self.settings))
-        self._chat.request_draw()
+        self.chat.request_draw()
 
     def _refusal(self) -> str:
         """Why nothing can be sent now; the draft stays in the composer."""
@@ -196,7 +196,7 @@ class QwenApp(App[None]):
         return ""
 
     def _call(self, name: str, argument: str) -> None:
-        self._chat.take_draft()
+        self.chat.take_draft()
         match name:
             case "help":
                 self.action_help()
@@ -221,17 +221,17 @@ class QwenApp(App[None]):
         elif name in self.available_themes:
             self.theme = name
         else:
-            self._chat.status.flash(f"There is no such theme. There are: {', '.join(sorted(self.available_themes))}.")
+            self.chat.status.flash(f"There is no such theme. There are: {', '.join(sorted(self.available_themes))}.")
 
     def _think(self, level: str) -> None:
         effort = next((effort for effort in EFFORTS if effort == level), None)
         if effort is None:
-            self._chat.status.flash(
+            self.chat.status.flash(
                 f"Reasoning effort is {self.settings.effort or 'the default'}; /think takes a level."
             )
             return
         self.settings = replace(self.settings, effort=effort)
-        self._chat.status.flash(f"Reasoning effort is {effort} from the next message on.")
+        self.chat.status.flash(f"Reasoning effort is {effort} from the next message on.")
 
     # Actions: keys, palette and slash commands all end here.
 
@@ -240,11 +240,11 @@ class QwenApp(App[None]):
         if self.engine is None or (conversation.current is None and conversation.engine != "loading"):
             return
         conversation.stopping = conversation.current is not None
-        self._chat.request_draw()
+        self.chat.request_draw()
         await asyncio.to_thread(self.engine.stop)
 
     async def action_interrupt(self) -> None:
-        editor, status = self._chat.editor, self._chat.status
+        editor, status = self.chat.editor, self.chat.status
         selected = self.screen.get_selected_text() or editor.selected_text
         if selected:
             self.copy_to_clipboard(selected)
@@ -259,8 +259,8 @@ class QwenApp(App[None]):
 
     @on(TextArea.Changed)
     def _draft_changed(self) -> None:
-        if self._chat.status.flash_text == QUIT_PROMPT:
-            self._chat.status.clear_flash()
+        if self.chat.status.flash_text == QUIT_PROMPT:
+            self.chat.status.clear_flash()
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
@@ -268,23 +268,23 @@ class QwenApp(App[None]):
 
     def action_new(self) -> None:
         if self.conversation.current is not None:
-            self._chat.status.flash("Still answering: Esc stops the answer first.")
+            self.chat.status.flash("Still answering: Esc stops the answer first.")
             return
         command = self.conversation.clear()
         if self.conversation.engine == "ready":
             self._send(command)
-        self._chat.request_draw()
+        self.chat.request_draw()
 
     def action_retry(self) -> None:
         turn = self.conversation.retriable()
         refusal = "Nothing to send again: the last question was answered." if turn is None else self._refusal()
         if turn is None or refusal:
-            self._chat.status.flash(refusal)
+            self.chat.status.flash(refusal)
             return
         before = self.conversation.forget(turn)
         again = self.conversation.ask(turn.question)
         self._send(before, Send(again.number, again.question, self.settings))
-        self._chat.request_draw()
+        self.chat.request_draw()
 
     def action_try_again(self) -> None:
         """Start or load again, only where that is what is missing: a key must not throw a loaded model away."""
@@ -295,16 +295,16 @@ class QwenApp(App[None]):
         """Start the engine again, load, and put the conversation back."""
         self.conversation.restarting()
         self._start_engine(True)
-        self._chat.request_draw()
+        self.chat.request_draw()
 
     async def action_toggle_folds(self) -> None:
-        await self._chat.action_toggle_folds()
+        await self.chat.action_toggle_folds()
 
     def action_copy_answer(self) -> None:
         answer = self.conversation.last_answer()
         if answer:
             self.copy_to_clipboard(visible(answer))
-        self._chat.status.flash("Copied the last answer." if answer else "There is no answer to copy yet.")
+        self.chat.status.flash("Copied the last answer." if answer else "There is no answer to copy yet.")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """What the command palette offers."""

@@ -8,9 +8,11 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.events import Key
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import MountError
 
 from qwen_tui.conversation import Conversation
 from qwen_tui.widgets.answer import Answer
@@ -40,7 +42,7 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self.conversation = conversation
         self._pending = pending
-        self._draw_due = False
+        self.draw_due = False  # a drawing was asked for and has not begun
         self._folds_open = False
 
     def compose(self) -> ComposeResult:
@@ -68,17 +70,21 @@ class ChatScreen(Screen[None]):
 
     def request_draw(self) -> None:
         """Draw soon; calls in between are one drawing."""
-        if not self._draw_due:
-            self._draw_due = True
+        if not self.draw_due:
+            self.draw_due = True
             self.set_timer(DRAW_INTERVAL, self.draw)
 
     async def draw(self) -> None:
         """Bring every widget up to the conversation."""
-        self._draw_due = False
+        self.draw_due = False
         conversation = self.conversation
-        self.query_one(Header).show(conversation.model, conversation.phase)
-        self.status.show(conversation)
-        await self.transcript.sync(conversation)
+        try:
+            self.query_one(Header).show(conversation.model, conversation.phase)
+            self.status.show(conversation)
+            await self.transcript.sync(conversation)
+        except (NoMatches, MountError):
+            if self.app.is_running:
+                raise  # else: leaving took the widgets away in the middle of the drawing
 
     # The person.
 
