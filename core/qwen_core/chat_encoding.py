@@ -16,6 +16,7 @@ from qwen_core.errors import TextError
 from qwen_core.template import ChatTemplate
 from qwen_core.tokenizer import Tokenizer
 
+_MAX_DEPTH = 64
 _ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
 _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
@@ -23,7 +24,7 @@ _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 
 def encode_chat(
     template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], **kwargs: Any
 ) -> list[int]:
-    """Token ids of a conversation. `kwargs` as for `ChatTemplate.render`; `messages` and `tools` are not trusted.
+    """Token ids of a conversation. `kwargs` as for `ChatTemplate.render`; of these only `tools` is not trusted.
 
     Contents without a control token's spelling give exactly `tokenizer.encode` of the rendered text. Raises TextError.
     """
@@ -39,21 +40,24 @@ def turn_suffix(
 
     `messages` hold that answer and what was said after it. The suffix usually begins with the end of the turn
     (`<|im_end|>`), which the caller drops if the answer's ids have it already. None if the template does not show
-    the content exactly once, so that where it ends is not known. Raises TextError.
+    the content exactly once and unchanged (white space around it apart), so that the answer's ids are not what it
+    would make of them. Raises TextError.
     """
     last = max((n for n, message in enumerate(messages) if message.get("role") == "assistant"), default=None)
-    if last is None:
+    if last is None or not isinstance(messages[last].get("content"), str):
         return None
     kwargs = dict(kwargs)
     chat = {"messages": list(messages), "tools": kwargs.pop("tools", None)}
     markers = _Markers(template, tokenizer, chat)
-    here = markers.new()
+    edge = markers.new()
     chat = _swapped(chat, markers.swaps)
-    chat["messages"][last]["content"] = here
+    answer = chat["messages"][last]
+    # The content itself between two edges: a template that cuts or rewrites it shows by that it does.
+    answer["content"] = edge + answer["content"] + edge
     rendered = template.render(**chat, **kwargs)
-    if rendered.count(here) != 1:
+    if rendered.count(edge) != 2 or answer["content"] not in rendered:
         return None
-    return markers.encode(rendered.partition(here)[2])
+    return markers.encode(rendered.rpartition(edge)[2])
 
 
 class _Markers:
@@ -64,7 +68,7 @@ class _Markers:
         self._template = template
         self._texts = list(_strings(chat))
         self._free: Iterator[str] | None = None
-        spellings = tuple(sorted(tokenizer.special_tokens))
+        spellings = tuple(sorted(filter(None, tokenizer.special_tokens)))
         self.swaps: dict[str, str] = {}
         if spellings and _any_spelling(self._texts, spellings):
             self.swaps = {first: self.new() for first in dict.fromkeys(spelling[0] for spelling in spellings)}
@@ -127,14 +131,16 @@ def _strings(value: Any) -> Iterator[str]:
             waiting += item
 
 
-def _swapped(value: Any, swaps: Mapping[str, str]) -> Any:
+def _swapped(value: Any, swaps: Mapping[str, str], depth: int = 0) -> Any:
     """A copy of a JSON-like value with characters swapped in every string."""
     if isinstance(value, str):
         return value.translate(str.maketrans(dict(swaps))) if swaps else value
+    if depth > _MAX_DEPTH:
+        raise TextError(f"a message or tool is nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
-        return {_swapped(key, swaps): _swapped(item, swaps) for key, item in value.items()}
+        return {_swapped(key, swaps, depth + 1): _swapped(item, swaps, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_swapped(item, swaps) for item in value]
+        return [_swapped(item, swaps, depth + 1) for item in value]
     return value
 
 

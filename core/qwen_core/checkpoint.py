@@ -97,11 +97,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a model directory. Raises CheckpointError, one line, for everything that is wrong with it."""
     directory = Path(path)
     try:
-        is_directory = directory.is_dir()
+        is_directory, exists = directory.is_dir(), directory.exists()
     except (OSError, ValueError):  # a name too long, or with a NUL, cannot be a directory
-        is_directory = False
+        is_directory = exists = False
     if not is_directory:
-        problem = "is not a directory" if directory.exists() else "does not exist"
+        problem = "is not a directory" if exists else "does not exist"
         raise CheckpointError(f"model directory {quote(directory)} {problem}")
     config_file = directory / "config.json"
     if not config_file.exists():

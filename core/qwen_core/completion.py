@@ -65,7 +65,8 @@ class Completion:
             weight_bytes_per_token=summary.weight_bytes_per_token,
             peak_bandwidth_gb_s=summary.peak_bandwidth_gb_s,
         )
-        parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=False)
+        # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
+        parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)
         sampler = Sampler(parameters, self.tokenizer.size if self.tokenizer else vocab, vocab)
         sampler.note_prompt(plan.new_ids)
         pieces = PieceStream(self.tokenizer)

@@ -4,7 +4,7 @@ The rule that everything above relies on: what was yielded is exactly what the s
 the caller has control.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -46,7 +46,7 @@ def prefill(
     *,
     stop: Callable[[], bool] | None = None,
     chunk: int = CHUNK,
-) -> Iterator[PrefillStep]:
+) -> Generator[PrefillStep, None, None]:
     """Feed `ids` chunk by chunk, yielding after each. The last step carries the logits of the last token.
 
     `stop` is asked before each chunk; once it is true the iterator ends, and what was yielded is in the state. So
@@ -71,7 +71,7 @@ def prefill(
         start = end
 
 
-def decode(model: Model, state: State, logits: mx.array, sampler: Sampler, *, limit: int) -> Iterator[int]:
+def decode(model: Model, state: State, logits: mx.array, sampler: Sampler, *, limit: int) -> Generator[int, None, None]:
     """Draw up to `limit` tokens after `logits` [1, vocab], each fed to the state before it is yielded.
 
     One step ahead: the step that follows a token is scheduled before the token itself is read, the one time per

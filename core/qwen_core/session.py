@@ -4,7 +4,7 @@ Owns which tokens belong to the conversation and which of them the state already
 turn.py's, the text of a template chat_encoding.py's, getting a model into memory loading.py's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -62,8 +62,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the model's memory. The session takes no more turns."""
-        self._snapshots.clear()
-        self.state = None
+        self._reset_state()
         self.loaded.close()
 
     def summary(self) -> ModelSummary:
@@ -97,7 +96,7 @@ class Session:
         *,
         stop: Stop | None = None,
         **overrides: Any,
-    ) -> Iterator[StreamEvent]:
+    ) -> Generator[StreamEvent, None, None]:
         """Answer `text`, as events; the last has `done=True` and `stats`.
 
         Settings may come as keywords: the fields of `GenerationSettings`, and `reasoning_effort` for `effort`.
@@ -133,7 +132,7 @@ class Session:
 
     def _answer(
         self, text: str, plan: TurnPlan, sampler: Sampler, pieces: PieceStream, stop: Stop
-    ) -> Iterator[StreamEvent]:
+    ) -> Generator[StreamEvent, None, None]:
         """Run the turn and keep what it says, however it ends."""
         said: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
         prompt_length = len(self.ids) + len(plan.new_ids)

@@ -16,10 +16,12 @@ VALUE_BYTES = 16 << 20  # one value may weigh this and VALUE_FACTOR times the te
 VALUE_FACTOR = 16
 TOTAL_BYTES = 512 << 20  # all values made in one rendering may weigh this and TOTAL_FACTOR times the input
 TOTAL_FACTOR = 64
+MAX_INTEGER_BITS = 1 << 16  # the time of multiplying and dividing integers grows faster than their size
 MAX_FIELD = 9_999  # width or precision in a format: four digits
 _MAX_INDENT = 64
 
 _OVERHEAD = 8  # of any value, and of each place in a container
+_TOO_MUCH = 1 << 62
 _CONTAINERS = (dict, list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 _LONG_FIELD = re.compile(r"\d{5,}|\*")
 
@@ -59,13 +61,16 @@ class Meter:
         if isinstance(value, str | bytes):
             return _OVERHEAD + len(value), 0
         if isinstance(value, int):
-            return _OVERHEAD + value.bit_length() // 8, 0
+            return _integer_size(value.bit_length()), 0
         if not isinstance(value, _CONTAINERS):
             return _OVERHEAD, 0
         known = self._known.get(id(value))
         if known is None:
             weight, depth = _OVERHEAD, 0
             for part in (*value.keys(), *value.values()) if isinstance(value, dict) else tuple(value):
+                if type(part) is str:  # the most frequent, in long lists
+                    weight += 2 * _OVERHEAD + len(part)
+                    continue
                 part_weight, part_depth = self._measure(part)
                 weight += _OVERHEAD + part_weight
                 depth = max(depth, part_depth)
@@ -79,8 +84,8 @@ def operation_size(meter: Meter, operator: str, left: Any, right: Any) -> int:
         return _format_size(meter, left, right)
     if isinstance(left, int) and isinstance(right, int):
         if operator == "**":
-            return left.bit_length() * max(right, 0) // 8
-        return (left.bit_length() + right.bit_length()) // 8
+            return _integer_size(left.bit_length() * max(right, 0))
+        return _integer_size(left.bit_length() + right.bit_length())
     if operator == "*":
         for times, value in ((left, right), (right, left)):
             if isinstance(times, int):
@@ -106,6 +111,10 @@ def check_field(spec: str) -> None:
     """Refuse a width or precision of more than four digits, or one that comes as an argument."""
     if _LONG_FIELD.search(spec):
         raise SecurityError(f"it formats with a width of more than {MAX_FIELD}")
+
+
+def _integer_size(bits: int) -> int:
+    return _OVERHEAD + bits // 8 if bits <= MAX_INTEGER_BITS else _TOO_MUCH
 
 
 def _format_size(meter: Meter, template: Any, *values: Any, **named: Any) -> int:

@@ -91,8 +91,13 @@ def run_turn(
     def event(new: Sequence[tuple[Part, str]], token_ids: tuple[int, ...] = ()) -> Iterator[StreamEvent]:
         """One event a piece: a consumer that prints sees the parts in order. The ids ride on the first."""
         for part, text in new or [("answer", "")]:
-            fields = {"answer": "text"}.get(part, part)
-            yield StreamEvent(token_ids=token_ids, cached_tokens=cached, **{fields: text})
+            yield StreamEvent(
+                text=text if part == "answer" else "",
+                reasoning=text if part == "reasoning" else "",
+                tool_call=text if part == "tool_call" else "",
+                token_ids=token_ids,
+                cached_tokens=cached,
+            )
             token_ids = ()
 
     yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached)

@@ -7,6 +7,7 @@ else becomes one line, with its traceback on stderr, which engine.py has pointed
 
 import gc
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -47,7 +48,7 @@ class SessionLike(Protocol):
     """What the worker asks of a session; qwen_core.session.Session is one."""
 
     @property
-    def ids(self) -> Sequence[int]: ...
+    def conversation_ids(self) -> Sequence[int]: ...
     @property
     def messages(self) -> Sequence[Message]: ...
     def summary(self) -> ModelSummary: ...
@@ -152,9 +153,9 @@ class Worker:
             reason, stats = event.finish_reason, event.stats
         if reason is None or stats is None:
             raise RuntimeError("the stream ended without its last event")
-        # A turn that ended before its question was read leaves no message behind.
+        # A turn that ended before its question was read leaves no message behind, and no ids that a Restore could use.
         said = session.messages[-1] if len(session.messages) > known else Message("assistant", "")
-        return TurnDone(command.turn, reason, said, tuple(session.ids), stats)
+        return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)
 
     def _send_all(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -198,7 +199,9 @@ def _sender(connection: Connection) -> Callable[[Event], None]:
 def main() -> None:
     """The process: `sys.argv` is the number of the pipe's descriptor and the factory, as engine.py gives them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is the app's to handle
-    connection = Connection(int(sys.argv[1]))
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)  # a compiler that MLX calls must not keep the pipe open when we die
+    connection = Connection(descriptor)
     inbox = Inbox()
     threading.Thread(target=read_commands, args=(connection, inbox), name="commands", daemon=True).start()
     worker = Worker(inbox, _sender(connection), sys.argv[2], time.monotonic)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.published_plan import text_config
 
 from qwen_core.config import MAX_LAYERS, ModelConfig, parse_config
 from qwen_core.errors import CheckpointError
+from support.published_plan import text_config
 
 WHERE = "dir/config.json"
 
@@ -49,7 +49,9 @@ def test_the_small_published_config_is_tied(fixtures_dir: Path) -> None:
 @pytest.mark.parametrize("level", ["top", "text"])
 def test_tying_is_read_at_either_level(level: str) -> None:
     text = small(tie_word_embeddings=level == "text")
-    assert parse({"model_type": "qwen3_5", "text_config": text, "tie_word_embeddings": level == "top"}).tie_word_embeddings
+    assert parse(
+        {"model_type": "qwen3_5", "text_config": text, "tie_word_embeddings": level == "top"}
+    ).tie_word_embeddings
 
 
 @given(layers=st.integers(1, 40), interval=st.integers(1, 8))
@@ -89,7 +91,10 @@ def test_rope_fields_may_stand_beside_instead_of_inside() -> None:
         ({"rope_parameters": {"rope_theta": -1}}, ["rope_theta", "positive"]),
         ({"rope_parameters": {}}, ["rope_theta is missing"]),
         ({"rope_parameters": [1]}, ["rope_parameters must be an object"]),
-        ({"rope_parameters": {"rope_theta": 1e7, "partial_rotary_factor": 2}}, ["partial_rotary_factor", "head_dim 64"]),
+        (
+            {"rope_parameters": {"rope_theta": 1e7, "partial_rotary_factor": 2}},
+            ["partial_rotary_factor", "head_dim 64"],
+        ),
         ({"rope_parameters": {"rope_theta": 1e7, "partial_rotary_factor": 0.05}}, ["partial_rotary_factor"]),
         ({"rms_norm_eps": 0}, ["rms_norm_eps"]),
         ({"rms_norm_eps": 10**400}, ["rms_norm_eps"]),

@@ -44,7 +44,8 @@ def test_headers_alone_give_every_spec_back(spec: QuantSpec, rows: int, groups: 
 
 
 @pytest.mark.parametrize(
-    ("spec", "bits"), [(("nvfp4", 4, 16), 4.5), (("mxfp4", 4, 32), 4.25), (("mxfp8", 8, 32), 8.25), (("affine", 6, 64), 6.5)]
+    ("spec", "bits"),
+    [(("nvfp4", 4, 16), 4.5), (("mxfp4", 4, 32), 4.25), (("mxfp8", 8, 32), 8.25), (("affine", 6, 64), 6.5)],
 )
 def test_bits_per_weight(spec: tuple[Any, int, int], bits: float) -> None:
     """FORMAT.md, "Bits per weight with their scales"."""
@@ -95,7 +96,10 @@ def test_headers_that_fit_no_format_are_named(stored: StoredForm, says: str) -> 
 
 @given(st.sampled_from(PREFIXES), st.sampled_from(PREFIXES), st.sampled_from(RUNNABLE))
 def test_prefixes_compare_equal(first: str, second: str, spec: QuantSpec) -> None:
-    block = {"bits": 4, first + "layers.0.mlp.up_proj": {"bits": spec.bits, "group_size": spec.group_size, "mode": spec.mode}}
+    block = {
+        "bits": 4,
+        first + "layers.0.mlp.up_proj": {"bits": spec.bits, "group_size": spec.group_size, "mode": spec.mode},
+    }
     config = parse_quantization({"quantization": block}, "c")
     assert config.reading(canonical_name(second + "layers.0.mlp.up_proj")) == (spec, "override")
     assert canonical_name("language_model.lm_head") == canonical_name("lm_head") == "lm_head"
@@ -173,8 +177,10 @@ def test_disagreement_names_both_readings(
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["bits", "group_size", "mode", "quant_method", "model.a"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["bits", "group_size", "mode", "quant_method", "model.a"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 

@@ -19,6 +19,7 @@ from qwen_core.events import (
     LoadFailed,
     LoadProgress,
     Notice,
+    PrefillProgress,
     Restore,
     Send,
     Shutdown,
@@ -130,6 +131,25 @@ def test_a_turn_stopped_before_it_began_is_cancelled_in_its_first_chunk() -> Non
     worker.run()
     done = [event for event in out if isinstance(event, TurnDone)]
     assert [(d.turn, d.finish_reason, d.ids) for d in done] == [(1, "cancelled", ()), (2, "stop", (0,))]
+
+
+def test_a_turn_whose_prompt_was_not_read_to_its_end_leaves_the_conversation_as_it_was() -> None:
+    inbox, events = Jobs(), list[Event]()
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TurnDone) and event.turn == 1:
+            inbox.put(Send(2, script(prefill(4, 4), say("b"))))
+        elif isinstance(event, PrefillProgress) and event.turn == 2:
+            inbox.put(Stop())
+
+    for command in (LOAD, Send(1, script(prefill(3), say("a")))):
+        inbox.put(command)
+    worker = Worker(inbox, send, FACTORY, lambda: 0.0)
+    worker.run()
+    first, second = (event for event in events if isinstance(event, TurnDone))
+    assert (first.message.content, first.ids) == ("a", (0, 1, 2, 3))
+    assert (second.finish_reason, second.message.content, second.ids) == ("cancelled", "", first.ids)
 
 
 def test_settings_arrive() -> None:

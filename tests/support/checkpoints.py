@@ -84,7 +84,8 @@ def write_checkpoint(
     `full`: the 27B as holes with its vision tower; else small and random. `names`: the prefixes; "raw" also means
     the raw layout (norms less 1, conv1d [C, 1, K]) unless `converted` says otherwise. `nested`: text_config inside a
     multimodal config. `shard_cap`: bytes a shard, None for a single model.safetensors without an index. `offset`:
-    where data begins modulo 64 (None: unpadded, so anywhere, as published). `float_dtype`: type of unquantised tensors. `text` overrides text_config, `config`
+    where data begins modulo 64 (None: unpadded, so anywhere, as published). `float_dtype`: type of unquantised
+    tensors. `text` overrides text_config, `config`
     the top level, and `files` are further text files.
     """
     is_converted = (names != "raw") if converted is None else converted

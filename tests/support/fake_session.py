@@ -92,6 +92,7 @@ class FakeSession:
 
     def __init__(self, name: str, system: str | None) -> None:
         self.ids: list[int] = []
+        self.conversation_ids: list[int] = []
         self.messages: list[Message] = []
         self.system = system
         self.name = name
@@ -104,6 +105,7 @@ class FakeSession:
         if system == "refuse":
             raise TextError("this conversation cannot be put back")
         self.messages, self.ids, self.system = list(messages), list(ids), system
+        self.conversation_ids = list(ids)
 
     def close(self) -> None:
         print(f"closed {self.name}", file=sys.stderr)
@@ -115,7 +117,7 @@ class FakeSession:
         self.settings = settings
         cached, said, generated = len(self.ids), "", 0
         steps = json.loads(text)
-        stopped = False
+        stopped, read = False, True
         try:
             for step in steps:
                 if stopped:
@@ -141,6 +143,7 @@ class FakeSession:
                         for size in sizes:
                             stopped = stopped or stop()
                             if stopped:
+                                read = False
                                 break
                             done += size
                             self.ids.extend(range(len(self.ids), len(self.ids) + size))
@@ -152,8 +155,10 @@ class FakeSession:
             stats = TurnStats(cached, cached, generated, 0, len(self.ids), None, None, None, 1, 1, None, None, 0, 0)
             yield StreamEvent(done=True, finish_reason="cancelled" if stopped else "stop", stats=stats)
         finally:
-            # As the real session does: the answer is kept when the iterator ends, not before.
-            self.messages += [Message("user", text), Message("assistant", said)]
+            # As the real session does: kept when the iterator ends, not before, and only if the prompt was read.
+            if read:
+                self.messages += [Message("user", text), Message("assistant", said)]
+                self.conversation_ids = list(self.ids)
 
     def _token(self, part: str, text: str, cached: int) -> StreamEvent:
         self.ids.append(len(self.ids))
