@@ -63,7 +63,7 @@ def test_any_chunking_ends_in_the_same_screen() -> None:
             for seed in range(14):
                 rng = random.Random(seed)
                 pieces: list[tuple[Part, str]] = [("reasoning", text) for text in cut("Some\n\nthoughts.", rng)]
-                pieces += [("answer", text) for text in ([ANSWER] if seed == 0 else cut(ANSWER, rng))]
+                pieces.extend(("answer", text) for text in ([ANSWER] if seed == 0 else cut(ANSWER, rng)))
                 lines = await stream(here, seed + 1, pieces)
                 screens.add("\n".join(line for line in lines if "Reasoning" not in line))
                 here.app.action_new()

@@ -76,14 +76,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except click.ClickException as error:
-        error.message = printable(error.message)
-        error.show()
-        return error.exit_code
+        return _wrong_use(error)
     except QwenError as error:
         return _fault(str(error))
     except Exception as error:
         return _crash(error)
     return code if isinstance(code, int) else OK
+
+
+def _wrong_use(error: click.ClickException) -> int:
+    """What click shows of its own errors, with the words of the command line made printable."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n", err=True)
+    click.echo(f"Error: {printable(error.format_message())}", err=True)
+    return error.exit_code
 
 
 def _fault(message: str) -> int:

@@ -102,8 +102,15 @@ def generation_options(function: Function) -> Function:
             "--repetition-penalty", type=Number(0, above=True), metavar="X", help="Divides the logits of seen tokens."
         ),
         click.option("--seed", type=WholeNumber(0, MAX_SEED), metavar="N", help="Makes sampling repeatable."),
-        click.option("--effort", type=click.Choice(EFFORTS), help="Reasoning: none and low turn it off."),
-        click.option("--dtype", type=click.Choice(DTYPES), help="Compute type; by default what suits the device."),
+        click.option(
+            "--effort",
+            type=click.Choice(EFFORTS),
+            metavar="LEVEL",
+            help="Reasoning: none, low (both off), medium, high.",
+        ),
+        click.option(
+            "--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16."
+        ),
     ]
     for option in reversed(options):
         function = option(function)
