@@ -14,8 +14,9 @@ from qwen_core.backend import describe_device, device_info
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.events import LoadProgress, ModelSummary
 from qwen_core.hardware import peak_bandwidth_gb_s
-from qwen_core.layout import variant_name, weight_bytes_per_token
+from qwen_core.layout import weight_bytes_per_token
 from qwen_core.model import Model, load_model
+from qwen_core.variants import variant_name
 
 Progress = Callable[[LoadProgress], None]
 Stop = Callable[[], bool]

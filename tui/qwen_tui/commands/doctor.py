@@ -133,9 +133,9 @@ def _backend() -> dict[str, Any]:
 
 def _demo() -> dict[str, Any]:
     from qwen_core import demo_model_path, open_checkpoint
-    from qwen_core.layout import variant_name
     from qwen_core.template import load_template
     from qwen_core.tokenizer import load_tokenizer
+    from qwen_core.variants import variant_name
 
     checkpoint = open_checkpoint(demo_model_path())
     load_tokenizer(checkpoint)
