@@ -4,14 +4,13 @@ A `Session` yields a `StreamEvent` a token; `TurnBatcher` joins them into `Delta
 or an id. `Throttle` thins reports of which only the latest matters. Sending is worker.py's business.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from qwen_core.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.stats import TokenRate, TurnStats
 
 INTERVAL_S = 1 / 20
-RATE_WINDOW_S = 1.0
 
 Clock = Callable[[], float]
 Report = TypeVar("Report")
@@ -42,30 +41,6 @@ class Throttle(Generic[Report]):
         return held
 
 
-class TokenRate:
-    """Tokens per second over the last `window` seconds of arrivals, or over the last step where that took longer."""
-
-    def __init__(self, window: float = RATE_WINDOW_S) -> None:
-        self._window = window
-        self._arrivals: deque[tuple[float, int]] = deque()
-        self._tokens = 0
-
-    def arrived(self, tokens: int, now: float) -> None:
-        """Count `tokens` more at `now`, a clock that does not go backwards."""
-        self._arrivals.append((now, tokens))
-        self._tokens += tokens
-        while len(self._arrivals) > 2 and self._arrivals[1][0] <= now - self._window:
-            self._tokens -= self._arrivals.popleft()[1]
-
-    @property
-    def per_second(self) -> float | None:
-        """The tokens after the oldest arrival, over the time since it; None before there are two moments."""
-        if not self._arrivals:
-            return None
-        (oldest, count), newest = self._arrivals[0], self._arrivals[-1][0]
-        return (self._tokens - count) / (newest - oldest) if newest > oldest else None
-
-
 class TurnBatcher:
     """The events of one turn up to its last `Delta`: what `push` and `flush` return is to be sent in order."""
 
@@ -80,6 +55,7 @@ class TurnBatcher:
         self._pieces: list[tuple[Part, list[str]]] = []
         self._ids: list[int] = []
         self._part: Part | None = None
+        self._stats: TurnStats | None = None
         self._prompt = self._generated = self._reasoning = 0
 
     def push(self, event: StreamEvent) -> list[Event]:
@@ -90,6 +66,7 @@ class TurnBatcher:
             # A turn that is over at once never announced what it would prefill; its figures are in its statistics.
             self._prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
             out.append(TurnStarted(self._turn, self._prompt, event.cached_tokens))
+        self._stats = event.stats or self._stats
         pieces = _pieces(event)
         if pieces or event.token_ids:
             out += self._prefill.flush()
@@ -120,6 +97,7 @@ class TurnBatcher:
                     reasoning_tokens=self._reasoning,
                     context_tokens=self._prompt + self._generated,
                     live_tok_s=self._rate.per_second,
+                    stats=self._stats,
                 )
             )
             self._pieces, self._ids = [], []

@@ -59,7 +59,8 @@ class StreamEvent:
     """One step of `Session.send_stream`. At most one of the text fields is non-empty.
 
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
-    only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`.
+    only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; now and then
+    an event on the way carries `stats` as they are by then.
     """
 
     text: str = ""
@@ -183,6 +184,7 @@ class Delta:
     """Text that arrived since the last batch: ordered (part, text) pieces, and the running figures.
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
+    `stats` is the latest snapshot of all figures, as the meters show them.
     """
 
     turn: int
@@ -192,6 +194,7 @@ class Delta:
     reasoning_tokens: int
     context_tokens: int
     live_tok_s: float | None
+    stats: TurnStats | None = None
 
 
 @dataclass(frozen=True)

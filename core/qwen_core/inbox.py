@@ -6,6 +6,7 @@ the pipe in order, it reaches exactly that work. What the work does about it is 
 
 import os
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -13,6 +14,20 @@ from multiprocessing.connection import Connection
 from qwen_core.events import Command, Load, Restore, Send, Shutdown, Stop
 
 ORPHAN_GRACE_S = 2.0
+
+
+class StopFlag(threading.Event):
+    """Whether the work it belongs to was stopped, and since when (`time.monotonic`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since: float | None = None
+
+    def set(self) -> None:
+        if self.since is None:
+            self.since = time.monotonic()
+        super().set()
+
 
 Work = Load | Restore | Send
 
@@ -22,7 +37,7 @@ class Job:
     """One command and whether it was stopped, which the main thread asks at every token and chunk."""
 
     command: Work
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: StopFlag = field(default_factory=StopFlag)
 
 
 class Inbox:

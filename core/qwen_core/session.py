@@ -116,6 +116,7 @@ class Session:
             context_limit=self.loaded.summary.context_limit,
             weight_bytes_per_token=self.loaded.summary.weight_bytes_per_token,
             peak_bandwidth_gb_s=self.loaded.summary.peak_bandwidth_gb_s,
+            snapshot_bytes=self._snapshots.nbytes,
         )
         if len(target) >= plan.context_limit:
             needs = f"this turn needs {len(target):,} tokens and the model takes {plan.context_limit:,}"

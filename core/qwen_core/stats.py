@@ -3,7 +3,11 @@
 Nothing here reads a clock: whoever measures hands the moments in, so tests are exact.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+RATE_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,9 @@ class TurnStats:
     """Figures of one finished or running turn. Rates are None until they are defined; bytes are decimal bytes.
 
     `prompt_tokens` counts the whole context the answer began from (`cached_tokens` of them were already in the
-    state); `generated_tokens` counts every token fed after it, reasoning and stop token included.
+    state); `generated_tokens` counts every token fed after it, reasoning and stop token included. `live_tok_s` is the
+    rate over the last second of a running turn. `bytes_per_token` is what the next token moves at this context
+    length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
     """
 
     prompt_tokens: int
@@ -28,6 +34,51 @@ class TurnStats:
     peak_bandwidth_gb_s: float | None
     peak_memory_bytes: int
     active_memory_bytes: int
+    live_tok_s: float | None = None
+    kv_bytes: int = 0
+    recurrent_bytes: int = 0
+    snapshot_bytes: int = 0
+    stop_s: float | None = None
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """Effective bandwidth as a share (0 to 1) of the peak; None where either is unknown."""
+        if self.bandwidth_gb_s is None or not self.peak_bandwidth_gb_s:
+            return None
+        return self.bandwidth_gb_s / self.peak_bandwidth_gb_s
+
+    @property
+    def ceiling_tok_s(self) -> float | None:
+        """Tokens per second at this context length if memory were read at its peak and nothing else took time."""
+        return ceiling_tok_s(self.bytes_per_token, self.peak_bandwidth_gb_s)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure by name, the derived ones too, as JSON takes them."""
+        return {**asdict(self), "share_of_peak": self.share_of_peak, "ceiling_tok_s": self.ceiling_tok_s}
+
+
+class TokenRate:
+    """Tokens per second over the last `window` seconds of arrivals, or over the last step where that took longer."""
+
+    def __init__(self, window: float = RATE_WINDOW_S) -> None:
+        self._window = window
+        self._arrivals: deque[tuple[float, int]] = deque()
+        self._tokens = 0
+
+    def arrived(self, tokens: int, now: float) -> None:
+        """Count `tokens` more at `now`, a clock that does not go backwards."""
+        self._arrivals.append((now, tokens))
+        self._tokens += tokens
+        while len(self._arrivals) > 2 and self._arrivals[1][0] <= now - self._window:
+            self._tokens -= self._arrivals.popleft()[1]
+
+    @property
+    def per_second(self) -> float | None:
+        """The tokens after the oldest arrival, over the time since it; None before there are two moments."""
+        if not self._arrivals:
+            return None
+        (oldest, count), newest = self._arrivals[0], self._arrivals[-1][0]
+        return (self._tokens - count) / (newest - oldest) if newest > oldest else None
 
 
 def prefill_rate(new_tokens: int, ttft_s: float | None) -> float | None:
@@ -45,6 +96,11 @@ def decode_rate(generated: int, first_s: float | None, end_s: float | None) -> f
 def effective_bandwidth(bytes_per_token: int, decode_tok_s: float | None) -> float | None:
     """GB/s (decimal) that a decode rate implies if every token reads `bytes_per_token`: an estimate by design."""
     return None if decode_tok_s is None else bytes_per_token * decode_tok_s / 1e9
+
+
+def ceiling_tok_s(bytes_per_token: int, peak_gb_s: float | None) -> float | None:
+    """The roofline: peak bandwidth over the bytes a token moves (PERFORMANCE.md); None where the peak is unknown."""
+    return peak_gb_s * 1e9 / bytes_per_token if peak_gb_s and bytes_per_token else None
 
 
 def bytes_per_token(weight_bytes: int, recurrent_bytes: int, kv_bytes: int) -> int:

@@ -17,8 +17,11 @@ from qwen_core.model import Model
 from qwen_core.reasoning import Splitter
 from qwen_core.sampling import Sampler
 from qwen_core.state import State
-from qwen_core.stats import TurnStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+from qwen_core.stats import TokenRate, TurnStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
 from qwen_core.tokenizer import Tokenizer
+
+SNAPSHOT_S = 1 / 20
+"""Running figures ride on an event at most this often: a meter draws ten times a second."""
 
 
 def never() -> bool:
@@ -65,6 +68,7 @@ class TurnPlan:
     context_limit: int
     weight_bytes_per_token: int
     peak_bandwidth_gb_s: float | None = None
+    snapshot_bytes: int = 0
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -87,9 +91,25 @@ def run_turn(
     first = end = None
     generated = 0
     reason: FinishReason = "length"
+    rate = TokenRate()
+    told = start
 
-    def event(new: Sequence[tuple[Part, str]], token_ids: tuple[int, ...] = ()) -> Iterator[StreamEvent]:
-        """One event a piece: a consumer that prints sees the parts in order. The ids ride on the first."""
+    def stats() -> TurnStats:
+        return turn_stats(
+            plan,
+            state,
+            cached=cached,
+            generated=generated,
+            reasoning=pieces.reasoning_tokens,
+            ttft_s=None if first is None else first - start,
+            decode_tok_s=decode_rate(generated, first, end),
+            live_tok_s=rate.per_second,
+        )
+
+    def event(
+        new: Sequence[tuple[Part, str]], token_ids: tuple[int, ...] = (), figures: TurnStats | None = None
+    ) -> Iterator[StreamEvent]:
+        """One event a piece: a consumer that prints sees the parts in order. Ids and figures ride on the first."""
         for part, text in new or [("answer", "")]:
             yield StreamEvent(
                 text=text if part == "answer" else "",
@@ -97,8 +117,9 @@ def run_turn(
                 tool_call=text if part == "tool_call" else "",
                 token_ids=token_ids,
                 cached_tokens=cached,
+                stats=figures,
             )
-            token_ids = ()
+            token_ids, figures = (), None
 
     yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached)
     logits = None
@@ -119,8 +140,12 @@ def run_turn(
                 generated += 1
                 end = plan.clock()
                 first = end if first is None else first
+                rate.arrived(1, end)
                 new = [] if token in plan.stop_ids else pieces.push(token)
-                yield from event(new, (token,))
+                figures = None
+                if end - told >= SNAPSHOT_S:
+                    figures, told = stats(), end
+                yield from event(new, (token,), figures)
                 if token in plan.stop_ids:
                     reason = "stop"
                     break
@@ -136,15 +161,7 @@ def run_turn(
         cached_tokens=cached,
         done=True,
         finish_reason=reason,
-        stats=turn_stats(
-            plan,
-            state,
-            cached=cached,
-            generated=generated,
-            reasoning=pieces.reasoning_tokens,
-            ttft_s=None if first is None else first - start,
-            decode_tok_s=decode_rate(generated, first, end),
-        ),
+        stats=stats(),
     )
 
 
@@ -157,6 +174,7 @@ def turn_stats(
     reasoning: int = 0,
     ttft_s: float | None = None,
     decode_tok_s: float | None = None,
+    live_tok_s: float | None = None,
 ) -> TurnStats:
     """The figures of a turn from what was counted and timed; rates from stats.py's formulas, memory from MLX."""
     per_token = bytes_per_token(plan.weight_bytes_per_token, state.recurrent_nbytes, state.kv_nbytes)
@@ -175,4 +193,8 @@ def turn_stats(
         peak_bandwidth_gb_s=plan.peak_bandwidth_gb_s,
         peak_memory_bytes=mx.get_peak_memory(),
         active_memory_bytes=mx.get_active_memory(),
+        live_tok_s=live_tok_s,
+        kv_bytes=state.kv_nbytes,
+        recurrent_bytes=state.recurrent_nbytes,
+        snapshot_bytes=plan.snapshot_bytes,
     )

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
 
@@ -153,6 +153,8 @@ class Worker:
             reason, stats = event.finish_reason, event.stats
         if reason is None or stats is None:
             raise RuntimeError("the stream ended without its last event")
+        if job.stop.since is not None:
+            stats = replace(stats, stop_s=max(0.0, time.monotonic() - job.stop.since))
         # A turn that ended before its question was read leaves no message behind, and no ids that a Restore could use.
         said = session.messages[-1] if len(session.messages) > known else Message("assistant", "")
         return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.batching import Throttle, TokenRate, TurnBatcher
+from qwen_core.batching import Throttle, TurnBatcher
 from qwen_core.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.stats import TokenRate
 from support.fake_session import piece
 
 FIELDS: dict[Part, str] = {"reasoning": "reasoning", "answer": "text", "tool_call": "tool_call"}
