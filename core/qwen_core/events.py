@@ -7,6 +7,7 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qwen_core.hardware import PeakSource
 from qwen_core.stats import TurnStats
 
 Effort = Literal["none", "low", "medium", "high"]
@@ -137,7 +138,7 @@ class LoadProgress:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What the header line of the app says of a loaded model."""
+    """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`."""
 
     name: str
     path: str
@@ -150,6 +151,9 @@ class ModelSummary:
     load_s: float
     tiers: WeightTiers
     peak_bandwidth_gb_s: float | None = None
+    peak_source: PeakSource | None = None
+    memory_bytes: int = 0
+    recommended_bytes: int | None = None
 
 
 @dataclass(frozen=True)

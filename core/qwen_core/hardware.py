@@ -1,17 +1,23 @@
-"""What this machine can do: its chip's published peak of memory bandwidth, and how much memory there is.
+"""What this machine can do: its chip, the peak of its memory bandwidth and where that figure is from, its memory.
 
 Takes the mapping of `mx.device_info()` from its caller, so that it runs, and is tested, without MLX. Naming the device
-for people is backend.py's business.
+for people is backend.py's business; measuring where nothing is published is probe.py's.
 """
 
 import os
 import re
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-# Peak GB/s by chip as Apple publishes it (PERFORMANCE.md, "The roofline"); of a Max, the wide one.
+PeakSource = Literal["published", "measured", "configured"]
+
+# Peak GB/s by chip as Apple publishes it in its technical specifications and newsroom (apple.com: "unified memory
+# bandwidth" of MacBook Air and Pro, Mac mini, Mac Studio and iMac of each generation); of a Max, the wide one. There
+# is no M4 Ultra, and what an M5 Ultra will reach is not published.
 _PEAK_GB_S: dict[str, float] = {
     "M1": 68, "M1 Pro": 200, "M1 Max": 400, "M1 Ultra": 800,
     "M2": 100, "M2 Pro": 200, "M2 Max": 400, "M2 Ultra": 800,
@@ -19,6 +25,22 @@ _PEAK_GB_S: dict[str, float] = {
     "M4": 120, "M4 Pro": 273, "M4 Max": 546,
     "M5": 153, "M5 Pro": 307, "M5 Max": 614,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The machine as meters and benchmarks need it. Bytes; bandwidth in decimal GB/s; None: not known.
+
+    `peak_source` says where the peak is from: "published" by the maker, "measured" here by a short copy (a stand-in
+    for a limit, and not one), or "configured" by the person.
+    """
+
+    chip: str | None
+    gpu_cores: int | None
+    memory_bytes: int
+    recommended_bytes: int | None
+    peak_bandwidth_gb_s: float | None
+    peak_source: PeakSource | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,60 @@ def peak_bandwidth_gb_s(device_info: Mapping[str, Any], gpu_cores: int | None = 
         if gpu_cores == narrow.gpu_cores or (gpu_cores is None and is_sold_narrow):
             return narrow.gb_s
     return _PEAK_GB_S.get(chip)
+
+
+def detect(
+    device_info: Mapping[str, Any],
+    *,
+    gpu_cores: int | None = None,
+    configured_gb_s: float | None = None,
+    measure: Callable[[], float | None] | None = None,
+) -> Hardware:
+    """What is known of the machine behind `device_info`.
+
+    The peak is what the person configured, else what is published for the chip, else what `measure` finds; nothing is
+    measured on an Apple chip: one without a published figure stays unknown.
+    """
+    chip = chip_name(device_info)
+    peak, source = configured_gb_s, "configured"
+    if peak is None:
+        peak, source = peak_bandwidth_gb_s(device_info, gpu_cores), "published"
+    if peak is None and measure is not None and not _is_apple(device_info):
+        peak, source = measure(), "measured"
+    return Hardware(
+        chip=chip,
+        gpu_cores=gpu_cores,
+        memory_bytes=memory_bytes(),
+        recommended_bytes=recommended_bytes(device_info),
+        peak_bandwidth_gb_s=peak,
+        peak_source=None if peak is None else source,
+    )
+
+
+def _is_apple(device_info: Mapping[str, Any]) -> bool:
+    return str(device_info.get("device_name", "")).startswith("Apple")
+
+
+_GPU_CORES = re.compile(r'"gpu-core-count"\s*=\s*(\d{1,4})\b')
+
+
+def parse_gpu_cores(registry: str) -> int | None:
+    """The number of GPU cores in what `ioreg` prints of the accelerator; None where it says none."""
+    match = _GPU_CORES.search(registry)
+    return int(match.group(1)) if match else None
+
+
+def read_gpu_cores() -> int | None:
+    """GPU cores of this Mac, from the system's registry; None elsewhere, or where it cannot be asked."""
+    if sys.platform != "darwin":
+        return None
+    try:
+        done = subprocess.run(
+            ["/usr/sbin/ioreg", "-rd1", "-c", "AGXAccelerator"], capture_output=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_gpu_cores(done.stdout.decode("utf-8", "replace"))
 
 
 def memory_bytes() -> int:

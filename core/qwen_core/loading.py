@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qwen_core.backend import describe_device, device_info
+from qwen_core.backend import describe_device
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.events import LoadProgress, ModelSummary
-from qwen_core.hardware import peak_bandwidth_gb_s
 from qwen_core.layout import weight_bytes_per_token
+from qwen_core.machine import this_machine
 from qwen_core.model import Model, load_model
 from qwen_core.variants import variant_name
 
@@ -49,6 +49,8 @@ def load(
         checkpoint = open_checkpoint(checkpoint)
     model = load_model(checkpoint, dtype, progress=progress, stop=stop)
     config = checkpoint.config
+    load_s = time.perf_counter() - start
+    machine = this_machine()
     summary = ModelSummary(
         name=checkpoint.path.name,
         path=str(checkpoint.path),
@@ -58,9 +60,12 @@ def load(
         device=describe_device(),
         dtype=model.dtype,
         context_limit=config.max_position_embeddings,
-        load_s=time.perf_counter() - start,
+        load_s=load_s,
         tiers=model.tiers,
-        peak_bandwidth_gb_s=peak_bandwidth_gb_s(device_info()),
+        peak_bandwidth_gb_s=machine.peak_bandwidth_gb_s,
+        peak_source=machine.peak_source,
+        memory_bytes=machine.memory_bytes,
+        recommended_bytes=machine.recommended_bytes,
     )
     return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary)
 

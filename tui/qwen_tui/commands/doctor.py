@@ -26,14 +26,15 @@ PROBE_SECONDS = 60
 PROBE = """
 import json
 from qwen_core.backend import default_dtype, describe_device, device_info, mx
-from qwen_core.hardware import peak_bandwidth_gb_s
+from qwen_core.machine import this_machine
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
 print(json.dumps({
     "device": describe_device(),
     "computes": right,
     "dtype": default_dtype(),
-    "peak_bandwidth_gb_s": peak_bandwidth_gb_s(device_info()),
+    "peak_bandwidth_gb_s": this_machine().peak_bandwidth_gb_s,
+    "peak_source": this_machine().peak_source,
     "details": {name: str(value) for name, value in device_info().items()},
 }))
 """
