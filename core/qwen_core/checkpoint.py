@@ -6,7 +6,7 @@ weights.py; a name such as `owner/model` becomes a directory in locate.py.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any
 from qwen_core.architecture import TextTensor, text_tensors
 from qwen_core.config import LINEAR, ModelConfig, parse_config
 from qwen_core.errors import CheckpointError, quote
-from qwen_core.headers import TensorInfo, read_header
+from qwen_core.headers import MAX_TENSORS, TensorInfo, check_header_sizes, read_header
 from qwen_core.jsonfile import read_json_object, read_text, string_mapping
 from qwen_core.quantization import (
     FLOAT_DTYPES,
@@ -37,8 +37,9 @@ _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 IGNORED = ("vision_tower.", "visual.", "mtp.")
 _UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
 
-MAX_CONFIG_BYTES = 16 << 20
-MAX_INDEX_BYTES = 64 << 20
+# The full 27B has 57 and 165 kB. Far more than that would take seconds to parse before it could be refused.
+MAX_CONFIG_BYTES = 1 << 20
+MAX_INDEX_BYTES = 8 << 20
 MAX_TEMPLATE_BYTES = 4 << 20
 MAX_TOKENIZER_CONFIG_BYTES = 64 << 20
 MAX_SHARDS = 4096
@@ -136,7 +137,7 @@ def _read_shards(directory: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ..
     index_file = directory / INDEX
     if not index_file.exists():
         shards = _shards_without_index(directory)
-        return _merge(read_header(shard) for shard in shards), shards
+        return _read_headers(shards), shards
     weight_map = string_mapping(read_json_object(index_file, MAX_INDEX_BYTES).get("weight_map"))
     if weight_map is None:
         raise CheckpointError(f"{quote(index_file)}: weight_map must be an object of tensor names and file names")
@@ -153,7 +154,7 @@ def _read_shards(directory: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ..
                 "download the model again"
             )
     shards = tuple(directory / name for name in sorted(first_tensor))
-    tensors = _merge(read_header(shard) for shard in shards)
+    tensors = _read_headers(shards)
     for tensor, name in weight_map.items():
         info = tensors.get(tensor)
         if info is None or info.file.name != name:
@@ -193,15 +194,18 @@ def _shards_without_index(directory: Path) -> tuple[Path, ...]:
     return tuple(directory / name for name in names)
 
 
-def _merge(headers: Iterable[dict[str, TensorInfo]]) -> dict[str, TensorInfo]:
+def _read_headers(shards: tuple[Path, ...]) -> dict[str, TensorInfo]:
+    check_header_sizes(shards)
     tensors: dict[str, TensorInfo] = {}
-    for header in headers:
-        for name, info in header.items():
+    for shard in shards:
+        for name, info in read_header(shard).items():
             if name in tensors:
                 raise CheckpointError(
                     f"tensor {quote(name)} is stored twice, in {quote(tensors[name].file)} and {quote(info.file)}"
                 )
             tensors[name] = info
+        if len(tensors) > MAX_TENSORS:
+            raise CheckpointError(f"{quote(shard)}: with it there are more than {MAX_TENSORS:,} tensors")
     return dict(sorted(tensors.items()))
 
 

@@ -13,6 +13,8 @@ def printable(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         half = (limit - 3) // 2
         text = f"{text[:half]}...{text[-half:]}"
+    if text.isprintable():  # nearly every name: reading a header quotes thousands of them
+        return text
     return "".join(c if c == " " or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

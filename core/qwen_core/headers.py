@@ -7,16 +7,21 @@ messages that name the tensor. What a tensor means is checkpoint.py's business.
 
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.jsonfile import parse_json_object, require_file
 
-MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own cap
+FORMAT_HEADER_BYTES = 100_000_000  # the safetensors library's own cap
+# What the headers of one directory may hold in all. The full 27B has 0.25 MB of 1,732 tensors; parsing far more than
+# that takes seconds and gigabytes before anything could be said about it.
+MAX_HEADER_BYTES = 4 << 20
+MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 32
 
 # Bits of an element (safetensors 0.8). Files may hold more than this program runs, for example in a vision tower.
@@ -46,8 +51,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     cut short, a name twice, ranges that overlap or leave gaps, a size that contradicts dtype and shape.
     """
     size = require_file(path)
+    header = _read_header_bytes(path, size)
     refusal = _library_refusal(path)
-    tensors = _parse(path, size)
+    tensors = _parse(path, size, header)
     if refusal is not None:
         raise CheckpointError(f"{quote(path)} is not a valid safetensors file: {quote(refusal)}")
     return tensors
@@ -62,14 +68,34 @@ def _library_refusal(path: Path) -> str | None:
         return str(error) or type(error).__name__
 
 
-def _parse(path: Path, size: int) -> dict[str, TensorInfo]:
+def check_header_sizes(paths: Iterable[Path]) -> None:
+    """Refuse headers that are too long in all, before any of them is read. Raises CheckpointError naming the longest.
+
+    A hostile directory of many files would otherwise pass with each of them just below the limit.
+    """
+    lengths = {path: _header_length(path, require_file(path)) for path in paths}
+    if sum(lengths.values()) > MAX_HEADER_BYTES:
+        longest = max(lengths, key=lambda path: lengths[path])
+        raise CheckpointError(f"{quote(longest)}: {_too_long(sum(lengths.values()), len(lengths))}")
+
+
+def _header_length(path: Path, size: int) -> int:
+    try:
+        with path.open("rb") as file:
+            return _read_length(file, path, size)
+    except OSError as error:
+        raise CheckpointError(f"{quote(path)} cannot be read: {quote(error.strerror or error)}") from None
+
+
+def _parse(path: Path, size: int, header: bytes) -> dict[str, TensorInfo]:
     where = quote(path)
-    header = _read_header_bytes(path, size)
     start = 8 + len(header)
     entries = parse_json_object(header, f"{where}: header")
     metadata = entries.pop("__metadata__", None)
     if metadata is not None and not isinstance(metadata, dict):
         raise CheckpointError(f"{where}: header: __metadata__ is not an object")
+    if len(entries) > MAX_TENSORS:
+        raise CheckpointError(f"{where}: header of {len(entries):,} tensors, more than the {MAX_TENSORS:,} it may have")
     tensors = [_entry(path, name, entry, start) for name, entry in entries.items()]
     tensors.sort(key=lambda info: (info.offset, info.nbytes))
     position = start
@@ -95,25 +121,42 @@ def _read_header_bytes(path: Path, size: int) -> bytes:
     where = quote(path)
     try:
         with path.open("rb") as file:
-            prefix = file.read(8)
-            if prefix == b"version ":
-                raise CheckpointError(f"{where} is a Git LFS pointer, not the weights; run `git lfs pull` in it")
-            if len(prefix) < 8:
-                raise CheckpointError(f"{where} is cut short: {size} bytes hold no safetensors header")
-            (length,) = struct.unpack("<Q", prefix)
-            if length > MAX_HEADER_BYTES:
-                raise CheckpointError(
-                    f"{where}: header of {length:,} bytes is over the format's limit of {MAX_HEADER_BYTES:,}; "
-                    "this is not a safetensors file, or it is damaged"
-                )
-            if 8 + length > size:
-                raise CheckpointError(f"{where} is cut short: header of {length:,} bytes in a file of {size:,}")
+            length = _read_length(file, path, size)
             header = file.read(length)
     except OSError as error:
         raise CheckpointError(f"{where} cannot be read: {quote(error.strerror or error)}") from None
     if len(header) < length:
         raise CheckpointError(f"{where} changed while it was read")
     return header
+
+
+def _read_length(file: BinaryIO, path: Path, size: int) -> int:
+    """The length of the header that `file` begins with, if it is one that can be read."""
+    where = quote(path)
+    prefix = file.read(8)
+    if prefix == b"version ":
+        raise CheckpointError(f"{where} is a Git LFS pointer, not the weights; run `git lfs pull` in it")
+    if len(prefix) < 8:
+        raise CheckpointError(f"{where} is cut short: {size} bytes hold no safetensors header")
+    (length,) = struct.unpack("<Q", prefix)
+    if length > FORMAT_HEADER_BYTES:
+        raise CheckpointError(
+            f"{where}: header of {length:,} bytes is over the format's limit of {FORMAT_HEADER_BYTES:,}; "
+            "this is not a safetensors file, or it is damaged"
+        )
+    if 8 + length > size:
+        raise CheckpointError(f"{where} is cut short: header of {length:,} bytes in a file of {size:,}")
+    if length > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{where}: {_too_long(length, 1)}")
+    return length
+
+
+def _too_long(length: int, files: int) -> str:
+    what = "header" if files == 1 else f"headers of {files:,} files"
+    return (
+        f"{what} of {length:,} bytes, more than the {MAX_HEADER_BYTES:,} that a model of this family may have; "
+        "the file is damaged, or no such model"
+    )
 
 
 def _entry(path: Path, name: str, entry: Any, start: int) -> TensorInfo:
