@@ -33,6 +33,7 @@ FIELDS = [
     "weight_bytes_per_token",
     "bandwidth_gb_s",
     "peak_bandwidth_gb_s",
+    "peak_source",
     "peak_memory_bytes",
     "device",
     "dtype",

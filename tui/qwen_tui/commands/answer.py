@@ -57,6 +57,7 @@ class Answer:
             "weight_bytes_per_token": stats.weight_bytes_per_token,
             "bandwidth_gb_s": stats.bandwidth_gb_s,
             "peak_bandwidth_gb_s": stats.peak_bandwidth_gb_s,
+            "peak_source": model.peak_source,
             "peak_memory_bytes": stats.peak_memory_bytes,
             "device": model.device,
             "dtype": model.dtype,
@@ -73,9 +74,11 @@ class Answer:
 class Terminal:
     """stdout and stderr of one answer. Keeps their lines apart where both are the same screen."""
 
-    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None, *, narrate: bool = True) -> None:
+        """`narrate` False: stderr belongs to someone else, nothing is written there."""
         self.out = sys.stdout if out is None else out
         self.err = sys.stderr if err is None else err
+        self._narrates = narrate
         self._err_line_open = False
         self._out_line_open = False
         self._progress_shown = False
@@ -99,7 +102,7 @@ class Terminal:
 
     def progress(self, line: str) -> None:
         """A line that the next output replaces; only where someone watches."""
-        if self.err.isatty() and os.environ.get("TERM") != "dumb":
+        if self._narrates and self.err.isatty() and os.environ.get("TERM") != "dumb":
             self.err.write(CLEAR_LINE + line)
             self.err.flush()
             self._progress_shown = True
@@ -134,6 +137,8 @@ class Terminal:
         self._out_line_open = not text.endswith("\n")
 
     def _narrate(self, text: str, *, dim: bool = False) -> None:
+        if not self._narrates:
+            return
         self._clear_progress()
         shown = visible(text)
         self.err.write(f"{DIM}{shown}{DIM_OFF}" if dim and self._colour else shown)

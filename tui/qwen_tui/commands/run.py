@@ -13,6 +13,7 @@ import click
 from qwen_core.errors import QwenError
 from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
 from qwen_tui.commands.answer import Answer, Terminal, summary_lines
+from qwen_tui.commands.meter import Meter
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, settings_from
 from qwen_tui.commands.request import Request, read_request
 
@@ -50,6 +51,7 @@ def interruptible() -> Iterator[Interrupt]:
 @click.option("-p", "--prompt", metavar="TEXT", help="The question; - reads standard input, as a pipe does.")
 @click.option("--messages", metavar="FILE", help="A JSON list of role/content that ends with a user message.")
 @click.option("--prompt-ids", type=TokenIds(), metavar="1,2,3", help="Raw token ids: no template, no tokenizer.")
+@click.option("--meter", is_flag=True, help="Figures as JSON lines on standard error, four a second.")
 @json_option
 @generation_options
 def run(
@@ -57,6 +59,7 @@ def run(
     prompt: str | None,
     messages: str | None,
     prompt_ids: tuple[int, ...] | None,
+    meter: bool,
     as_json: bool,
     system: str | None,
     dtype: str | None,
@@ -65,7 +68,8 @@ def run(
     """Print one answer on standard output.
 
     Reasoning and statistics go to standard error. With --json standard output gets one JSON object and nothing else;
-    its token_ids are all generated ids, the stop token included.
+    its token_ids are all generated ids, the stop token included. With
+    --meter standard error gets the figures and nothing else.
     """
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
@@ -73,7 +77,7 @@ def run(
     settings = settings_from(options)
     with interruptible() as interrupt:
         try:
-            return _run(model_dir, request, settings, dtype, as_json=as_json, interrupt=interrupt)
+            return _run(model_dir, request, settings, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
         except BrokenPipeError:
             # Whoever read the answer has had enough of it. Nothing may be flushed into the pipe at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,9 +96,11 @@ def _run(
     dtype: str | None,
     *,
     as_json: bool,
+    meter: bool,
     interrupt: Interrupt,
 ) -> int:
-    terminal = Terminal()
+    terminal = Terminal(narrate=not meter)
+    figures = Meter(sys.stderr) if meter else None
     answer = Answer()
     events = _events(model_dir, request, settings, dtype, terminal, interrupt)
     model: ModelSummary | None = None
@@ -104,6 +110,8 @@ def _run(
                 model = event
                 continue
             answer.add(event)
+            if figures is not None:
+                figures.event(event)
             if not as_json:
                 terminal.event(event)
         terminal.close()

@@ -1,0 +1,72 @@
+"""`run --meter`: JSON lines for a plot, on stderr, four a second and one at the end."""
+
+import io
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.events import StreamEvent
+from qwen_tui import cli
+from qwen_tui.commands.meter import INTERVAL_S, Meter
+from support.fake_engine import stats
+
+MOMENTS = st.lists(st.floats(0, 0.5), min_size=1, max_size=60)
+
+
+def lines(moments: list[float]) -> tuple[list[dict[str, object]], list[float]]:
+    """What a meter writes for token events at these distances from each other, and when they happened."""
+    times, now = [], 100.0
+    for step in moments:
+        now += step
+        times.append(now)
+    clock = iter([*times, now])
+    out = io.StringIO()
+    meter = Meter(out, lambda: next(clock))
+    for generated, _ in enumerate(times, 1):
+        meter.event(StreamEvent(text="x", token_ids=(1,), stats=replace(stats(), generated_tokens=generated)))
+    meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
+    return [json.loads(line) for line in out.getvalue().splitlines()], times
+
+
+@given(MOMENTS)
+def test_at_most_four_a_second_and_never_without_the_last(moments: list[float]) -> None:
+    written, times = lines(moments)
+    assert written[-1]["phase"] == "done"
+    assert written[-1]["finish_reason"] == "stop"
+    decode = [float(str(line["t"])) for line in written[:-1]]
+    assert decode[0] == 0.0
+    assert all(later - earlier >= INTERVAL_S - 1e-3 for earlier, later in pairwise(decode))
+    # And no rarer than the events allow: the first event that is due is written.
+    assert len(decode) >= int((times[-1] - times[0]) / (INTERVAL_S + 0.5))
+
+
+def test_a_line_has_the_figures_and_what_follows_from_them() -> None:
+    (_, done) = lines([0.0])[0]
+    known = stats()
+    assert done["decode_tok_s"] == known.decode_tok_s
+    assert done["share_of_peak"] == pytest.approx(351 / 400)
+    assert done["ceiling_tok_s"] == pytest.approx(400e9 / 20_300_000_000)
+
+
+def test_prefill_is_shown_in_tokens() -> None:
+    out = io.StringIO()
+    meter = Meter(out, lambda: 0.0)
+    meter.event(StreamEvent(to_prefill=512, prefilled=128, cached_tokens=7))
+    line = {"t": 0.0, "phase": "prefill", "prefilled": 128, "to_prefill": 512, "cached_tokens": 7}
+    assert json.loads(out.getvalue()) == line
+
+
+def test_stderr_holds_nothing_but_json_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    """With the bundled model, which also reasons and has statistics to tell: none of that is on stderr."""
+    question = "What is the capital of France?"
+    assert cli.main(["run", "--meter", "--temperature", "0", "--effort", "medium", "-p", question]) == 0
+    out, err = capfd.readouterr()
+    assert "Paris" in out
+    written = [json.loads(line) for line in err.splitlines()]
+    assert written[0]["phase"] == "prefill"
+    assert written[-1]["phase"] == "done"
+    assert written[-1]["reasoning_tokens"] > 0
