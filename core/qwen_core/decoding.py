@@ -134,7 +134,17 @@ def dequantise(
     work in: float modes have the same digits in both, but affine takes its type from its scales, and in bfloat16
     rounds the product and then the sum.
     """
-    codes = unpack_codes(words, spec.bits)
+    return dequantise_codes(unpack_codes(words, spec.bits), scales, biases, spec, compute)
+
+
+def dequantise_codes(
+    codes: Bytes,
+    scales: Bytes | Floats,
+    biases: Floats | None,
+    spec: QuantSpec,
+    compute: Compute = "float32",
+) -> Floats:
+    """`dequantise` for a weight that is unpacked already: `codes` is [rows, columns], one to a byte."""
     rows, columns = codes.shape
     grouped = codes.reshape(rows, columns // spec.group_size, spec.group_size)
     with np.errstate(over="ignore", invalid="ignore"):

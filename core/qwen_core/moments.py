@@ -59,7 +59,8 @@ class Moments:
         wide = flat.astype(np.float64)
         mean = float(wide.mean())
         wide -= mean
-        self._merge(flat.size, low, high, mean, float(np.dot(wide, wide)))
+        # Not a dot product: BLAS would spread it over every core, and this runs beside a model that is decoding.
+        self._merge(flat.size, low, high, mean, float(np.multiply(wide, wide, out=wide).sum()))
 
     def add_weighted(self, values: NDArray[np.float32], counts: NDArray[np.int64]) -> None:
         """`values[i]` as often as `counts[i]` says; both flat."""
@@ -73,8 +74,8 @@ class Moments:
             return
         self.zero_count += int(counts[wide == 0].sum())
         total = int(counts.sum())
-        mean = float(np.dot(wide, counts) / total)
-        squares = float(np.dot((wide - mean) ** 2, counts))
+        mean = float((wide * counts).sum() / total)
+        squares = float(((wide - mean) ** 2 * counts).sum())
         self._merge(total, float(wide.min()), float(wide.max()), mean, squares)
 
     def _merge(self, count: int, low: float, high: float, mean: float, squares: float) -> None:

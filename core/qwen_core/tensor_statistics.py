@@ -19,6 +19,7 @@ from qwen_core.decoding import (
     Floats,
     decode_floats,
     decode_scales,
+    dequantise_codes,
     unpack_codes,
 )
 from qwen_core.histogram import CodeCounts, Histogram, MagnitudeTally, linear_histogram, merged
@@ -231,7 +232,7 @@ def read_affine(
         codes = unpack_codes(packed.words, spec.bits)
         factors = packed.stored_scales[:, 0]
         code_counts += np.bincount(codes.reshape(-1), minlength=levels)
-        moments.add(packed.values(spec))
+        moments.add(dequantise_codes(codes, packed.stored_scales, packed.biases, spec))
         scales.add(factors)
         tally.add(factors)
         negative += int((factors < 0).sum())
