@@ -83,7 +83,8 @@ def decode_floats(data: Bytes, dtype: str) -> Floats:
     """The bytes of a "BF16", "F16" or "F32" tensor as a flat float32 array."""
     if dtype == "BF16":
         return decode_bfloat16(data.view(np.dtype("<u2")))
-    return data.view(np.dtype("<f2" if dtype == "F16" else "<f4")).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return data.view(np.dtype("<f2" if dtype == "F16" else "<f4")).astype(np.float32)
 
 
 def unpack_codes(words: Words | Bytes, bits: int) -> Bytes:
@@ -147,7 +148,7 @@ def dequantise_codes(
     """`dequantise` for a weight that is unpacked already: `codes` is [rows, columns], one to a byte."""
     rows, columns = codes.shape
     grouped = codes.reshape(rows, columns // spec.group_size, spec.group_size)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         if biases is None:
             elements = decode_e2m1(grouped) if spec.bits == 4 else decode_e4m3(grouped)
             values = elements * decode_scales(scales.view(np.uint8), spec.mode)[..., None]

@@ -108,7 +108,7 @@ def compare_with_reference(
     group = tensor.group_size
     cost = tensor.nbytes / max(tensor.groups, 1) + group * FLOAT_BYTES[original.dtype]
     sums = _Sums(group)
-    with TensorBytes() as source:
+    with TensorBytes() as source, np.errstate(all="ignore"):  # NaN and infinite values are counted, not warned of
         for run in group_runs(tensor, limit_bytes, cost):
             check_stop(stop)
             begin, end = run.start * group, min(run.stop * group, tensor.elements)

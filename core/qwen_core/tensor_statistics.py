@@ -154,8 +154,7 @@ def read_byte_scaled(
         by_code, elements = halves.sum(axis=1) + halves.sum(axis=2), E2M1_VALUES
     every_scale = decode_scales(np.arange(256, dtype=np.uint8), spec.mode)
     moments = Moments()
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = every_scale[:, None] * elements[None, :]
+    values = every_scale[:, None] * elements[None, :]
     moments.add_weighted(values.reshape(-1), by_code.reshape(-1))
     code_counts = by_code.sum(axis=0)
     codes = _e2m1_counts(code_counts) if spec.bits == 4 else _e4m3_counts(code_counts)

@@ -116,7 +116,8 @@ def read_values(
     """
     tensor = find_tensor(checkpoint, module)
     runs = group_runs(tensor, limit_bytes)
-    with TensorBytes() as source:
+    # NaN and infinite values are what is looked for here, and nothing to warn of.
+    with TensorBytes() as source, np.errstate(all="ignore"):
         if tensor.spec is None:
             found = read_floats(source, tensor, runs, stop)
         elif tensor.biases is None:
