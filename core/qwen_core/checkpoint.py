@@ -98,6 +98,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a model directory. Raises CheckpointError, one line, for everything that is wrong with it."""
     directory = Path(path)
     try:
+        return _open(directory)
+    except OSError as error:  # a directory that may not be searched or listed, a file name that no system takes
+        where = quote(error.filename or directory)
+        raise CheckpointError(f"{where} cannot be read: {quote(error.strerror or error)}") from None
+
+
+def _open(directory: Path) -> Checkpoint:
+    try:
         is_directory, exists = directory.is_dir(), directory.exists()
     except (OSError, ValueError):  # a name too long, or with a NUL, cannot be a directory
         is_directory = exists = False

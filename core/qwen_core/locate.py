@@ -19,7 +19,7 @@ def resolve_model_path(text: str) -> Path:
     Raises CheckpointError: with the download command for an `owner/name` that is not in the cache, else saying that
     there is no such directory.
     """
-    path = Path(text).expanduser()
+    path = _expanded(text)
     try:
         if path.exists():
             return path
@@ -42,9 +42,18 @@ def hub_cache() -> Path:
     for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         value = os.environ.get(variable)
         if value:
-            return Path(value).expanduser() / below
+            return _expanded(value) / below
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
+    return _expanded(base) / "huggingface" / "hub"
+
+
+def _expanded(text: str) -> Path:
+    """`text` with a leading ~ or ~user as the home directory; unchanged where there is no such home."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _snapshot(repository: Path) -> Path | None:

@@ -1,0 +1,121 @@
+"""Windows of whole pages, and views on a mapped file whose pages come and go."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.errors import CheckpointError
+from qwen_core.headers import TensorInfo
+from qwen_core.mapping import MappedFile, window
+
+SIZE = 3 * mmap.PAGESIZE + 1234  # ends inside a page, as files do
+
+
+@pytest.fixture(scope="module")
+def contents() -> bytes:
+    return np.random.RandomState(0).bytes(SIZE)
+
+
+@pytest.fixture(scope="module")
+def path(contents: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("mapped") / "weights"
+    file.write_bytes(contents)
+    return file
+
+
+def info(path: Path, offset: int, nbytes: int) -> TensorInfo:
+    return TensorInfo("some.tensor", "U8", (nbytes,), path, offset, nbytes)
+
+
+@given(
+    offset=st.integers(0, 1 << 45),
+    nbytes=st.integers(1, 1 << 40),
+    page=st.sampled_from([4096, 16384, 65536]),
+)
+def test_a_window_is_the_smallest_run_of_pages_that_covers_a_tensor(offset: int, nbytes: int, page: int) -> None:
+    start, length, delta = window(offset, nbytes, page)
+    assert start % page == length % page == 0
+    assert start + delta == offset
+    assert 0 <= delta < page, "no page before the tensor's first"
+    assert delta + nbytes <= length < delta + nbytes + page, "no page behind its last"
+
+
+@given(data=st.data())
+def test_views_are_the_bytes_of_the_file(data: st.DataObject, contents: bytes, path: Path) -> None:
+    offset = data.draw(st.integers(0, SIZE - 1))
+    nbytes = data.draw(st.integers(1, SIZE - offset))
+    file = MappedFile(path)
+    tensor = info(path, offset, nbytes)
+    assert file.bytes_of(tensor).tobytes() == contents[offset : offset + nbytes]
+    pages, delta = file.window_of(tensor)
+    assert pages[delta : delta + nbytes].tobytes() == contents[offset : offset + nbytes]
+    assert pages.ctypes.data % mmap.PAGESIZE == 0, "the window begins on a page in memory too"
+    whole = pages.size % mmap.PAGESIZE == 0
+    assert whole or offset + nbytes > SIZE // mmap.PAGESIZE * mmap.PAGESIZE, "only the file's last page may be cut"
+    file.pre_read(tensor)
+    file.discard(offset, nbytes)
+    assert file.bytes_of(tensor).tobytes() == contents[offset : offset + nbytes], "pages return from the file"
+    file.close()
+
+
+def resident(path: Path) -> int:
+    """Bytes of this process's mappings of `path` that are in memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a mapping is resident")
+def test_reading_brings_pages_in_and_discarding_gives_them_back(tmp_path: Path) -> None:
+    size = 8 << 20
+    path = tmp_path / "large"
+    path.write_bytes(b"\1" * size)
+    file = MappedFile(path)
+    first, second = info(path, 0, size // 2), info(path, size // 2, size // 2)
+    assert resident(path) == 0
+    file.pre_read(first)
+    read = resident(path)
+    assert size // 2 <= read < size, "its pages, and not the whole file"
+    file.pre_read(second)
+    file.discard(0, size // 2)
+    assert resident(path) <= size // 2
+    file.discard(size // 2, size // 2)
+    assert resident(path) == 0
+    file.close()
+
+
+def test_a_file_that_became_shorter_names_itself_and_the_tensor(path: Path) -> None:
+    file = MappedFile(path)
+    inside, beyond = info(path, SIZE - 10, 10), info(path, SIZE - 10, 11)
+    assert file.bytes_of(inside).size == 10
+    for read in (file.bytes_of, file.window_of, file.pre_read):
+        with pytest.raises(CheckpointError, match=r"weights became shorter while tensor some\.tensor"):
+            read(beyond)
+    file.close()
+
+
+def test_what_cannot_be_mapped_says_so_with_an_error_that_the_loader_knows(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name in ("empty", "absent"):
+        with pytest.raises((OSError, ValueError)):
+            MappedFile(tmp_path / name)
+
+
+def test_closing_lets_go_unless_a_view_still_looks(contents: bytes, path: Path) -> None:
+    file = MappedFile(path)
+    view = file.bytes_of(info(path, 5, 100))
+    file.close()
+    assert view.tobytes() == contents[5:105]
+    file.close()
+    alone = MappedFile(path)
+    alone.close()
+    with pytest.raises(CheckpointError):
+        alone.bytes_of(info(path, 0, 1))
