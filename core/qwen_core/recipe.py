@@ -51,6 +51,23 @@ VARIANTS: tuple[Variant, ...] = (
 )
 
 
+def find_variant(text: str) -> Variant | None:
+    """The published variant that a person means by "UD-NVFP4_K_XL", "nvfp4" or "Q4"; None if there is none."""
+    wanted = text.upper().removeprefix("UD-").removesuffix("_K_XL")
+    return next((variant for variant in VARIANTS if variant.name == f"UD-{wanted}_K_XL"), None)
+
+
+def default_spec(variant: Variant) -> QuantSpec:
+    """The top level of the quantization block, from which modules that differ are named as overrides.
+
+    The tool that made the published files gave only nvfp4 a default of its own; the mxfp variants say affine there
+    and name every module that is not (FORMAT.md, "The quantisation block").
+    """
+    if variant.mode == "nvfp4":
+        return QuantSpec("nvfp4", *FLOAT_MODES["nvfp4"])
+    return QuantSpec("affine", variant.bits, AFFINE_GROUP)
+
+
 def snap(bits: int) -> int:
     """The nearest width the recipe uses: 7 and above become 8, below 2 becomes 2."""
     return 2 if bits < 2 else 8 if bits >= 7 else bits

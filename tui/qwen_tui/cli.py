@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
 from qwen_tui.commands.chat import chat
+from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
 from qwen_tui.commands.run import run
 
@@ -65,7 +66,7 @@ def program() -> None:
     """
 
 
-for command in (run, doctor):
+for command in (run, convert, doctor):
     program.add_command(command)
 
 

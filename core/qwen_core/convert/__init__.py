@@ -1,0 +1,14 @@
+"""From a Hugging Face checkpoint to a quantised one: what is decided, what is computed, how it is written.
+
+    rules.py, rules_file.py   which weight gets which format: the recipes, and a person's own rules in TOML
+    plan.py                   every tensor of the result with its name, type, shape and bytes, from headers alone
+    arrange.py                the order of tensors in shards, and headers that put them on aligned places
+    imatrix.py, awq.py        the importance of input channels, and folding it into weights and norms
+    transform.py              one tensor's bytes through MLX, a few megabytes at a time
+    writer.py                 shards on disk in a temporary directory that becomes the result when it is complete
+    run.py, realign.py        the two commands made of these
+    quality.py                how far a model's predictions are from those of its original
+    alignment.py              what aligning an existing checkpoint would bring
+
+Only transform.py, run.py and quality.py need MLX; importing this package costs nothing.
+"""

@@ -1,0 +1,46 @@
+"""Whether rewriting a checkpoint aligned would help: what of it cannot be used where it lies in its files.
+
+Headers alone; where the bytes go is arrange.py's business. inspect and doctor show the advice.
+"""
+
+from dataclasses import dataclass
+
+from qwen_core.checkpoint import Checkpoint
+from qwen_core.headers import DTYPE_BITS
+
+# Smaller tensors are copied whatever their place (weights.py), and a share below this is not worth a rewrite.
+_LEAST_BYTES = 1 << 16
+_LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Bytes of text tensors large enough to be mapped, and of those that begin off their own element size."""
+
+    mappable_bytes: int
+    unaligned_bytes: int
+    unaligned_tensors: int
+
+    @property
+    def share(self) -> float:
+        """The unaligned share, 0 to 1."""
+        return self.unaligned_bytes / self.mappable_bytes if self.mappable_bytes else 0.0
+
+
+def alignment_of(checkpoint: Checkpoint) -> Alignment:
+    """Sum over the text tensors of `checkpoint`."""
+    large = [info for info in checkpoint.text.values() if info.nbytes >= _LEAST_BYTES]
+    off = [info for info in large if info.offset * 8 % DTYPE_BITS[info.dtype]]
+    return Alignment(sum(info.nbytes for info in large), sum(info.nbytes for info in off), len(off))
+
+
+def alignment_advice(checkpoint: Checkpoint) -> str | None:
+    """One line that says what `convert --realign` would bring this checkpoint; None where it would bring nothing."""
+    found = alignment_of(checkpoint)
+    if found.share < _LEAST_SHARE:
+        return None
+    return (
+        f"{found.unaligned_bytes / 1e9:.2f} of {found.mappable_bytes / 1e9:.2f} GB ({found.share:.0%}) begin off their "
+        "element size, so a Mac copies them on loading instead of mapping them: "
+        "qwen-tui convert --realign SRC DST writes them aligned"
+    )

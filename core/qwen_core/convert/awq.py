@@ -1,0 +1,94 @@
+"""Activation-aware scaling: importance of input channels folded into weights, and out of what feeds them.
+
+A channel that matters gets a larger share of the quantisation grid: its column is multiplied by s, and the norm (or
+the rows) before it by 1/s, so that the float model computes what it did (FORMAT.md, "AWQ from an imatrix"). Here are
+the factors; transform.py multiplies.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from qwen_core.config import FULL, ModelConfig
+from qwen_core.errors import CheckpointError, quote
+
+Vector = np.ndarray  # float32, one dimension
+_LEAST = 1e-8
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Factors for one tensor, float32: `rows` has one for each row of a matrix or each element of a norm's vector,
+    `columns` one for each column of a matrix."""
+
+    rows: Vector | None = None
+    columns: Vector | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights with one and the same input, and the module that this input can be scaled in.
+
+    `wanted` are those whose importance decides, `also` further ones that read the same input and must be scaled with
+    them. `producer` is a norm, or a projection whose rows are the input's channels.
+    """
+
+    producer: str
+    wanted: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+def groups(config: ModelConfig) -> Iterator[Group]:
+    """The groups of every layer, by canonical module names."""
+    for index, kind in enumerate(config.layer_types):
+        layer = f"layers.{index}."
+        norm = f"{layer}input_layernorm"
+        if kind == FULL:
+            yield Group(norm, tuple(f"{layer}self_attn.{name}_proj" for name in "qkv"))
+        else:
+            mixer = f"{layer}linear_attn.in_proj_"
+            # a and b stay floats, but they read the same norm: leaving them out would change what they compute.
+            yield Group(norm, (f"{mixer}qkv", f"{mixer}z"), (f"{mixer}a", f"{mixer}b"))
+        mlp = f"{layer}mlp."
+        yield Group(f"{layer}post_attention_layernorm", (f"{mlp}gate_proj", f"{mlp}up_proj"))
+        yield Group(f"{mlp}up_proj", (f"{mlp}down_proj",))
+
+
+def scale_of(importance: Vector) -> Vector:
+    """s of each channel: the square root of its importance, centred so that the largest and the smallest multiply to
+    about 1."""
+    s = np.sqrt(np.maximum(importance, _LEAST))
+    centre = max(float(np.sqrt(s.max() * s.min())), _LEAST)
+    return (s / centre).astype(np.float32)
+
+
+def folds(config: ModelConfig, importance: Mapping[str, Vector], quantised: set[str] | None = None) -> dict[str, Fold]:
+    """The factors of every tensor that folding touches, by canonical module name.
+
+    `quantised` limits folding to groups with at least one of these modules; None takes all groups. Raises
+    CheckpointError where the importance of a weight is missing or has another width.
+    """
+    rows: dict[str, Vector] = {}
+    columns: dict[str, Vector] = {}
+    widths = {"down_proj": config.intermediate_size}
+    for group in groups(config):
+        if quantised is not None and quantised.isdisjoint(group.wanted):
+            continue
+        found: list[Vector] = []
+        for module in group.wanted:
+            vector = importance.get(module)
+            if vector is None:
+                raise CheckpointError(f"the importance matrix has nothing on {quote(module)}: it is not of this model")
+            width = widths.get(module.rpartition(".")[2], config.hidden_size)
+            if vector.shape != (width,):
+                raise CheckpointError(
+                    f"the importance matrix has {vector.size} channels for {quote(module)}, but the weight has "
+                    f"{width}: it is not of this model"
+                )
+            found.append(vector)
+        scale = scale_of(np.maximum.reduce(found))
+        rows[group.producer] = 1 / scale
+        for module in (*group.wanted, *group.also):
+            columns[module] = scale
+    return {module: Fold(rows.get(module), columns.get(module)) for module in rows | columns}

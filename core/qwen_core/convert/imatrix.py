@@ -1,0 +1,106 @@
+"""Importance matrices: what llama.cpp measured of every weight's input channels, under our names.
+
+The file is GGUF with two tensors a weight, `NAME.in_sum2` (sums of squares, one a channel) and `NAME.counts` (how many
+tokens they are of). Every name is either understood or an error: an importance matrix that matches nothing must not
+pass for one that was used.
+
+llama.cpp stores the value heads of linear layers in another order than Hugging Face does, which permutes channels of
+ssm_out alone; nothing here uses that one.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from qwen_core.config import ModelConfig
+from qwen_core.errors import CheckpointError, quote
+from qwen_core.jsonfile import require_file
+from qwen_core.layout import layer_of
+
+# llama.cpp's names (its `qwen35` architecture) and ours, within a layer.
+LAYER_NAMES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_out": "linear_attn.out_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+MODEL_NAMES = {"output": "lm_head", "token_embd": "embed_tokens"}
+_LAYER = re.compile(r"blk\.(\d{1,4})\.(\w+)")
+_SUMS, _COUNTS = ".in_sum2", ".counts"
+
+
+def our_name(name: str) -> str | None:
+    """The canonical module of a llama.cpp tensor ("blk.3.ffn_up.weight"); None for one that we do not know."""
+    name = name.removesuffix(".weight")
+    match = _LAYER.fullmatch(name)
+    if match is None:
+        return MODEL_NAMES.get(name)
+    inner = LAYER_NAMES.get(match[2])
+    return None if inner is None else f"layers.{int(match[1])}.{inner}"
+
+
+def read_imatrix(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+    """Mean square of every input channel, float32, by canonical module name.
+
+    Raises CheckpointError for a file that is no GGUF importance matrix, one that has nothing of this model, layers
+    that the model lacks, or channels without data.
+    """
+    require_file(path)
+    where = f"the importance matrix {quote(path)}"
+    tensors = _tensors(path, where)
+    sums = {name.removesuffix(_SUMS): data for name, data in tensors.items() if name.endswith(_SUMS)}
+    if not sums:
+        raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix, as GGUF")
+    importance: dict[str, np.ndarray] = {}
+    for name, total in sums.items():
+        module = our_name(name)
+        if module is None:
+            continue
+        layer = layer_of(module)
+        if layer is not None and layer >= config.num_hidden_layers:
+            if layer == config.num_hidden_layers:  # llama.cpp numbers the one MTP layer behind the model's
+                continue
+            raise CheckpointError(
+                f"{where} names {quote(name)}, but the model has {config.num_hidden_layers} layers: it is not of this "
+                "model"
+            )
+        importance[module] = _mean(total, tensors.get(name + _COUNTS), f"{where}: {quote(name)}")
+    if not importance:
+        example = next(iter(sums))
+        raise CheckpointError(f"{where} matches no tensor of this model; it names, for example, {quote(example)}")
+    return importance
+
+
+def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarray:
+    if counts is None or counts.size != 1:
+        raise CheckpointError(f"{where} has no single count beside its sums: it is damaged or of a mixture of experts")
+    count = float(counts.reshape(-1)[0])
+    if not count > 0:
+        raise CheckpointError(f"{where} was never measured (its count is {count:g}): measure on more text")
+    mean = total.reshape(-1).astype(np.float32) / np.float32(count)
+    if not bool((np.isfinite(mean) & (mean >= 0)).all()):
+        raise CheckpointError(f"{where} holds NaN, infinity or a negative sum of squares: it is damaged")
+    return mean
+
+
+def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
+    """Every tensor of a GGUF file."""
+    from gguf import GGUFReader
+
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise CheckpointError(f"{where} is not a GGUF file (older .dat files: convert them with llama-imatrix)")
+    try:
+        return {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
+    except Exception as error:
+        # The reader of a damaged file fails in whatever way its bytes lead to.
+        raise CheckpointError(f"{where} is damaged: {quote(repr(error))}") from None

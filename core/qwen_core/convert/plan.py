@@ -1,0 +1,236 @@
+"""What a conversion will write, decided from headers alone: every tensor with its name, type, shape and bytes.
+
+Nothing here imports MLX or reads tensor bytes, so the plan of a 27B model takes no longer than opening it. Names and
+layout are those of FORMAT.md: `language_model.` before the text model, `vision_tower.` before the vision tower, norms
+as 1 + w, convolutions [channels, kernel, 1].
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+from qwen_core.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint import Checkpoint
+from qwen_core.convert.rules import Rules, Weight
+from qwen_core.errors import CheckpointError, quote
+from qwen_core.headers import DTYPE_BITS, TensorInfo
+from qwen_core.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
+
+FloatDtype = Literal["BF16", "F16", "F32"]
+Part = Literal["text", "mtp", "vision", "other"]
+VISION_PREFIXES = ("vision_tower.", "visual.")
+MTP_PREFIX = "mtp."
+# Keys of config.json that say how a checkpoint was quantised.
+_BLOCKS = ("quantization", "quantization_config")
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """A tensor of the result. `dtype` as safetensors spells it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one tensor of the source.
+
+    `name` is the result's, with ".weight" where there is one; `module` is canonical for text tensors. `shape` is the
+    unquantised one. `spec` None keeps floats. `add_one`: a raw norm, stored less 1. `channels_last`: a raw patch
+    embedding [out, in, time, height, width], whose channels move to the end.
+    """
+
+    source: TensorInfo
+    part: Part
+    name: str
+    module: str
+    shape: tuple[int, ...]
+    spec: QuantSpec | None
+    add_one: bool
+    channels_last: bool
+    outputs: tuple[OutputTensor, ...]
+
+    @property
+    def output_module(self) -> str:
+        """The module as the result's config names it."""
+        return self.name.removesuffix(".weight")
+
+    @property
+    def nbytes(self) -> int:
+        return sum(output.nbytes for output in self.outputs)
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """Every decision in the order of the computation, and what the result's config.json will say."""
+
+    checkpoint: Checkpoint
+    rules: Rules
+    float_dtype: FloatDtype
+    decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def outputs(self) -> tuple[OutputTensor, ...]:
+        return tuple(output for decision in self.decisions for output in decision.outputs)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors of the result."""
+        return sum(decision.nbytes for decision in self.decisions)
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the tensors that will be read."""
+        return sum(decision.source.nbytes for decision in self.decisions)
+
+    @property
+    def specs(self) -> dict[str, QuantSpec]:
+        """The quantised modules by canonical name."""
+        return {decision.module: decision.spec for decision in self.decisions if decision.spec is not None}
+
+    def config(self) -> dict[str, Any]:
+        """The result's config.json: the source's with two equal blocks that say what was quantised how."""
+        config = {key: value for key, value in self.checkpoint.raw_config.items() if key not in _BLOCKS}
+        default = self.rules.default(self.specs.values())
+        if default is None:
+            return config
+        block: dict[str, Any] = _entry(default)
+        for decision in sorted(self.decisions, key=lambda decision: decision.output_module):
+            if decision.spec is not None and decision.spec != default:
+                block[decision.output_module] = _entry(decision.spec)
+        return config | dict.fromkeys(_BLOCKS, block)
+
+
+def _entry(spec: QuantSpec) -> dict[str, Any]:
+    return {"group_size": spec.group_size, "bits": spec.bits, "mode": spec.mode}
+
+
+def packed_tensors(name: str, shape: tuple[int, ...], spec: QuantSpec) -> tuple[OutputTensor, ...]:
+    """The tensors that a weight [rows, columns] called `name` becomes (FORMAT.md, "packed tensor of W [N, K]").
+
+    Raises CheckpointError where the columns cannot be divided into the format's groups.
+    """
+    module = name.removesuffix(".weight")
+    rows, columns = shape
+    if columns % spec.group_size:
+        raise CheckpointError(
+            f"tensor {quote(name)} has {columns} columns, which groups of {spec.group_size} do not divide: "
+            f"{spec.mode} cannot hold it; keep it unquantised with a rule of its own (--recipe)"
+        )
+    groups = (rows, columns // spec.group_size)
+    weight = OutputTensor(name, "U32", (rows, columns * spec.bits // 32))
+    if spec.mode != "affine":
+        return weight, OutputTensor(f"{module}.scales", "U8", groups)
+    return (
+        weight,
+        OutputTensor(f"{module}.scales", "BF16", groups),
+        OutputTensor(f"{module}.biases", "BF16", groups),
+    )
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    rules: Rules,
+    *,
+    keep_mtp: bool = False,
+    keep_vision: bool = True,
+    float_dtype: FloatDtype = "BF16",
+) -> ConversionPlan:
+    """Decide about every tensor of an unquantised checkpoint.
+
+    Raises CheckpointError for a source that is quantised already, a width that no group divides, and `keep_mtp` where
+    there is no MTP layer; SettingsError for rules that do not fit the model.
+    """
+    if checkpoint.specs:
+        raise CheckpointError(
+            f"{quote(checkpoint.path)} is quantised already ({len(checkpoint.specs)} modules): convert its unquantised "
+            "original, or rewrite it aligned with --realign"
+        )
+    layers = checkpoint.config.num_hidden_layers
+    expected = list(text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings))
+    rules.check(Weight(tensor.module, layers) for tensor in expected if tensor.kind == "matrix")
+    decisions = [_text_decision(checkpoint, tensor, rules, float_dtype) for tensor in expected]
+    beside = [_beside_decision(checkpoint, info, float_dtype) for info in _beside(checkpoint)]
+    if keep_mtp and not any(decision.part == "mtp" for decision in beside):
+        raise CheckpointError(f"{quote(checkpoint.path)} has no tensors mtp.*, which --mtp keep wants")
+    dropped = {"mtp": not keep_mtp, "vision": not keep_vision}
+    kept = [decision for decision in beside if not dropped.get(decision.part, False)]
+    return ConversionPlan(
+        checkpoint, rules, float_dtype, (*decisions, *kept), tuple(_warnings(checkpoint, beside, dropped))
+    )
+
+
+def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, float_dtype: FloatDtype) -> Decision:
+    info = checkpoint.text[tensor.name]
+    name = f"language_model.{tensor.name}" if tensor.name.startswith("lm_head.") else _TEXT_PREFIX + tensor.name
+    spec = None
+    if tensor.kind == "matrix":
+        spec = rules.decide(Weight(tensor.module, checkpoint.config.num_hidden_layers))
+    outputs = (OutputTensor(name, float_dtype, tensor.shape),)
+    if spec is not None:
+        outputs = packed_tensors(name, tensor.shape, spec)
+    return Decision(
+        source=info,
+        part="text",
+        name=name,
+        module=tensor.module,
+        shape=tensor.shape,
+        spec=spec,
+        add_one=tensor.kind == "norm" and not checkpoint.converted,
+        channels_last=False,
+        outputs=outputs,
+    )
+
+
+_TEXT_PREFIX = "language_model.model."
+
+
+def _beside(checkpoint: Checkpoint) -> Iterator[TensorInfo]:
+    """Tensors that the text model does not use, MTP first, in the order of their names."""
+    text = {info.name for info in checkpoint.text.values()}
+    infos = [info for info in checkpoint.tensors.values() if info.name not in text]
+    yield from sorted(infos, key=lambda info: (not canonical_name(info.name).startswith(MTP_PREFIX), info.name))
+
+
+def _beside_decision(checkpoint: Checkpoint, info: TensorInfo, float_dtype: FloatDtype) -> Decision:
+    """MTP and the vision tower stay floats; anything else stays what it is."""
+    canonical, raw = canonical_name(info.name), not checkpoint.converted
+    part: Part = "other"
+    name, shape = info.name, info.shape
+    if canonical.startswith(MTP_PREFIX):
+        part, name = "mtp", canonical
+    elif canonical.startswith(VISION_PREFIXES):
+        part, name = "vision", f"vision_tower.{canonical.split('.', 1)[1]}"
+    channels_last = part == "vision" and raw and len(shape) == 5 and canonical.endswith("patch_embed.proj.weight")
+    if channels_last:
+        shape = (shape[0], *shape[2:], shape[1])
+    dtype = float_dtype if part != "other" and info.dtype in FLOAT_DTYPES else info.dtype
+    return Decision(
+        source=info,
+        part=part,
+        name=name,
+        module=name.removesuffix(".weight"),
+        shape=shape,
+        spec=None,
+        # Every vector of the MTP layer is an RMSNorm weight, stored as the text model stores its own.
+        add_one=part == "mtp" and raw and len(shape) == 1,
+        channels_last=channels_last,
+        outputs=(OutputTensor(name, dtype, shape),),
+    )
+
+
+def _warnings(checkpoint: Checkpoint, beside: list[Decision], dropped: Mapping[str, bool]) -> Iterator[str]:
+    if checkpoint.tokenizer_path is None:
+        yield f"{quote(checkpoint.path)} has no tokenizer.json: the result cannot chat until it is copied into it"
+    if checkpoint.template_source() is None:
+        yield f"{quote(checkpoint.path)} has no chat template: the result cannot chat until it is copied into it"
+    if dropped["mtp"] and (count := sum(decision.part == "mtp" for decision in beside)):
+        yield f"{count} MTP tensors are left out, as in the published files (--mtp keep carries them)"

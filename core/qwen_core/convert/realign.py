@@ -1,0 +1,120 @@
+"""Rewrite a checkpoint so that every tensor can be mapped: the same bytes in another order behind a padded header.
+
+Works on any checkpoint that opens, quantised or not. Every tensor is hashed as it is read, and again as it stands in
+the new file.
+"""
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+from qwen_core.architecture import text_tensors
+from qwen_core.checkpoint import INDEX, SINGLE, Checkpoint
+from qwen_core.convert.arrange import SHARD_CAP, Shard, arrange
+from qwen_core.convert.plan import OutputTensor
+from qwen_core.convert.progress import ConvertProgress, Progress
+from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_target, clear_errors
+from qwen_core.errors import CheckpointError, QwenError, quote
+from qwen_core.headers import TensorInfo
+from qwen_core.jsonfile import require_file
+from qwen_core.layout import PARTS
+from qwen_core.mapping import MappedFile
+
+_PIECE = 16 << 20
+
+
+def realign(
+    checkpoint: Checkpoint, target: Path, *, progress: Progress | None = None, shard_cap: int = SHARD_CAP
+) -> tuple[Shard, ...]:
+    """Write `checkpoint` aligned into the new directory `target`; gives its shards.
+
+    Names, types, shapes, bytes and all other files stay what they are. Raises as `convert` does, and leaves nothing
+    behind when it fails.
+    """
+    place = check_target(checkpoint.path, target)
+    infos = in_order(checkpoint)
+    shards = arrange([OutputTensor(info.name, info.dtype, info.shape) for info in infos], shard_cap)
+    check_disk(place, sum(shard.nbytes for shard in shards))
+    with clear_errors(f"realigning to {quote(target)}"), OutputDirectory(place) as output:
+        total, done, start = checkpoint.total_bytes, 0, time.monotonic()
+        for shard in shards:
+            digests: dict[str, bytes] = {}
+            with output.shard(shard) as file:
+                for info in sorted(
+                    (checkpoint.tensors[tensor.name] for tensor in shard.tensors),
+                    key=lambda info: (str(info.file), info.offset),
+                ):
+                    digests[info.name] = _copy(info, file)
+                    done += info.nbytes
+                    if progress is not None:
+                        progress(ConvertProgress(done, total, time.monotonic() - start, info.name))
+                file.check_complete()
+            _verify(output.path / shard.file, shard, digests)
+        output.write_index(shards)
+        _copy_others(checkpoint, output.path)
+        output.commit()
+    return shards
+
+
+def in_order(checkpoint: Checkpoint) -> list[TensorInfo]:
+    """Every tensor: the text model's in the order of the computation, then the others by name."""
+    text = checkpoint.text
+    names: list[str] = []
+    for tensor in text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings):
+        names += [name for name in (tensor.name, *(tensor.module + part for part in PARTS[1:])) if name in text]
+    ordered = [text[name] for name in names]
+    known = {info.name for info in ordered}
+    return ordered + [info for info in checkpoint.tensors.values() if info.name not in known]
+
+
+def _copy(info: TensorInfo, target: ShardFile) -> bytes:
+    """Copy one tensor; gives the digest of what was read."""
+    digest = hashlib.blake2b()
+    source = MappedFile(info.file)
+    try:
+        data = source.bytes_of(info)
+        for begin in range(0, info.nbytes, _PIECE):
+            piece = data[begin : begin + _PIECE]
+            digest.update(piece.data)
+            target.write(info.name, begin, piece.data)
+            source.discard(info.offset + begin, piece.nbytes)
+    finally:
+        source.close()
+    return digest.digest()
+
+
+def _verify(path: Path, shard: Shard, digests: dict[str, bytes]) -> None:
+    """Read the shard back and compare: a realigned model is worth nothing if it is another one."""
+    places = shard.offsets()
+    with path.open("rb") as file:
+        for tensor in shard.tensors:
+            digest, left = hashlib.blake2b(), tensor.nbytes
+            file.seek(places[tensor.name])
+            while left:
+                data = file.read(min(left, _PIECE))
+                if not data:
+                    break
+                digest.update(data)
+                left -= len(data)
+            if digest.digest() != digests[tensor.name]:
+                raise QwenError(
+                    f"tensor {quote(tensor.name)} reads back differently from {quote(path)}: check the disk"
+                )
+
+
+def _copy_others(checkpoint: Checkpoint, target: Path) -> None:
+    """Copy every other file of the directory, sidecars in folders of their own included; no hidden ones."""
+    weights = {path.name for path in checkpoint.shards} | {INDEX, SINGLE}
+    for file in sorted(checkpoint.path.rglob("*")):
+        inner = file.relative_to(checkpoint.path)
+        if any(part.startswith(".") for part in inner.parts) or (len(inner.parts) == 1 and file.name in weights):
+            continue
+        if file.is_dir():
+            continue
+        require_file(file)
+        (target / inner).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, target / inner)
+        except PermissionError:
+            raise CheckpointError(f"{quote(file)} cannot be read") from None

@@ -1,0 +1,115 @@
+"""One tensor of the source through MLX to the bytes of the result, a few megabytes at a time.
+
+Rows are quantised independently of each other, so pieces of rows give the same elements and scales as the whole. It
+matters: on a CPU `mx.quantize` to fp4 takes forty times its input in temporaries.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qwen_core.backend import mx
+from qwen_core.convert.awq import Fold
+from qwen_core.convert.plan import Decision
+from qwen_core.errors import CheckpointError, quote
+from qwen_core.mapping import MappedFile
+
+Bytes = tuple[str, int, memoryview]  # output name, offset in bytes, data
+
+# Source bytes that are worked on at a time.
+PIECE = 4 << 20
+# How numpy holds each float type that MLX reads, the bits of its exponent (all set: infinity or NaN), and MLX's name.
+_FLOATS: dict[str, tuple[type[np.uint16 | np.uint32], int, mx.Dtype]] = {
+    "BF16": (np.uint16, 0x7F80, mx.bfloat16),
+    "F16": (np.uint16, 0x7C00, mx.float16),
+    "F32": (np.uint32, 0x7F800000, mx.float32),
+}
+
+
+def transformed(file: MappedFile, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
+    """The result's bytes of one tensor, in order. Pages of the source are given back as they are used.
+
+    Raises CheckpointError naming the tensor if it holds NaN or infinity.
+    """
+    info = decision.source
+    stored = file.bytes_of(info)
+    if info.dtype not in _FLOATS:
+        yield decision.name, 0, stored.data
+        return
+    element = _FLOATS[info.dtype][0]
+    source = stored.view(element)
+    if len(decision.shape) != 2:
+        _check_finite(source, decision)
+        yield from _float_bytes(source.reshape(info.shape), decision, fold, 0)
+        file.discard(info.offset, info.nbytes)
+        return
+    rows, columns = info.shape
+    step = max(1, piece // (columns * source.itemsize))
+    for row in range(0, rows, step):
+        part = source[row * columns : min(row + step, rows) * columns].reshape(-1, columns)
+        _check_finite(part, decision)
+        if decision.spec is None:
+            yield from _float_bytes(part, decision, fold, row)
+        else:
+            yield from _packed_bytes(part, decision, fold, row)
+        file.discard(info.offset + row * columns * source.itemsize, part.nbytes)
+
+
+def _check_finite(bits: np.ndarray, decision: Decision) -> None:
+    info = decision.source
+    exponent = _FLOATS[info.dtype][1]
+    if bool(((bits & exponent) == exponent).any()):
+        raise CheckpointError(
+            f"{quote(info.file)}: tensor {quote(info.name)} holds NaN or infinity: the file is damaged, or its "
+            "training had gone wrong"
+        )
+
+
+def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> Iterator[Bytes]:
+    """A tensor or some of its rows that stay floats."""
+    output = decision.outputs[0]
+    unchanged = output.dtype == decision.source.dtype and not decision.add_one and fold is None
+    if unchanged and not decision.channels_last:
+        data = np.ascontiguousarray(bits).reshape(-1)
+        yield output.name, row * (bits.size // bits.shape[0] if bits.ndim else 1) * bits.itemsize, data.data
+        return
+    values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
+    yield output.name, row * (values.size // max(values.shape[0], 1)) * values.dtype.size, _memory(values)
+
+
+def _packed_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> Iterator[Bytes]:
+    """Some rows of a weight, quantised."""
+    spec = decision.spec
+    assert spec is not None
+    # In bfloat16, so that the scales of affine are: it is what the published files were quantised from.
+    values = _values(bits, decision, fold, row).astype(mx.bfloat16)
+    parts = mx.quantize(values, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+    mx.eval(*parts)
+    for output, array in zip(decision.outputs, parts, strict=True):
+        yield output.name, row * array.shape[1] * array.dtype.size, _memory(array)
+
+
+def _values(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> mx.array:
+    """The numbers of the result before it is rounded: exact, or in float32 where anything is computed."""
+    array = mx.array(np.ascontiguousarray(bits)).view(_FLOATS[decision.source.dtype][2])
+    if decision.channels_last:
+        array = array.transpose(0, 2, 3, 4, 1)
+    else:
+        array = array.reshape(bits.shape if bits.ndim == 2 and len(decision.shape) == 2 else decision.shape)
+    if decision.add_one:
+        array = 1.0 + array.astype(mx.float32)
+    if fold is not None:
+        array = array.astype(mx.float32)
+        if fold.rows is not None:
+            rows = mx.array(fold.rows[row : row + array.shape[0]])
+            array = array * (rows[:, None] if array.ndim == 2 else rows)
+        if fold.columns is not None:
+            array = array * mx.array(fold.columns)
+    return array
+
+
+def _memory(array: mx.array) -> memoryview:
+    """The bytes of an array."""
+    flat = mx.contiguous(array).reshape(-1).view(mx.uint8)
+    mx.eval(flat)
+    return np.asarray(flat).data

@@ -1,0 +1,181 @@
+"""A model directory on its way: written beside its place under a temporary name, renamed when it is complete.
+
+Whatever ends the work before that, an error, Ctrl+C or a full disk, leaves nothing behind. A process that was killed
+outright leaves its temporary directory, which the next run for the same place removes: a lock on the directory tells
+dead ones from those still at work.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qwen_core.checkpoint import INDEX
+from qwen_core.convert.arrange import Shard, index_of
+from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
+from qwen_core.jsonfile import require_file
+
+# What a result takes along from its source. Weights, index and config.json are written anew.
+COPIED = (
+    "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "preprocessor_config.json",
+    "video_preprocessor_config.json", "processor_config.json", "LICENSE",
+)  # fmt: skip
+# Room for headers and the small files, on top of the tensors.
+_SLACK_BYTES = 64 << 20
+
+
+def check_target(source: Path, target: Path) -> Path:
+    """The resolved path of a result. Raises CheckpointError if it is not new or empty, or lies inside the source."""
+    place, origin = target.resolve(), source.resolve()
+    if place == origin or origin in place.parents:
+        raise CheckpointError(f"{quote(target)} lies inside the source {quote(source)}: give another place")
+    try:
+        if place.is_dir():
+            if any(place.iterdir()):
+                raise CheckpointError(f"{quote(target)} is not empty: give a new directory")
+        elif place.exists():
+            raise CheckpointError(f"{quote(target)} is not a directory")
+        if not place.parent.is_dir():
+            raise CheckpointError(f"{quote(place.parent)} does not exist: make it first")
+    except OSError as error:
+        raise CheckpointError(f"{quote(target)} cannot be used: {quote(error.strerror or error)}") from None
+    return place
+
+
+def check_disk(place: Path, needed: int) -> None:
+    """Raise CapacityError if the file system of `place` has less than `needed` bytes left."""
+    free = shutil.disk_usage(place.parent).free
+    if free < needed + _SLACK_BYTES:
+        raise CapacityError(
+            f"the result needs {needed / 1e9:.2f} GB, but {quote(place.parent)} has {free / 1e9:.2f} GB left"
+        )
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn an OSError of writing into one line that says what it stopped."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CapacityError(f"the disk is full: {what} was not finished, and nothing of it is left") from None
+        raise QwenError(f"{what} failed: {quote(error.strerror or error)}; nothing of it is left") from None
+
+
+class OutputDirectory:
+    """The directory that becomes `place` on `commit`, and vanishes without it. To be used with `with`."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        _remove_dead(place)
+        self.path = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
+        self._lock = os.open(self.path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __enter__(self) -> "OutputDirectory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.path != self.place:
+                shutil.rmtree(self.path, ignore_errors=True)
+        finally:
+            os.close(self._lock)
+
+    def commit(self) -> None:
+        """Give the directory its name. Until this nobody sees a part of it there."""
+        mask = os.umask(0)
+        os.umask(mask)
+        self.path.chmod(0o777 & ~mask)
+        os.fsync(self._lock)
+        # An empty directory gives way to a rename; one that has been filled meanwhile does not.
+        self.path.rename(self.place)
+        self.path = self.place
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def write_index(self, shards: Iterable[Shard]) -> None:
+        self.write_json(INDEX, index_of(shards))
+
+    def copy_files(self, source: Path, names: Iterable[str]) -> None:
+        """Copy those of the files that the source has; links are followed."""
+        for name in names:
+            file = source / name
+            if file.exists():
+                require_file(file)
+                shutil.copyfile(file, self.path / name)
+
+    @contextmanager
+    def shard(self, shard: Shard) -> Iterator["ShardFile"]:
+        """Open a shard for writing. It has its whole length at once, as a hole, and is on the disk when this ends."""
+        descriptor = os.open(self.path / shard.file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            file = ShardFile(descriptor, shard)
+            yield file
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class ShardFile:
+    """One shard whose header is written and whose tensors may be written in any order, in pieces."""
+
+    def __init__(self, descriptor: int, shard: Shard) -> None:
+        self._descriptor = descriptor
+        self._places = shard.offsets()
+        self._sizes = {tensor.name: tensor.nbytes for tensor in shard.tensors}
+        self.written = dict.fromkeys(self._sizes, 0)
+        os.ftruncate(descriptor, shard.nbytes)
+        self._put(shard.header, 0)
+
+    def write(self, name: str, offset: int, data: "bytes | memoryview") -> None:
+        """Put `data` at `offset` bytes into the tensor `name`."""
+        view = memoryview(data).cast("B")
+        if offset + view.nbytes > self._sizes[name]:
+            raise ValueError(f"{name}: {view.nbytes} bytes at {offset} are more than its {self._sizes[name]}")
+        self._put(view, self._places[name] + offset)
+        self.written[name] += view.nbytes
+
+    def check_complete(self) -> None:
+        """Every tensor must have got all its bytes: a hole would read as zeros."""
+        for name, size in self._sizes.items():
+            if self.written[name] != size:
+                raise ValueError(f"{name}: {self.written[name]} bytes were written of {size}")
+
+    def _put(self, data: "bytes | memoryview", position: int) -> None:
+        view = memoryview(data)
+        while view.nbytes:
+            count = os.pwrite(self._descriptor, view, position)
+            view, position = view[count:], position + count
+
+
+def _prefix(place: Path) -> str:
+    return f".{place.name}.partial-"
+
+
+def _remove_dead(place: Path) -> None:
+    """Remove what killed runs for the same place have left."""
+    for left in place.parent.glob(f"{_escape(_prefix(place))}*"):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _escape(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)

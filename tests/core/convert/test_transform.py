@@ -1,0 +1,138 @@
+"""Elements and scales against `mx.quantize`, floats against their definition; every float type and layout."""
+
+from pathlib import Path
+from typing import get_args
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from qwen_core.checkpoint import open_checkpoint
+from qwen_core.convert import transform
+from qwen_core.convert.plan import make_plan
+from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.run import convert
+from qwen_core.errors import CheckpointError
+from support.checkpoints import Names, Stored, write_checkpoint, write_safetensors
+from support.conversion import NINE, add_tensors, converted, load_all, places, same_bits, variant_rules, write_raw
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a few rows, so that small matrices are cut as large ones are."""
+    whole = transform.transformed
+    monkeypatch.setattr(
+        "qwen_core.convert.run.transformed", lambda file, decision, fold: whole(file, decision, fold, piece=3000)
+    )
+
+
+@pytest.mark.parametrize("variant", NINE)
+def test_every_packed_tensor_is_what_mlx_quantises_the_whole_weight_to(
+    variant: str, tmp_path: Path, small_pieces: None
+) -> None:
+    source = write_raw(tmp_path / "raw", seed=NINE.index(variant))
+    plan = converted(source, tmp_path / "out", variant)
+    raw, result = load_all(source), load_all(tmp_path / "out")
+    quantised = [decision for decision in plan.decisions if decision.spec is not None]
+    assert len(quantised) > 20
+    for decision in quantised:
+        spec = decision.spec
+        assert spec is not None
+        weight = raw[decision.source.name]
+        parts = mx.quantize(weight, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+        for output, expected in zip(decision.outputs, parts, strict=True):
+            assert same_bits(result[output.name], expected), output.name
+    assert set(result) == {output.name for output in plan.outputs}
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_floats_are_shifted_transposed_and_rounded_once(dtype: str, tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    write_checkpoint(source, "bf16", names="raw", float_dtype=dtype, seed=3)
+    plan = converted(source, tmp_path / "out")
+    raw, result = load_all(source), load_all(tmp_path / "out")
+    kinds = set()
+    for decision in plan.decisions:
+        if decision.spec is not None:
+            continue
+        expected = raw[decision.source.name]
+        kinds.add(decision.module.rpartition(".")[2])
+        if decision.module.endswith("conv1d"):
+            expected = expected.swapaxes(1, 2)
+        elif decision.module.endswith(("layernorm", "q_norm", "k_norm")) or decision.module == "norm":
+            expected = 1 + expected.astype(mx.float32)
+        assert same_bits(result[decision.name], expected.astype(mx.bfloat16)), decision.name
+    assert {"conv1d", "q_norm", "norm", "A_log", "out_proj", "in_proj_a"} <= kinds
+
+
+@pytest.mark.parametrize("names", get_args(Names))
+def test_every_layout_of_a_source_gives_the_same_result(names: Names, tmp_path: Path) -> None:
+    """One model in three spellings. The raw layout's norms less 1 are other numbers in bf16, so they are left out."""
+    write_checkpoint(tmp_path / "a", "bf16", names="converted", seed=5)
+    write_checkpoint(tmp_path / "b", "bf16", names=names, seed=5, nested=names != "flat")
+    converted(tmp_path / "a", tmp_path / "one", "q4")
+    converted(tmp_path / "b", tmp_path / "two", "q4")
+    one, two = load_all(tmp_path / "one"), load_all(tmp_path / "two")
+    assert set(one) == set(two)
+    assert [name for name in one if "norm" not in name and not same_bits(one[name], two[name])] == []
+    assert open_checkpoint(tmp_path / "two").converted
+
+
+def test_an_unquantised_result_can_be_converted_again(tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "raw")
+    convert(make_plan(open_checkpoint(source), Unquantised()), tmp_path / "bf16")
+    converted(tmp_path / "bf16", tmp_path / "by-way", "mxfp8")
+    converted(source, tmp_path / "direct", "mxfp8")
+    one, two = load_all(tmp_path / "by-way"), load_all(tmp_path / "direct")
+    assert set(one) == set(two)
+    assert all(same_bits(one[name], two[name]) for name in one)
+
+
+def test_mtp_norms_and_the_patch_embedding_follow_the_text_model(tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "raw")
+    key = mx.random.key(1)
+    patch = mx.random.normal((8, 3, 2, 4, 4), key=key).astype(mx.bfloat16)
+    extra = {
+        "mtp.fc.weight": mx.random.normal((128, 256), key=key).astype(mx.bfloat16),
+        "mtp.norm.weight": mx.random.normal((128,), key=key).astype(mx.bfloat16),
+        "mtp.pre_fc_norm_hidden.weight": mx.random.normal((128,), key=key).astype(mx.bfloat16),
+        "model.visual.patch_embed.proj.weight": patch,
+        "model.visual.patch_embed.proj.bias": mx.zeros((8,), mx.bfloat16),
+    }
+    add_tensors(source, extra)
+    plan = make_plan(open_checkpoint(source), variant_rules("nvfp4"), keep_mtp=True)
+    convert(plan, tmp_path / "out")
+    result = load_all(tmp_path / "out")
+    assert same_bits(result["mtp.fc.weight"], extra["mtp.fc.weight"])
+    for name in ("mtp.norm.weight", "mtp.pre_fc_norm_hidden.weight"):
+        assert same_bits(result[name], (1 + extra[name].astype(mx.float32)).astype(mx.bfloat16)), name
+    assert same_bits(result["vision_tower.patch_embed.proj.weight"], patch.transpose(0, 2, 3, 4, 1))
+    assert same_bits(result["vision_tower.patch_embed.proj.bias"], extra["model.visual.patch_embed.proj.bias"])
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("tensor", ["lm_head.weight", "model.language_model.layers.1.linear_attn.A_log"])
+def test_nan_and_infinity_are_named_and_nothing_is_left(dtype: str, value: float, tensor: str, tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    written = write_checkpoint(source, "bf16", names="raw", float_dtype=dtype, shard_cap=None)
+    (file,) = source.glob("*.safetensors")
+    begin, length = places(file)[tensor]
+    kind = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}[dtype]
+    bad = np.asarray(mx.array([value]).astype(kind).view(mx.uint8)).tobytes()
+    data = bytearray(file.read_bytes())
+    data[begin + length - len(bad) : begin + length] = bad
+    file.write_bytes(data)
+    assert written.tensors
+    with pytest.raises(CheckpointError, match=rf"tensor {tensor} holds NaN or infinity"):
+        converted(source, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_tensors_of_other_types_beside_the_model_are_kept_as_they_are(tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    written = write_checkpoint(source, "bf16", names="raw", shard_cap=None)
+    odd = {"model.visual.position_ids": Stored("U8", (7,), bytes(range(7)))}
+    write_safetensors(source / "model.safetensors", written.tensors | odd)
+    converted(source, tmp_path / "out", "q4")
+    assert load_all(tmp_path / "out")["vision_tower.position_ids"].tolist() == list(range(7))

@@ -1,0 +1,244 @@
+"""`qwen-tui convert`: from an unquantised checkpoint to a quantised one; and its relatives --plan, --realign, --check.
+
+Headless, in this process, on its main thread. Data goes to stdout (the plan, the figures of a check), narration and
+the progress bar to stderr.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from qwen_core.errors import SettingsError, printable
+from qwen_tui.commands.answer import Terminal
+from qwen_tui.commands.options import WholeNumber
+from qwen_tui.commands.plan_table import plan_lines
+from qwen_tui.commands.quality import check, quality_options
+from qwen_tui.formatting import bar, seconds, size, size_of
+
+if TYPE_CHECKING:
+    from qwen_core.convert.plan import ConversionPlan, FloatDtype
+    from qwen_core.convert.progress import ConvertProgress
+    from qwen_core.convert.rules import Rules
+
+MODES = ("affine", "nvfp4", "mxfp4", "mxfp8")
+RECIPES = ("unsloth", "uniform")
+FLOATS: "dict[str, FloatDtype]" = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_PATH = click.Path(path_type=str)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The quantisation that the options ask for; None for one that was not given."""
+
+    quantise: bool
+    mode: str | None
+    bits: int | None
+    group_size: int | None
+    recipe: str | None
+    variant: str | None
+    file: str | None
+
+    @property
+    def details(self) -> dict[str, object]:
+        named = {"--q-mode": self.mode, "--q-bits": self.bits, "--q-group-size": self.group_size}
+        return {name: value for name, value in (named | {"--q-recipe": self.recipe}).items() if value is not None}
+
+
+@click.command()
+@click.argument("source", metavar="SRC", type=_PATH)
+@click.argument("target", metavar="[DST]", type=_PATH, required=False)
+@click.option(
+    "-q", "--quantize", is_flag=True, help="Quantise; without it or the options below only the layout changes."
+)
+@click.option("--variant", metavar="NAME", help="A published one, as UD-NVFP4_K_XL or nvfp4, mxfp4, mxfp8, q2 to q8.")
+@click.option("--q-mode", type=click.Choice(MODES), metavar="MODE", help="affine, nvfp4, mxfp4 or mxfp8.")
+@click.option("--q-bits", type=WholeNumber(2, 8), metavar="B", help="Base width; 4 by default, 8 for mxfp8.")
+@click.option("--q-group-size", type=WholeNumber(16, 128), metavar="N", help="Of uniform affine: 32, 64 or 128.")
+@click.option("--q-recipe", type=click.Choice(RECIPES), metavar="NAME", help="unsloth (default) or uniform.")
+@click.option("--recipe", metavar="FILE.toml", type=_PATH, help="Rules of your own; the first that matches decides.")
+@click.option("--imatrix-path", metavar="FILE.gguf", type=_PATH, help="Fold this importance matrix in (AWQ).")
+@click.option("--mtp", type=click.Choice(("keep", "drop")), default="drop", help="The MTP layer; dropped by default.")
+@click.option(
+    "--vision", type=click.Choice(("keep", "drop")), default="keep", help="The vision tower; kept by default."
+)
+@click.option(
+    "--dtype", type=click.Choice(tuple(FLOATS)), default="bfloat16", metavar="TYPE", help="Of what stays float."
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Print every decision and its size; write nothing.")
+@click.option("--realign", "is_realign", is_flag=True, help="Rewrite SRC, quantised or not, so that it can be mapped.")
+@quality_options
+def convert(
+    source: str,
+    target: str | None,
+    imatrix_path: str | None,
+    mtp: str,
+    vision: str,
+    dtype: str,
+    plan_only: bool,
+    is_realign: bool,
+    **options: Any,
+) -> int:
+    """Quantise the checkpoint in SRC into the new directory DST.
+
+    SRC is an unquantised Qwen3.5/3.6 checkpoint, as Hugging Face or MLX lay it out, or owner/name of one in the
+    Hugging Face cache. With --check SRC is a reference and DST what is compared with it.
+    """
+    wish = Wish(
+        *(options.pop(name) for name in ("quantize", "q_mode", "q_bits", "q_group_size", "q_recipe")),
+        *(options.pop(name) for name in ("variant", "recipe")),
+    )
+    is_check = options["is_check"]
+    chosen = [name for name, on in (("--plan", plan_only), ("--realign", is_realign), ("--check", is_check)) if on]
+    if len(chosen) > 1:
+        raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other.")
+    if not is_check and (options["text"] is not None or options["per_tensor"]):
+        raise click.UsageError("--text and --per-tensor belong to --check.")
+    if (is_check or is_realign) and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
+        raise click.UsageError(f"{chosen[0]} takes no quantisation options.")
+    if target is None and not plan_only:
+        raise click.UsageError("Missing argument 'DST'.")
+    from qwen_core.locate import resolve_model_path
+
+    path = resolve_model_path(source)
+    if is_check:
+        assert target is not None
+        return check(path, resolve_model_path(target), dtype=None, **options)
+    if is_realign:
+        assert target is not None
+        return _realign(path, Path(target))
+    plan = make(path, wish, keep_mtp=mtp == "keep", keep_vision=vision == "keep", float_dtype=FLOATS[dtype])
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if plan_only:
+        if imatrix_path is not None:
+            _folds(plan, imatrix_path)
+        for line in plan_lines(plan):
+            click.echo(printable(line))
+        return 0
+    assert target is not None
+    return _convert(plan, Path(target), imatrix_path)
+
+
+def make(
+    path: Path, wish: Wish, *, keep_mtp: bool = False, keep_vision: bool = True, float_dtype: "FloatDtype" = "BF16"
+) -> "ConversionPlan":
+    """The plan for the checkpoint at `path`."""
+    from qwen_core.checkpoint import open_checkpoint
+    from qwen_core.convert.plan import make_plan
+
+    rules = rules_for(wish)
+    return make_plan(open_checkpoint(path), rules, keep_mtp=keep_mtp, keep_vision=keep_vision, float_dtype=float_dtype)
+
+
+def rules_for(wish: Wish) -> "Rules":
+    """The rules that the options ask for. UsageError where two of them answer the same question."""
+    from qwen_core.convert.rules import Unquantised, VariantRules, built_in_rules
+    from qwen_core.convert.rules_file import read_rules
+    from qwen_core.quantization import Mode
+    from qwen_core.recipe import VARIANTS, find_variant
+
+    whole = {"--variant": wish.variant, "--recipe": wish.file}
+    given = [name for name, value in whole.items() if value is not None]
+    if given and wish.details:
+        given.append(next(iter(wish.details)))
+    if len(given) > 1:
+        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other.")
+    if wish.file is not None:
+        return read_rules(Path(wish.file))
+    if wish.variant is not None:
+        variant = find_variant(wish.variant)
+        if variant is None:
+            names = ", ".join(variant.name for variant in VARIANTS)
+            raise SettingsError(f"the variant {printable(wish.variant, 60)!r} is none of {names}")
+        return VariantRules(variant)
+    if not wish.quantise and not wish.details:
+        return Unquantised()
+    modes: dict[str, Mode] = {"affine": "affine", "nvfp4": "nvfp4", "mxfp4": "mxfp4", "mxfp8": "mxfp8"}
+    return built_in_rules(wish.recipe or "unsloth", modes[wish.mode or "affine"], wish.bits, wish.group_size)
+
+
+def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
+    """The factors that an importance matrix gives. Nothing quantised: all groups, for a model to quantise later."""
+    from qwen_core.convert.awq import folds
+    from qwen_core.convert.imatrix import read_imatrix
+
+    config = plan.checkpoint.config
+    return folds(config, read_imatrix(Path(imatrix_path), config), set(plan.specs) or None)
+
+
+def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
+    from qwen_core.convert.run import convert as run
+
+    folds = None if imatrix_path is None else _folds(plan, imatrix_path)
+    with ended_cleanly(), ProgressBar() as progress:
+        shards = run(plan, target, folds=folds, progress=progress)
+    click.echo(
+        printable(
+            f"{target}: {plan.rules.name}, {len(plan.outputs):,} tensors, {size(plan.nbytes)}, {len(shards)} shards"
+        )
+        + (f", {len(folds)} tensors scaled by the importance matrix" if folds else ""),
+        err=True,
+    )
+    return 0
+
+
+def _realign(source: Path, target: Path) -> int:
+    from qwen_core.checkpoint import open_checkpoint
+    from qwen_core.convert.realign import realign
+
+    checkpoint = open_checkpoint(source)
+    with ended_cleanly(), ProgressBar() as progress:
+        shards = realign(checkpoint, target, progress=progress)
+    click.echo(
+        printable(
+            f"{target}: {len(checkpoint.tensors):,} tensors, {size(checkpoint.total_bytes)}, {len(shards)} shards"
+        ),
+        err=True,
+    )
+    return 0
+
+
+class ProgressBar:
+    """Bytes and time left on one line of stderr, where someone watches; nothing elsewhere."""
+
+    WIDTH = 24
+
+    def __init__(self) -> None:
+        self._terminal = Terminal(sys.stdout, sys.stderr)
+        self._shown = -1.0
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._terminal.close()
+
+    def __call__(self, step: "ConvertProgress") -> None:
+        if step.elapsed_s - self._shown < 0.1 and step.done_bytes < step.total_bytes:
+            return
+        self._shown = step.elapsed_s
+        left = "" if step.left_s is None else f" · {seconds(step.left_s)} left"
+        done = f"{bar(step.done_bytes, step.total_bytes, self.WIDTH)} {size_of(step.done_bytes, step.total_bytes)}"
+        self._terminal.progress(f"{done}{left}")
+
+
+@contextmanager
+def ended_cleanly() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the work as Ctrl+C does, so that what is half written is removed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
