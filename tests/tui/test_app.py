@@ -20,7 +20,6 @@ from qwen_core.events import (
     TurnStarted,
     WeightTiers,
 )
-from qwen_tui.keys import KEYS
 from qwen_tui.screens.help import HelpScreen
 from support.app_stage import play, stage
 from support.fake_engine import MODEL, Step, answered, delta, done, loads_only
@@ -366,21 +365,6 @@ def test_the_end_is_followed_until_the_person_scrolls_away() -> None:
             await here.settle()
             assert "62" in here.text()
             assert transcript.following
-
-    play(scene())
-
-
-def test_help_shows_every_key_and_the_palette_finds_commands() -> None:
-    async def scene() -> None:
-        async with stage(size=(100, 60)) as here:
-            await here.enter("/help")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.pilot.pause()
-            for key, _ in KEYS:
-                assert key in here.text()
-            await here.pilot.press("escape", "ctrl+p")
-            await here.pilot.press(*"reasoning")
-            await here.wait(lambda: "Open or fold reasoning" in here.text())
 
     play(scene())
 

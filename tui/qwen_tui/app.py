@@ -23,6 +23,7 @@ from qwen_core.errors import QwenError
 from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Send
 from qwen_tui.conversation import Conversation, Turn
 from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
+from qwen_tui.model_name import pending_name
 from qwen_tui.screens.chat import ChatScreen
 from qwen_tui.screens.help import HelpScreen
 from qwen_tui.slash import EFFORTS, Call, Mistake, Text, parse_input
@@ -66,7 +67,7 @@ class QwenApp(App[None]):
         # One thread, so that starting, loading and sending stay in order and never hold up the screen.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-link")
         self._theme_problems = self._register_themes(theme_folders or [theme_folder()])
-        self.chat = ChatScreen(self.conversation, Path(model_path).name or model_path)
+        self.chat = ChatScreen(self.conversation, pending_name(model_path))
 
     # Themes.
 

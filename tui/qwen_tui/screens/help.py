@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Grid, Vertical, VerticalScroll
+from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -42,7 +42,8 @@ class HelpScreen(ModalScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="help"), VerticalScroll(can_focus=True):
+        # The box itself scrolls: one inside it would grow past the box's greatest height instead.
+        with VerticalScroll(id="help", can_focus=True):
             yield Static("Keys", classes="heading", markup=False)
             yield HelpTable(list(KEYS))
             yield Static("Commands", classes="heading", markup=False)

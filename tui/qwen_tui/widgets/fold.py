@@ -21,7 +21,7 @@ class Fold(Vertical, can_focus=True):
     Fold { height: auto; margin: 0 0 1 0; }
     Fold > .title { height: 1; color: $muted; width: 1fr; }
     Fold:focus > .title { background: $surface; }
-    Fold > PlainText { color: $muted; padding: 0 0 0 2; border-left: vkey $panel; }
+    Fold > PlainText { color: $muted; padding: 0 0 0 1; border-left: vkey $panel; }
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "turn_over", "Open or fold", show=False)]

@@ -6,6 +6,7 @@ from textual.widget import Widget
 from qwen_core.events import ModelSummary
 from qwen_tui import formatting
 from qwen_tui.conversation import Phase
+from qwen_tui.model_name import model_name
 from qwen_tui.text import cells, visible
 from qwen_tui.widgets.phase import PHASES
 
@@ -27,7 +28,7 @@ def fit(pieces: list[str], width: int, separator: str = " · ") -> str:
 def model_pieces(model: ModelSummary) -> list[str]:
     """The facts of the header line, the most telling first."""
     return [
-        visible(model.name),
+        visible(model_name(model)),
         visible(model.variant),
         formatting.size(model.weight_bytes),
         f"{visible(model.device)} {short_dtype(model.dtype)}",

@@ -5,6 +5,7 @@ from textual.widget import Widget
 
 from qwen_tui import formatting
 from qwen_tui.conversation import Conversation
+from qwen_tui.model_name import model_name
 from qwen_tui.text import one_line
 from qwen_tui.widgets.header import short_dtype
 
@@ -20,7 +21,7 @@ def welcome_lines(conversation: Conversation, pending: str, width: int) -> list[
     wordmark = WORDMARK if width >= len(WORDMARK[0]) else ("qwen-tui",)
     lines = [(row, "bold $primary") for row in wordmark] + [("", "")]
     if model is not None and conversation.engine == "ready":
-        lines.append((one_line(model.name, width), "bold $foreground"))
+        lines.append((one_line(model_name(model), width), "bold $foreground"))
         size = formatting.size(model.weight_bytes)
         context = formatting.tokens_short(model.context_limit)
         facts = f"{one_line(model.variant, 40)} · {size} · {one_line(model.device, 40)} {short_dtype(model.dtype)}"
