@@ -138,7 +138,10 @@ class LoadProgress:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`."""
+    """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
+
+    `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
+    """
 
     name: str
     path: str
@@ -154,6 +157,7 @@ class ModelSummary:
     peak_source: PeakSource | None = None
     memory_bytes: int = 0
     recommended_bytes: int | None = None
+    token_parts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,10 @@ class Layout:
         """Totals by layer kind: linear layers, full-attention layers, and what lies outside the layers."""
         return _totals(self.modules, lambda module: module.kind)
 
+    def by_part(self) -> dict[str, Total]:
+        """Totals by the part of the model: "ffn", "gdn", "attn", "head", and the rest as "other"; most read first."""
+        return _totals(self.modules, lambda module: part_of(module.canonical))
+
     @cached_property
     def index(self) -> Mapping[str, ModuleLayout]:
         """Modules by canonical name."""
@@ -187,6 +191,17 @@ def role_of(canonical: str) -> str:
     if parts[-1] == "norm" and len(parts) > 1:
         return ".".join(parts[-2:])
     return parts[-1]
+
+
+_PARTS_OF_A_LAYER = {"mlp": "ffn", "linear_attn": "gdn", "self_attn": "attn"}
+
+
+def part_of(canonical: str) -> str:
+    """The part of the model that a canonical module name belongs to. A tied embedding counts as the head."""
+    names = canonical.split(".")
+    if names[0] in ("lm_head", "embed_tokens"):
+        return "head"
+    return _PARTS_OF_A_LAYER.get(names[2], "other") if len(names) > 3 else "other"
 
 
 def layer_of(canonical: str) -> int | None:

@@ -13,10 +13,10 @@ from typing import Any
 from qwen_core.backend import describe_device
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.events import LoadProgress, ModelSummary
-from qwen_core.layout import weight_bytes_per_token
+from qwen_core.layout import make_layout
 from qwen_core.machine import this_machine
 from qwen_core.model import Model, load_model
-from qwen_core.variants import variant_name
+from qwen_core.variants import identify
 
 Progress = Callable[[LoadProgress], None]
 Stop = Callable[[], bool]
@@ -51,12 +51,13 @@ def load(
     config = checkpoint.config
     load_s = time.perf_counter() - start
     machine = this_machine()
+    layout = make_layout(checkpoint)
     summary = ModelSummary(
         name=checkpoint.path.name,
         path=str(checkpoint.path),
-        variant=variant_name(checkpoint),
+        variant=identify(layout).name,
         weight_bytes=checkpoint.text_bytes,
-        weight_bytes_per_token=weight_bytes_per_token(checkpoint),
+        weight_bytes_per_token=layout.token_bytes,
         device=describe_device(),
         dtype=model.dtype,
         context_limit=config.max_position_embeddings,
@@ -66,6 +67,7 @@ def load(
         peak_source=machine.peak_source,
         memory_bytes=machine.memory_bytes,
         recommended_bytes=machine.recommended_bytes,
+        token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary)
 

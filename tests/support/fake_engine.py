@@ -41,6 +41,16 @@ MODEL = ModelSummary(
     load_s=3.2,
     tiers=WeightTiers(mapped=21_900_000_000),
     peak_bandwidth_gb_s=400.0,
+    peak_source="published",
+    memory_bytes=64 << 30,
+    recommended_bytes=48 << 30,
+    token_parts=(
+        ("ffn", 10_340_000_000),
+        ("gdn", 6_340_000_000),
+        ("attn", 1_960_000_000),
+        ("head", 1_348_700_000),
+        ("other", 1_300_000),
+    ),
 )
 
 
@@ -60,11 +70,16 @@ def stats(generated: int = 412, reasoning: int = 96, prompt: int = 1242, cached:
         peak_bandwidth_gb_s=400.0,
         peak_memory_bytes=22 << 30,
         active_memory_bytes=21 << 30,
+        live_tok_s=17.3,
+        kv_bytes=80 << 20,
+        recurrent_bytes=147 << 20,
+        snapshot_bytes=294 << 20,
     )
 
 
 def delta(turn: int, *pieces: tuple[Part, str], ids: Sequence[int] = (), count: int = 1, reasoning: int = 0) -> Delta:
-    return Delta(turn, pieces, tuple(ids), count, reasoning, 1242 + count, 17.3)
+    figures = stats(generated=count - reasoning, reasoning=reasoning)
+    return Delta(turn, pieces, tuple(ids), count, reasoning, 1242 + count, 17.3, figures)
 
 
 def done(turn: int, answer: str, reasoning: str = "", tools: str = "", reason: FinishReason = "stop") -> TurnDone:

@@ -27,6 +27,7 @@ from qwen_core.events import (
     TurnStarted,
 )
 from qwen_core.stats import TurnStats
+from qwen_tui.rates import RateHistory
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
 Phase = Literal[
@@ -52,6 +53,8 @@ class Turn:
     generated_tokens: int = 0
     reasoning_tokens: int = 0
     reasoning_began: float | None = None
+    prefill_began: float | None = None
+    prefill_s: float | None = None
     reasoning_s: float | None = None
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None
@@ -101,6 +104,7 @@ class Conversation:
     progress: LoadProgress | None = None
     context_tokens: int = 0
     live_tok_s: float | None = None
+    rates: RateHistory = field(default_factory=RateHistory)
     stopping: bool = False
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
@@ -149,6 +153,7 @@ class Conversation:
         self._next_turn += 1
         self.items.append(turn)
         self.live_tok_s = None
+        self.rates = RateHistory()
         self.stopping = False
         return turn
 
@@ -168,6 +173,7 @@ class Conversation:
         self._ids_cover_all = True
         self.context_tokens = 0
         self.live_tok_s = None
+        self.rates = RateHistory()
         return Restore((), (), self.system)
 
     def forget(self, turn: Turn) -> Restore:
@@ -221,10 +227,13 @@ class Conversation:
             case TurnStarted():
                 turn.state = "prefill"
                 turn.to_prefill = event.prompt_tokens - event.cached_tokens
+                turn.prefill_began = self.now()
                 self.context_tokens = event.prompt_tokens
             case PrefillProgress():
                 turn.state = "prefill"
                 turn.prefilled, turn.to_prefill = event.done, event.total
+                if turn.prefill_began is not None:
+                    turn.prefill_s = self.now() - turn.prefill_began
             case Delta():
                 self._delta(turn, event)
             case TurnDone():
@@ -256,8 +265,10 @@ class Conversation:
             turn.reasoning_s = self.now() - turn.reasoning_began
         turn.generated_tokens, turn.reasoning_tokens = event.generated_tokens, event.reasoning_tokens
         self.context_tokens = event.context_tokens
+        turn.stats = event.stats or turn.stats
         if event.live_tok_s is not None:
             self.live_tok_s = event.live_tok_s
+            self.rates.add(event.live_tok_s)
 
     def _close(self, turn: Turn) -> None:
         """The reasoning of `turn`, if any was open, is over: its time stands."""

@@ -23,6 +23,14 @@ def size(count: int) -> str:
     return f"{value:.1f} GiB"
 
 
+def decimal_size(count: int) -> str:
+    """Bytes in decimal units, as bandwidth counts them: "19.99 GB", "2.74 MB"."""
+    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= divisor:
+            return f"{count / divisor:.2f} {unit}"
+    return f"{count} B"
+
+
 def size_of(done: int, total: int) -> str:
     """Progress in bytes, the unit once: "8.2 of 20.4 GiB"."""
     for divisor, unit in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):

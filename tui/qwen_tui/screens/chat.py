@@ -8,16 +8,19 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
 from textual.css.query import NoMatches
-from textual.events import Key
+from textual.events import Key, Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import MountError
 
 from qwen_tui.conversation import Conversation
+from qwen_tui.meters import take_snapshot
 from qwen_tui.widgets.answer import Answer
 from qwen_tui.widgets.composer import Composer, Editor
 from qwen_tui.widgets.header import Header
+from qwen_tui.widgets.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.widgets.status import Status
 from qwen_tui.widgets.transcript import Transcript
 
@@ -29,6 +32,7 @@ class ChatScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False),
+        Binding("f4,ctrl+o", "toggle_panel", "Show or hide the meters", show=False),
     ]
 
     class Entered(Message):
@@ -41,13 +45,16 @@ class ChatScreen(Screen[None]):
     def __init__(self, conversation: Conversation, pending: str) -> None:
         super().__init__()
         self.conversation = conversation
-        self._pending = pending
+        self.pending = pending
         self.draw_due = False  # a drawing was asked for and has not begun
         self._folds_open = False
+        self._panel_asked: bool | None = None  # what the person chose; None: by the width of the terminal
 
     def compose(self) -> ComposeResult:
-        yield Header(self._pending)
-        yield Transcript(self._pending)
+        yield Header(self.pending)
+        with Horizontal(id="body"):
+            yield Transcript(self.pending)
+            yield Panel()
         yield Composer()
         yield Status()
 
@@ -61,6 +68,10 @@ class ChatScreen(Screen[None]):
     @property
     def transcript(self) -> Transcript:
         return self.query_one(Transcript)
+
+    @property
+    def panel(self) -> Panel:
+        return self.query_one(Panel)
 
     @property
     def status(self) -> Status:
@@ -81,10 +92,27 @@ class ChatScreen(Screen[None]):
         try:
             self.query_one(Header).show(conversation.model, conversation.phase)
             self.status.show(conversation)
+            self.panel.show(take_snapshot(conversation))
             await self.transcript.sync(conversation)
         except (NoMatches, MountError):
             if self.app.is_running:
                 raise  # else: leaving took the widgets away in the middle of the drawing
+
+    # The meters.
+
+    def on_resize(self, event: Resize) -> None:
+        self._place_panel(event.size.width)
+
+    def _place_panel(self, columns: int) -> None:
+        wanted = columns >= FROM_COLUMNS if self._panel_asked is None else self._panel_asked
+        self.panel.display = wanted and columns >= LEAST_COLUMNS
+        self.panel.show(take_snapshot(self.conversation))
+
+    def action_toggle_panel(self) -> None:
+        self._panel_asked = not self.panel.display
+        self._place_panel(self.size.width)
+        if self._panel_asked and not self.panel.display:
+            self.status.flash(f"The meters need {LEAST_COLUMNS} columns; this terminal has {self.size.width}.")
 
     # The person.
 

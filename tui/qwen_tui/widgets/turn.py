@@ -30,7 +30,7 @@ def footer(turn: Turn) -> Content:
         progress = f" · {turn.prefilled:,} of {turn.to_prefill:,} tokens" if turn.to_prefill else ""
         return Content.styled(f"reading{progress} …", "$muted")
     pieces: list[tuple[str, str]] = []
-    if turn.stats is not None:
+    if turn.stats is not None and not turn.running:
         pieces.append((f"↳ {formatting.turn_line(turn.stats)}", "$muted"))
     why = formatting.ending(turn.finish_reason) if turn.finish_reason else ""
     if why:

@@ -1,0 +1,46 @@
+"""The meters panel beside the transcript: large digits, then the lines of panel_lines.py."""
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Digits, Static
+
+from qwen_tui.meters import MeterSnapshot
+from qwen_tui.panel_lines import digits, panel_lines
+
+WIDTH = 34
+"""Cells of the panel with its border and padding."""
+FROM_COLUMNS = 100
+"""A terminal at least this wide shows the panel unless the person hid it."""
+LEAST_COLUMNS = 70
+"""A narrower one has no room for it beside a conversation."""
+
+
+class Panel(VerticalScroll, can_focus=False):
+    """`show` draws a snapshot if it differs from the last one."""
+
+    DEFAULT_CSS = """
+    Panel {
+        width: 34; border-left: solid $panel; padding: 0 1; scrollbar-size-vertical: 1; color: $foreground;
+    }
+    Panel > Digits { width: 100%; color: $primary; height: 3; }
+    Panel > .unit { color: $muted; height: 1; }
+    Panel > .lines { height: auto; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: MeterSnapshot | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Digits("-")
+        yield Static("tok/s", classes="unit", markup=False)
+        yield Static(classes="lines", markup=False)
+
+    def show(self, snapshot: MeterSnapshot) -> None:
+        if snapshot == self._shown or not self.display:
+            return
+        self._shown = snapshot
+        self.query_one(Digits).update(digits(snapshot))
+        lines = panel_lines(snapshot, WIDTH - 4)
+        self.query_one(".lines", Static).update(Content("\n").join(lines))
