@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from qwen_core.errors import CheckpointError
 from qwen_core.headers import TensorInfo
 from qwen_core.mapping import MappedFile, window
+from support.resident import linux_only, resident_bytes
 
 SIZE = 3 * mmap.PAGESIZE + 1234  # ends inside a page, as files do
 
@@ -62,33 +63,22 @@ def test_views_are_the_bytes_of_the_file(data: st.DataObject, contents: bytes, p
     file.close()
 
 
-def resident(path: Path) -> int:
-    """Bytes of this process's mappings of `path` that are in memory."""
-    total, inside = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            inside = line.endswith(str(path))
-        elif inside and line.startswith("Rss:"):
-            total += int(line.split()[1]) * 1024
-    return total
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a mapping is resident")
+@linux_only
 def test_reading_brings_pages_in_and_discarding_gives_them_back(tmp_path: Path) -> None:
     size = 8 << 20
     path = tmp_path / "large"
     path.write_bytes(b"\1" * size)
     file = MappedFile(path)
     first, second = info(path, 0, size // 2), info(path, size // 2, size // 2)
-    assert resident(path) == 0
+    assert resident_bytes(path) == 0
     file.pre_read(first)
-    read = resident(path)
+    read = resident_bytes(path)
     assert size // 2 <= read < size, "its pages, and not the whole file"
     file.pre_read(second)
     file.discard(0, size // 2)
-    assert resident(path) <= size // 2
+    assert resident_bytes(path) <= size // 2
     file.discard(size // 2, size // 2)
-    assert resident(path) == 0
+    assert resident_bytes(path) == 0
     file.close()
 
 

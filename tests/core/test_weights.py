@@ -2,9 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,15 +14,15 @@ from numpy.typing import NDArray
 
 from qwen_core import weights
 from qwen_core.checkpoint import open_checkpoint
-from qwen_core.errors import CapacityError, CheckpointError, SettingsError
-from qwen_core.events import LoadProgress, WeightTiers
+from qwen_core.events import WeightTiers
 from qwen_core.headers import TensorInfo
 from qwen_core.mapping import MappedFile
 from qwen_core.model import load_model
 from qwen_core.quantization import canonical_name
-from qwen_core.weights import LoadCancelled, TensorPlan, Weights, copy_tensor, load_weights, map_tensor, plan_weights
+from qwen_core.weights import TensorPlan, Weights, copy_tensor, load_weights, map_tensor
 from support.checkpoints import DTYPE_BYTES, Stored, Written, write_checkpoint
 from support.published_plan import text_plan
+from support.resident import linux_only, resident_bytes
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 STORED = {"U8": mx.uint8, "U32": mx.uint32, "BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
@@ -130,28 +128,34 @@ def test_packed_weights_stay_packed_and_scales_take_the_compute_type(variant: st
     assert_loaded(load_weights(open_checkpoint(tmp_path), dtype), expected_arrays(written, dtype))
 
 
-@pytest.mark.parametrize("offset", [0, 1, 2, 4, 8, 30])
+def is_shifted_norm(name: str) -> bool:
+    return name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight")
+
+
+@pytest.mark.parametrize("least", [LEAST_MAPPED, 0])
+@pytest.mark.parametrize("offset", [0, 1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("variant", ["bf16", "q8"])
 def test_the_tier_of_each_tensor_follows_from_its_place_and_type(
-    variant: str, dtype: str, offset: int, adopter: Adopter, tmp_path: Path
+    variant: str, dtype: str, offset: int, least: int, adopter: Adopter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mapped: used as stored, at a multiple of its element size, worth it, and not in a page that the file ends in."""
     written = write_checkpoint(tmp_path, variant, names="raw", text=LARGE, offset=offset, shard_cap=2 << 20)
     checkpoint = open_checkpoint(tmp_path)
     expected = expected_arrays(written, dtype)
+    if least != LEAST_MAPPED:  # so that norms come into question too, which no model has large enough
+        monkeypatch.setattr(weights, "_LEAST_MAPPED", least)
     mapped = 0
     for name, info in checkpoint.text.items():
         whole_pages = info.file.stat().st_size // mmap.PAGESIZE * mmap.PAGESIZE
-        as_stored = expected[name].dtype == STORED[info.dtype] and not name.endswith("norm.weight")
+        as_stored = expected[name].dtype == STORED[info.dtype] and not is_shifted_norm(name)
         aligned = info.offset % DTYPE_BYTES[info.dtype] == 0
-        if as_stored and aligned and info.nbytes >= LEAST_MAPPED and info.offset + info.nbytes <= whole_pages:
+        if as_stored and aligned and info.nbytes >= least and info.offset + info.nbytes <= whole_pages:
             mapped += info.nbytes
     loaded = load_weights(checkpoint, dtype)
     total = sum(array.nbytes for array in expected.values())
     assert loaded.tiers == WeightTiers(mapped=mapped, copied=total - mapped)
     assert_loaded(loaded, expected)
-    assert len({window.ctypes.data for window in adopter.windows}) == len(adopter.windows), "a window a tensor"
     # The case must be able to fail: a bf16 model run in bf16 is mapped nearly whole, at an even offset.
     if (variant, dtype) == ("bf16", "bfloat16"):
         assert (mapped > total / 2) == (offset % 2 == 0)
@@ -197,6 +201,30 @@ def test_a_mapped_tensor_is_its_place_in_the_window_that_was_adopted(data: st.Da
     assert np.shares_memory(window, file.bytes_of(plan.info)), "the file's own memory, not a copy"
     assert window.nbytes < plan.info.nbytes + 2 * mmap.PAGESIZE
     del window, adopter
+    file.close()
+
+
+@linux_only
+def test_pages_are_in_memory_before_they_are_adopted_and_gone_once_they_are_copied(tmp_path: Path) -> None:
+    """A cold page inside a Metal command trips its watchdog; pages that stay would double a copied model."""
+    path = tmp_path / "file"
+    shape = (64, 4096)
+    nbytes = 2 * 64 * 4096
+    path.write_bytes(b"\1" * (nbytes + mmap.PAGESIZE))
+    file, plan = MappedFile(path), plan_at(path, "BF16", 6, shape)
+    seen: list[int] = []
+
+    def adopt(memory: np.ndarray) -> mx.array:
+        seen.append(resident_bytes(path))
+        return mx.array(memory)
+
+    assert resident_bytes(path) == 0
+    map_tensor(file, plan, adopt)
+    assert seen[0] >= nbytes
+    for piece in (nbytes, 1 << 16):
+        copy_tensor(file, plan, piece)
+        assert resident_bytes(path) == 0
+        file.pre_read(plan.info)
     file.close()
 
 
@@ -271,135 +299,6 @@ def test_streaming_everything_gives_what_copying_gives(
     loaded = load_weights(open_checkpoint(tmp_path), dtype)
     assert_loaded(loaded, expected_arrays(written, dtype))
     assert loaded.tiers == WeightTiers(streamed=loaded.tiers.total)
-
-
-def test_progress_runs_from_nothing_to_everything(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    seen: list[LoadProgress] = []
-    checkpoint = open_checkpoint(tmp_path)
-    loaded = load_weights(checkpoint, "float32", progress=seen.append)
-    total = sum(array.nbytes for array in loaded.arrays.values())
-    assert [p.total_bytes for p in seen] == [total] * (len(checkpoint.text) + 1)
-    assert [p.done_bytes for p in seen] == [p.tiers.total for p in seen]
-    assert (seen[0].done_bytes, seen[-1].done_bytes) == (0, total)
-    steps = [after.done_bytes - before.done_bytes for before, after in pairwise(seen)]
-    assert sorted(steps) == sorted(array.nbytes for array in loaded.arrays.values()), "one tensor a step"
-    assert seen[-1].tiers == loaded.tiers
-
-
-@pytest.mark.parametrize("tier", ["copied", "streamed"])
-@pytest.mark.parametrize("after", [0, 1, 20])
-def test_stopping_takes_effect_before_the_next_tensor_and_keeps_nothing(
-    after: int, tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_checkpoint(tmp_path, shard_cap=200_000)
-    if tier == "streamed":
-        monkeypatch.setattr(weights, "MappedFile", unmappable)
-    checkpoint = open_checkpoint(tmp_path)
-    seen: list[LoadProgress] = []
-    mx.clear_cache()
-    before = mx.get_active_memory()
-    with pytest.raises(LoadCancelled, match="stopped"):
-        load_weights(checkpoint, "float32", progress=seen.append, stop=lambda: len(seen) > after)
-    assert len(seen) == after + 1
-    assert mx.get_active_memory() <= before
-    load_weights(checkpoint, "float32", stop=lambda: False)
-
-
-def never_read(path: Path) -> MappedFile:
-    raise AssertionError("nothing may be read before the size is checked")
-
-
-@pytest.mark.parametrize(
-    ("variant", "dtype", "advice"),
-    [("bf16", "float32", "--dtype bfloat16"), ("bf16", "bfloat16", "smaller variant"), ("q2", "float32", "smaller")],
-)
-def test_a_model_larger_than_memory_is_refused_before_a_byte_is_read(
-    variant: str, dtype: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_checkpoint(tmp_path, variant)
-    checkpoint = open_checkpoint(tmp_path)
-    needed = load_weights(checkpoint, dtype).tiers.total
-    load_weights(checkpoint, dtype, memory_limit=needed).close()
-    monkeypatch.setattr(weights, "MappedFile", never_read)
-    with pytest.raises(CapacityError, match=f"need .* GB of memory as {dtype} .*{advice}") as caught:
-        load_weights(checkpoint, dtype, memory_limit=needed - 1)
-    assert str(caught.value).isprintable()
-    monkeypatch.setattr(weights, "memory_bytes", lambda: needed - 1)
-    with pytest.raises(CapacityError):
-        load_model(checkpoint, dtype)
-
-
-def cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size - 1)
-
-
-def empty(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def swap(path: Path) -> None:
-    """Another model's file of the same name: valid, with other tensors."""
-    other = path.parent / "other"
-    write_checkpoint(other, "bf16", shard_cap=None, text={"hidden_size": 64})
-    (other / "model.safetensors").replace(path)
-
-
-@pytest.mark.parametrize("tier", ["copied", "mapped", "streamed"])
-@pytest.mark.parametrize("damage", [cut, empty, Path.unlink, swap])
-def test_a_file_that_changes_between_opening_and_loading_is_one_line(
-    damage: Callable[[Path], None], tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_checkpoint(tmp_path, "bf16", shard_cap=None, text=LARGE)
-    checkpoint = open_checkpoint(tmp_path)
-    if tier == "streamed":
-        monkeypatch.setattr(weights, "MappedFile", unmappable)
-    elif tier == "mapped":
-        monkeypatch.setattr(weights, "can_adopt", lambda: True)
-        monkeypatch.setattr(weights, "map_tensor", partial(map_tensor, adopt=Adopter()))
-    damage(tmp_path / "model.safetensors")
-    mx.clear_cache()
-    before = mx.get_active_memory()
-    with pytest.raises(CheckpointError) as caught:
-        load_weights(checkpoint, "bfloat16")
-    message = str(caught.value)
-    del caught  # its traceback holds what was loaded so far
-    assert message.isprintable()
-    assert "model.safetensors" in message
-    assert "tensor language_model." in message
-    assert mx.get_active_memory() <= before
-
-
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[metal::malloc] Unable to allocate 5 bytes.")])
-def test_memory_that_runs_out_names_the_tensor(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(file: MappedFile, plan: TensorPlan) -> mx.array:
-        raise error
-
-    write_checkpoint(tmp_path)
-    monkeypatch.setattr(weights, "copy_tensor", failing)
-    with pytest.raises(CapacityError, match=r"out of memory while loading tensor language_model\..* of .*safetensors"):
-        load_weights(open_checkpoint(tmp_path), "float32")
-
-
-def test_the_buffer_cache_is_as_it_was_however_loading_ends(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    checkpoint = open_checkpoint(tmp_path)
-    original = mx.set_cache_limit(12345678)
-    try:
-        load_weights(checkpoint, "float32").close()
-        with pytest.raises(LoadCancelled):
-            load_weights(checkpoint, "float32", stop=lambda: True)
-        assert mx.set_cache_limit(original) == 12345678
-    finally:
-        mx.set_cache_limit(original)
-
-
-def test_an_unknown_type_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path)
-    with pytest.raises(SettingsError, match="'int3' is unknown; choose one of float32, bfloat16, float16"):
-        plan_weights(open_checkpoint(tmp_path), "int3")
 
 
 def test_a_mapped_model_is_not_joined_and_computes_the_same(
