@@ -1,0 +1,174 @@
+"""What a setting may be: kinds of values that check what a file holds, read what is typed, and say what they take.
+
+Every `check` returns the value as the program uses it, or raises ValueError; the words for people are `accepts`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+UNSET = "unset"
+"""What is typed for "no value" where a setting may have none."""
+MAX_TEXT = 100_000
+MAX_KEYS = 200
+MAX_KEYS_OF_ACTION = 8
+
+_YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
+_ACTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_KEY = re.compile(r"[a-z0-9_+]{1,40}|[!-~]")
+
+
+class Kind(Protocol):
+    """How values of one setting are checked."""
+
+    @property
+    def accepts(self) -> str: ...
+    def check(self, value: Any) -> Any: ...
+    def read(self, text: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class WholeNumber:
+    """An integer from `low` to `high`."""
+
+    low: int
+    high: int
+
+    @property
+    def accepts(self) -> str:
+        return f"a whole number from {self.low:,} to {self.high:,}"
+
+    def check(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
+            raise ValueError(self.accepts)
+        return value
+
+    def read(self, text: str) -> int:
+        return self.check(int(text))
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from `low` to `high`; with `above`, `low` itself is too low."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    @property
+    def accepts(self) -> str:
+        return (
+            f"a number {'above' if self.above else 'from'} {self.low:g} {'up ' if self.above else ''}to {self.high:g}"
+        )
+
+    def check(self, value: Any) -> float:
+        # Compared before it becomes a float: TOML's whole numbers may be larger than any float.
+        fits = not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high
+        if not fits or (self.above and value == self.low):
+            raise ValueError(self.accepts)
+        return float(value)
+
+    def read(self, text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(self.accepts)
+        return self.check(number)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def accepts(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            raise ValueError(self.accepts)
+        return value
+
+    def read(self, text: str) -> str:
+        return self.check(text.strip().lower())
+
+
+@dataclass(frozen=True)
+class Switch:
+    """On or off."""
+
+    accepts: str = "true or false"
+
+    def check(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(self.accepts)
+        return value
+
+    def read(self, text: str) -> bool:
+        word = text.strip().lower()
+        if word not in (*_YES, *_NO):
+            raise ValueError(self.accepts)
+        return word in _YES
+
+
+@dataclass(frozen=True)
+class Words:
+    """Any text that UTF-8 can hold, at most `limit` characters; `pattern` for names."""
+
+    limit: int = MAX_TEXT
+    pattern: str = ""
+    accepts: str = f"text of at most {MAX_TEXT:,} characters"
+
+    def check(self, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > self.limit or "\0" in value:
+            raise ValueError(self.accepts)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(self.accepts)
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise ValueError(self.accepts)
+        return value
+
+    def read(self, text: str) -> str:
+        return self.check(text)
+
+
+@dataclass(frozen=True)
+class KeyNames:
+    """The keys of one action: a key, or a list of keys; an empty list takes the action's keys away."""
+
+    accepts: str = 'a key such as "ctrl+n", or a list of them such as ["f1", "ctrl+g"]'
+
+    def check(self, value: Any) -> tuple[str, ...]:
+        keys = [value] if isinstance(value, str) else value
+        if not isinstance(keys, list | tuple) or len(keys) > MAX_KEYS_OF_ACTION:
+            raise ValueError(self.accepts)
+        if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
+            raise ValueError(self.accepts)
+        return tuple(keys)
+
+    def read(self, text: str) -> tuple[str, ...]:
+        return self.check([key.strip().lower() for key in text.split(",") if key.strip()])
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What stands at a field's type: how its values are checked, and its line of help."""
+
+    kind: Kind
+    help: str
+
+
+def action_name(name: str) -> str:
+    """`name` if it can be that of an action, else ValueError. Which actions exist is the app's to know."""
+    if not _ACTION.fullmatch(name):
+        raise ValueError("the name of an action, such as new or toggle_folds")
+    return name
+
+
+def frozen(keys: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    """A copy of `keys`, in order of action, that nobody can change."""
+    return MappingProxyType(dict(sorted(keys.items())))
