@@ -1,0 +1,124 @@
+"""Both ways with mlx-lm: it strictly loads what is converted here and answers alike; what it converts loads here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qwen_core.checkpoint import open_checkpoint
+from qwen_core.convert.plan import make_plan
+from qwen_core.convert.realign import realign
+from qwen_core.convert.rules import Rules, Unquantised, built_in_rules
+from qwen_core.convert.rules_file import read_rules
+from qwen_core.convert.run import convert
+from qwen_core.layout import make_layout
+from qwen_core.variants import identify
+from support.conversion import NINE, load_all, same_bits, tensor_bytes, variant_rules, write_raw
+from support.peer_mlx_lm import our_answer, peer_answer, prompt
+
+mlx_lm_utils = pytest.importorskip("mlx_lm.utils")
+mlx_lm_convert = pytest.importorskip("mlx_lm.convert")
+
+OWN_RULES = """
+[[rule]]
+match = "mlp.down_proj"
+layers = [0, 1]
+keep = true
+[[rule]]
+match = ["mlp.*", "o_proj"]
+mode = "mxfp4"
+[[rule]]
+match = "lm_head"
+mode = "affine"
+bits = 3
+group_size = 128
+[[rule]]
+match = "in_proj_*"
+mode = "nvfp4"
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_raw(tmp_path_factory.mktemp("source") / "raw", seed=11)
+
+
+def own_rules(tmp_path: Path) -> Rules:
+    (tmp_path / "own.toml").write_text(OWN_RULES)
+    return read_rules(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize("name", [*NINE, "bf16", "uniform affine 3", "uniform nvfp4", "own rules", "realigned"])
+def test_what_is_converted_here_answers_alike_in_mlx_lm(name: str, source: Path, tmp_path: Path) -> None:
+    if name in NINE or name == "realigned":
+        rules = variant_rules("nvfp4" if name == "realigned" else name)
+    elif name.startswith("uniform"):
+        rules = built_in_rules("uniform", "affine", 3) if "affine" in name else built_in_rules("uniform", "nvfp4")
+    else:
+        rules = own_rules(tmp_path) if name == "own rules" else Unquantised()
+    target = tmp_path / "out"
+    convert(make_plan(open_checkpoint(source), rules), target)
+    if name == "realigned":
+        realign(open_checkpoint(target), tmp_path / "again")
+        target = tmp_path / "again"
+    ids = prompt(3)
+    ours, theirs = our_answer(target, ids), peer_answer(target, ids)
+    assert ours == theirs
+    assert len(set(ours)) > 4, "a model that repeats itself compares little"
+
+
+def convert_with_peer(source: Path, target: Path, **options: Any) -> None:
+    """mlx_lm.convert without its tokenizer, which a random model has none of."""
+    model, config = mlx_lm_utils.load_model(source, lazy=True)
+    recipe = options.pop("recipe", None)
+    if recipe is not None:
+        group = options["group_size"]
+        options["quant_predicate"] = mlx_lm_convert.mixed_quant_predicate_builder(recipe, model, group)
+    bits, group_size = options.pop("bits"), options.pop("group_size")
+    model, config = mlx_lm_utils.quantize_model(model, config, group_size, bits, **options)
+    target.mkdir()
+    mlx_lm_utils.save_model(target, model)
+    mlx_lm_utils.save_config(config, config_path=target / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ({"bits": 4, "group_size": 64}, "uniform affine 4-bit g64"),
+        ({"bits": 4, "group_size": 16, "mode": "nvfp4"}, "uniform nvfp4 4-bit g16"),
+        ({"bits": 8, "group_size": 32, "mode": "mxfp8"}, "uniform mxfp8 8-bit g32"),
+        *(({"bits": 4, "group_size": 64, "recipe": name}, "custom") for name in mlx_lm_convert.QUANT_RECIPES),
+    ],
+)
+def test_what_mlx_lm_converts_loads_here_and_answers_alike(
+    options: dict[str, Any], verdict: str, source: Path, tmp_path: Path
+) -> None:
+    convert_with_peer(source, tmp_path / "theirs", **options)
+    assert identify(make_layout(open_checkpoint(tmp_path / "theirs"))).name == verdict
+    ids = prompt(4)
+    ours = our_answer(tmp_path / "theirs", ids)
+    assert ours == peer_answer(tmp_path / "theirs", ids)
+    assert len(set(ours)) > 4
+
+
+@pytest.mark.parametrize(("mode", "bits", "group"), [("affine", 4, 64), ("mxfp4", 4, 32), ("nvfp4", 4, 16)])
+def test_uniform_conversions_of_both_are_the_same_tensors(
+    mode: Any, bits: int, group: int, source: Path, tmp_path: Path
+) -> None:
+    convert_with_peer(source, tmp_path / "theirs", bits=bits, group_size=group, mode=mode)
+    rules = built_in_rules("uniform", mode, bits, group)
+    convert(make_plan(open_checkpoint(source), rules), tmp_path / "ours")
+    ours, theirs = load_all(tmp_path / "ours"), load_all(tmp_path / "theirs")
+    assert set(ours) == set(theirs)
+    assert [name for name in ours if not same_bits(ours[name], theirs[name]) and "norm" not in name] == []
+    blocks = [json.loads((tmp_path / side / "config.json").read_text())["quantization"] for side in ("ours", "theirs")]
+    assert blocks[0] == blocks[1]
+
+
+def test_what_mlx_lm_converts_can_be_realigned(source: Path, tmp_path: Path) -> None:
+    convert_with_peer(source, tmp_path / "theirs", bits=4, group_size=64, recipe="mixed_4_6")
+    realign(open_checkpoint(tmp_path / "theirs"), tmp_path / "out")
+    assert tensor_bytes(tmp_path / "theirs") == tensor_bytes(tmp_path / "out")
+    ids = prompt(5)
+    assert our_answer(tmp_path / "out", ids) == our_answer(tmp_path / "theirs", ids)
