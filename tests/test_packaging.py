@@ -29,7 +29,7 @@ def name_of(requirement: str) -> str:
 
 def test_dependencies_and_extras_are_the_promised_ones() -> None:
     project = PROJECT["project"]
-    needed = {"mlx", "textual", "tokenizers", "safetensors", "click", "jinja2", "numpy", "platformdirs", "gguf"}
+    needed = {"mlx", "textual", "tokenizers", "safetensors", "click", "jinja2", "numpy", "platformdirs", "gguf", "tomlkit"}
     assert {name_of(entry) for entry in project["dependencies"]} == needed
     extras = {
         extra: {name_of(entry) for entry in entries} for extra, entries in project["optional-dependencies"].items()
