@@ -29,7 +29,8 @@ def name_of(requirement: str) -> str:
 
 def test_dependencies_and_extras_are_the_promised_ones() -> None:
     project = PROJECT["project"]
-    needed = {"mlx", "textual", "tokenizers", "safetensors", "click", "jinja2", "numpy", "platformdirs", "gguf", "tomlkit"}
+    screen, files = {"textual", "click", "platformdirs", "tomlkit"}, {"tokenizers", "safetensors", "jinja2", "gguf"}
+    needed = {"mlx", "numpy", *screen, *files}
     assert {name_of(entry) for entry in project["dependencies"]} == needed
     extras = {
         extra: {name_of(entry) for entry in entries} for extra, entries in project["optional-dependencies"].items()
