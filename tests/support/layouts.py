@@ -1,0 +1,29 @@
+"""Layouts that the tests of the layer map look at, and the map drawn as text."""
+
+from functools import cache
+from pathlib import Path
+
+from qwen_core.checkpoint import Checkpoint, open_checkpoint
+from qwen_core.layout import make_layout
+from qwen_core.variants import identify
+from qwen_tui.layer_map import LayerMap, make_map
+from qwen_tui.layer_view import View, axis_runs, heading_runs, lines_of, row_runs, text_of
+
+
+def map_of(checkpoint: Checkpoint) -> LayerMap:
+    layout = make_layout(checkpoint)
+    return make_map(layout, identify(layout))
+
+
+@cache
+def map_at(path: Path) -> LayerMap:
+    """The map of a directory; read once, so only for directories that a test leaves as they are."""
+    return map_of(open_checkpoint(path))
+
+
+def drawn(layer_map: LayerMap, view: View, *, small: bool = False, headings: bool = False) -> list[str]:
+    """Axis and rows as text, without trailing blanks."""
+    rows = [axis_runs(layer_map, view)]
+    for line in lines_of(layer_map, small=small, headings=headings):
+        rows.append(heading_runs(line) if isinstance(line, str) else row_runs(line, layer_map, view))
+    return [text_of(runs).rstrip() for runs in rows]
