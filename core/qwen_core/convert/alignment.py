@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from qwen_core.checkpoint import Checkpoint
 from qwen_core.headers import DTYPE_BITS
 
-# Smaller tensors are copied whatever their place (weights.py), and a share below this is not worth a rewrite.
+# Smaller tensors are copied whatever their place (weights.py).
 _LEAST_BYTES = 1 << 16
+# A rewrite is not worth a smaller share than this of the bytes.
 _LEAST_SHARE = 0.01
 
 
@@ -40,7 +41,6 @@ def alignment_advice(checkpoint: Checkpoint) -> str | None:
     if found.share < _LEAST_SHARE:
         return None
     return (
-        f"{found.unaligned_bytes / 1e9:.2f} of {found.mappable_bytes / 1e9:.2f} GB ({found.share:.0%}) begin off their "
-        "element size, so a Mac copies them on loading instead of mapping them: "
-        "qwen-tui convert --realign SRC DST writes them aligned"
+        f"{found.share:.0%} of the weights ({found.unaligned_bytes / 1e6:,.0f} MB) are not aligned in their files, so "
+        "a Mac copies them on loading instead of mapping them; qwen-tui convert --realign SRC DST writes them aligned"
     )

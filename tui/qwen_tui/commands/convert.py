@@ -69,7 +69,7 @@ class Wish:
     "--vision", type=click.Choice(("keep", "drop")), default="keep", help="The vision tower; kept by default."
 )
 @click.option(
-    "--dtype", type=click.Choice(tuple(FLOATS)), default="bfloat16", metavar="TYPE", help="Of what stays float."
+    "--dtype", type=click.Choice(tuple(FLOATS)), metavar="TYPE", help="Of what stays float; bfloat16 by default."
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Print every decision and its size; write nothing.")
 @click.option("--realign", "is_realign", is_flag=True, help="Rewrite SRC, quantised or not, so that it can be mapped.")
@@ -80,9 +80,14 @@ def convert(
     imatrix_path: str | None,
     mtp: str,
     vision: str,
-    dtype: str,
+    dtype: str | None,
     plan_only: bool,
     is_realign: bool,
+    is_check: bool,
+    text: str | None,
+    tokens: int | None,
+    per_tensor: bool,
+    as_json: bool,
     **options: Any,
 ) -> int:
     """Quantise the checkpoint in SRC into the new directory DST.
@@ -94,12 +99,11 @@ def convert(
         *(options.pop(name) for name in ("quantize", "q_mode", "q_bits", "q_group_size", "q_recipe")),
         *(options.pop(name) for name in ("variant", "recipe")),
     )
-    is_check = options["is_check"]
     chosen = [name for name, on in (("--plan", plan_only), ("--realign", is_realign), ("--check", is_check)) if on]
     if len(chosen) > 1:
         raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other.")
-    if not is_check and (options["text"] is not None or options["per_tensor"]):
-        raise click.UsageError("--text and --per-tensor belong to --check.")
+    if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
+        raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
     if (is_check or is_realign) and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
         raise click.UsageError(f"{chosen[0]} takes no quantisation options.")
     if target is None and not plan_only:
@@ -109,11 +113,16 @@ def convert(
     path = resolve_model_path(source)
     if is_check:
         assert target is not None
-        return check(path, resolve_model_path(target), dtype=None, **options)
+        if text is None:
+            raise click.UsageError("--check needs --text FILE.")
+        other = resolve_model_path(target)
+        return check(path, other, text, dtype=dtype, tokens=tokens, per_tensor=per_tensor, as_json=as_json)
     if is_realign:
         assert target is not None
         return _realign(path, Path(target))
-    plan = make(path, wish, keep_mtp=mtp == "keep", keep_vision=vision == "keep", float_dtype=FLOATS[dtype])
+    plan = make(
+        path, wish, keep_mtp=mtp == "keep", keep_vision=vision == "keep", float_dtype=FLOATS[dtype or "bfloat16"]
+    )
     for warning in plan.warnings:
         click.echo(f"warning: {warning}", err=True)
     if plan_only:

@@ -12,15 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import click
 
 from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
-from qwen_tui.commands.options import json_option
+from qwen_tui.commands.options import json_option, model_argument
 
-PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "click", "platformdirs")
+PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "click", "platformdirs", "gguf")
 PROBE_SECONDS = 60
 # One real computation: a backend that imports may still have no device.
 PROBE = """
@@ -41,13 +42,15 @@ print(json.dumps({
 
 
 @click.command()
+@model_argument
 @json_option
-def doctor(as_json: bool) -> int:
+def doctor(model_dir: str | None, as_json: bool) -> int:
     """Say what this machine is, what is installed, and what is wrong.
 
-    The exit code is 1 if something is wrong.
+    With MODEL_DIR also whether that model is whole and how well its files suit this program. The exit code is 1 if
+    something is wrong.
     """
-    report = examine()
+    report = examine(model_dir)
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -56,8 +59,8 @@ def doctor(as_json: bool) -> int:
     return 1 if report["problems"] else 0
 
 
-def examine() -> dict[str, Any]:
-    """Everything that doctor knows, as plain values."""
+def examine(model_dir: str | None = None) -> dict[str, Any]:
+    """Everything that doctor knows, as plain values; of a model too if one is named."""
     problems: list[str] = []
     return {
         "version": __version__,
@@ -67,6 +70,7 @@ def examine() -> dict[str, Any]:
         "memory_bytes": _attempt(problems, _memory),
         "backend": _attempt(problems, _backend),
         "demo": _attempt(problems, _demo),
+        "model": None if model_dir is None else _attempt(problems, lambda: _named(model_dir)),
         "paths": _attempt(problems, _paths),
         "terminal": _terminal(),
         "problems": problems,
@@ -78,7 +82,7 @@ def as_lines(report: dict[str, Any]) -> list[str]:
     lines = [f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}"]
     if report["memory_bytes"]:
         lines.append(f"memory      {report['memory_bytes'] / 2**30:.1f} GiB")
-    for title in ("backend", "demo", "paths", "terminal", "packages"):
+    for title in ("backend", "demo", "model", "paths", "terminal", "packages"):
         for index, (name, value) in enumerate((report[title] or {}).items()):
             shown = "unknown" if value is None else value
             if isinstance(value, dict):
@@ -133,15 +137,31 @@ def _backend() -> dict[str, Any]:
 
 
 def _demo() -> dict[str, Any]:
-    from qwen_core import demo_model_path, open_checkpoint
+    from qwen_core import demo_model_path
+
+    return _model(demo_model_path())
+
+
+def _named(model_dir: str) -> dict[str, Any]:
+    from qwen_core.locate import resolve_model_path
+
+    return _model(resolve_model_path(model_dir))
+
+
+def _model(path: Path) -> dict[str, Any]:
+    """A model as far as its headers and its text files tell. Advice is what would help, not what is wrong."""
+    from qwen_core import open_checkpoint
+    from qwen_core.convert.alignment import alignment_advice
     from qwen_core.template import load_template
     from qwen_core.tokenizer import load_tokenizer
     from qwen_core.variants import variant_name
 
-    checkpoint = open_checkpoint(demo_model_path())
+    checkpoint = open_checkpoint(path)
     load_tokenizer(checkpoint)
     load_template(checkpoint)
-    return {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": variant_name(checkpoint)}
+    found = {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": variant_name(checkpoint)}
+    advice = alignment_advice(checkpoint)
+    return found if advice is None else {**found, "advice": advice}
 
 
 def _paths() -> dict[str, str]:

@@ -1,0 +1,221 @@
+"""Folding importance: the float model computes what it did, the factors are FORMAT.md's, nothing is done silently."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from qwen_core.architecture import text_tensors
+from qwen_core.checkpoint import open_checkpoint
+from qwen_core.config import FULL, ModelConfig
+from qwen_core.convert.awq import folds, groups, scale_of
+from qwen_core.convert.imatrix import LAYER_NAMES, our_name, read_imatrix
+from qwen_core.convert.plan import make_plan
+from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.run import convert
+from qwen_core.errors import CheckpointError
+from qwen_core.model import load_model
+from support.conversion import load_all, same_bits, variant_rules, write_raw
+from support.importance import llama_name, random_importance, write_imatrix
+
+
+def scale(importance: np.ndarray) -> np.ndarray:
+    """FORMAT.md, "AWQ from an imatrix", in float64."""
+    s = np.maximum(importance.astype(np.float64), 1e-8) ** 0.5
+    return s / max(np.sqrt(s.max() * s.min()), 1e-8)
+
+
+def importance_file(source: Path, tmp_path: Path) -> Path:
+    config = open_checkpoint(source).config
+    return write_imatrix(tmp_path / "im.gguf", random_importance(config, 1), config.num_hidden_layers)
+
+
+@pytest.mark.parametrize("names", ["raw", "converted"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_folding_leaves_the_float_model_what_it_was(names: str, seed: int, tmp_path: Path) -> None:
+    """Both linear and full layers; without in_proj_a and in_proj_b scaled along, the difference is a thousand times
+    the bound."""
+    source = write_raw(tmp_path / "raw", seed=seed)
+    if names == "converted":
+        convert(make_plan(open_checkpoint(source), Unquantised(), float_dtype="F32"), tmp_path / "float")
+        source = tmp_path / "float"
+    checkpoint = open_checkpoint(source)
+    factors = folds(checkpoint.config, read_imatrix(importance_file(source, tmp_path), checkpoint.config))
+    convert(make_plan(checkpoint, Unquantised(), float_dtype="F32"), tmp_path / "out", folds=factors)
+    ids = mx.array([np.random.RandomState(seed).randint(0, 512, 48).tolist()])
+    logits = []
+    for path in (source, tmp_path / "out"):
+        model = load_model(path, "float32")
+        logits.append(np.array(model(ids, model.new_state())))
+    difference = np.abs(logits[0] - logits[1]).max()
+    print(f"largest difference {difference:.1e} of logits up to {np.abs(logits[0]).max():.1f}")
+    assert difference <= 1e-4
+    plain = tmp_path / "plain"
+    convert(make_plan(checkpoint, Unquantised(), float_dtype="F32"), plain)
+    before, after = load_all(plain), load_all(tmp_path / "out")
+    changed = {name for name in after if not same_bits(before[name], after[name])}
+    assert len(changed) == len(factors), "every factor changed its tensor, and nothing else changed"
+
+
+def test_every_factor_is_the_formats(tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "raw")
+    config = open_checkpoint(source).config
+    importance = random_importance(config, 1)
+    found = folds(config, importance)
+    expected: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
+    for index, kind in enumerate(config.layer_types):
+        layer = f"layers.{index}."
+        if kind == FULL:
+            mixed = [f"{layer}self_attn.{name}_proj" for name in "qkv"]
+            s = scale(np.maximum.reduce([importance[name] for name in mixed]))
+        else:
+            mixed = [f"{layer}linear_attn.in_proj_{name}" for name in ("qkv", "z", "a", "b")]
+            s = scale(np.maximum(importance[mixed[0]], importance[mixed[1]]))
+        expected[f"{layer}input_layernorm"] = (1 / s, None)
+        expected |= dict.fromkeys(mixed, (None, s))
+        up, down = f"{layer}mlp.up_proj", f"{layer}mlp.down_proj"
+        wide = scale(np.maximum(importance[f"{layer}mlp.gate_proj"], importance[up]))
+        inner = scale(importance[down])
+        expected[f"{layer}post_attention_layernorm"] = (1 / wide, None)
+        expected[f"{layer}mlp.gate_proj"] = (None, wide)
+        expected[up] = (1 / inner, wide)
+        expected[down] = (None, inner)
+    assert set(found) == set(expected)
+    for module, pair in expected.items():
+        for ours, theirs in zip((found[module].rows, found[module].columns), pair, strict=True):
+            assert (ours is None) == (theirs is None), module
+            if ours is not None and theirs is not None:
+                np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_centred_factors_multiply_to_one() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        s = scale_of((10 ** random.uniform(-9, 9, 64)).astype(np.float32))
+        assert s.max() * s.min() == pytest.approx(1, rel=1e-5)
+    assert scale_of(np.zeros(4, np.float32)).tolist() == [1, 1, 1, 1]
+
+
+def test_quantised_weights_are_those_of_the_scaled_ones(tmp_path: Path) -> None:
+    source = write_raw(tmp_path / "raw", seed=2)
+    checkpoint = open_checkpoint(source)
+    factors = folds(checkpoint.config, read_imatrix(importance_file(source, tmp_path), checkpoint.config))
+    plan = make_plan(checkpoint, variant_rules("nvfp4"))
+    convert(plan, tmp_path / "out", folds=factors)
+    raw, result = load_all(source), load_all(tmp_path / "out")
+    seen = 0
+    for decision in plan.decisions:
+        fold = factors.get(decision.module)
+        if fold is None:
+            continue
+        value = raw[decision.source.name].astype(mx.float32) + (1 if decision.add_one else 0)
+        if fold.rows is not None:
+            rows = mx.array(fold.rows)
+            value = value * (rows[:, None] if value.ndim == 2 else rows)
+        if fold.columns is not None:
+            value = value * mx.array(fold.columns)[None]
+        value = value.astype(mx.bfloat16)
+        spec = decision.spec
+        parts = [value]
+        if spec is not None:
+            parts = mx.quantize(value, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+        for output, expected in zip(decision.outputs, parts, strict=True):
+            assert same_bits(result[output.name], expected), output.name
+            seen += 1
+    assert seen > 40
+
+
+def test_only_groups_with_a_quantised_weight_are_folded(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    importance = random_importance(config, 1)
+    assert set(folds(config, importance, {"layers.0.mlp.down_proj"})) == {
+        "layers.0.mlp.down_proj", "layers.0.mlp.up_proj",
+    }  # fmt: skip
+    assert folds(config, importance, {"lm_head"}) == {}
+
+
+def test_names_are_llama_cpps(tmp_path: Path) -> None:
+    """Every weight of the model against the map of the gguf package, and back."""
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    matrices = [t.module for t in text_tensors(config, lm_head=True) if t.kind == "matrix"]
+    assert {our_name(llama_name(module, config.num_hidden_layers)): module for module in matrices} == {
+        module: module for module in matrices
+    }
+    assert len(set(LAYER_NAMES.values())) == len(LAYER_NAMES)
+    assert our_name("blk.0.ffn_gate_exps.weight") is None
+
+
+def test_an_importance_matrix_is_read_as_it_was_measured(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    importance = random_importance(config, 4)
+    path = write_imatrix(tmp_path / "im.gguf", importance, config.num_hidden_layers, count=1234.0)
+    found = read_imatrix(path, config)
+    assert set(found) == set(importance)
+    for module, values in importance.items():
+        np.testing.assert_allclose(found[module], values, rtol=1e-6)
+
+
+def fold_from(path: Path, config: ModelConfig) -> None:
+    folds(config, read_imatrix(path, config))
+
+
+def test_an_importance_matrix_of_another_model_is_an_error(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    layers = config.num_hidden_layers
+    whole = random_importance(config, 1)
+
+    def written(name: str, importance: dict[str, np.ndarray], **options: Any) -> Path:
+        return write_imatrix(tmp_path / name, importance, layers, **options)
+
+    cases = {
+        "matches no tensor": written("a", whole, rename=lambda name: f"x.{name}"),
+        "the model has 4 layers": written("b", whole, rename=lambda name: name.replace("blk.3", "blk.17")),
+        "has nothing on layers.2.mlp.down_proj": written(
+            "c", {k: v for k, v in whole.items() if k != "layers.2.mlp.down_proj"}
+        ),
+        "has 64 channels for layers.1.mlp.gate_proj, but the weight has 128": written(
+            "d", whole | {"layers.1.mlp.gate_proj": np.ones(64, np.float32)}
+        ),
+        "never measured": written("e", whole, count=0.0),
+        "NaN, infinity": written("f", whole | {"layers.0.mlp.up_proj": np.full(128, np.nan, np.float32)}),
+        "holds no tensors": written("g", {}),
+    }
+    for reason, path in cases.items():
+        with pytest.raises(CheckpointError, match=reason):
+            fold_from(path, config)
+
+
+def test_damaged_importance_matrices_are_one_line(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    good = write_imatrix(tmp_path / "good", random_importance(config, 1), config.num_hidden_layers).read_bytes()
+    bad = tmp_path / "bad"
+    random = np.random.default_rng(0)
+    refused = 0
+    for cut in (0, 3, 4, 23, 500, len(good) // 2):
+        bad.write_bytes(good[:cut])
+        with pytest.raises(CheckpointError):
+            fold_from(bad, config)
+    for _ in range(60):
+        data = bytearray(good)
+        for place in random.integers(0, 6000, 8):
+            data[place] = random.integers(0, 256)
+        bad.write_bytes(data)
+        try:
+            fold_from(bad, config)
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 30
+    with pytest.raises(CheckpointError, match="missing"):
+        fold_from(tmp_path / "none", config)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        fold_from(tmp_path, config)
+
+
+def test_groups_name_modules_of_the_model(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    modules = {tensor.module for tensor in text_tensors(config, lm_head=True)}
+    for group in groups(config):
+        assert {group.producer, *group.wanted, *group.also} <= modules

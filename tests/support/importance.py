@@ -1,0 +1,51 @@
+"""Importance matrices as llama.cpp writes them: GGUF files made with the gguf package, random values, its own names."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from qwen_core.architecture import text_tensors
+from qwen_core.config import ModelConfig
+
+
+def llama_name(module: str, layers: int) -> str:
+    """llama.cpp's name of a canonical module, as the gguf package maps Hugging Face's."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN35, layers)
+    found = names.get_name(module if module == "lm_head" else f"model.{module}")
+    assert found is not None, module
+    return f"{found}.weight"
+
+
+def random_importance(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
+    """A mean square for every input channel of every matrix, over four orders of magnitude."""
+    random = np.random.default_rng(seed)
+    return {
+        tensor.module: (10 ** random.uniform(-2, 2, tensor.shape[1])).astype(np.float32)
+        for tensor in text_tensors(config, lm_head=True)
+        if tensor.kind == "matrix" and tensor.module != "embed_tokens"
+    }
+
+
+def write_imatrix(
+    path: Path,
+    importance: Mapping[str, np.ndarray],
+    layers: int,
+    *,
+    count: float = 37.0,
+    rename: Callable[[str], str] = lambda name: name,
+) -> Path:
+    """The GGUF file; sums are the mean squares times `count`."""
+    writer = gguf.GGUFWriter(path, "imatrix")
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", ["test.txt"])
+    for module, values in importance.items():
+        name = rename(llama_name(module, layers))
+        writer.add_tensor(f"{name}.in_sum2", (values * np.float32(count)).astype(np.float32).reshape(1, -1))
+        writer.add_tensor(f"{name}.counts", np.array([[count]], np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
