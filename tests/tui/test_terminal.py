@@ -1,7 +1,9 @@
 """The whole program in a real terminal: the installed command, the bundled model, keys in, screen out."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -112,7 +114,10 @@ def test_a_closed_terminal_leaves_no_process_behind() -> None:
         terminal.wait(lambda screen: "E2M1" in below(screen, ENDLESS_QUESTION), "the middle of the answer")
         processes = terminal.processes()
         assert len(processes) >= 2, "the app and its engine"
+        # Held while the terminal goes, the app finds it gone in the middle of drawing.
+        os.kill(processes[0], signal.SIGSTOP)
         terminal.end()
+        os.kill(processes[0], signal.SIGCONT)
         wait_until(lambda: all(map(is_gone, processes)), "the end of app and engine")
 
 

@@ -23,6 +23,7 @@ from qwen_core.errors import QwenError
 from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Send
 from qwen_tui.conversation import Conversation, Turn
 from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
+from qwen_tui.hangup import leave_on_hangup
 from qwen_tui.model_name import pending_name
 from qwen_tui.screens.chat import ChatScreen
 from qwen_tui.screens.help import HelpScreen
@@ -94,8 +95,9 @@ class QwenApp(App[None]):
             self.conversation.note("Themes that could not be read: " + "; ".join(self._theme_problems), "error")
             self.chat.request_draw()
         if not self.is_headless:
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, self.exit)
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            leave_on_hangup(loop, self.exit)
         # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
         self.call_after_refresh(self._start_engine, False)
 
