@@ -18,7 +18,12 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What a person asked of one answer. None means: generation_config.json, then FORMAT.md's recommendation."""
+    """What a person asked of one answer. None means: generation_config.json, then FORMAT.md's recommendation.
+
+    `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit. `guard`: an
+    answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their reasoning, as the
+    template has it, instead of staying in the state as they were generated.
+    """
 
     max_new_tokens: int | None = None
     temperature: float | None = None
@@ -30,6 +35,9 @@ class GenerationSettings:
     repetition_penalty: float | None = None
     seed: int | None = None
     effort: Effort | None = None
+    reasoning_budget: int | None = None
+    guard: bool = False
+    drop_reasoning: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Restore:
-    """Put a conversation back (after a crash or on resume): the messages, and the ids that were fed for them.
+    """Put a conversation back, after a crash, on resume or at an earlier turn: messages, and the ids fed for them.
 
-    The next `Send` prefills what the state lacks. `ids` may be empty: then the template renders the messages.
+    The next `Send` prefills what neither the state nor a snapshot of an earlier turn holds. `ids` may be empty: then
+    the template renders the messages.
     """
 
     messages: tuple[Message, ...]
@@ -111,6 +120,14 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Continue:
+    """Go on with the last answer, which was stopped or reached a limit. What it says is added to that message."""
+
+    turn: int
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+
+
+@dataclass(frozen=True)
 class Stop:
     """End the running turn (or load) within a token or a prefill chunk. Never queued behind work."""
 
@@ -120,7 +137,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | Send | Stop | Shutdown
+Command = Load | Restore | Send | Continue | Stop | Shutdown
 
 
 # Events, worker to app.

@@ -16,6 +16,8 @@ from qwen_core.errors import SettingsError
 from qwen_core.events import GenerationSettings, Message, ModelSummary, StreamEvent
 from qwen_core.loading import LoadedModel, Progress, Stop, load
 from qwen_core.reasoning import parse_tool_calls
+from qwen_core.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.repetition import RepetitionGuard
 from qwen_core.sampling import Sampler, resolve_sampling
 from qwen_core.snapshots import SnapshotStore
 from qwen_core.template import ChatTemplate, load_template
@@ -76,12 +78,12 @@ class Session:
             self._history_changed = True
 
     def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
-        """Put a conversation back, as after a crash. The state starts empty; the next turn prefills what it lacks.
+        """Put a conversation back: after a crash, on resume, or an earlier turn of this one, to take it elsewhere.
 
         `ids` are the tokens that were fed for `messages`, generated ones as generated; without them (or when one of
-        them is no token of this model) the template renders the messages.
+        them is no token of this model) the template renders the messages. The next turn prefills what neither the
+        state nor the snapshot of an earlier turn holds.
         """
-        self._reset_state()
         self.system = system
         self.messages = list(messages)
         self._history_changed = False
@@ -105,7 +107,42 @@ class Session:
         """
         settings = merge_settings(settings, overrides)
         kwargs = {} if settings.effort is None else {"enable_thinking": THINKING[settings.effort]}
-        target = self._target_ids(text, kwargs)
+        chat = [*self._chat(), {"role": "user", "content": text}]
+        if settings.drop_reasoning:
+            target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
+            boundary = self._answer_boundary(chat, target, kwargs)
+        else:
+            target, boundary = self._target_ids(chat, kwargs), None
+        yield from self._turn(text, None, target, settings, stop or never, boundary)
+
+    def continue_stream(
+        self, settings: GenerationSettings | None = None, *, stop: Stop | None = None, **overrides: Any
+    ) -> Generator[StreamEvent, None, None]:
+        """Go on with the last answer, which was stopped or reached a limit, as events like `send_stream`'s.
+
+        Its message grows by what is said now. The answer's own tokens are prefilled once more: the state behind the
+        last one has no logits. Raises SettingsError where there is nothing to go on with.
+        """
+        settings = merge_settings(settings, overrides)
+        target = self.conversation_ids
+        if not self.messages or self.messages[-1].role != "assistant":
+            raise SettingsError("there is no answer to continue; ask something first")
+        if not target or self._history_changed:
+            raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
+        if target[-1] in self._stop_ids:
+            raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
+        yield from self._turn("", self.messages[-1], list(target), settings, stop or never, None)
+
+    def _turn(
+        self,
+        text: str,
+        before: Message | None,
+        target: list[int],
+        settings: GenerationSettings,
+        stop: Stop,
+        boundary: int | None,
+    ) -> Generator[StreamEvent, None, None]:
+        """Answer what `target` ends with. `before`: the message that this turn goes on with, None for a new one."""
         in_reasoning = self._opens_reasoning(target)
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
         self._enter(target)
@@ -117,6 +154,10 @@ class Session:
             weight_bytes_per_token=self.loaded.summary.weight_bytes_per_token,
             peak_bandwidth_gb_s=self.loaded.summary.peak_bandwidth_gb_s,
             snapshot_bytes=self._snapshots.nbytes,
+            boundary=None if boundary is None else boundary - len(self.ids),
+            at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
+            budget=self._budget(settings),
+            guard=RepetitionGuard() if settings.guard else None,
         )
         if len(target) >= plan.context_limit:
             needs = f"this turn needs {len(target):,} tokens and the model takes {plan.context_limit:,}"
@@ -129,10 +170,15 @@ class Session:
             return
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)
-        yield from self._answer(text, plan, sampler, PieceStream(self.tokenizer, in_reasoning), stop or never)
+        yield from self._answer(text, before, plan, sampler, PieceStream(self.tokenizer, in_reasoning), stop)
+
+    def _budget(self, settings: GenerationSettings) -> BudgetWatch | None:
+        if settings.reasoning_budget is None:
+            return None
+        return BudgetWatch(ReasoningBudget(settings.reasoning_budget), self.tokenizer.encode)
 
     def _answer(
-        self, text: str, plan: TurnPlan, sampler: Sampler, pieces: PieceStream, stop: Stop
+        self, text: str, before: Message | None, plan: TurnPlan, sampler: Sampler, pieces: PieceStream, stop: Stop
     ) -> Generator[StreamEvent, None, None]:
         """Run the turn and keep what it says, however it ends."""
         said: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
@@ -152,20 +198,27 @@ class Session:
                 for part, rest in pieces.flush():
                     said["text" if part == "answer" else part].append(rest)
                 content, reasoning, tool_calls = ("".join(texts) for texts in said.values())
-                self.messages += [Message("user", text), Message("assistant", content, reasoning, tool_calls)]
+                if before is None:
+                    self.messages += [Message("user", text), Message("assistant", content, reasoning, tool_calls)]
+                else:
+                    self.messages[-1] = Message(
+                        "assistant",
+                        before.content + content,
+                        before.reasoning + reasoning,
+                        before.tool_calls + tool_calls,
+                    )
                 self.conversation_ids = list(self.ids)
                 self._reasoning_open = pieces.reasoning_is_open
                 self._history_changed = False
             if in_step:
                 self._reset_state()
 
-    def _target_ids(self, text: str, kwargs: Mapping[str, Any]) -> list[int]:
-        """All ids of the conversation with `text` as its next question, up to where the answer begins.
+    def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
+        """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.
 
         The ids of finished turns are kept as they were generated whenever the template's own text can be appended
         to them; otherwise the whole conversation is rendered again.
         """
-        chat = [*self._chat(), {"role": "user", "content": text}]
         base = self.conversation_ids
         if base and not self._history_changed and self.messages and self.messages[-1].role == "assistant":
             # Reasoning and tool calls of the last answer are in `base` already: only what follows them counts.
@@ -177,6 +230,17 @@ class Session:
                 closing = self.tokenizer.encode("\n</think>\n\n") if self._reasoning_open else []
                 return [*base, *closing, *suffix]
         return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+
+    def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
+        """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
+
+        That is where the text of the generation prompt and that of a finished answer part ways. None if it cannot
+        be told.
+        """
+        answered = [*chat, {"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]
+        later = encode_chat(self.template, self.tokenizer, answered, **kwargs)
+        same = next((n for n, pair in enumerate(zip(target, later, strict=False)) if pair[0] != pair[1]), len(target))
+        return same if 0 < same < len(target) else None
 
     def _chat(self) -> list[dict[str, Any]]:
         """The conversation as the template takes it."""

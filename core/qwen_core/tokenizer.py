@@ -143,6 +143,11 @@ class StreamDecoder:
         """Text that token `id` completes, maybe none."""
         return self._utf8.decode(self._tokenizer.token_bytes(id, skip_special=self._skip_special))
 
+    @property
+    def mid_character(self) -> bool:
+        """Whether bytes of a character that is not complete yet are held back."""
+        return bool(self._utf8.getstate()[0])
+
     def flush(self) -> str:
         """What is left at the end: U+FFFD for a character that never became complete. Leaves the decoder as new."""
         rest = self._utf8.decode(b"", final=True)

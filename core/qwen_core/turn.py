@@ -15,6 +15,8 @@ from qwen_core.events import FinishReason, Part, StreamEvent
 from qwen_core.generate import decode, prefill
 from qwen_core.model import Model
 from qwen_core.reasoning import Splitter
+from qwen_core.reasoning_budget import BudgetWatch
+from qwen_core.repetition import RepetitionGuard
 from qwen_core.sampling import Sampler
 from qwen_core.state import State
 from qwen_core.stats import TokenRate, TurnStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
@@ -53,6 +55,11 @@ class PieceStream:
         return [*self._splitter.push_text(self._decoder.flush()), *self._splitter.flush()]
 
     @property
+    def mid_character(self) -> bool:
+        """Whether the last token ended inside a character."""
+        return self._decoder is not None and self._decoder.mid_character
+
+    @property
     def reasoning_is_open(self) -> bool:
         """Whether the stream ended (so far) inside a reasoning block."""
         return self._splitter is not None and self._splitter.in_reasoning
@@ -60,7 +67,11 @@ class PieceStream:
 
 @dataclass(frozen=True)
 class TurnPlan:
-    """What a turn needs besides model and state. `limit` counts new tokens, `context_limit` all of them."""
+    """What a turn needs besides model and state. `limit` counts new tokens, `context_limit` all of them.
+
+    `at_boundary` is called when exactly `boundary` of `new_ids` are in the state, to take a snapshot there. `budget`
+    closes a block of reasoning that grows too long, `guard` ends an answer that repeats itself.
+    """
 
     new_ids: Sequence[int]
     stop_ids: frozenset[int]
@@ -69,6 +80,10 @@ class TurnPlan:
     weight_bytes_per_token: int
     peak_bandwidth_gb_s: float | None = None
     snapshot_bytes: int = 0
+    boundary: int | None = None
+    at_boundary: Callable[[], None] | None = None
+    budget: BudgetWatch | None = None
+    guard: RepetitionGuard | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -91,6 +106,7 @@ def run_turn(
     first = end = None
     generated = 0
     reason: FinishReason = "length"
+    notice = ""
     rate = TokenRate()
     told = start
 
@@ -123,10 +139,16 @@ def run_turn(
 
     yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached)
     logits = None
-    for step in prefill(model, state, plan.new_ids, stop=stop):
-        ids.extend(step.ids)
-        logits = step.logits
-        yield StreamEvent(prefilled=len(ids) - cached, to_prefill=len(plan.new_ids), cached_tokens=cached)
+    for part in _parts(plan):
+        logits = None
+        for step in prefill(model, state, part, stop=stop):
+            ids.extend(step.ids)
+            logits = step.logits
+            yield StreamEvent(prefilled=len(ids) - cached, to_prefill=len(plan.new_ids), cached_tokens=cached)
+        if logits is None:
+            break
+        if plan.at_boundary is not None and len(ids) - cached == plan.boundary:
+            plan.at_boundary()
     room = plan.context_limit - prompt
     limit = room if plan.limit is None else min(plan.limit, room)
     if logits is None or stop():
@@ -134,26 +156,41 @@ def run_turn(
     elif limit <= 0:
         reason = "context"
     else:
-        with closing(decode(model, state, logits, sampler, limit=limit)) as tokens:
-            for token in tokens:
-                ids.append(token)
-                generated += 1
-                end = plan.clock()
-                first = end if first is None else first
-                rate.arrived(1, end)
-                new = [] if token in plan.stop_ids else pieces.push(token)
-                figures = None
-                if end - told >= SNAPSHOT_S:
-                    figures, told = stats(), end
-                yield from event(new, (token,), figures)
-                if token in plan.stop_ids:
-                    reason = "stop"
-                    break
-                if stop():
-                    reason = "cancelled"
-                    break
-            else:
-                reason = "context" if limit == room else "length"
+        reason = "context" if limit == room else "length"
+        ended = False
+        while logits is not None and generated < limit and not ended:
+            forced: tuple[int, ...] = ()
+            with closing(decode(model, state, logits, sampler, limit=limit - generated)) as tokens:
+                logits = None
+                for token in tokens:
+                    ids.append(token)
+                    generated += 1
+                    end = plan.clock()
+                    first = end if first is None else first
+                    rate.arrived(1, end)
+                    new = [] if token in plan.stop_ids else pieces.push(token)
+                    figures = None
+                    if end - told >= SNAPSHOT_S:
+                        figures, told = stats(), end
+                    yield from event(new, (token,), figures)
+                    if token in plan.stop_ids:
+                        reason, ended = "stop", True
+                    elif stop():
+                        reason, ended = "cancelled", True
+                    elif plan.guard is not None and (repeats := plan.guard.push(token)) is not None:
+                        reason, ended, notice = "repetition", True, f"The answer repeats itself: {repeats}."
+                    if ended:
+                        break
+                    forced = _closing(plan, pieces, new)[: limit - generated]
+                    if forced:
+                        break
+            # The token that was sampled after the last one is unfed: the forced ones take its place.
+            for step in prefill(model, state, forced):
+                logits = step.logits
+                ids.extend(step.ids)
+                generated += len(step.ids)
+                for token in step.ids:
+                    yield from event(pieces.push(token), (token,))
     tail = pieces.flush()
     if tail:
         yield from event(tail)
@@ -162,7 +199,23 @@ def run_turn(
         done=True,
         finish_reason=reason,
         stats=stats(),
+        notice=notice,
     )
+
+
+def _parts(plan: TurnPlan) -> list[Sequence[int]]:
+    """The new ids, cut at the boundary if there is one inside them."""
+    if plan.boundary is None or not 0 < plan.boundary < len(plan.new_ids):
+        return [plan.new_ids]
+    return [plan.new_ids[: plan.boundary], plan.new_ids[plan.boundary :]]
+
+
+def _closing(plan: TurnPlan, pieces: PieceStream, new: Sequence[tuple[Part, str]]) -> tuple[int, ...]:
+    """What the reasoning budget wants fed after the token that gave `new`."""
+    if plan.budget is None:
+        return ()
+    text = "".join(text for _, text in new)
+    return plan.budget.push(pieces.reasoning_is_open, text, mid_character=pieces.mid_character)
 
 
 def turn_stats(

@@ -22,6 +22,7 @@ from qwen_core.batching import Clock, Throttle, TurnBatcher
 from qwen_core.engine_log import bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.events import (
+    Continue,
     Event,
     GenerationSettings,
     Load,
@@ -53,6 +54,7 @@ class SessionLike(Protocol):
     def messages(self) -> Sequence[Message]: ...
     def summary(self) -> ModelSummary: ...
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
+    def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None: ...
     def close(self) -> None: ...
 
@@ -86,7 +88,7 @@ class Worker:
                     self._load(job.command, job)
                 case Restore():
                     self._restore(job.command)
-                case Send():
+                case Send() | Continue():
                     self._answer(job.command, job)
 
     def close(self) -> None:
@@ -135,20 +137,24 @@ class Worker:
         if isinstance(result, Failure):
             self._send(Notice(result.message))
 
-    def _answer(self, command: Send, job: Job) -> None:
+    def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)
         result = self._guard("answering", lambda: self._stream(command, job, batcher))
         self._send_all(batcher.flush())
         self._send(TurnFailed(command.turn, result.message) if isinstance(result, Failure) else result)
 
-    def _stream(self, command: Send, job: Job, batcher: TurnBatcher) -> TurnDone:
+    def _stream(self, command: Send | Continue, job: Job, batcher: TurnBatcher) -> TurnDone:
         session = self._session
         if session is None:
             raise EngineError("no model is loaded; load one first")
         known = len(session.messages)
         reason, stats = None, None
         # To the iterator's very end, not to its last event: only then has the session kept the answer.
-        for event in session.send_stream(command.text, command.settings, stop=job.stop.is_set):
+        if isinstance(command, Continue):
+            events = session.continue_stream(command.settings, stop=job.stop.is_set)
+        else:
+            events = session.send_stream(command.text, command.settings, stop=job.stop.is_set)
+        for event in events:
             self._send_all(batcher.push(event))
             reason, stats = event.finish_reason, event.stats
         if reason is None or stats is None:
@@ -156,7 +162,8 @@ class Worker:
         if job.stop.since is not None:
             stats = replace(stats, stop_s=max(0.0, time.monotonic() - job.stop.since))
         # A turn that ended before its question was read leaves no message behind, and no ids that a Restore could use.
-        said = session.messages[-1] if len(session.messages) > known else Message("assistant", "")
+        kept = isinstance(command, Continue) or len(session.messages) > known
+        said = session.messages[-1] if kept else Message("assistant", "")
         return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)
 
     def _send_all(self, events: Iterable[Event]) -> None:
