@@ -20,11 +20,11 @@ from qwen_core.config import ModelConfig
 from qwen_core.errors import CapacityError, CheckpointError, SettingsError, quote
 from qwen_core.events import WeightTiers
 from qwen_core.jsonfile import read_text
-from qwen_core.layout import role_of
+from qwen_core.layout import PARTS, role_of
 from qwen_core.model import Model, default_dtype, load_model
 from qwen_core.quantization import QuantSpec
 from qwen_core.tokenizer import load_tokenizer
-from qwen_core.weights import Weights, load_weights
+from qwen_core.weights import DTYPES, Weights, load_weights
 
 # Tokens that are predicted from one another; each window starts with an empty state.
 WINDOW = 512
@@ -150,11 +150,11 @@ def quantised_in_memory(checkpoint: Checkpoint, specs: Mapping[str, QuantSpec], 
     for module, spec in specs.items():
         weight = arrays.pop(f"{module}.weight").astype(mx.bfloat16)
         parts = mx.quantize(weight, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
-        packed, scales, *biases = parts
-        arrays |= {f"{module}.weight": packed, f"{module}.scales": scales}
-        if biases:
-            arrays[f"{module}.biases"] = biases[0]
-        mx.eval(*parts)
+        for part, array in zip(PARTS, parts, strict=False):
+            # As weights.py hands them out: whatever is a float, in the compute type.
+            is_float = array.dtype == mx.bfloat16
+            arrays[module + part] = array.astype(DTYPES[dtype]) if is_float else array
+            mx.eval(arrays[module + part])
     return Model(checkpoint, Weights(arrays, WeightTiers(0, 0, 0)), dict(specs), dtype, joined=False)
 
 
