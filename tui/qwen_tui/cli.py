@@ -17,6 +17,7 @@ from qwen_core.version import __version__
 from qwen_tui.commands.chat import chat
 from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
+from qwen_tui.commands.inspect import inspect
 from qwen_tui.commands.run import run
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
@@ -66,7 +67,7 @@ def program() -> None:
     """
 
 
-for command in (run, convert, doctor):
+for command in (run, inspect, convert, doctor):
     program.add_command(command)
 
 
