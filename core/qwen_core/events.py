@@ -102,12 +102,21 @@ class Restore:
     """Put a conversation back, after a crash, on resume or at an earlier turn: messages, and the ids fed for them.
 
     The next `Send` prefills what neither the state nor a snapshot of an earlier turn holds. `ids` may be empty: then
-    the template renders the messages.
+    the template renders the messages. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
+    over with a notice.
     """
 
     messages: tuple[Message, ...]
     ids: tuple[int, ...] = ()
     system: str | None = None
+    state_path: str = ""
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Write the state of the conversation to a file that a later `Restore` can name, so that nothing is prefilled."""
+
+    path: str
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | Send | Continue | Stop | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Stop | Shutdown
 
 
 # Events, worker to app.
@@ -158,6 +167,7 @@ class ModelSummary:
     """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
 
     `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
+    `fingerprint` is the same for the same files, wherever they lie.
     """
 
     name: str
@@ -175,6 +185,7 @@ class ModelSummary:
     memory_bytes: int = 0
     recommended_bytes: int | None = None
     token_parts: tuple[tuple[str, int], ...] = ()
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,6 +253,15 @@ class TurnFailed:
 
 
 @dataclass(frozen=True)
+class StateSaved:
+    """What `SaveState` wrote."""
+
+    path: str
+    tokens: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Notice:
     """A line for people that is not an error."""
 
@@ -266,6 +286,7 @@ Event = (
     | Delta
     | TurnDone
     | TurnFailed
+    | StateSaved
     | Notice
     | EngineDied
 )

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from qwen_core.events import Command, Continue, Load, Restore, Send, Shutdown, Stop
+from qwen_core.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop
 
 ORPHAN_GRACE_S = 2.0
 
@@ -29,7 +29,7 @@ class StopFlag(threading.Event):
         super().set()
 
 
-Work = Load | Restore | Send | Continue
+Work = Load | Restore | SaveState | Send | Continue
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 from qwen_core.backend import describe_device
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.events import LoadProgress, ModelSummary
+from qwen_core.fingerprint import fingerprint
 from qwen_core.layout import make_layout
 from qwen_core.machine import this_machine
 from qwen_core.model import Model, load_model
@@ -67,6 +68,7 @@ def load(
         peak_source=machine.peak_source,
         memory_bytes=machine.memory_bytes,
         recommended_bytes=machine.recommended_bytes,
+        fingerprint=fingerprint(checkpoint),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary)

@@ -13,13 +13,14 @@ from typing import Any, Self
 from qwen_core.chat_encoding import encode_chat, turn_suffix
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.errors import SettingsError
-from qwen_core.events import GenerationSettings, Message, ModelSummary, StreamEvent
+from qwen_core.events import GenerationSettings, Message, ModelSummary, StateSaved, StreamEvent
 from qwen_core.loading import LoadedModel, Progress, Stop, load
 from qwen_core.reasoning import parse_tool_calls
 from qwen_core.reasoning_budget import BudgetWatch, ReasoningBudget
 from qwen_core.repetition import RepetitionGuard
 from qwen_core.sampling import Sampler, resolve_sampling
 from qwen_core.snapshots import SnapshotStore
+from qwen_core.state_file import load_state, save_state
 from qwen_core.template import ChatTemplate, load_template
 from qwen_core.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 from qwen_core.turn import PieceStream, TurnPlan, never, run_turn, turn_stats
@@ -90,6 +91,23 @@ class Session:
         valid = all(0 <= token < self.model.config.vocab_size for token in ids)
         self.conversation_ids = list(ids) if valid else []
         self._reasoning_open = self._opens_reasoning(self.conversation_ids)
+
+    def save_state(self, path: str | Path) -> StateSaved:
+        """Write the state to a file, for `load_state` to go on from. Raises QwenError where that cannot be done."""
+        if self.ids != self.conversation_ids:
+            raise SettingsError("the state cannot be saved before the next answer: it does not hold the conversation")
+        nbytes = save_state(Path(path), self.model, self.loaded.summary.fingerprint, self.ids, self.state)
+        return StateSaved(str(path), len(self.ids), nbytes)
+
+    def load_state(self, path: str | Path) -> int:
+        """Take up a saved state of the conversation that `restore` put back; how many tokens need no prefill now.
+
+        Raises QwenError, one line, for a file that does not fit; nothing has changed then.
+        """
+        ids, state = load_state(Path(path), self.model, self.loaded.summary.fingerprint, self.conversation_ids)
+        self._snapshots.clear()
+        self.ids, self.state = ids, state
+        return len(ids)
 
     def send_stream(
         self,

@@ -4,6 +4,7 @@ values of its full ones; and exact ways back to earlier points of it.
 The mathematics that moves it forward is layers.py's; which tokens it stands for is session.py's business.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -86,6 +87,8 @@ class State:
             for index, kind in enumerate(config.layer_types)
             if kind == "linear_attention"
         }
+        self._full_layers = [n for n, kind in enumerate(config.layer_types) if kind != "linear_attention"]
+        self._heads, self._head_dim, self._dtype = config.num_key_value_heads, config.head_dim, dtype
         self._end = mx.array([0])
         self._key_values: dict[int, KeyValueBuffer] = {}
         self._lineage = Lineage()
@@ -112,6 +115,38 @@ class State:
         )
         self._key_values[layer] = held
         return held.keys[:, :, :end], held.values[:, :, :end]
+
+    def stored(self) -> dict[str, mx.array]:
+        """Every array that `adopt` needs, by name, without the unused ends of the buffers."""
+        named = {}
+        for index, layer in self.linear.items():
+            named[f"linear.{index}.convolution"] = layer.convolution
+            named[f"linear.{index}.recurrent"] = layer.recurrent
+        for index, held in self._key_values.items():
+            named[f"full.{index}.keys"] = mx.contiguous(held.keys[:, :, : self.length])
+            named[f"full.{index}.values"] = mx.contiguous(held.values[:, :, : self.length])
+        return named
+
+    def adopt(self, length: int, arrays: Mapping[str, mx.array]) -> None:
+        """Become the state of `length` tokens that `stored` gave `arrays` of. Only for an empty state.
+
+        Raises ValueError naming an array that is missing, of a wrong shape or type, or not finite.
+        """
+        linear, full = {}, {}
+        for index, layer in self.linear.items():
+            convolution = _like(arrays, f"linear.{index}.convolution", layer.convolution)
+            linear[index] = LinearLayerState(convolution, _like(arrays, f"linear.{index}.recurrent", layer.recurrent))
+        for index in self._full_layers:
+            shape = (1, self._heads, length, self._head_dim)
+            keys, values = (
+                _like(arrays, f"full.{index}.{part}", mx.zeros(shape, self._dtype)) for part in ("keys", "values")
+            )
+            full[index] = KeyValueBuffer(keys, values)
+        if len(arrays) != 2 * (len(linear) + len(full)):
+            raise ValueError("it has arrays that this model's state does not have")
+        self.length = length
+        self._end = mx.array([length])
+        self.linear, self._key_values = linear, full
 
     def advance(self, tokens: int) -> None:
         """Every layer has taken `tokens` more tokens."""
@@ -174,3 +209,15 @@ class State:
         self.linear = {
             index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in snapshot.linear.items()
         }
+
+
+def _like(arrays: Mapping[str, mx.array], name: str, example: mx.array) -> mx.array:
+    """The array of that name, if it has the shape and type of `example` and only finite values."""
+    array = arrays.get(name)
+    if array is None:
+        raise ValueError(f"{name} is missing")
+    if array.shape != example.shape or array.dtype != example.dtype:
+        raise ValueError(f"{name} has another shape or type than this model's")
+    if not mx.all(mx.isfinite(array)).item():
+        raise ValueError(f"{name} has values that are not finite")
+    return array

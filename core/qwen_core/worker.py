@@ -33,7 +33,9 @@ from qwen_core.events import (
     ModelSummary,
     Notice,
     Restore,
+    SaveState,
     Send,
+    StateSaved,
     StreamEvent,
     TurnDone,
     TurnFailed,
@@ -56,6 +58,8 @@ class SessionLike(Protocol):
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None: ...
+    def save_state(self, path: str) -> StateSaved: ...
+    def load_state(self, path: str) -> int: ...
     def close(self) -> None: ...
 
 
@@ -88,6 +92,8 @@ class Worker:
                     self._load(job.command, job)
                 case Restore():
                     self._restore(job.command)
+                case SaveState():
+                    self._save_state(job.command)
                 case Send() | Continue():
                     self._answer(job.command, job)
 
@@ -136,6 +142,18 @@ class Worker:
         )
         if isinstance(result, Failure):
             self._send(Notice(result.message))
+        elif command.state_path:
+            loaded = self._guard("reading the saved state", lambda: session.load_state(command.state_path))
+            if isinstance(loaded, Failure):
+                self._send(Notice(f"{loaded.message}. The conversation is prefilled instead."))
+
+    def _save_state(self, command: SaveState) -> None:
+        session = self._session
+        if session is None:
+            self._send(Notice("no model is loaded, so there is no state to save"))
+            return
+        result = self._guard("saving the state", lambda: session.save_state(command.path))
+        self._send(Notice(result.message) if isinstance(result, Failure) else result)
 
     def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)

@@ -22,11 +22,13 @@ from qwen_core.events import (
     Notice,
     PrefillProgress,
     Restore,
+    StateSaved,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
 from qwen_core.stats import TurnStats
+from qwen_tui import formatting
 from qwen_tui.rates import RateHistory
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
@@ -215,6 +217,9 @@ class Conversation:
                 self._died(event)
             case Notice(text):
                 self.note(text)
+            case StateSaved():
+                saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
+                self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
             case _:
                 self._apply_to_turn(event)
         return None
