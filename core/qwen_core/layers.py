@@ -25,7 +25,6 @@ from qwen_core.gated_delta import (
 from qwen_core.quantization import QuantSpec
 from qwen_core.state import LinearLayerState, State
 
-
 # Tokens from which a CPU multiplies faster by the unpacked weight, by mode (1,536 x 512, one core): unpacking costs
 # 1 to 17 ms, and then a token 0.36 ms in place of 0.43 (nvfp4, mxfp4), 0.8 to 1.1 (affine) or 1.9 (mxfp8).
 _DENSE_TOKENS = {"nvfp4": 192, "mxfp4": 192}

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
+from qwen_tui.commands.bench import bench
 from qwen_tui.commands.chat import chat
 from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
@@ -67,7 +68,7 @@ def program() -> None:
     """
 
 
-for command in (run, inspect, convert, doctor):
+for command in (run, inspect, convert, doctor, bench):
     program.add_command(command)
 
 

@@ -1,0 +1,249 @@
+"""Measures a model: prefill and decode of fixed sizes, and the card's conversation.
+
+Warm-up first, discarded; then every workload as often as asked, greedy, with no end-of-text. It keeps what it has
+measured when it is stopped. Turning measurements into a report is bench_report.py's, comparing with another runtime
+against.py's.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from qwen_core.backend import mx
+from qwen_core.bench_workloads import (
+    CARD_MAX_NEW_TOKENS,
+    CARD_SYSTEM,
+    CARD_TEMPERATURE,
+    CARD_TURNS,
+    Workload,
+    prompt_ids,
+)
+from qwen_core.errors import CapacityError
+from qwen_core.generate import decode, prefill, read
+from qwen_core.model import Model
+from qwen_core.sampling import Sampler, SamplingParameters
+from qwen_core.session import Session
+from qwen_core.state import Snapshot, State
+from qwen_core.stats import TurnStats, bytes_per_token
+from qwen_core.turn import never
+
+# Enough to build every kernel (those of a prompt are others than those of a token) and to page the weights in.
+WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
+
+Report = Callable[[str, int, int], None]
+
+
+def ignore(label: str, done: int, total: int) -> None:
+    """The progress of a benchmark that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One size of prefill or decode at one depth: `seconds` of each repeat in which `workload.tokens` were processed.
+
+    `recurrent_bytes` and `kv_bytes` are those of the state at `context_tokens`: in the middle of a decode, at the end
+    of a prefill.
+    """
+
+    workload: Workload
+    depth: int
+    seconds: tuple[float, ...]
+    context_tokens: int
+    recurrent_bytes: int
+    kv_bytes: int
+    peak_memory_bytes: int
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Tokens per second of each repeat."""
+        return tuple(self.workload.tokens / seconds for seconds in self.seconds)
+
+    def bytes_per_token(self, weight_bytes: int) -> int:
+        """Bytes that a decoded token moves at `context_tokens`."""
+        return bytes_per_token(weight_bytes, self.recurrent_bytes, self.kv_bytes)
+
+
+@dataclass(frozen=True)
+class MeasuredCard:
+    """The card's conversation: the figures of the turns of each repeat that ended by themselves."""
+
+    conversations: tuple[tuple[TurnStats, ...], ...]
+    peak_memory_bytes: int
+
+
+@dataclass
+class Bench:
+    """How to measure. `clock` in seconds; `stop` is asked at every token and prefill step; `pause` waits seconds."""
+
+    repeat: int = 3
+    cooldown: float = 0.0
+    stop: Callable[[], bool] = never
+    progress: Report = ignore
+    clock: Callable[[], float] = time.perf_counter
+    pause: Callable[[float], None] = time.sleep
+    _rested: bool = field(default=True, init=False)
+
+    def sizes(self, model: Model, workloads: Sequence[Workload], depth: int = 0) -> list[Measured]:
+        """Measure prefill and decode workloads behind `depth` tokens of context. Repeats cut short are left out.
+
+        Raises CapacityError where a workload and its depth are more than the model's context.
+        """
+        sizes = [workload for workload in workloads if workload.kind != "card"]
+        limit = model.config.max_position_embeddings
+        for workload in sizes:
+            if depth + workload.tokens + 1 > limit:
+                raise CapacityError(
+                    f"{workload.name} behind {depth:,} tokens is more than the model's context of {limit:,} tokens"
+                )
+        vocabulary = model.config.vocab_size
+        self._warm_up(model)
+        measured = []
+        for workload in sizes:
+            if self.stop():
+                break
+            mx.reset_peak_memory()
+            state = model.new_state()
+            context = prompt_ids(depth, vocabulary, seed=1)
+            if not self._feed(model, state, context, f"{workload.name}: context"):
+                break
+            start = state.snapshot()
+            seconds = []
+            for turn in range(self.repeat):
+                self.progress(workload.name, turn, self.repeat)
+                self._rest()
+                taken = self._once(model, state, start, workload)
+                if taken is None:
+                    break
+                seconds.append(taken)
+            self.progress(workload.name, len(seconds), self.repeat)
+            measured.append(self._summed(workload, depth, seconds, state, start))
+        return measured
+
+    def _once(self, model: Model, state: State, start: Snapshot, workload: Workload) -> float | None:
+        """Seconds of one repeat from the point `start` on; None when it was stopped."""
+        state.restore(start)
+        vocabulary = model.config.vocab_size
+        sampler = Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
+        if workload.kind == "prefill":
+            ids = prompt_ids(workload.tokens, vocabulary)
+            began = self.clock()
+            logits = None
+            for step in prefill(model, state, ids, stop=self.stop):
+                logits = step.logits
+            if logits is None:
+                return None
+            read(sampler(logits))
+            return self.clock() - began
+        # One more token, untimed, whose logits the first one is drawn from.
+        *_, last = prefill(model, state, prompt_ids(1, vocabulary, seed=2))
+        if last.logits is None:
+            return None
+        began, count = 0.0, 0
+        with closing(decode(model, state, last.logits, sampler, limit=workload.tokens + 1)) as tokens:
+            for _ in tokens:
+                if count == 0:
+                    began = self.clock()  # the first token belongs to the prefill
+                count += 1
+                if count <= workload.tokens and self.stop():
+                    return None
+        return self.clock() - began
+
+    def card(self, session: Session) -> MeasuredCard:
+        """Hold the card's conversation `repeat` times, each from the beginning. Thinking is off.
+
+        A turn counts when it ended by itself or at its limit. Repeat i samples with seed i, so that a run can be
+        repeated on the same machine token for token.
+        """
+        mx.reset_peak_memory()
+        self._warm_up(session.model)
+        conversations = []
+        for turn in range(self.repeat):
+            if self.stop():
+                break
+            self.progress("card", turn * len(CARD_TURNS), self.repeat * len(CARD_TURNS))
+            self._rest()
+            finished = self._conversation(session, turn)
+            if finished:
+                conversations.append(tuple(finished))
+        return MeasuredCard(tuple(conversations), mx.get_peak_memory())
+
+    def _conversation(self, session: Session, seed: int) -> list[TurnStats]:
+        session.restore((), (), CARD_SYSTEM)
+        finished = []
+        for number, question in enumerate(CARD_TURNS):
+            final = None
+            for event in session.send_stream(
+                question,
+                stop=self.stop,
+                temperature=CARD_TEMPERATURE,
+                max_new_tokens=CARD_MAX_NEW_TOKENS,
+                effort="none",
+                seed=seed,
+            ):
+                final = event if event.done else None
+            if final is None or final.stats is None or final.finish_reason == "cancelled":
+                break
+            finished.append(final.stats)
+            done = seed * len(CARD_TURNS) + number + 1
+            self.progress("card", done, self.repeat * len(CARD_TURNS))
+        return finished
+
+    def _warm_up(self, model: Model) -> None:
+        self.progress("warm-up", 0, 1)
+        vocabulary = model.config.vocab_size
+        state = model.new_state()
+        *_, last = prefill(model, state, prompt_ids(WARM_UP_PROMPT, vocabulary))
+        sampler = Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
+        if last.logits is not None:
+            for _ in decode(model, state, last.logits, sampler, limit=WARM_UP_TOKENS):
+                pass
+        self._rested = True
+
+    def _feed(self, model: Model, state: State, ids: Sequence[int], label: str) -> bool:
+        """Prefill `ids`; whether all of them went in before a stop."""
+        fed = 0
+        for step in prefill(model, state, ids, stop=self.stop):
+            fed += len(step.ids)
+            self.progress(label, fed, len(ids))
+        return fed == len(ids)
+
+    def _rest(self) -> None:
+        """Wait for the machine to cool, except before the first repeat of all."""
+        if self.cooldown and not self._rested and not self.stop():
+            self.pause(self.cooldown)
+        self._rested = False
+
+    def _summed(
+        self, workload: Workload, depth: int, seconds: Sequence[float], state: State, start: Snapshot
+    ) -> Measured:
+        context = depth + (workload.tokens if workload.kind == "prefill" else -(-workload.tokens // 2))
+        kv_per_token = state.kv_nbytes // state.length if state.length else 0
+        return Measured(
+            workload=workload,
+            depth=depth,
+            seconds=tuple(seconds),
+            context_tokens=context,
+            recurrent_bytes=state.recurrent_nbytes,
+            kv_bytes=kv_per_token * context,
+            peak_memory_bytes=mx.get_peak_memory(),
+        )
+
+
+def extrapolated(measured: Measured, without_layers: Measured, layers: int, of_layers: int) -> Measured:
+    """What a model of `of_layers` layers would take, from the same measurement of `layers` and of none.
+
+    Embedding, head, sampling and the host's own work are in both; what is left is the layers' and grows with their
+    number: seconds = none + (layers - none) * of_layers / layers. So do the bytes of the state.
+    """
+    base = sorted(without_layers.seconds)
+    if not base or not measured.seconds:
+        return replace(measured, seconds=())
+    middle = base[len(base) // 2]
+    factor = of_layers / layers
+    return replace(
+        measured,
+        seconds=tuple(middle + max(0.0, seconds - middle) * factor for seconds in measured.seconds),
+        recurrent_bytes=round(measured.recurrent_bytes * factor),
+        kv_bytes=round(measured.kv_bytes * factor),
+    )

@@ -1,0 +1,205 @@
+"""What `qwen-tui bench` does once its options are known: a model, the variants, or a comparison, each to a report."""
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from qwen_core.bench_workloads import Workload, prompt_ids
+from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.version import __version__
+
+if TYPE_CHECKING:
+    from qwen_core.bench import Bench, Measured
+    from qwen_core.checkpoint import Checkpoint
+    from qwen_core.recipe import Variant
+    from qwen_tui.commands.bench import Request
+
+Progress = Callable[[str, int, int], None]
+Stop = Callable[[], bool]
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides about speed."""
+    return {"qwen-tui": __version__, "mlx": metadata.version("mlx"), "python": platform.python_version()}
+
+
+def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+    """Measure the model of the request, loaded or synthetic."""
+    from qwen_core.bench_report import bench_report
+    from qwen_core.machine import this_machine
+
+    machine = this_machine(request.peak_gb_s)
+    bench = _bench(request, stop, progress)
+    if request.shape is not None:
+        subject, measured = _synthetic(request, request.variant, bench)
+        card = None
+    else:
+        subject, measured, card = _loaded(request, bench)
+    return bench_report(subject, machine, versions(), measured, card, repeat=request.repeat, interrupted=stop())
+
+
+def _bench(request: "Request", stop: Stop, progress: Progress) -> "Bench":
+    from qwen_core.bench import Bench
+
+    return Bench(repeat=request.repeat, cooldown=request.cooldown, stop=stop, progress=progress)
+
+
+def _checkpoint(request: "Request") -> "Checkpoint":
+    from qwen_core import demo_model_path, open_checkpoint
+    from qwen_core.locate import resolve_model_path
+
+    return open_checkpoint(demo_model_path() if request.model_dir is None else resolve_model_path(request.model_dir))
+
+
+def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", Any]:
+    from qwen_core.model import load_model
+    from qwen_core.session import load_session
+
+    checkpoint = _checkpoint(request)
+    wants_card = any(workload.kind == "card" for workload in request.workloads)
+
+    def loading(step: Any) -> None:
+        bench.progress("loading", step.done_bytes, step.total_bytes)
+
+    with ExitStack() as stack:
+        if wants_card:
+            session = stack.enter_context(
+                load_session(checkpoint.path, dtype=request.dtype, progress=loading, stop=bench.stop)
+            )
+            loaded, card = session.model, bench.card(session)
+        else:
+            loaded, card = load_model(checkpoint, request.dtype, progress=loading, stop=bench.stop), None
+            stack.callback(loaded.close)
+        measured = bench.sizes(loaded, request.workloads, request.depth)
+        return _subject(checkpoint, loaded.dtype), measured, card
+
+
+def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, layers: int | None = None) -> Any:
+    from qwen_core.backend import describe_device
+    from qwen_core.bench_report import Subject
+    from qwen_core.layout import make_layout
+    from qwen_core.variants import variant_name
+
+    of_layers = checkpoint.config.num_hidden_layers
+    return Subject(
+        name=checkpoint.path.name,
+        variant=variant_name(checkpoint),
+        synthetic=synthetic,
+        layers=of_layers if layers is None else layers,
+        of_layers=of_layers,
+        weight_bytes=checkpoint.text_bytes,
+        weight_bytes_per_token=make_layout(checkpoint).token_bytes,
+        dtype=dtype,
+        device=describe_device(),
+    )
+
+
+def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") -> tuple[Any, "list[Measured]"]:
+    """Measure a synthetic model; of fewer layers than it has, extrapolated to all of them."""
+    from qwen_core.bench import extrapolated
+    from qwen_core.synthetic import synthetic_checkpoint
+
+    assert request.shape is not None
+    whole = synthetic_checkpoint(request.shape, variant)
+    of_layers = whole.config.num_hidden_layers
+    layers = request.layers
+    if layers is not None and layers > of_layers:
+        raise SettingsError(f"the {request.shape} has {of_layers} layers: --layers {layers} is more than that")
+    measured, dtype = _measure_synthetic(request, variant, bench, layers)
+    if layers is not None and layers < of_layers:
+        base, _ = _measure_synthetic(request, variant, bench, 0) if not bench.stop() else ([], dtype)
+        measured = [extrapolated(m, b, layers, of_layers) for m, b in zip(measured, base, strict=False)]
+    return _subject(whole, dtype, synthetic=True, layers=layers), measured
+
+
+def _measure_synthetic(
+    request: "Request", variant: "Variant | None", bench: "Bench", layers: int | None
+) -> "tuple[list[Measured], str]":
+    from qwen_core.synthetic import synthetic_checkpoint, synthetic_model
+
+    assert request.shape is not None
+    made = synthetic_model(
+        synthetic_checkpoint(request.shape, variant, layers),
+        request.dtype,
+        context=request.depth + max(workload.tokens for workload in request.workloads),
+        seed=request.seed,
+        progress=lambda done, total: bench.progress("random weights", done, total),
+    )
+    try:
+        return bench.sizes(made, request.workloads, request.depth), made.dtype
+    finally:
+        made.close()
+
+
+def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+    """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
+    from qwen_core.backend import describe_device
+    from qwen_core.bench_variants import CARD_SHAPE, variant_rows
+    from qwen_core.bench_workloads import spread
+    from qwen_core.machine import this_machine
+    from qwen_core.synthetic_shapes import shape_config
+
+    machine = this_machine(request.peak_gb_s)
+    shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
+    config = shape_config(shape) if shape else _checkpoint(request).config
+    rows = variant_rows(config, machine, shape=shape, depth=request.depth)
+    if request.shape is not None:
+        bench = _bench(request, stop, progress)
+        for index, row in enumerate(rows):
+            if stop():
+                break
+            try:
+                _, measured = _synthetic(request, row.variant, bench)
+            except CapacityError as error:
+                rows[index] = replace(row, refusal=str(error))
+                continue
+            rates = spread(measured[0].rates) if measured else None
+            rows[index] = replace(row, measured_tok_s=rates.as_dict() if rates else None)
+    return {
+        "kind": "variants",
+        "model": shape or request.model_dir,
+        "depth": request.depth,
+        "layers": request.layers,
+        "of_layers": config.num_hidden_layers,
+        "device": describe_device(),
+        "versions": versions(),
+        "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
+        "peak_source": machine.peak_source,
+        "variants": [row.as_dict() for row in rows],
+        "interrupted": stop(),
+    }
+
+
+def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+    """The same checkpoint and tokens here and in mlx-lm."""
+    from qwen_core.against import against_report, compare, peer_task, require_peer
+    from qwen_core.against_side import Task
+    from qwen_core.backend import describe_device
+    from qwen_core.machine import this_machine
+
+    require_peer()
+    checkpoint = _checkpoint(request)
+    sizes = {workload.kind: workload for workload in request.workloads}
+    prompt: Workload = sizes["prefill"]
+    task = Task(
+        side="qwen-tui",
+        path=str(checkpoint.path),
+        ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
+        tokens=sizes["decode"].tokens,
+        dtype=request.dtype,
+    )
+    peer = peer_task(task, float32=request.float32)
+    pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: time.sleep(request.cooldown))
+    machine = this_machine(request.peak_gb_s)
+    facts = {
+        "device": describe_device(),
+        "dtype": request.dtype,
+        "versions": versions(),
+        "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
+        "peak_source": machine.peak_source,
+    }
+    return against_report(task, peer, pairs, facts, interrupted=stop())
