@@ -37,9 +37,12 @@ class MappedFile:
         self._bytes = np.frombuffer(self._map, dtype=np.uint8)
 
     def bytes_of(self, info: TensorInfo) -> np.ndarray:
-        """The tensor's bytes, flat, as a view on the mapping."""
+        """The tensor's bytes, flat, as a view on the mapping.
+
+        The file is asked for its length of this moment: reading a mapping past the end of its file ends the process.
+        """
         end = info.offset + info.nbytes
-        if end > self._bytes.size:
+        if end > self._bytes.size or end > self._map.size():
             raise CheckpointError(f"{quote(self.path)} became shorter while tensor {quote(info.name)} was loaded")
         return self._bytes[info.offset : end]
 

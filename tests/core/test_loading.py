@@ -138,6 +138,35 @@ def test_a_file_that_changes_between_opening_and_loading_is_one_line(
     assert mx.get_active_memory() <= before
 
 
+@pytest.mark.parametrize("tier", ["copied", "mapped", "streamed"])
+def test_a_file_cut_while_it_is_loaded_is_one_line(tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut behind some tensors that are in memory by then: the next one that is gone is named, and nothing crashes."""
+    write_checkpoint(tmp_path, "bf16", shard_cap=None, text={"hidden_size": 256})
+    checkpoint = open_checkpoint(tmp_path)
+    if tier == "streamed":
+        monkeypatch.setattr(weights, "MappedFile", unmappable)
+    elif tier == "mapped":
+        monkeypatch.setattr(weights, "can_adopt", lambda: True)
+        monkeypatch.setattr(weights, "map_tensor", partial(map_tensor, adopt=adopted))
+    path = tmp_path / "model.safetensors"
+    by_offset = sorted(checkpoint.text.values(), key=lambda info: info.offset)
+    middle = by_offset[len(by_offset) // 2]
+    seen: list[LoadProgress] = []
+
+    def progress(step: LoadProgress) -> None:
+        seen.append(step)
+        if len(seen) == 3:
+            os.truncate(path, middle.offset)
+
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(checkpoint, "bfloat16", progress=progress)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert f"tensor {middle.name}" in message
+    assert str(path) in message
+    assert len(seen) == 1 + len(by_offset) // 2
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[metal::malloc] Unable to allocate 5 bytes.")])
 def test_memory_that_runs_out_names_the_tensor(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -63,8 +63,13 @@ def test_main_points_at_its_snapshot(cache: Path) -> None:
     assert resolve_model_path("owner/name") == wanted
 
 
-@pytest.mark.parametrize("reference", ["c" * 40, "", "../../../../etc", "..", f"{OLD}/../../x", "\0", "\xff" * 9])
+@pytest.mark.parametrize(
+    "reference", ["c" * 40, "", "../../../outside", "..", f"{OLD}/../../../../outside", "\0", "\xff" * 9]
+)
 def test_a_reference_that_leads_nowhere_leaves_the_newest_complete_snapshot(reference: str, cache: Path) -> None:
+    """Nor does one lead out of the repository, where a config.json waits."""
+    (cache.parent / "outside").mkdir()
+    (cache.parent / "outside" / "config.json").write_text("{}")
     snapshot(cache, "owner/name", OLD, age=100)
     newest = snapshot(cache, "owner/name", NEW, age=50)
     snapshot(cache, "owner/name", "d" * 40, config=False)

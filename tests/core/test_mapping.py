@@ -1,6 +1,7 @@
 """Windows of whole pages, and views on a mapped file whose pages come and go."""
 
 import mmap
+import os
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_a_file_that_became_shorter_names_itself_and_the_tensor(path: Path) -> N
     for read in (file.bytes_of, file.window_of, file.pre_read):
         with pytest.raises(CheckpointError, match=r"weights became shorter while tensor some\.tensor"):
             read(beyond)
+    file.close()
+
+
+def test_a_file_cut_while_it_is_mapped_is_noticed_before_its_lost_pages_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(SIZE))
+    file = MappedFile(path)
+    kept, lost = info(path, 0, mmap.PAGESIZE), info(path, mmap.PAGESIZE, mmap.PAGESIZE)
+    assert file.bytes_of(lost).size == mmap.PAGESIZE
+    os.truncate(path, mmap.PAGESIZE)
+    assert not file.bytes_of(kept).any()
+    with pytest.raises(CheckpointError, match="became shorter"):
+        file.bytes_of(lost)
     file.close()
 
 
