@@ -15,7 +15,7 @@ from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.events import LoadProgress, ModelSummary
 from qwen_core.fingerprint import fingerprint
 from qwen_core.layout import make_layout
-from qwen_core.machine import this_machine
+from qwen_core.machine import configured_machine
 from qwen_core.model import Model, load_model
 from qwen_core.variants import identify
 
@@ -51,7 +51,7 @@ def load(
     model = load_model(checkpoint, dtype, progress=progress, stop=stop)
     config = checkpoint.config
     load_s = time.perf_counter() - start
-    machine = this_machine()
+    machine = configured_machine()
     layout = make_layout(checkpoint)
     summary = ModelSummary(
         name=checkpoint.path.name,

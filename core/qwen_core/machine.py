@@ -9,19 +9,26 @@ from functools import cache
 from qwen_core.backend import device_info, is_gpu, is_metal, mx
 from qwen_core.hardware import Hardware, detect, read_gpu_cores
 from qwen_core.probe import REPEATS, copy_bandwidth_gb_s
+from qwen_core.settings_file import load_settings
 
 GPU_PROBE_BYTES = 1 << 30
 
 
 @cache
-def this_machine(configured_gb_s: float | None = None) -> Hardware:
-    """What is known of the default device, found out once. `configured_gb_s`: the peak that the person set."""
+def this_machine(configured_gb_s: float | None = None, gpu_cores: int | None = None) -> Hardware:
+    """What is known of the default device, found out once. The arguments are what the person configured."""
     return detect(
         device_info(),
-        gpu_cores=read_gpu_cores() if is_metal() else None,
+        gpu_cores=gpu_cores or (read_gpu_cores() if is_metal() else None),
         configured_gb_s=configured_gb_s,
         measure=gpu_copy_gb_s if is_gpu() else copy_bandwidth_gb_s,
     )
+
+
+def configured_machine() -> Hardware:
+    """`this_machine` with the [hardware] section of the person's settings."""
+    section = load_settings().settings.hardware
+    return this_machine(section.peak_bandwidth_gb_s, section.gpu_cores)
 
 
 def gpu_copy_gb_s(nbytes: int = GPU_PROBE_BYTES) -> float | None:

@@ -19,7 +19,8 @@ from qwen_core.reasoning import parse_tool_calls
 from qwen_core.reasoning_budget import BudgetWatch, ReasoningBudget
 from qwen_core.repetition import RepetitionGuard
 from qwen_core.sampling import Sampler, resolve_sampling
-from qwen_core.snapshots import SnapshotStore
+from qwen_core.settings_file import load_settings
+from qwen_core.snapshots import DEFAULT_BUDGET_BYTES, SnapshotStore
 from qwen_core.state_file import load_state, save_state
 from qwen_core.template import ChatTemplate, load_template
 from qwen_core.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
@@ -38,7 +39,13 @@ class Session:
     """
 
     def __init__(
-        self, loaded: LoadedModel, tokenizer: Tokenizer, template: ChatTemplate, *, system: str | None = None
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        *,
+        system: str | None = None,
+        snapshot_budget_bytes: int = DEFAULT_BUDGET_BYTES,
     ) -> None:
         self.loaded = loaded
         self.model = loaded.model
@@ -49,7 +56,7 @@ class Session:
         self.ids: list[int] = []
         self.conversation_ids: list[int] = []
         self.state = self.model.new_state()
-        self._snapshots = SnapshotStore()
+        self._snapshots = SnapshotStore(snapshot_budget_bytes)
         self._history_changed = False
         self._reasoning_open = False
         self._im_end = tokenizer.token_to_id("<|im_end|>")
@@ -313,13 +320,16 @@ def load_session(
 ) -> Session:
     """Load a model directory with its tokenizer and chat template, and begin a conversation.
 
-    Text files are checked before the first weight is read. Raises QwenError with one line that says what is wrong.
+    Text files are checked before the first weight is read. How much memory snapshots of earlier turns may take is the
+    person's setting. Raises QwenError with one line that says what is wrong.
     """
     checkpoint = open_checkpoint(path)
     tokenizer = load_tokenizer(checkpoint)
     check_tokenizer_fits(tokenizer, checkpoint.config)
     template = load_template(checkpoint)
-    return Session(load(checkpoint, dtype=dtype, progress=progress, stop=stop), tokenizer, template, system=system)
+    loaded = load(checkpoint, dtype=dtype, progress=progress, stop=stop)
+    budget = load_settings().settings.context.snapshot_budget_mb << 20
+    return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=budget)
 
 
 def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, Any]) -> GenerationSettings:

@@ -27,15 +27,16 @@ PROBE_SECONDS = 60
 PROBE = """
 import json
 from qwen_core.backend import default_dtype, describe_device, device_info, mx
-from qwen_core.machine import this_machine
+from qwen_core.machine import configured_machine
+machine = configured_machine()
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
 print(json.dumps({
     "device": describe_device(),
     "computes": right,
     "dtype": default_dtype(),
-    "peak_bandwidth_gb_s": this_machine().peak_bandwidth_gb_s,
-    "peak_source": this_machine().peak_source,
+    "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
+    "peak_source": machine.peak_source,
     "details": {name: str(value) for name, value in device_info().items()},
 }))
 """
