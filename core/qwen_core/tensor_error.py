@@ -6,6 +6,7 @@ recipe that scales a matrix's columns and the norm before it by the inverse (AWQ
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from qwen_core.tensor_source import (
     check_stop,
     find_tensor,
     group_runs,
+    in_pieces,
     read_float_bytes,
     read_packed,
 )
@@ -112,9 +114,12 @@ def compare_with_reference(
         for run in group_runs(tensor, limit_bytes, cost):
             check_stop(stop)
             begin, end = run.start * group, min(run.stop * group, tensor.elements)
-            stored = _stored_values(source, tensor, run, begin, end)
             wanted = decode_floats(read_float_bytes(source, original, begin, end), original.dtype)
-            sums.add(run.start, _shifted(stored, shifts[0]), _shifted(wanted, shifts[1]))
+            first = run.start
+            for stored in _stored_pieces(source, tensor, run, begin, end):
+                sums.add(first, _shifted(stored, shifts[0]), _shifted(wanted[: stored.size], shifts[1]))
+                wanted = wanted[stored.size :]
+                first += stored.size // group
     return sums.result(tensor, original)
 
 
@@ -154,10 +159,13 @@ def _shape(shape: tuple[int, ...]) -> str:
     return quote("x".join(map(str, shape)))
 
 
-def _stored_values(source: TensorBytes, tensor: StoredTensor, run: range, begin: int, end: int) -> Floats:
-    if tensor.spec is not None:
-        return read_packed(source, tensor, run).values(tensor.spec).reshape(-1)
-    return decode_floats(read_float_bytes(source, tensor.weight, begin, end), tensor.weight.dtype)
+def _stored_pieces(source: TensorBytes, tensor: StoredTensor, run: range, begin: int, end: int) -> Iterator[Floats]:
+    """The elements [begin, end) of the groups of `run`, flat, in pieces of whole groups."""
+    if tensor.spec is None:
+        yield from in_pieces(decode_floats(read_float_bytes(source, tensor.weight, begin, end), tensor.weight.dtype))
+        return
+    for packed in read_packed(source, tensor, run).pieces(tensor.group_size):
+        yield packed.values(tensor.spec).reshape(-1)
 
 
 def _shifted(values: Floats, add_one: bool) -> Floats:
@@ -184,29 +192,35 @@ class _Sums:
         if stored.size == 0:
             return
         left, right = stored.astype(np.float64), reference.astype(np.float64)
-        finite = np.isfinite(left) & np.isfinite(right)
-        kept = int(finite.sum())
-        if kept < finite.size:
-            left, right = np.where(finite, left, 0), np.where(finite, right, 0)
         error = left - right
-        squares = error * error
+        finite = None
+        if not math.isfinite(error.sum()):
+            finite = np.isfinite(error)
+            left, right, error = (np.where(finite, part, 0) for part in (left, right, error))
         self._examined += stored.size
-        self._finite += kept
+        self._finite += stored.size if finite is None else int(finite.sum())
+        self._largest = max(self._largest, float(error.max()), -float(error.min()))
         # Sums of products, not dot products: BLAS would spread them over every core, beside a model that is decoding.
-        self._reference += float((right * right).sum())
-        self._stored += float((left * left).sum())
         self._product += float((left * right).sum())
+        self._stored += float(np.multiply(left, left, out=left).sum())
+        self._reference += float(np.multiply(right, right, out=right).sum())
+        squares = np.multiply(error, error, out=error)
         self._error += float(squares.sum())
-        self._largest = max(self._largest, float(np.abs(error).max()))
         self._note_worst(first_group, squares, finite)
 
-    def _note_worst(self, first_group: int, squares: NDArray[np.float64], finite: NDArray[np.bool_]) -> None:
-        starts = np.arange(0, squares.size, self._size)
-        counts = np.add.reduceat(finite, starts, dtype=np.int64)
-        means = np.add.reduceat(squares, starts) / np.maximum(counts, 1)
+    def _note_worst(self, first_group: int, squares: NDArray[np.float64], finite: NDArray[np.bool_] | None) -> None:
+        kept = np.ones(squares.size, bool) if finite is None and squares.size % self._size else finite
+        sums = self._per_group(squares)
+        means = sums / (self._size if kept is None else np.maximum(self._per_group(kept.astype(np.float64)), 1))
         index = int(means.argmax())
         if means[index] > self._worst[0]:
             self._worst = float(means[index]), first_group + index
+
+    def _per_group(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of each group; the last may be short. einsum adds along so short an axis several times faster."""
+        padding = -values.size % self._size
+        whole = np.pad(values, (0, padding)) if padding else values
+        return np.einsum("ij->i", whole.reshape(-1, self._size))
 
     def result(self, tensor: StoredTensor, original: TensorInfo) -> TensorError:
         return TensorError(

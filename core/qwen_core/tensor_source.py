@@ -24,8 +24,14 @@ from qwen_core.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 DEFAULT_LIMIT = 64 << 20
 # Elements of an unquantised tensor have no groups; they are sampled, and compared, in runs of this many.
 FLOAT_GROUP = 64
-# Elements of one run: enough to keep NumPy busy, few enough to stay in the processor's cache and to stop at once.
+# Elements of one run: enough to read in one go and to be worth a table of counts, few enough to stop at once.
 RUN_ELEMENTS = 1 << 18
+# Elements of one piece of a run, where each is decoded: few enough to stay in the processor's cache, enough that the
+# work outweighs the dozens of NumPy calls it is done by (measured: 1.3 s for 89 million 5-bit weights, 2.6 s at a
+# quarter of this).
+PIECE_ELEMENTS = 1 << 16
+
+FLOAT_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
 
 _PARTS = (".weight", ".scales", ".biases")
 _MAX_SUGGESTIONS = 3
@@ -238,6 +244,14 @@ class PackedRun:
         """The elements, float32 [groups, group size], as MLX computes them in float32."""
         return dequantise(self.words, self.stored_scales, self.biases, spec)
 
+    def pieces(self, group_size: int) -> Iterator["PackedRun"]:
+        """The run in pieces of whole groups, of about PIECE_ELEMENTS elements each. Views; nothing is copied."""
+        step = max(1, PIECE_ELEMENTS // group_size)
+        for begin in range(0, len(self.words), step):
+            part = slice(begin, begin + step)
+            biases = None if self.biases is None else self.biases[part]
+            yield PackedRun(self.words[part], self.stored_scales[part], biases)
+
 
 def read_packed(source: TensorBytes, tensor: StoredTensor, run: range) -> PackedRun:
     """A run of groups of a quantised tensor."""
@@ -256,7 +270,10 @@ def read_float_bytes(source: TensorBytes, info: TensorInfo, begin: int, end: int
     return source.read(info, begin * size, end * size)
 
 
-FLOAT_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
+def in_pieces(values: Floats) -> Iterator[Floats]:
+    """Views of a flat array, PIECE_ELEMENTS long but for the last."""
+    for begin in range(0, values.size, PIECE_ELEMENTS):
+        yield values[begin : begin + PIECE_ELEMENTS]
 
 
 def check_stop(stop: Stop | None) -> None:

@@ -5,7 +5,7 @@ statistic from that table, which is exact and several times faster than decoding
 the reader and the runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +27,12 @@ from qwen_core.moments import Moments
 from qwen_core.quantization import QuantSpec
 from qwen_core.tensor_source import (
     FLOAT_BYTES,
+    PackedRun,
     Stop,
     StoredTensor,
     TensorBytes,
     check_stop,
+    in_pieces,
     read_float_bytes,
     read_packed,
 )
@@ -101,25 +103,37 @@ def read_floats(
             counts += np.bincount(_float_bytes(source, tensor, run).view(np.dtype("<u2")), minlength=1 << 16)
         every = decode_floats(np.arange(1 << 16, dtype=np.dtype("<u2")).view(np.uint8), info.dtype)
         moments.add_weighted(every, counts)
-        return TensorStatistics(moments, _value_histogram([(every, counts)], moments))
-    for run in runs:
-        check_stop(stop)
-        moments.add(decode_floats(_float_bytes(source, tensor, run), info.dtype))
+        return TensorStatistics(moments, _value_histogram(every, counts, moments))
+    for values in _float_pieces(source, tensor, runs, stop):
+        moments.add(values)
     # The range had to be known first: the runs are read again rather than held.
-    pieces = []
+    histogram = _value_histogram(np.empty(0, np.float32), None, moments)
+    for values in _float_pieces(source, tensor, runs, stop):
+        histogram = merged([histogram, _value_histogram(values, None, moments)])
+    return TensorStatistics(moments, histogram)
+
+
+def _value_histogram(values: Floats, counts: NDArray[np.int64] | None, moments: Moments) -> Histogram:
+    low, high = moments.minimum, moments.maximum
+    if low is None or high is None:
+        return Histogram("values", (), ())
+    return linear_histogram("values", values, counts, low, high)
+
+
+def _float_pieces(
+    source: TensorBytes, tensor: StoredTensor, runs: Sequence[range], stop: Stop | None
+) -> Iterator[Floats]:
     for run in runs:
         check_stop(stop)
-        values = decode_floats(_float_bytes(source, tensor, run), info.dtype)
-        histogram = _value_histogram([(values, None)], moments)
-        pieces.append(histogram if not pieces else merged([pieces.pop(), histogram]))
-    return TensorStatistics(moments, pieces[0] if pieces else _value_histogram([], moments))
+        yield from in_pieces(decode_floats(_float_bytes(source, tensor, run), tensor.weight.dtype))
 
 
-def _value_histogram(pieces: Sequence[tuple[Floats, NDArray[np.int64] | None]], moments: Moments) -> Histogram:
-    low, high = moments.minimum, moments.maximum
-    if low is None or high is None or not pieces:
-        return Histogram("values", (), ())
-    return merged([linear_histogram("values", values, counts, low, high) for values, counts in pieces])
+def _packed_pieces(
+    source: TensorBytes, tensor: StoredTensor, runs: Sequence[range], stop: Stop | None
+) -> Iterator[PackedRun]:
+    for run in runs:
+        check_stop(stop)
+        yield from read_packed(source, tensor, run).pieces(tensor.group_size)
 
 
 def _float_bytes(source: TensorBytes, tensor: StoredTensor, run: range) -> Bytes:
@@ -225,9 +239,7 @@ def read_affine(
     code_counts = np.zeros(levels, np.int64)
     moments, scales, tally = Moments(), Moments(), MagnitudeTally()
     groups = dead = saturated = negative = 0
-    for run in runs:
-        check_stop(stop)
-        packed = read_packed(source, tensor, run)
+    for packed in _packed_pieces(source, tensor, runs, stop):
         codes = unpack_codes(packed.words, spec.bits)
         factors = packed.stored_scales[:, 0]
         code_counts += np.bincount(codes.reshape(-1), minlength=levels)
@@ -237,7 +249,7 @@ def read_affine(
         negative += int((factors < 0).sum())
         is_dead = (_all_equal(codes) | (factors == 0)) & np.isfinite(factors)
         at_ends = _count_true((codes == 0) | (codes == levels - 1))
-        groups += len(run)
+        groups += len(codes)
         dead += int(is_dead.sum())
         saturated += int((~is_dead & (at_ends > SATURATED_SHARE * spec.group_size)).sum())
     assert tensor.scales is not None

@@ -115,7 +115,11 @@ def test_every_bfloat16_and_its_rounding() -> None:
         assert_same_bits(decoding.round_to_bfloat16(between), np.array(rounded))
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [("F16", np.float16), ("F32", np.float32)])
-def test_other_floats_are_read_as_they_are(dtype: str, kind: type[np.floating]) -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("dtype", "kind", "bits"), [("F16", np.float16, np.uint16), ("F32", np.float32, np.uint32)])
+def test_other_floats_are_read_as_they_are(dtype: str, kind: type[np.floating], bits: type[np.unsignedinteger]) -> None:
+    """Signalling NaN are NaN as well, and no warning."""
     values = np.random.default_rng(0).normal(size=64).astype(kind)
-    assert_same_bits(decoding.decode_floats(values.view(np.uint8), dtype), values.astype(np.float32))
+    values.view(bits)[0] = np.array(np.inf, kind).view(bits) + 1
+    expected = np.where(np.isnan(values), np.float32(np.nan), values.astype(object)).astype(np.float32)
+    assert_same_bits(decoding.decode_floats(values.view(np.uint8), dtype), expected)

@@ -80,7 +80,11 @@ def test_the_linear_histogram_holds_every_finite_value(values: np.ndarray) -> No
     histogram = linear_histogram("values", values, None, low, high)
     assert (histogram.edges[0], histogram.edges[-1]) == (low, high)
     assert sum(histogram.counts) == finite.size
-    if len(histogram.counts) > 1:
+    if len(histogram.counts) == 1:
+        assert high - low < 1e-6 * max(1e-30, abs(low))
+    else:
+        assert len(histogram.counts) == MAX_BINS
+        assert all(np.diff(histogram.edges) > 0)
         assert list(histogram.counts) == np.histogram(finite, np.array(histogram.edges))[0].tolist()
     twice = linear_histogram("values", values, np.full(values.size, 2), low, high)
     assert merged([histogram, histogram]) == twice

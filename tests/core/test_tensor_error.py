@@ -100,6 +100,20 @@ def test_every_module_against_its_original(variant: str, names: str, opened: Cal
             assert 40 < found.snr_db < 80 if spec is None else 3 < found.snr_db < 60
 
 
+@pytest.mark.parametrize(("runs", "pieces"), [(3 * 64, 1 << 16), (1 << 18, 3 * 64), (10 * 64, 3 * 64)])
+@pytest.mark.parametrize("module", [GATE, DOWN, "norm"])
+def test_many_runs_and_pieces(
+    module: str, runs: int, pieces: int, opened: Callable[..., Checkpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut anywhere, each stored group is still compared with its own elements of the original."""
+    monkeypatch.setattr(tensor_source, "RUN_ELEMENTS", runs)
+    monkeypatch.setattr(tensor_source, "PIECE_ELEMENTS", pieces)
+    checkpoint, reference = opened("nvfp4"), opened("bf16", names="raw")
+    found = compare_with_reference(checkpoint, reference, module)
+    original = text_values(reference, module) + np.float32(module == "norm")
+    check(found, text_values(checkpoint, module), original, found.spec.group_size if found.spec else 64)
+
+
 def test_both_sides_may_be_raw_and_the_reference_may_be_converted(opened: Callable[..., Checkpoint]) -> None:
     raw, converted = opened("bf16", names="raw"), opened("bf16")
     same = compare_with_reference(raw, raw, "norm")

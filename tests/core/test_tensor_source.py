@@ -1,6 +1,7 @@
 """Finding a tensor by its names and reading it in runs: sampling, stopping, and files that change meanwhile."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from qwen_core.checkpoint import Checkpoint, TensorInfo, open_checkpoint
 from qwen_core.errors import MAX_MESSAGE, CheckpointError
 from qwen_core.tensor_source import StoredTensor, TensorBytes, find_tensor, group_runs
 from qwen_core.tensor_values import Cancelled, read_values
-from support.checkpoints import write_checkpoint
+from support.checkpoints import Stored, write_checkpoint, write_safetensors
 from support.stored_tensors import text_values
 
 GATE, DOWN = "layers.0.mlp.gate_proj", "layers.0.mlp.down_proj"
@@ -48,7 +49,13 @@ def test_one_tensor_by_any_of_its_names(variants: Callable[[str], Checkpoint]) -
 
 @pytest.mark.parametrize(
     ("name", "suggested"),
-    [("gate_proj", GATE), ("layers.0.mlp.gate_porj", GATE), ("gate_prj", GATE), ("model.layers.0.mlp.gate", GATE)],
+    [
+        ("gate_proj", GATE),
+        ("linear_attn", "layers.0.linear_attn.A_log"),
+        ("layers.0.mlp.gate_porj", GATE),
+        ("gate_prj", GATE),
+        ("model.layers.0.mlp.gate", GATE),
+    ],
 )
 def test_an_unknown_name_is_answered_with_similar_ones(
     name: str, suggested: str, variants: Callable[[str], Checkpoint]
@@ -56,6 +63,11 @@ def test_an_unknown_name_is_answered_with_similar_ones(
     with pytest.raises(CheckpointError, match="has no tensor") as caught:
         read_values(variants("nvfp4"), name)
     assert suggested in str(caught.value)
+
+
+def test_a_very_long_name_is_compared_with_nothing(variants: Callable[[str], Checkpoint]) -> None:
+    with pytest.raises(CheckpointError, match=r"has no tensor xxx\S+$"):
+        read_values(variants("nvfp4"), "x" * 500 + ".gate_porj")
 
 
 @given(name=st.text(max_size=40) | st.sampled_from(["\x1b[2J" * 3000, "q" * 10_000, "layers." * 2000, "."]))
@@ -123,18 +135,23 @@ def test_a_sampled_tensor_says_so_and_counts_only_its_sample(
         assert sum(found.codes.counts) == values.size
 
 
-@pytest.mark.parametrize("module", [GATE, DOWN, "layers.0.linear_attn.out_proj"])
-def test_many_runs_give_what_one_gives(
-    module: str, variants: Callable[[str], Checkpoint], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("runs", "pieces"), [(3 * 64, 1 << 16), (1 << 18, 3 * 64), (10 * 64, 3 * 64)])
+@pytest.mark.parametrize("module", [GATE, DOWN, "layers.0.linear_attn.out_proj", "vision_tower.wide"])
+def test_many_runs_and_pieces_give_what_one_gives(
+    module: str, runs: int, pieces: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = variants("nvfp4")
+    written = write_checkpoint(tmp_path, shard_cap=None)
+    wide = np.random.default_rng(0).normal(size=1001).astype(np.float32)
+    extra = {"vision_tower.wide": Stored("F32", (1001,), wide.tobytes())}
+    write_safetensors(tmp_path / "model.safetensors", dict(sorted((written.tensors | extra).items())))
+    checkpoint = open_checkpoint(tmp_path)
     whole = read_values(checkpoint, module)
-    monkeypatch.setattr(tensor_source, "RUN_ELEMENTS", 3 * 64)
+    monkeypatch.setattr(tensor_source, "RUN_ELEMENTS", runs)
+    monkeypatch.setattr(tensor_source, "PIECE_ELEMENTS", pieces)
     parts = read_values(checkpoint, module)
-    assert (parts.values, parts.scales, parts.codes, parts.groups) == (
-        whole.values, whole.scales, whole.codes, whole.groups,
-    )  # fmt: skip
-    assert parts.standard_deviation == pytest.approx(whole.standard_deviation, rel=1e-12)
+    same = {"mean": None, "standard_deviation": None}
+    assert replace(parts, **same) == replace(whole, **same)
+    assert (parts.mean, parts.standard_deviation) == pytest.approx((whole.mean, whole.standard_deviation), rel=1e-9)
 
 
 @pytest.mark.parametrize("module", [GATE, DOWN, "layers.0.linear_attn.out_proj"])

@@ -162,6 +162,7 @@ def test_any_bytes_at_all(variant: str, variants: Callable[[str], Checkpoint], s
                 data[runs == 0] = 0xFF
                 data[runs == 1] = 0x7E
                 data[runs == 2] = 0x77
+                data[runs == 3] = 0xFE
             overwrite(part, data.tobytes())
         found = read_values(checkpoint, module)
         check_statistics(found, text_values(checkpoint, module))
@@ -270,6 +271,7 @@ def test_tensors_outside_the_text_model(tmp_path: Path) -> None:
     checkpoint = write_with(
         tmp_path,
         {
+            "model.visual.deep.weight": Stored("F32", (2,), np.ones(2, np.float32).tobytes()),
             "vision_tower.a.weight": Stored("F32", (2, 3), values.tobytes()),
             "vision_tower.constant": Stored("BF16", (70,), b"\x80\x3f" * 70),
             "vision_tower.empty": Stored("F16", (0, 4), b""),
@@ -282,6 +284,7 @@ def test_tensors_outside_the_text_model(tmp_path: Path) -> None:
     found = read_values(checkpoint, "vision_tower.a")
     check_statistics(found, values)
     assert found.first_rows[1].words == tuple(f"{int(word):08x}" for word in values.view(np.uint32)[3:])
+    assert read_values(checkpoint, "visual.deep").names == ("model.visual.deep.weight",)
     constant = read_values(checkpoint, "vision_tower.constant")
     assert constant.values and (constant.values.edges, constant.values.counts) == ((1.0, 1.0), (70,))
     assert constant.standard_deviation == 0
