@@ -33,9 +33,14 @@ def ready(screen: str) -> bool:
     return bool(re.search(r"(● ready|■ stopped)$", screen.splitlines()[0]))
 
 
+def conversation(screen: str) -> str:
+    """The screen without the meters at its right, and without the blanks that end its lines."""
+    return "".join(re.sub(r"\s*(│.*)?$", "\n", line) for line in screen.splitlines())
+
+
 def below(screen: str, question: str) -> str:
     """What stands under the last time that `question` was asked."""
-    _, asked, after = screen.rpartition(f"▌ {question}\n")
+    _, asked, after = conversation(screen).rpartition(f"▌ {question}\n")
     return after if asked else ""
 
 
@@ -133,7 +138,7 @@ def test_a_broken_model_is_one_line_and_the_app_stays_usable(tmp_path: Path) -> 
 
     def said(screen: str) -> bool:
         # Wide lines are wrapped inside a frame of the note's own.
-        return "".join(line.split()) in re.sub(r"[\s▌▐█▎]", "", screen)
+        return "".join(line.split()) in re.sub(r"[\s▌✕]", "", conversation(screen))
 
     with real_terminal(str(broken), "--temperature", "0", "--effort", "none") as terminal:
         terminal.wait(lambda screen: "✕ no model" in screen and said(screen), line)
