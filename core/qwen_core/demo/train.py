@@ -1,8 +1,9 @@
 """Train the demo model from nothing, by one command: `python -m qwen_core.demo.train --out DIR`.
 
 Writes a raw checkpoint in the Hugging Face layout (bfloat16, norms stored as w with 1 + w meant, conv1d [C, 1, 4])
-with its tokenizer to DIR; `publish.py` turns that into the quantised model that ships. Needs torch (the `train`
-extra) and, with the default arguments, well under an hour on two processor cores. Progress goes to stderr.
+with its tokenizer to DIR; with `--publish MODEL_DIR` the converter (publish.py) then makes of it the quantised model
+that ships. Needs torch (the `train` extra) and, with the default arguments, well under an hour on two processor
+cores. Progress goes to stderr.
 """
 
 # The `train` extra alone brings torch; without it the types below are unknown, not wrong.
@@ -29,6 +30,7 @@ from torch import Tensor
 from .configuration import generation_config, raw_config
 from .corpus import conversations, encode
 from .muon import Muon
+from .publish import publish
 from .twin import Twin, TwinConfig
 from .vocabulary import train_tokenizer, write_tokenizer
 
@@ -150,6 +152,7 @@ def train(out: Path, steps: int, budget: int, rounded_share: float, seed: int, s
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m qwen_core.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the raw checkpoint")
+    parser.add_argument("--publish", type=Path, help="directory of the quantised model, new or empty")
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--budget", type=int, default=4096, help="tokens in a batch, padding included")
     parser.add_argument("--rounded-share", type=float, default=0.15, help="share of the steps on rounded weights")
@@ -159,6 +162,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     train(args.out, args.steps, args.budget, args.rounded_share, args.seed, args.save_every)
+    if args.publish is not None:
+        publish(args.out, args.publish)
 
 
 if __name__ == "__main__":

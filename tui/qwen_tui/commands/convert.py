@@ -188,13 +188,9 @@ def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> 
     folds = None if imatrix_path is None else _folds(plan, imatrix_path)
     with ended_cleanly(), ProgressBar() as progress:
         shards = run(plan, target, folds=folds, progress=progress)
-    click.echo(
-        printable(
-            f"{target}: {plan.rules.name}, {len(plan.outputs):,} tensors, {size(plan.nbytes)}, {len(shards)} shards"
-        )
-        + (f", {len(folds)} tensors scaled by the importance matrix" if folds else ""),
-        err=True,
-    )
+    extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
+    scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
+    click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
     return 0
 
 
@@ -205,13 +201,13 @@ def _realign(source: Path, target: Path) -> int:
     checkpoint = open_checkpoint(source)
     with ended_cleanly(), ProgressBar() as progress:
         shards = realign(checkpoint, target, progress=progress)
-    click.echo(
-        printable(
-            f"{target}: {len(checkpoint.tensors):,} tensors, {size(checkpoint.total_bytes)}, {len(shards)} shards"
-        ),
-        err=True,
-    )
+    extent = _extent(len(checkpoint.tensors), checkpoint.total_bytes, len(shards))
+    click.echo(printable(f"{target}: {extent}"), err=True)
     return 0
+
+
+def _extent(tensors: int, nbytes: int, shards: int) -> str:
+    return f"{tensors:,} tensors, {size(nbytes)}, {shards} {'shard' if shards == 1 else 'shards'}"
 
 
 class ProgressBar:
