@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,13 @@ def test_ten_thousand_tensors_are_shown(tmp_path: Path, capsys: pytest.CaptureFi
     out = inspected(capsys, tmp_path)
     assert f"in {len(tensors):,} tensors" in " ".join(out.split())
     assert "vision tower 40.00 kB in 10,000 tensors" in " ".join(out.split())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_one_line() -> None:
+    code = "import sys; from qwen_tui.cli import main; sys.exit(main(['inspect']))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("qwen-tui: standard output cannot be written: ")
+    assert done.stderr.count("\n") == 1

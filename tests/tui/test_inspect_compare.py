@@ -18,7 +18,7 @@ from support.checkpoints import write_checkpoint
 from support.mixtures import MATRICES, write_mixture
 from support.published_plan import Spec, text_config, text_plan
 
-SPECS = (None, Spec("nvfp4", 4, 16), Spec("mxfp8", 8, 32), Spec("affine", 4, 64), Spec("affine", 6, 64))
+SPECS = (None, Spec("nvfp4", 4, 16), Spec("mxfp8", 8, 32), Spec("affine", 4, 64), Spec("affine", 4, 32))
 SMALL = {"num_hidden_layers": 4}
 MODULES = [
     planned.name.removesuffix(".weight") for planned in text_plan(text_config(True, SMALL)) if planned.role in MATRICES

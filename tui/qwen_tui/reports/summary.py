@@ -9,7 +9,7 @@ from qwen_core.config import ModelConfig
 from qwen_core.layout import ModuleLayout, total
 from qwen_core.recipe import VARIANTS
 from qwen_tui.reports.figures import both, gigabytes, parameters, percent
-from qwen_tui.reports.grid import BAD, FAINT, HEADING, clipped, facts, note_lines, plain
+from qwen_tui.reports.grid import BAD, HEADING, clipped, facts, note_lines, plain
 from qwen_tui.reports.roles import role_table
 from qwen_tui.reports.selection import Filters
 from qwen_tui.reports.subject import Subject
@@ -23,7 +23,7 @@ def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, 
     yield from facts(summary_facts(subject), width)
     yield plain("")
     if filters:
-        yield selection_line(subject, modules, width)
+        yield from selection_lines(subject, modules, width)
     yield from role_table(subject.layout, modules, subject.verdict.nearest, width)
     yield from legend(subject, width)
     if subject.warnings:
@@ -38,16 +38,13 @@ def title(subject: Subject, width: int) -> Text:
     return plain(clipped(f"{subject.name} · {subject.verdict.name}", width), HEADING)
 
 
-def selection_line(subject: Subject, modules: Sequence[ModuleLayout], width: int) -> Text:
-    """What filters leave, in one line."""
+def selection_lines(subject: Subject, modules: Sequence[ModuleLayout], width: int) -> Iterator[Text]:
+    """What filters leave, in a sentence."""
     layout, chosen = subject.layout, total(modules)
-    return plain(
-        clipped(
-            f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {gigabytes(chosen.nbytes)}, "
-            f"{percent(layout.share(chosen.token_bytes))} of what a token reads",
-            width,
-        ),
-        FAINT,
+    yield from note_lines(
+        f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {gigabytes(chosen.nbytes)}, "
+        f"{percent(layout.share(chosen.token_bytes))} of what a token reads",
+        width,
     )
 
 
