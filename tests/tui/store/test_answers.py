@@ -1,0 +1,168 @@
+"""Answers on disk: as they grow, as they end, and as they are found after their program has gone."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from qwen_core.events import GenerationSettings, Message, Part
+from qwen_tui.store import StoredMessage
+from qwen_tui.store.records import clean, title_from, turn_stats
+from qwen_tui.store.writers import Writer, is_gone
+from support.fake_engine import stats
+from support.stores import MODEL, TEXT, TOKENS, opened, shown, turn
+
+PARTS: list[Part] = ["answer", "reasoning", "tool_call"]
+BATCHES = st.lists(st.tuples(st.lists(st.tuples(st.sampled_from(PARTS), TEXT), max_size=4), TOKENS), max_size=6)
+
+
+def said(batches: list[tuple[list[tuple[Part, str]], list[int]]], part: Part) -> str:
+    return "".join(text for pieces, _ in batches for name, text in pieces if name == part)
+
+
+@limits(deadline=None, max_examples=40)
+@given(BATCHES, BATCHES, TOKENS, st.booleans())
+def test_what_was_appended_is_what_an_interrupted_answer_has(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: list[tuple[list[tuple[Part, str]], list[int]]],
+    then: list[tuple[list[tuple[Part, str]], list[int]]],
+    prompt: list[int],
+    prompt_known: bool,
+) -> None:
+    """Also when it goes on later and is interrupted again. With the prompt's ids, its own are kept behind them."""
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        conversation = store.conversations.begin()
+        turn(store, conversation, "Q0", "A0", (1, 2, 3))
+        question = store.answers.ask(conversation, "Q")
+        answer = store.answers.begin(question)
+        if prompt_known:
+            store.answers.prompt(answer, [1, 2, 3, *prompt])
+        assert store.tree.message(answer).status == "running"
+        for batches in (first, then):
+            for pieces, ids in batches:
+                store.answers.append(answer, pieces, ids)
+            store.answers.interrupt(answer)
+            message = store.tree.message(answer)
+            assert message.status == "interrupted"
+            store.answers.reopen(answer)
+        everything = [*first, *then]
+        assert message.message() == Message(
+            "assistant", said(everything, "answer"), said(everything, "reasoning"), said(everything, "tool_call")
+        )
+        own = [token for _, ids in everything for token in ids]
+        assert store.tree.ids(answer) == ((1, 2, 3, *prompt, *own) if prompt_known else None)
+
+
+def test_an_answer_ends_as_it_is_told_and_the_parts_are_gone(tmp_path: Path) -> None:
+    asked = GenerationSettings(temperature=0.6, seed=7, effort="high")
+    figures = stats()
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin(model=MODEL)
+        question = store.answers.ask(conversation, "Q")
+        answer = store.answers.begin(question, asked, MODEL)
+        store.answers.append(answer, [("answer", "\n\nhal")], [5])
+        store.answers.finish(answer, Message("assistant", "half", "why", "<tool_call>"), "length", (1, 2), figures)
+        assert store.database.read("SELECT * FROM parts") == []
+    with opened(tmp_path) as store:
+        message = store.tree.message(answer)
+        assert message.message() == Message("assistant", "half", "why", "<tool_call>")
+        assert (message.status, message.finish_reason, message.model) == ("complete", "length", MODEL)
+        assert GenerationSettings(**message.settings) == asked
+        assert turn_stats(message.stats) == figures
+        assert store.tree.ids(answer) == (1, 2)
+
+
+def test_a_failed_answer_keeps_its_text_and_why(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        answer = store.answers.begin(store.answers.ask(store.conversations.begin(), "Q"))
+        store.answers.append(answer, [("answer", "half")])
+        store.answers.fail(answer, "memory ran out")
+        message = store.tree.message(answer)
+        assert (message.status, message.error, message.content) == ("failed", "memory ran out", "half")
+
+
+def test_only_the_answers_of_programs_that_have_gone_are_interrupted(tmp_path: Path) -> None:
+    """Two stores stand for two programs: a lock belongs to an open file, not to a process."""
+    with opened(tmp_path) as busy:
+        conversation = busy.conversations.begin()
+        running = busy.answers.begin(busy.answers.ask(conversation, "Q"))
+        busy.answers.append(running, [("answer", "one ")])
+        with opened(tmp_path) as other:
+            assert other.interrupted == []
+            assert other.tree.message(running).status == "running"
+        busy.answers.append(running, [("answer", "two")])
+        busy.answers.finish(running, Message("assistant", "one two"), "stop")
+        left = busy.answers.begin(busy.answers.ask(conversation, "Q2"))
+        busy.answers.append(left, [("answer", "half")])
+        # The end of a process without any of its own doing: the lock goes with the file.
+        busy._writer._descriptor, descriptor = -1, busy._writer._descriptor
+        os.close(descriptor)
+        with opened(tmp_path) as later:
+            assert later.interrupted == [left]
+            assert shown(later, conversation) == ["Q", "one two", "Q2", "half"]
+            assert [m.status for m in later.tree.path(conversation)] == ["complete"] * 3 + ["interrupted"]
+        busy._writer.name = ""
+        busy.database.close()
+
+
+def test_leaving_marks_what_still_runs(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        answer = store.answers.begin(store.answers.ask(store.conversations.begin(), "Q"))
+        store.answers.append(answer, [("answer", "half")])
+    with opened(tmp_path) as store:
+        message = store.tree.message(answer)
+        assert (message.status, message.content, store.interrupted) == ("interrupted", "half", [])
+
+
+def test_a_writer_is_gone_once_it_let_go(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "writers")
+    name = writer.name
+    assert not is_gone(tmp_path / "writers", name)
+    writer.close()
+    for gone in (name, "", "../conversations.db", "nobody"):
+        assert is_gone(tmp_path / "writers", gone)
+    assert list((tmp_path / "writers").iterdir()) == []
+
+
+@given(st.text(max_size=300))
+def test_titles_are_one_short_line_and_never_empty(question: str) -> None:
+    title = title_from(question)
+    assert 0 < len(title) <= 60
+    assert title == clean(title)
+    assert len(title.splitlines()) == 1
+    assert title == title.strip() or title == "Conversation"
+
+
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("What is NVFP4?", "What is NVFP4?"),
+        ("\n\n## Explain **this**\nmore", "Explain **this"),
+        ("```\n\n```", "``` ```"),
+        ("", "Conversation"),
+        ("word " * 30, "word word word word word word word word word word word…"),
+        ("字" * 80, "字" * 59 + "…"),
+    ],
+)
+def test_titles(question: str, title: str) -> None:
+    assert title_from(question) == title
+
+
+@given(
+    st.dictionaries(st.sampled_from(list(asdict(stats()))) | st.text(max_size=5), st.integers() | st.text() | st.none())
+)
+def test_figures_that_are_not_a_turns_are_none(values: dict[str, object]) -> None:
+    """What an older or newer program stored is either understood or left alone."""
+    needed = {"prompt_tokens", "cached_tokens", "generated_tokens", "reasoning_tokens", "context_tokens"}
+    figures = turn_stats(values)
+    assert figures is None or all(isinstance(values[name], int) for name in needed)
+    assert turn_stats({**asdict(stats()), "unknown": 1}) == stats()
+
+
+def test_alternatives_are_counted() -> None:
+    message = StoredMessage(5, 1, None, "user", "Q", siblings=(3, 5, 9))
+    assert message.place == (2, 3)

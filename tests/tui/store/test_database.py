@@ -1,0 +1,228 @@
+"""The file itself: whose it is, how it is damaged, who may read it, and what is said when it cannot be used."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from qwen_core.errors import QwenError
+from qwen_tui.store import StoreError, open_store, store_path
+from qwen_tui.store import database as module
+from qwen_tui.store.schema import APPLICATION_ID, LATEST, MIGRATIONS
+from support.stores import opened, shown, turn
+
+
+def test_the_file_is_in_the_data_folder_for_its_owner_alone(home: Path) -> None:
+    store = open_store()
+    turn(store, store.conversations.begin(), "Q", "A")
+    assert store.path == store_path() == home / "data" / "conversations.db"
+    assert {path.stat().st_mode & 0o077 for path in (home / "data").rglob("*")} == {0}
+    store.close()
+    assert {path.name for path in (home / "data").iterdir()} == {"conversations.db", "writers"}
+
+
+def test_closing_twice_is_fine(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.close()
+
+
+def test_the_schema_is_numbered_and_marked_as_ours(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path / "conversations.db")) as store:
+        assert store.database.read("PRAGMA user_version")[0][0] == LATEST == len(MIGRATIONS)
+        assert store.database.read("PRAGMA application_id")[0][0] == APPLICATION_ID
+        assert store.database.read("PRAGMA journal_mode")[0][0] == "wal"
+        assert store.database.read("PRAGMA synchronous")[0][0] == 2
+        assert store.database.read("PRAGMA foreign_keys")[0][0] == 1
+
+
+def test_later_migrations_are_applied_once_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path) as store:
+        turn(store, store.conversations.begin(), "Q", "A")
+    broken = "ALTER TABLE messages ADD COLUMN later TEXT;\nCREATE TABLE models (again INTEGER)"
+    monkeypatch.setattr("qwen_tui.store.schema.MIGRATIONS", (*MIGRATIONS, broken))
+    monkeypatch.setattr("qwen_tui.store.schema.LATEST", 2)
+    monkeypatch.setattr(module, "LATEST", 2)
+    with pytest.raises(StoreError, match="already exists"), opened(tmp_path):
+        pass
+    good = "ALTER TABLE messages ADD COLUMN later TEXT NOT NULL DEFAULT 'new';\n"
+    monkeypatch.setattr("qwen_tui.store.schema.MIGRATIONS", (*MIGRATIONS, good))
+    for _ in range(2):
+        with opened(tmp_path) as store:
+            assert store.database.read("PRAGMA user_version")[0][0] == 2
+            assert [row["later"] for row in store.database.read("SELECT later FROM messages")] == ["new", "new"]
+
+
+def test_a_newer_file_and_that_of_another_program_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "conversations.db"
+    with opened(tmp_path):
+        pass
+    for change, words in (
+        (f"PRAGMA user_version = {LATEST + 1}", "newer qwen-tui"),
+        ("PRAGMA application_id = 1", "another program"),
+    ):
+        connection = sqlite3.connect(path)
+        connection.execute(change)
+        connection.commit()
+        connection.close()
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match=words), opened(tmp_path):
+            pass
+        assert path.read_bytes() == before
+        assert not list(tmp_path.glob("*damaged*"))
+
+
+@limits(deadline=None, max_examples=30)
+@given(
+    st.binary(min_size=1, max_size=3000) | st.binary(min_size=100, max_size=100).map(lambda b: b"SQLite format 3\0" + b)
+)
+def test_what_is_no_database_is_moved_aside_and_told(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "conversations.db").write_bytes(content)
+    with opened(folder) as store:
+        (notice,) = store.notices
+        (kept,) = folder.glob("*damaged*")
+        assert str(kept) in notice
+        assert kept.read_bytes() == content
+        conversation = store.conversations.begin()
+        turn(store, conversation, "Q", "A")
+        assert shown(store, conversation) == ["Q", "A"]
+    with opened(folder) as store:
+        assert store.notices == []
+
+
+@limits(deadline=None, max_examples=25)
+@given(st.integers(0, 1 << 20), st.integers(1, 4096))
+def test_a_file_overwritten_in_the_middle_loses_nothing_silently(
+    tmp_path_factory: pytest.TempPathFactory, place: int, length: int
+) -> None:
+    """Either it is still all there, or the damaged file is kept and named."""
+    folder = tmp_path_factory.mktemp("store")
+    path = folder / "conversations.db"
+    with opened(folder) as store:
+        conversation = store.conversations.begin()
+        for number in range(5):
+            turn(store, conversation, f"Q{number} " + "text " * 200, f"A{number} " + "more " * 200)
+        before = shown(store, conversation)
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    content[place : place + length] = b"\xa5" * len(content[place : place + length])
+    path.write_bytes(content)
+    try:
+        with opened(folder) as store:
+            if store.notices:
+                (kept,) = folder.glob("*.damaged*")
+                assert kept.read_bytes()[100:] == content[100:]
+                assert store.conversations.listed() == []
+            else:
+                after = shown(store, conversation)
+                assert len(after) == len(before) or b"\xa5" in "".join(after).encode()
+    except StoreError as error:
+        assert str(path) in str(error)
+        assert path.read_bytes()[200:] == content[200:]
+
+
+def test_damage_met_later_is_told_and_the_file_looked_through_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKED_BYTES", 0)  # as with a file too large to be checked at every start
+    path = tmp_path / "conversations.db"
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        for number in range(40):
+            turn(store, conversation, f"Q{number} " + "text " * 300, "A")
+    content = bytearray(path.read_bytes())
+    page = content.index(b"Q20 text") // 4096 * 4096
+    content[page : page + 4096] = b"\xa5" * 4096
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged; the next start keeps it aside"), opened(tmp_path) as store:
+        store.tree.path(conversation)
+    with opened(tmp_path) as store:
+        (notice,) = store.notices
+        assert "is kept as" in notice
+        assert store.conversations.listed() == []
+
+
+def test_two_programs_that_find_the_damage_move_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "conversations.db"
+    path.write_bytes(b"no database")
+    connect = module._connect
+
+    def meanwhile(place: Path) -> sqlite3.Connection:
+        """Another program moves the file between our finding it damaged and our moving it."""
+        module._connect = connect
+        try:
+            return connect(place)
+        except module._DamagedError:
+            with opened(tmp_path) as other:
+                turn(other, other.conversations.begin(), "Q", "A")
+            raise
+
+    module._connect = meanwhile
+    try:
+        with opened(tmp_path) as store:
+            assert store.notices == []
+            assert len(store.conversations.listed()) == 1
+    finally:
+        module._connect = connect
+    assert len(list(tmp_path.glob("*.damaged*"))) == 1
+
+
+def test_a_reader_does_not_wait_for_a_writer_and_a_second_writer_gives_up_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_S", 0.05)
+    with opened(tmp_path) as one, opened(tmp_path) as two:
+        conversation = one.conversations.begin()
+        turn(one, conversation, "Q", "A")
+        with one.database.write() as connection:
+            connection.execute("DELETE FROM messages")
+            assert shown(two, conversation) == ["Q", "A"]
+            with pytest.raises(StoreError, match=r"another program has kept .* busy for 0.05 s"):
+                two.conversations.begin()
+        assert shown(two, conversation) == []
+        assert two.conversations.begin() > conversation
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        with pytest.raises(ZeroDivisionError), store.database.write() as connection:
+            connection.execute("INSERT INTO inputs (text, created_at) VALUES ('x', 0)")
+            raise ZeroDivisionError
+        assert store.writing.recent() == []
+        store.writing.remember("y")
+        assert store.writing.recent() == ["y"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(QwenError, match="cannot be"), opened(tmp_path):
+        pass
+
+
+def test_what_is_in_the_way_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "conversations.db").mkdir()
+    with pytest.raises(StoreError, match="not a regular file"), opened(tmp_path):
+        pass
+    with pytest.raises(StoreError, match="cannot be opened: No such file"), opened(tmp_path / "nowhere"):
+        pass
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "writers").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"), opened(tmp_path / "full"):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_what_was_there_stays(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        turn(store, conversation, "Q", "A")
+        pages = store.database.read("PRAGMA page_count")[0][0]
+        store.database.read(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreError, match="no space is left"):
+            turn(store, conversation, "Q " + "text" * 20_000, "A")
+        assert shown(store, conversation) == ["Q", "A"]

@@ -1,0 +1,173 @@
+"""Conversations out and in: nothing is lost on the way, and nothing that is not one comes in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from qwen_core.events import GenerationSettings, Message
+from qwen_tui.store import Store, StoreError
+from qwen_tui.store.export_json import export_json
+from qwen_tui.store.import_json import import_json
+from qwen_tui.store.markdown import conversation_markdown
+from support.fake_engine import stats
+from support.stores import MODEL, OTHER, TEXT, opened, shown, turn
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["turn", "edit", "again", "walk", "interrupt", "fail"]), TEXT, TEXT), max_size=8
+)
+
+
+def lived(store: Store, steps: list[tuple[str, str, str]]) -> int:
+    """A conversation in which all that may happen has happened."""
+    conversation = store.conversations.begin("be brief", MODEL)
+    ids: tuple[int, ...] = ()
+    for kind, question, answer in steps:
+        path = store.tree.path(conversation)
+        if kind == "walk" and path:
+            store.tree.walk(path[-1].id, -1)
+            continue
+        questions = [message for message in path if message.role == "user"]
+        if kind == "edit" and questions:
+            question_id = store.answers.edit(questions[0].id, question)
+        elif kind == "again" and questions:
+            question_id = questions[-1].id
+        else:
+            question_id = store.answers.ask(conversation, question)
+        answer_id = store.answers.begin(question_id, GenerationSettings(seed=7), OTHER if kind == "again" else MODEL)
+        store.answers.append(answer_id, [("answer", answer), ("reasoning", question)])
+        ids += tuple(range(len(answer)))
+        if kind == "interrupt":
+            store.answers.interrupt(answer_id)
+        elif kind == "fail":
+            store.answers.fail(answer_id, question)
+        else:
+            store.answers.finish(answer_id, Message("assistant", answer, question, answer), "length", ids, stats())
+    return conversation
+
+
+@limits(deadline=None, max_examples=30)
+@given(STEPS, STEPS)
+def test_what_goes_out_comes_in(
+    tmp_path_factory: pytest.TempPathFactory, first: list[tuple[str, str, str]], second: list[tuple[str, str, str]]
+) -> None:
+    with opened(tmp_path_factory.mktemp("from")) as source, opened(tmp_path_factory.mktemp("to")) as target:
+        chosen = [lived(source, steps) for steps in (first, second)]
+        source.conversations.pin(chosen[0])
+        text = export_json(source, chosen)
+        turn(target, target.conversations.begin(), "already", "there")
+        added = import_json(target, text)
+        assert export_json(target, added) == text
+        for here, there in zip(chosen, added, strict=True):
+            assert shown(target, there) == shown(source, here)
+            assert target.tree.resume(there) == source.tree.resume(here)
+            assert [m.stats for m in target.tree.path(there)] == [m.stats for m in source.tree.path(here)]
+            for message in source.tree.path(here):
+                if word := next((w for w in message.content.split() if w.isalnum()), ""):
+                    assert there in {hit.conversation_id for hit in target.search.find(word, limit=1000)}
+
+
+def test_an_answer_that_is_being_written_goes_out_as_far_as_it_is(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        answer = store.answers.begin(store.answers.ask(conversation, "Q"))
+        store.answers.append(answer, [("answer", "ha"), ("answer", "lf")])
+        store.answers.append(answer, [("answer", " of it")])
+        (exported,) = json.loads(export_json(store, [conversation]))["conversations"]
+        assert exported["messages"][1]["content"] == "half of it"
+        assert exported["messages"][1]["status"] == "interrupted"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@limits(deadline=None, max_examples=60)
+@given(STEPS.filter(len), JSON, st.data())
+def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str]], value: Any, data: st.DataObject
+) -> None:
+    """Any place of a good file replaced by anything: either all of it comes in and goes out again, or nothing does."""
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        document = json.loads(export_json(store, [lived(store, steps)]))
+        before = len(store.conversations.listed())
+        holder, key = document, data.draw(st.sampled_from(list(document)))
+        while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
+            holder = holder[key]
+            key = data.draw(st.sampled_from(list(holder) if isinstance(holder, dict) else list(range(len(holder)))))
+        holder[key] = value
+        try:
+            added = import_json(store, json.dumps(document))
+        except StoreError as error:
+            assert str(error).isprintable()
+            assert len(store.conversations.listed()) == before
+            return
+        again = export_json(store, added)
+        assert export_json(store, import_json(store, again)) == again
+        assert store.database.read("PRAGMA foreign_key_check") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ('{"a": NaN}', "no JSON"),
+        ("[]", "expected an object"),
+        ('{"format": "other"}', "no file of qwen-tui conversations"),
+        ('{"format": "qwen-tui conversations", "version": 2}', "version 1"),
+    ],
+)
+def test_what_is_no_export_is_told(tmp_path: Path, text: str, words: str) -> None:
+    with opened(tmp_path) as store, pytest.raises(StoreError, match=words):
+        import_json(store, text)
+
+
+def test_a_conversation_that_does_not_exist_cannot_go_out(tmp_path: Path) -> None:
+    with opened(tmp_path) as store, pytest.raises(StoreError, match="no conversation 7"):
+        export_json(store, [7])
+
+
+def test_markdown_reads_like_the_conversation(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin("be brief", MODEL)
+        question = store.answers.ask(conversation, "What is **this**?")
+        answer = store.answers.begin(question, None, MODEL)
+        said = Message("assistant", "A fence:\n```python\nx\n```", "thinking of ``` fences\n</details>", "<tool_call>")
+        store.answers.finish(answer, said, "length", (1,), stats())
+        failing = store.answers.begin(store.answers.ask(conversation, "Next"), None, OTHER)
+        store.answers.fail(failing, "memory\nran out")
+        text = conversation_markdown(store.conversations.get(conversation), store.tree.path(conversation))
+    assert text.startswith("# What is **this**?\n\n*20")
+    assert "· Qwen3.5-0.8B Q4*" in text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == ["## System", "## You", "## Qwen3.6-27B", "## You", "## Qwen3.5-0.8B"]
+    assert said.content in text
+    assert "17.3 tok/s" in text
+    assert "reached the length limit" in text
+    assert "*failed: memory ran out*" in text
+    tokens = MarkdownIt("commonmark").parse(text)
+    fences = [token.content for token in tokens if token.type == "fence"]
+    assert fences == [said.reasoning + "\n", "x\n", "<tool_call>\n"]
+
+
+@given(TEXT, TEXT, TEXT)
+def test_markdown_of_anything_keeps_the_texts(question: str, answer: str, reasoning: str) -> None:
+    from qwen_tui.store import ConversationSummary, StoredMessage
+
+    messages = [
+        StoredMessage(1, 1, None, "user", question),
+        StoredMessage(2, 1, 1, "assistant", answer, reasoning=reasoning),
+    ]
+    text = conversation_markdown(ConversationSummary(1, "T", 0.0, 0.0), messages)
+    for part in (question, answer, reasoning):
+        assert part.strip("\n") in text
+    assert text.endswith("\n")

@@ -1,0 +1,227 @@
+"""The tree of messages against a plain model of one, and what is resumed from it."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from qwen_core.events import Message
+from qwen_tui.store import DeletedTurn, StoreError
+from support.stores import TEXT, TOKENS, opened, shown, turn
+
+
+class Node:
+    """A message in the model: its text, alternatives below it, and which of them is shown."""
+
+    def __init__(self, parent: "Node | None", id: int = 0, text: str = "") -> None:
+        self.parent, self.id, self.text = parent, id, text
+        self.children: list[Node] = []
+        self.chosen: Node | None = None
+
+    def add(self, id: int, text: str) -> "Node":
+        child = Node(self, id, text)
+        self.children.append(child)
+        child.choose()
+        return child
+
+    def choose(self) -> None:
+        if self.parent is not None:
+            self.parent.chosen = self
+            self.parent.choose()
+
+    def path(self) -> "list[Node]":
+        return [] if self.chosen is None else [self.chosen, *self.chosen.path()]
+
+    def all(self) -> "list[Node]":
+        return [node for child in self.children for node in (child, *child.all())]
+
+
+class TreeMachine(RuleBasedStateMachine):
+    """Ask, answer, edit, walk, delete and undo in any order: the shown branch is the model's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exits = ExitStack()
+        folder = Path(self.exits.enter_context(tempfile.TemporaryDirectory()))
+        self.store = self.exits.enter_context(opened(folder))
+        self.conversation = 0
+        self.root = Node(None)
+        self.deleted: tuple[DeletedTurn, Node, Node, list[Node]] | None = None
+
+    @initialize()
+    def begin(self) -> None:
+        self.conversation = self.store.conversations.begin()
+
+    def teardown(self) -> None:
+        self.exits.close()
+
+    @rule(text=TEXT)
+    def ask(self, text: str) -> None:
+        path = self.root.path()
+        if len(path) % 2:  # the last question has no answer: this one is an alternative to it
+            above = path[-1].parent
+        else:
+            above = path[-1] if path else self.root
+        assert above is not None
+        above.add(self.store.answers.ask(self.conversation, text), text)
+
+    @precondition(lambda self: self.root.path())
+    @rule(text=TEXT, data=st.data())
+    def answer(self, text: str, data: st.DataObject) -> None:
+        question = data.draw(st.sampled_from(self.root.path()[::2]))
+        answer_id = self.store.answers.begin(question.id)
+        self.store.answers.finish(answer_id, Message("assistant", text), "stop")
+        question.add(answer_id, text)
+
+    @precondition(lambda self: self.root.path())
+    @rule(text=TEXT, data=st.data())
+    def edit(self, text: str, data: st.DataObject) -> None:
+        question = data.draw(st.sampled_from(self.root.path()[::2]))
+        assert question.parent is not None
+        question.parent.add(self.store.answers.edit(question.id, text), text)
+
+    @precondition(lambda self: self.root.path())
+    @rule(step=st.integers(-2, 2), data=st.data())
+    def walk(self, step: int, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(self.root.path()))
+        assert node.parent is not None
+        others = node.parent.children
+        wanted = others[min(max(others.index(node) + step, 0), len(others) - 1)]
+        assert self.store.tree.walk(node.id, step) == wanted.id
+        wanted.choose()
+
+    @precondition(lambda self: self.root.all())
+    @rule(data=st.data())
+    def show(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(self.root.all()))
+        self.store.tree.show(node.id)
+        node.choose()
+
+    @precondition(lambda self: self.root.path())
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        path = self.root.path()
+        question = data.draw(st.sampled_from(path[::2]))
+        following = path[path.index(question) + 2 :]
+        undo = self.store.tree.delete_turn(question.id)
+        above = question.parent
+        assert above is not None
+        place = above.children.index(question)
+        neighbours = [child for child in above.children if child is not question]
+        above.children.remove(question)
+        above.chosen = None
+        new = self.store.tree.path(self.conversation)[len(path) - len(following) - 2 :]
+        copies: list[Node] = []
+        if following:
+            parent = above
+            for message, original in zip(new, following, strict=True):
+                parent = parent.add(message.id, original.text)
+                copies.append(parent)
+        elif neighbours:
+            neighbours[max(0, place - 1)].choose()
+        self.deleted = (undo, question, above, copies)
+
+    @precondition(lambda self: self.deleted is not None)
+    @rule()
+    def undo(self) -> None:
+        assert self.deleted is not None
+        undo, question, above, copies = self.deleted
+        self.deleted = None
+        if above is not self.root and above not in self.root.all():
+            return  # it was deleted with a turn above it meanwhile
+        self.store.tree.undo_delete(undo)
+        if copies:
+            above.children = [child for child in above.children if child is not copies[0]]
+        above.children = sorted([*above.children, question], key=lambda node: node.id)
+        question.choose()
+
+    @invariant()
+    def the_shown_branch_is_the_models(self) -> None:
+        if not self.conversation:
+            return
+        messages = self.store.tree.path(self.conversation)
+        assert [(m.id, m.content) for m in messages] == [(node.id, node.text) for node in self.root.path()]
+        for message, node in zip(messages, self.root.path(), strict=True):
+            assert node.parent is not None
+            assert message.siblings == tuple(child.id for child in node.parent.children)
+            assert message.place == (message.siblings.index(message.id) + 1, len(message.siblings))
+
+
+TestTree = TreeMachine.TestCase
+TestTree.settings = limits(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+@limits(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 100), TOKENS), min_size=1, max_size=6))
+def test_ids_of_every_answer_come_back_whatever_was_rendered_anew(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, list[int]]]
+) -> None:
+    """Each turn keeps some of the ids before it and has others after that, as when a template rewrites history."""
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        conversation = store.conversations.begin()
+        ids: tuple[int, ...] = ()
+        expected = {}
+        for kept, new in steps:
+            ids = ids[: len(ids) * kept // 100] + tuple(new)
+            _, answer = turn(store, conversation, "Q", "A", ids)
+            expected[answer] = ids or None
+        for answer, known in expected.items():
+            assert store.tree.ids(answer) == known
+        last = store.tree.path(conversation)[-1]
+        assert store.tree.resume(conversation).ids == (expected[last.id] or ())
+
+
+def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        _, first = turn(store, conversation, "Q1", "A1", (1, 2, 3))
+        _, second = turn(store, conversation, "Q2", "A2", (1, 2, 3, 4, 5))
+        store.answers.reopen(first)
+        store.answers.finish(first, Message("assistant", "A1 more"), "stop", (1, 2, 9, 9))
+        assert store.tree.ids(first) == (1, 2, 9, 9)
+        assert store.tree.ids(second) is None
+        assert store.tree.resume(conversation).ids == ()
+
+
+def test_resuming_leaves_an_unanswered_question_out_and_names_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin("be brief")
+        turn(store, conversation, "Q1", "A1", (1, 2))
+        question = store.answers.ask(conversation, "Q2")
+        answer = store.answers.begin(question)
+        store.answers.fail(answer, "no memory")
+        resume = store.tree.resume(conversation)
+        assert resume.system == "be brief"
+        assert resume.messages == (Message("user", "Q1"), Message("assistant", "A1"))
+        assert (resume.ids, resume.question) == ((1, 2), "Q2")
+
+
+def test_what_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for action in (
+            lambda: store.tree.message(7),
+            lambda: store.tree.show(7),
+            lambda: store.tree.resume(7),
+            lambda: store.answers.ask(7, "Q"),
+            lambda: store.answers.begin(7),
+            lambda: store.answers.append(7, [("answer", "A")]),
+            lambda: store.answers.finish(7, Message("assistant", "A"), "stop"),
+        ):
+            with pytest.raises(StoreError, match=r"there is no|not there any more"):
+                action()
+        assert store.tree.path(7) == []
+        conversation = store.conversations.begin()
+        _, answer = turn(store, conversation, "Q", "A")
+        for action in (
+            lambda: store.answers.edit(answer, "other"),
+            lambda: store.answers.begin(answer),
+            lambda: store.tree.delete_turn(answer),
+        ):
+            with pytest.raises(StoreError, match="question"):
+                action()
+        assert shown(store, conversation) == ["Q", "A"]

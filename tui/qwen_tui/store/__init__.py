@@ -1,0 +1,30 @@
+"""Kept conversations: one SQLite file under the data directory. `open_store` is the way in, `Store` the face.
+
+Knows neither screen nor engine. A store belongs to the thread that opened it.
+"""
+
+from qwen_tui.store.errors import StoreError
+from qwen_tui.store.records import (
+    ConversationSummary,
+    DeletedTurn,
+    Draft,
+    Hit,
+    ModelIdentity,
+    Resume,
+    StoredMessage,
+)
+from qwen_tui.store.store import Store, open_store, store_path
+
+__all__ = [
+    "ConversationSummary",
+    "DeletedTurn",
+    "Draft",
+    "Hit",
+    "ModelIdentity",
+    "Resume",
+    "Store",
+    "StoreError",
+    "StoredMessage",
+    "open_store",
+    "store_path",
+]

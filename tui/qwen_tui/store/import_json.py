@@ -1,0 +1,211 @@
+"""Conversations from JSON, as export_json.py writes it: untrusted, so checked to the last field before any is added."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from qwen_core.errors import quote
+from qwen_core.events import FinishReason
+from qwen_tui.store.errors import StoreError
+from qwen_tui.store.export_json import FORMAT, TEXTS, VERSION
+from qwen_tui.store.models import model_id
+from qwen_tui.store.records import ModelIdentity, to_json
+from qwen_tui.store.store import Store
+from qwen_tui.store.token_ids import MAX_ID, pack
+
+MAX_CONVERSATIONS = 10_000
+MAX_MESSAGES = 100_000
+MAX_TEXT = 16 << 20
+MAX_FIGURES = 100
+_STATUS = ("complete", "interrupted", "failed")
+
+
+def import_json(store: Store, text: str) -> list[int]:
+    """Add every conversation in `text`, all or none; their new ids. StoreError says what is wrong with it."""
+    try:
+        document = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"this is no JSON: {quote(error)}") from None
+    document = _object(document, "it")
+    if document.get("format") != FORMAT or document.get("version") != VERSION:
+        raise StoreError(
+            f"this is no file of {FORMAT} in version {VERSION}, as qwen-tui export --format json writes it"
+        )
+    conversations = _list(document.get("conversations"), "conversations", MAX_CONVERSATIONS)
+    checked = [_Checked(entry, f"conversation {number}") for number, entry in enumerate(conversations, 1)]
+    with store.database.write() as connection:
+        added = [entry.insert(connection) for entry in checked]
+        store.search.index(connection)
+    return added
+
+
+class _Checked:
+    """One conversation of a file, every field of it checked."""
+
+    def __init__(self, entry: Any, where: str) -> None:
+        entry = _object(entry, where)
+        self.title = _text(entry.get("title"), f"{where}, title", 1000)
+        system = entry.get("system")
+        self.system = None if system is None else _text(system, f"{where}, system")
+        self.created_at = _time(entry.get("created_at"), f"{where}, created_at")
+        self.updated_at = _time(entry.get("updated_at"), f"{where}, updated_at")
+        self.pinned = entry.get("pinned") is True
+        self.model = _checked_model(entry.get("model"), f"{where}, model")
+        messages = _list(entry.get("messages"), f"{where}, messages", MAX_MESSAGES)
+        self.messages: list[dict[str, Any]] = []
+        for number, message in enumerate(messages, 1):
+            self.messages.append(self._message(message, number, f"{where}, message {number}"))
+        self.shown = self._path(_list(entry.get("shown", []), f"{where}, shown", MAX_MESSAGES), where)
+
+    def insert(self, connection: sqlite3.Connection) -> int:
+        """Add it, in the transaction that is open; its id."""
+        cursor = connection.execute(
+            "INSERT INTO conversations (title, system, model_id, pinned, created_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                self.title,
+                self.system,
+                model_id(connection, self.model, self.updated_at),
+                int(self.pinned),
+                self.created_at,
+                self.updated_at,
+            ),
+        )
+        conversation_id = cursor.lastrowid or 0
+        rows: list[int] = []
+        for message in self.messages:
+            values = {
+                **message,
+                "conversation_id": conversation_id,
+                "parent_id": rows[message["parent_id"] - 1] if message["parent_id"] else None,
+                "model_id": model_id(connection, message["model_id"], message["created_at"]),
+            }
+            columns = ", ".join(values)
+            marks = ", ".join("?" * len(values))
+            cursor = connection.execute(f"INSERT INTO messages ({columns}) VALUES ({marks})", tuple(values.values()))
+            rows.append(cursor.lastrowid or 0)
+        # Every branch leads somewhere, the shown one last so that it stands.
+        chosen = {message["parent_id"] or 0: number for number, message in enumerate(self.messages, 1)}
+        chosen |= {self.messages[number - 1]["parent_id"] or 0: number for number in self.shown}
+        for parent, child in chosen.items():
+            if parent:
+                connection.execute(
+                    "UPDATE messages SET chosen_child = ? WHERE id = ?", (rows[child - 1], rows[parent - 1])
+                )
+            else:
+                connection.execute(
+                    "UPDATE conversations SET chosen_root = ? WHERE id = ?", (rows[child - 1], conversation_id)
+                )
+        return conversation_id
+
+    def _message(self, entry: Any, number: int, where: str) -> dict[str, Any]:
+        entry = _object(entry, where)
+        role, parent = entry.get("role"), entry.get("parent")
+        if role not in ("user", "assistant"):
+            raise StoreError(f"{where}: the role must be user or assistant, not {quote(repr(role))}")
+        if parent is not None and (isinstance(parent, bool) or not isinstance(parent, int) or not 1 <= parent < number):
+            raise StoreError(f"{where}: the parent must be an earlier message or null, not {quote(repr(parent))}")
+        above = self.messages[parent - 1]["role"] if parent else "assistant"
+        if above == role:
+            raise StoreError(f"{where}: a question follows an answer or nothing, an answer a question")
+        status, reason = entry.get("status"), entry.get("finish_reason")
+        if status not in _STATUS or (reason is not None and reason not in get_args(FinishReason)):
+            raise StoreError(
+                f"{where}: {quote(repr(status))} with {quote(repr(reason))} is no way for a message to end"
+            )
+        kept, ids, check = _ids(entry, where)
+        return {
+            "parent_id": parent,
+            "role": role,
+            **{name: _text(entry.get(name, ""), f"{where}, {name}") for name in TEXTS},
+            "status": status,
+            "finish_reason": reason,
+            "created_at": _time(entry.get("created_at"), f"{where}, created_at"),
+            "model_id": _checked_model(entry.get("model"), f"{where}, model"),
+            "settings": _figures(entry.get("settings", {}), f"{where}, settings"),
+            "stats": _figures(entry.get("stats", {}), f"{where}, stats"),
+            "ids_kept": kept,
+            "ids": ids,
+            "ids_check": check,
+        }
+
+    def _path(self, shown: list[Any], where: str) -> list[int]:
+        """A branch from its root on."""
+        before = None
+        for number in shown:
+            known = isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= len(self.messages)
+            if not known or self.messages[number - 1]["parent_id"] != before:
+                raise StoreError(f"{where}, shown: message {quote(repr(number))} does not follow {before or 'nothing'}")
+            before = number
+        return shown
+
+
+def _ids(entry: Mapping[str, Any], where: str) -> tuple[int, bytes | None, int | None]:
+    ids, kept, check = entry.get("ids"), entry.get("ids_kept", 0), entry.get("ids_check")
+    if ids is None:
+        return 0, None, None
+    fits = isinstance(ids, list) and all(type(token) is int and 0 <= token <= MAX_ID for token in ids)
+    if not fits or any(type(number) is not int or not 0 <= number <= MAX_ID for number in (kept, check)):
+        raise StoreError(f"{where}, ids: token ids are whole numbers from 0 on, with ids_kept and ids_check")
+    try:
+        return kept, pack(ids), check
+    except (ValueError, OverflowError) as error:
+        raise StoreError(f"{where}, ids: {quote(error)}") from None
+
+
+def _checked_model(value: Any, where: str) -> ModelIdentity | None:
+    if value is None:
+        return None
+    value = _object(value, where)
+    texts = [
+        _text(value.get(name, ""), f"{where}, {name}", 10_000) for name in ("fingerprint", "path", "name", "variant")
+    ]
+    size = value.get("weight_bytes", 0)
+    if type(size) is not int or not 0 <= size < 1 << 62:
+        raise StoreError(f"{where}, weight_bytes: {quote(repr(size))} is no number of bytes")
+    return ModelIdentity(*texts, weight_bytes=size)
+
+
+def _figures(value: Any, where: str) -> str:
+    """Settings or statistics: short names with a number, a word or nothing."""
+    value = _object(value, where)
+    for name, figure in value.items():
+        fits = figure is None or isinstance(figure, bool) or (isinstance(figure, str) and len(figure) <= 100)
+        if not fits and isinstance(figure, int | float):
+            fits = abs(figure) < 1e30
+        if not fits or len(name) > 100 or len(value) > MAX_FIGURES:
+            raise StoreError(f"{where}: {quote(name)} = {quote(repr(figure)[:100])} is no figure")
+        _text(name, where)
+        _text(figure if isinstance(figure, str) else "", where)
+    return to_json(value)
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise StoreError(f"{where}: expected an object, found {type(value).__name__}")
+    return value
+
+
+def _list(value: Any, where: str, limit: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > limit:
+        raise StoreError(f"{where}: expected a list of at most {limit:,}")
+    return value
+
+
+def _text(value: Any, where: str, limit: int = MAX_TEXT) -> str:
+    if not isinstance(value, str) or len(value) > limit or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise StoreError(f"{where}: expected text of at most {limit:,} characters")
+    return value
+
+
+def _time(value: Any, where: str) -> float:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not 0 <= value <= 1e11:
+        raise StoreError(f"{where}: {quote(repr(value)[:100])} is no time in seconds since 1970")
+    return float(value)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")

@@ -1,0 +1,179 @@
+"""What the store hands out and takes: frozen dataclasses of plain values, and their JSON where a column holds that."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from qwen_core.events import FinishReason, GenerationSettings, Message
+from qwen_core.stats import TurnStats
+
+Status = Literal["complete", "running", "interrupted", "failed"]
+StoredRole = Literal["user", "assistant"]
+_SURROGATES = re.compile("[\ud800-\udfff]")
+MAX_TITLE = 60
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model an answer is from. `fingerprint` is the same for the same files, wherever they lie."""
+
+    fingerprint: str
+    path: str
+    name: str
+    variant: str = ""
+    weight_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ConversationSummary:
+    """A line of the session list. `turns` counts the questions of the branch that is shown."""
+
+    id: int
+    title: str
+    created_at: float
+    updated_at: float
+    pinned: bool = False
+    deleted_at: float | None = None
+    system: str | None = None
+    model: ModelIdentity | None = None
+    turns: int = 0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A question or an answer as it is on disk. `siblings` are the ids of its alternatives, itself among them."""
+
+    id: int
+    conversation_id: int
+    parent_id: int | None
+    role: StoredRole
+    content: str
+    reasoning: str = ""
+    tool_calls: str = ""
+    status: Status = "complete"
+    finish_reason: FinishReason | None = None
+    error: str = ""
+    created_at: float = 0.0
+    model: ModelIdentity | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    siblings: tuple[int, ...] = ()
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.content or self.reasoning or self.tool_calls)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which of how many alternatives it is, counted from 1."""
+        return (self.siblings.index(self.id) + 1 if self.id in self.siblings else 1), max(1, len(self.siblings))
+
+    def message(self) -> Message:
+        """It as the engine takes it."""
+        return Message(self.role, self.content, self.reasoning, self.tool_calls)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What the engine needs to go on: the messages, and the ids that were fed for them (empty: render anew).
+
+    `question` is a last question without an answer: it is no part of the messages and may be sent again.
+    """
+
+    system: str | None
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...]
+    question: str = ""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A message that a search found: its text around the hit in pieces, each with whether it is what was searched."""
+
+    conversation_id: int
+    title: str
+    message_id: int
+    role: StoredRole
+    part: Literal["content", "reasoning"]
+    snippet: tuple[tuple[str, bool], ...]
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What was being written, and the long pastes that its tokens stand for, by number."""
+
+    text: str
+    pastes: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeletedTurn:
+    """How to undo the deletion of a turn."""
+
+    question_id: int
+    copied_id: int | None = None
+
+
+def clean(text: str) -> str:
+    """`text` without lone surrogates, which no file can hold."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def title_from(question: str) -> str:
+    """A title for a conversation that begins with `question`: its first line with a word in it, short."""
+    lines = (" ".join(clean(line).strip("#>*-_`~| \t").split()) for line in question[:4000].splitlines())
+    line = next((line for line in lines if any(character.isalnum() for character in line)), "")
+    line = line or " ".join(clean(question[:200]).split()) or "Conversation"
+    if len(line) <= MAX_TITLE:
+        return line
+    cut = line[: MAX_TITLE - 1]
+    space = cut.rfind(" ")
+    return (cut[:space] if space > MAX_TITLE // 2 else cut).rstrip(" ,;:.") + "…"
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """`values` as strict JSON: a figure that is no number is left out."""
+    kept = {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
+    return json.dumps(kept, ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str | None) -> dict[str, Any]:
+    """The mapping in a column; empty for anything else, as in a file that someone else has edited."""
+    try:
+        value = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def settings_json(settings: GenerationSettings) -> str:
+    return to_json(asdict(settings))
+
+
+def stats_json(stats: TurnStats) -> str:
+    return to_json(asdict(stats))
+
+
+def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
+    """The figures of a stored answer; None where they are not those of a `TurnStats` (any more)."""
+    known = fields(TurnStats)
+    given = {entry.name: values[entry.name] for entry in known if _is_figure(values.get(entry.name))}
+    for entry in known:
+        if entry.name not in given and entry.default is MISSING and entry.default_factory is MISSING:
+            if "None" not in str(entry.type):
+                return None
+            given[entry.name] = None
+    return TurnStats(**given)
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

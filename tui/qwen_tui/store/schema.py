@@ -1,0 +1,115 @@
+"""The tables, as numbered migrations. A migration that was ever released is never changed: a new one is added.
+
+`user_version` is the number of the last one applied, `application_id` says whose file it is. The full-text table is
+no part of this: it is made where SQLite can (search.py), and may be made again from the messages at any time.
+"""
+
+import sqlite3
+
+APPLICATION_ID = 0x7177656E  # "qwen"
+
+# Messages form a tree: alternatives (an edited question, another answer) share a parent. `chosen_child` and
+# `chosen_root` say which branch is shown. `ids_kept` and `ids` tell the tokens that the engine had been fed when an
+# answer ended: the first `ids_kept` of those of the nearest answer above that has any, then `ids`; `ids_check` is the
+# checksum of them all, as the answer above may have gone on since.
+#
+# The parent is checked at the end of a transaction and deletes nothing by itself: cascading along a conversation of a
+# thousand messages is more than SQLite nests.
+_FIRST = """
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    path TEXT NOT NULL,
+    name TEXT NOT NULL,
+    variant TEXT NOT NULL,
+    weight_bytes INTEGER NOT NULL,
+    used_at REAL NOT NULL,
+    UNIQUE (fingerprint, path)
+);
+CREATE TABLE conversations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    title TEXT NOT NULL DEFAULT '',
+    system TEXT,
+    model_id INTEGER REFERENCES models (id),
+    chosen_root INTEGER REFERENCES messages (id) ON DELETE SET NULL,
+    pinned INTEGER NOT NULL DEFAULT 0 CHECK (pinned IN (0, 1)),
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    deleted_at REAL
+);
+CREATE INDEX conversations_by_time ON conversations (updated_at);
+CREATE INDEX conversations_by_root ON conversations (chosen_root);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    conversation_id INTEGER NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    parent_id INTEGER REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED,
+    chosen_child INTEGER REFERENCES messages (id) ON DELETE SET NULL,
+    role TEXT NOT NULL CHECK (role IN ('user', 'assistant')),
+    content TEXT NOT NULL DEFAULT '',
+    reasoning TEXT NOT NULL DEFAULT '',
+    tool_calls TEXT NOT NULL DEFAULT '',
+    status TEXT NOT NULL DEFAULT 'complete' CHECK (status IN ('complete', 'running', 'interrupted', 'failed')),
+    finish_reason TEXT,
+    error TEXT NOT NULL DEFAULT '',
+    ids_kept INTEGER NOT NULL DEFAULT 0,
+    ids BLOB,
+    ids_check INTEGER,
+    settings TEXT NOT NULL DEFAULT '{}',
+    stats TEXT NOT NULL DEFAULT '{}',
+    model_id INTEGER REFERENCES models (id),
+    writer TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL,
+    deleted_at REAL,
+    indexed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX messages_by_conversation ON messages (conversation_id);
+CREATE INDEX messages_by_parent ON messages (parent_id);
+CREATE INDEX messages_by_choice ON messages (chosen_child);
+CREATE INDEX messages_running ON messages (writer) WHERE status = 'running';
+CREATE INDEX messages_to_index ON messages (id) WHERE indexed = 0;
+CREATE TABLE parts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    message_id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+    content TEXT NOT NULL,
+    reasoning TEXT NOT NULL,
+    tool_calls TEXT NOT NULL,
+    ids BLOB
+);
+CREATE INDEX parts_by_message ON parts (message_id);
+CREATE TABLE drafts (
+    conversation_id INTEGER UNIQUE REFERENCES conversations (id) ON DELETE CASCADE,
+    text TEXT NOT NULL,
+    pastes TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE inputs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    text TEXT NOT NULL,
+    created_at REAL NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+LATEST = len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is missing, all of it or nothing. Of two programs that begin together, one does it."""
+    if version_of(connection) >= LATEST:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for script in MIGRATIONS[version_of(connection) :]:
+            for statement in script.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LATEST}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,252 @@
+"""The tree of messages: which branch is shown, its alternatives, and taking turns out of it.
+
+A message's alternatives are the messages with the same parent. Which of them is shown is remembered at the parent, so
+that coming back to a branch shows it as it was left. What is written into an answer is answers.py's business.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from qwen_core.events import Message
+from qwen_tui.store.database import Database
+from qwen_tui.store.errors import StoreError
+from qwen_tui.store.models import COLUMNS, identity
+from qwen_tui.store.records import DeletedTurn, Resume, StoredMessage, from_json
+from qwen_tui.store.token_ids import checksum, unpack
+
+# UNION, not UNION ALL: a file that was tampered with into a circle must not hang the program.
+_DOWN = """
+WITH RECURSIVE path (id, depth) AS (
+    SELECT chosen_root, 0 FROM conversations WHERE id = ? AND chosen_root IS NOT NULL
+    UNION SELECT m.chosen_child, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
+    WHERE m.chosen_child IS NOT NULL AND path.depth < 100000
+)
+"""
+_UP = """
+WITH RECURSIVE up (id, child, depth) AS (
+    SELECT parent_id, id, 0 FROM messages WHERE id = ?
+    UNION SELECT m.parent_id, m.id, up.depth + 1 FROM up JOIN messages AS m ON m.id = up.id WHERE up.depth < 100000
+)
+"""
+_BELOW = """
+WITH RECURSIVE below (id) AS (
+    SELECT ? UNION SELECT m.id FROM below JOIN messages AS m ON m.parent_id = below.id
+)
+"""
+_COPIED = (
+    "conversation_id, role, content, reasoning, tool_calls, status, finish_reason, error, settings, stats, model_id"
+)
+
+
+class Tree:
+    """Branches of the kept conversations. Methods that name a message raise StoreError where there is none."""
+
+    def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._now = now
+
+    # Reading.
+
+    def path(self, conversation_id: int) -> list[StoredMessage]:
+        """The messages of the branch that is shown, the first question first."""
+        rows = self._database.read(
+            f"{_DOWN} SELECT m.*, {COLUMNS} FROM path JOIN messages AS m ON m.id = path.id "
+            "LEFT JOIN models AS model ON model.id = m.model_id WHERE m.deleted_at IS NULL ORDER BY path.depth",
+            (conversation_id,),
+        )
+        children = self._children(conversation_id)
+        return [_message(row, children.get(row["parent_id"], ())) for row in rows]
+
+    def message(self, message_id: int) -> StoredMessage:
+        """One message, shown or not."""
+        rows = self._database.read(
+            f"SELECT m.*, {COLUMNS} FROM messages AS m LEFT JOIN models AS model ON model.id = m.model_id "
+            "WHERE m.id = ?",
+            (message_id,),
+        )
+        if not rows:
+            raise StoreError(f"there is no message {message_id}")
+        (row,) = rows
+        return _message(row, self._children(row["conversation_id"]).get(row["parent_id"], ()))
+
+    def end(self, conversation_id: int) -> tuple[int | None, int | None, str]:
+        """Of the last message of the shown branch: its id, its parent's and its role; Nones and "" before the first."""
+        rows = self._database.read(
+            f"{_DOWN} SELECT m.id, m.parent_id, m.role FROM path JOIN messages AS m ON m.id = path.id "
+            "WHERE m.deleted_at IS NULL ORDER BY path.depth DESC LIMIT 1",
+            (conversation_id,),
+        )
+        return (rows[0]["id"], rows[0]["parent_id"], rows[0]["role"]) if rows else (None, None, "")
+
+    def known_before(self, message_id: int) -> tuple[int, ...]:
+        """The tokens after the nearest answer above this message for which they are known."""
+        rows = self._database.read(
+            f"{_UP} SELECT m.id FROM up JOIN messages AS m ON m.id = up.id WHERE m.ids IS NOT NULL ORDER BY up.depth",
+            (message_id,),
+        )
+        return next((ids for row in rows if (ids := self.ids(row["id"])) is not None), ())
+
+    def ids(self, message_id: int) -> tuple[int, ...] | None:
+        """The tokens that the engine had been fed when this answer ended; None where they are not known."""
+        chain: list[tuple[int, tuple[int, ...]]] = []
+        rows = self._database.read(
+            f"{_UP} SELECT m.id, m.ids_kept, m.ids, m.ids_check FROM up JOIN messages AS m ON m.id = up.child "
+            "ORDER BY up.depth",
+            (message_id,),
+        )
+        try:
+            for row in rows:
+                if row["ids"] is not None:
+                    chain.append((row["ids_kept"], unpack(row["ids"])))
+                elif row["id"] == message_id:
+                    return None
+        except ValueError:
+            return None
+        ids: tuple[int, ...] = ()
+        for kept, new in reversed(chain):
+            if kept > len(ids):
+                return None
+            ids = ids[:kept] + new
+        return ids if rows and rows[0]["ids_check"] == checksum(ids) else None
+
+    def resume(self, conversation_id: int) -> Resume:
+        """What to hand to the engine so that the shown branch goes on."""
+        system = self._database.read("SELECT system FROM conversations WHERE id = ?", (conversation_id,))
+        if not system:
+            raise StoreError(f"there is no conversation {conversation_id}")
+        messages: list[Message] = []
+        question, last_answer = "", None
+        for message in self.path(conversation_id):
+            if message.role == "user":
+                question = message.content
+            elif message.has_text:
+                messages += [Message("user", question), message.message()]
+                question, last_answer = "", message
+        known = self.ids(last_answer.id) if last_answer is not None else None
+        return Resume(system[0]["system"], tuple(messages), known or (), question)
+
+    # Choosing.
+
+    def show(self, message_id: int) -> None:
+        """Make the branch with this message the shown one; below it, the branch shown last."""
+        message = self.message(message_id)
+        with self._database.write() as connection:
+            choose(connection, message_id)
+            connection.execute(
+                "UPDATE conversations SET updated_at = max(updated_at, ?) WHERE id = ?",
+                (self._now(), message.conversation_id),
+            )
+
+    def walk(self, message_id: int, step: int) -> int:
+        """Show the alternative `step` places to the right (or left, below 0); its id, this one's at the end."""
+        siblings = self.message(message_id).siblings
+        if message_id not in siblings:
+            return message_id
+        place = min(max(siblings.index(message_id) + step, 0), len(siblings) - 1)
+        if siblings[place] != message_id:
+            self.show(siblings[place])
+        return siblings[place]
+
+    # Taking out.
+
+    def delete_turn(self, question_id: int) -> DeletedTurn:
+        """Take a question and its answers out; what follows on the shown branch goes on without them, as a copy."""
+        question = self.message(question_id)
+        if question.role != "user":
+            raise StoreError("a turn is deleted at its question")
+        path = [message.id for message in self.path(question.conversation_id)]
+        following = path[path.index(question_id) + 2 :] if question_id in path else []
+        with self._database.write() as connection:
+            _mark(connection, question_id, self._now())
+            copied, parent = None, question.parent_id
+            for message_id in following:
+                cursor = connection.execute(
+                    f"INSERT INTO messages ({_COPIED}, parent_id, created_at) "
+                    f"SELECT {_COPIED}, ?, created_at FROM messages WHERE id = ?",
+                    (parent, message_id),
+                )
+                parent = cursor.lastrowid
+                copied = copied or parent
+            if parent != question.parent_id and parent is not None:
+                choose(connection, parent)
+            else:
+                _choose_another(connection, question)
+        return DeletedTurn(question_id, copied)
+
+    def undo_delete(self, deleted: DeletedTurn) -> None:
+        """Bring a deleted turn back as it was, and take away what went on without it."""
+        self.message(deleted.question_id)
+        with self._database.write() as connection:
+            if deleted.copied_id is not None:
+                _mark(connection, deleted.copied_id, self._now())
+            _mark(connection, deleted.question_id, None)
+            choose(connection, deleted.question_id)
+
+    def _children(self, conversation_id: int) -> dict[int | None, tuple[int, ...]]:
+        children: dict[int | None, tuple[int, ...]] = {}
+        rows = self._database.read(
+            "SELECT id, parent_id FROM messages WHERE conversation_id = ? AND deleted_at IS NULL ORDER BY id",
+            (conversation_id,),
+        )
+        for row in rows:
+            children[row["parent_id"]] = (*children.get(row["parent_id"], ()), row["id"])
+        return children
+
+
+def choose(connection: sqlite3.Connection, message_id: int) -> None:
+    """Make every choice above `message_id` lead to it, in the transaction that is open."""
+    links = connection.execute(f"{_UP} SELECT id, child FROM up", (message_id,)).fetchall()
+    for link in links:
+        if link["id"] is None:
+            connection.execute(
+                "UPDATE conversations SET chosen_root = ? WHERE chosen_root IS NOT ? "
+                "AND id = (SELECT conversation_id FROM messages WHERE id = ?)",
+                (link["child"], link["child"], link["child"]),
+            )
+        else:
+            connection.execute(
+                "UPDATE messages SET chosen_child = ? WHERE id = ? AND chosen_child IS NOT ?",
+                (link["child"], link["id"], link["child"]),
+            )
+
+
+def _choose_another(connection: sqlite3.Connection, gone: StoredMessage) -> None:
+    """After the last of a branch went: its neighbour, or nothing."""
+    others = [sibling for sibling in gone.siblings if sibling != gone.id]
+    before = [sibling for sibling in others if sibling < gone.id]
+    if others:
+        choose(connection, before[-1] if before else others[0])
+    elif gone.parent_id is None:
+        connection.execute("UPDATE conversations SET chosen_root = NULL WHERE id = ?", (gone.conversation_id,))
+    else:
+        connection.execute("UPDATE messages SET chosen_child = NULL WHERE id = ?", (gone.parent_id,))
+
+
+def _mark(connection: sqlite3.Connection, message_id: int, deleted_at: float | None) -> None:
+    """Delete or bring back a message with everything below it: with what was deleted together with it."""
+    row = connection.execute("SELECT deleted_at FROM messages WHERE id = ?", (message_id,)).fetchone()
+    connection.execute(
+        f"{_BELOW} UPDATE messages SET deleted_at = ? WHERE id IN (SELECT id FROM below) AND deleted_at IS ?",
+        (message_id, deleted_at, row["deleted_at"]),
+    )
+
+
+def _message(row: sqlite3.Row, siblings: tuple[int, ...]) -> StoredMessage:
+    return StoredMessage(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        content=row["content"],
+        reasoning=row["reasoning"],
+        tool_calls=row["tool_calls"],
+        status=row["status"],
+        finish_reason=row["finish_reason"],
+        error=row["error"],
+        created_at=row["created_at"],
+        model=identity(row),
+        settings=from_json(row["settings"]),
+        stats=from_json(row["stats"]),
+        siblings=siblings,
+    )
