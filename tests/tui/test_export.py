@@ -1,0 +1,110 @@
+"""`qwen-tui export` and `import`: what they print, write, refuse, and how they end."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from qwen_core.errors import QwenError
+from qwen_tui.commands.export import export, import_conversations
+from qwen_tui.store import open_store
+from support.stores import turn
+
+
+@pytest.fixture
+def kept() -> list[int]:
+    """Two conversations, the second one used last."""
+    with closing(open_store()) as store:
+        ids = []
+        for name in ("one", "two"):
+            ids.append(store.conversations.begin())
+            turn(store, ids[-1], f"question {name}", f"answer {name}")
+        return ids
+
+
+def call(command: click.Command, *arguments: object, text: str | None = None) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], input=text, standalone_mode=False)
+
+
+def test_the_last_one_is_printed_as_markdown(kept: list[int]) -> None:
+    done = call(export, "--last")
+    assert (done.return_value, done.stderr) == (0, "")
+    assert done.stdout.startswith("# question two\n")
+    assert "answer two" in done.stdout and "answer one" not in done.stdout
+
+
+def test_one_is_chosen_by_its_number(kept: list[int]) -> None:
+    assert "answer one" in call(export, kept[0]).stdout
+    error = call(export, 99).exception
+    assert isinstance(error, QwenError)
+    assert "no conversation 99" in str(error)
+
+
+def test_all_are_printed_one_after_the_other(kept: list[int]) -> None:
+    text = call(export, "--all").stdout
+    assert [line for line in text.splitlines() if line.startswith("# ")] == ["# question two", "# question one"]
+
+
+def test_what_goes_out_as_json_comes_in(kept: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "chats.json"
+    done = call(export, "--all", "-o", path)
+    assert (done.return_value, done.stdout) == (0, "")
+    assert str(path) in done.stderr
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(json.loads(path.read_text())["conversations"]) == 2
+    for source, text in ((path, None), ("-", path.read_text())):
+        done = call(import_conversations, source, text=text)
+        assert (done.return_value, done.stdout) == (0, "")
+        assert "added 2 conversations" in done.stderr
+    with closing(open_store()) as store:
+        assert len(store.conversations.listed()) == 6
+
+
+def test_the_kind_can_be_named(kept: list[int], tmp_path: Path) -> None:
+    assert json.loads(call(export, "--last", "--format", "json").stdout)["version"] == 1
+    call(export, "--last", "--format", "markdown", "-o", tmp_path / "x.json")
+    assert (tmp_path / "x.json").read_text().startswith("# question two")
+
+
+def test_without_a_choice_the_latest_are_listed(kept: list[int]) -> None:
+    error = call(export).exception
+    assert isinstance(error, click.UsageError)
+    assert "question two" in error.format_message() and "--last" in error.format_message()
+
+
+def test_choices_exclude_each_other(kept: list[int]) -> None:
+    for arguments in (("--last", "--all"), (1, "--all")):
+        assert isinstance(call(export, *arguments).exception, click.UsageError)
+
+
+def test_a_file_is_replaced_only_by_force(kept: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "x.md"
+    path.write_text("mine")
+    assert isinstance(call(export, "--last", "-o", path).exception, click.UsageError)
+    assert path.read_text() == "mine"
+    assert call(export, "--last", "-o", path, "--force").return_value == 0
+    assert path.read_text().startswith("# question two")
+
+
+def test_where_there_is_nothing_nothing_is_made(home: Path) -> None:
+    for arguments in (("--last",), ("--all",), (1,), ()):
+        error = call(export, *arguments).exception
+        assert isinstance(error, QwenError)
+        assert "no conversations yet" in str(error)
+    assert not (home / "data" / "conversations.db").exists()
+
+
+def test_what_cannot_be_read_or_written_is_one_line(kept: list[int], tmp_path: Path) -> None:
+    (tmp_path / "latin1").write_bytes(b"caf\xe9")
+    for command, arguments in (
+        (export, ("--last", "-o", tmp_path / "no" / "x.md")),
+        (import_conversations, (tmp_path / "no.json",)),
+        (import_conversations, (tmp_path / "latin1",)),
+        (import_conversations, (tmp_path,)),
+    ):
+        error = call(command, *arguments).exception
+        assert isinstance(error, QwenError)
+        assert str(tmp_path) in str(error)

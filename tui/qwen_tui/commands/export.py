@@ -1,0 +1,130 @@
+"""`qwen-tui export`: kept conversations as Markdown or JSON, on stdout or in a file; `import` brings the JSON back."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from qwen_core.errors import QwenError, SettingsError, quote
+from qwen_tui.text import one_line, visible
+
+Format = Literal["markdown", "json"]
+MAX_IMPORT_BYTES = 256 << 20
+SHOWN = 10
+
+
+@click.command("export")
+@click.argument("conversation", metavar="[ID]", required=False, type=click.IntRange(1))
+@click.option("--last", is_flag=True, help="The conversation that was used last.")
+@click.option("--all", "every", is_flag=True, help="All conversations.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(("markdown", "json")),
+    metavar="KIND",
+    help="markdown or json; by the file's ending, else markdown.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write here, not on stdout.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def export(
+    conversation: int | None, last: bool, every: bool, kind: Format | None, output: Path | None, force: bool
+) -> int:
+    """Print a kept conversation as Markdown, or as JSON that qwen-tui import reads.
+
+    Without a choice of conversations it lists the latest ones on stderr.
+    """
+    if (conversation is not None) + last + every > 1:
+        raise click.UsageError("ID, --last and --all exclude each other.")
+    if output is not None and output.exists() and not force:
+        raise click.UsageError(f"{quote(output)} exists: choose another name, or give --force.")
+    text = _exported(conversation, last, every, kind or _kind_of(output))
+    if output is None:
+        # A terminal never gets control characters; a pipe gets the text as it is: stdout is data.
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+    else:
+        _write(output, text)
+        click.echo(f"qwen-tui: wrote {quote(output)}", err=True)
+    return 0
+
+
+@click.command("import")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+def import_conversations(file: Path) -> int:
+    """Add the conversations of a JSON file that qwen-tui export has written. - reads stdin."""
+    from qwen_tui.store import open_store
+    from qwen_tui.store.import_json import import_json
+
+    store = open_store()
+    try:
+        for notice in store.notices:
+            click.echo(f"qwen-tui: {notice}", err=True)
+        added = import_json(store, _read(file))
+    finally:
+        store.close()
+    click.echo(f"qwen-tui: added {len(added)} conversation{'' if len(added) == 1 else 's'}", err=True)
+    return 0
+
+
+def _exported(conversation: int | None, last: bool, every: bool, kind: Format) -> str:
+    from qwen_tui.store import open_store, store_path
+    from qwen_tui.store.export_json import export_json
+    from qwen_tui.store.markdown import conversation_markdown
+
+    if not store_path().exists():
+        raise QwenError(f"there are no conversations yet: {quote(store_path())} does not exist")
+    store = open_store()
+    try:
+        for notice in store.notices:
+            click.echo(f"qwen-tui: {notice}", err=True)
+        if every:
+            chosen = [summary.id for summary in store.conversations.listed(limit=1_000_000)]
+        elif last:
+            latest = store.conversations.latest()
+            chosen = [] if latest is None else [latest.id]
+        elif conversation is not None:
+            chosen = [conversation]
+        else:
+            latest_ones = store.conversations.listed(limit=SHOWN)
+            lines = [f"  {summary.id:>5}  {one_line(summary.title, 60)}" for summary in latest_ones]
+            raise click.UsageError("\n".join(["Which? Give an ID, --last or --all.", *lines]))
+        if not chosen:
+            raise QwenError("there are no conversations yet")
+        if kind == "json":
+            return export_json(store, chosen)
+        texts = [conversation_markdown(store.conversations.get(number), store.tree.path(number)) for number in chosen]
+        return "\n---\n\n".join(texts)
+    finally:
+        store.close()
+
+
+def _kind_of(output: Path | None) -> Format:
+    return "json" if output is not None and output.suffix.lower() == ".json" else "markdown"
+
+
+def _write(path: Path, text: str) -> None:
+    """For the person's eyes only, as the conversations themselves are."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise SettingsError(f"{quote(path)} cannot be written: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(MAX_IMPORT_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(MAX_IMPORT_BYTES + 1)
+        if len(data) > MAX_IMPORT_BYTES:
+            raise SettingsError(f"{quote(path)} holds more than {MAX_IMPORT_BYTES >> 20} MiB: that is no export")
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{quote(path)} is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise SettingsError(f"{quote(path)} cannot be read: {error.strerror or error}") from None
