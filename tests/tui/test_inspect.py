@@ -228,6 +228,15 @@ def test_a_terminal_has_its_width_and_its_colours_unless_told_otherwise(
     assert "lm_head" in terminal.text
 
 
+def test_a_pipe_has_80_columns_whatever_the_terminal_behind_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = inspected(capsys)
+    for columns in ("40", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert inspected(capsys) == expected
+
+
 def test_without_a_directory_it_is_the_demo_model(capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys)
     assert found["model"]["path"] == str(demo_model_path())
@@ -253,8 +262,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Subject:
         layer = int(module.split(".")[1]) if module.startswith("layers.") else 0
         if module.endswith("gate_proj"):
             return SPECS[0]
-        if module.endswith(("up_proj", "down_proj")):
+        if module.endswith("up_proj"):
             return SPECS[0] if layer in (1, 2, 3, 7) else SPECS[4]
+        if module.endswith("down_proj"):
+            return SPECS[3] if layer == 5 else SPECS[4]
         return SPECS[2] if module == "lm_head" else None
 
     path = tmp_path_factory.mktemp("mixed")
@@ -263,11 +274,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 def test_mixed_formats_of_one_role_stand_apart_with_their_layers(mixed: Subject) -> None:
-    rows = {row.label: row for row in role_rows(mixed.layout.modules) if row.first.role in ("gate_proj", "up_proj")}
-    assert {label: (row.first.format, len(row.modules), row.of) for label, row in rows.items()} == {
-        "mlp.gate_proj / up_proj": ("nvfp4 4-bit g16", 13, 18),
-        "mlp.up_proj": ("affine 6-bit g64", 5, 9),
-    }
+    rows = [row for row in role_rows(mixed.layout.modules) if row.label.startswith("mlp.")]
+    assert [(row.label, row.first.format, len(row.modules), row.of) for row in rows] == [
+        ("mlp.gate_proj / up_proj", "nvfp4 4-bit g16", 13, 18),
+        ("mlp.up_proj", "affine 6-bit g64", 5, 9),
+        ("mlp.down_proj", "affine 6-bit g64", 8, 9),
+        ("mlp.down_proj", "affine 3-bit g32", 1, 9),
+    ]
     text = " ".join(line.plain for line in report(mixed, mixed.layout.modules, Filters(), 160))
     assert "5 of 9: layers 0, 4-6, 8" in " ".join(text.split())
 
@@ -300,7 +313,10 @@ def test_every_table_of_any_choice_fits_and_adds_up(mixed: Subject, width: int, 
         layer_table(mixed, chosen, width),
         tensor_table(mixed, chosen, width),
     ):
-        harmless("\n".join(line.plain for line in table), width)
+        text = "\n".join(line.plain for line in table)
+        harmless(text, width)
+        if "directory" in text:  # broken over lines where it has to be, and never cut
+            assert f"directory{mixed.checkpoint.path}" in "".join(text.split())
     fields = json.loads(one_line_of_json(report_fields(mixed, chosen, filters)))
     assert [module["name"] for module in fields["modules"]] == [module.name for module in chosen]
     assert fields["totals"]["text_bytes"] == layout.text.nbytes

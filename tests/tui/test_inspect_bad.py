@@ -31,7 +31,7 @@ def test_hostile_names_are_shown_and_sent_nowhere(tmp_path: Path, capsys: pytest
     """In the directory, in the weight file, in a vision tower and in config.json."""
     path = tmp_path / "\x1b]0;owned\x07 [red]UD-Q2_K_XL[red]\x7f"
     evil = "vision_tower.\x1b[31m\u202e" + "n" * 10_000
-    write_mixture(path, lambda _: None, extra={evil: Stored("U8", (0,))})
+    write_mixture(path, lambda _: None, extra={evil: Stored("U8", (0,)), "visual.\x07": Stored("U8", (0,))})
     shard = "\x1b[2J\x7f\u009b.safetensors"
     names = [name for name in json.loads(header_of(path / "model.safetensors")) if name != "__metadata__"]
     (path / "model.safetensors").rename(path / shard)
@@ -51,6 +51,7 @@ def test_hostile_names_are_shown_and_sent_nowhere(tmp_path: Path, capsys: pytest
     found = json.loads(inspected(capsys, path, "--json"))
     assert found["model"]["shards"] == [shard]
     assert len(found["warnings"]) == 3
+    assert found["warnings"][-1].startswith("2 tensor names with control characters")
     assert all(len(warning) < 400 for warning in found["warnings"])
 
 

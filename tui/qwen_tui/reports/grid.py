@@ -126,7 +126,7 @@ def facts(pairs: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:
     rows = [(label, text) for label, text in pairs if text]
     column = max((cells(label) for label, _ in rows), default=0) + GAP
     for label, text in rows:
-        for number, part in enumerate(_wrapped(text, max(width - column, 10))):
+        for number, part in enumerate(_wrapped(text, width - column)):
             line = Text(no_wrap=True)
             line.append(padded(label if number == 0 else "", column), FAINT)
             line.append(clipped(part, max(width - column, 0)))
