@@ -168,25 +168,23 @@ class Reference:
     def __enter__(self) -> "Reference":
         shape = (self.text.positions, self.text.vocabulary)
         self._say(f"predicting with {self.checkpoint.path}")
+        model = load_model(self.checkpoint, self.dtype)
         try:
-            self._file.truncate(shape[0] * shape[1] * 4)
-            self._logs = np.memmap(self._file, np.float32, "r+", shape=shape)
+            for rows in self._log_probabilities(model):
+                self._file.write(rows.data)
+            self._file.flush()
         except OSError as error:
             self._file.close()
             needed = f"{shape[0] * shape[1] * 4 / 1e9:.1f} GB of temporary space are needed"
             raise CapacityError(f"{needed}: {quote(error.strerror or error)}; give fewer --tokens") from None
-        model = load_model(self.checkpoint, self.dtype)
-        try:
-            position = 0
-            for rows in self._log_probabilities(model):
-                self._logs[position : position + len(rows)] = rows
-                position += len(rows)
         finally:
             model.close()
+        # Mapped for reading alone: writing to a mapping on a full disk would end the process.
+        self._logs = np.memmap(self._file, np.float32, "r", shape=shape)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logs = np.empty((0, 0), np.float32)
+        del self._logs
         self._file.close()
 
     def against_model(self, model: Model) -> Quality:
@@ -229,4 +227,4 @@ class Reference:
                 logits = model(ids, state)[0, :, : self.text.vocabulary].astype(mx.float32)
                 logs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
                 mx.eval(logs, *state.arrays())
-                yield np.array(logs)
+                yield np.ascontiguousarray(np.array(logs))

@@ -1,5 +1,6 @@
 """Quality figures against plain arithmetic on mlx-lm's and our own logits; single roles against real conversions."""
 
+import io
 from pathlib import Path
 
 import mlx.core as mx
@@ -14,7 +15,7 @@ from qwen_core.convert.rules import Unquantised
 from qwen_core.convert.rules_file import read_rules
 from qwen_core.convert.run import convert
 from qwen_core.demo import demo_model_path
-from qwen_core.errors import CheckpointError, QwenError, SettingsError
+from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError
 from qwen_core.layout import role_of
 from qwen_core.model import load_model
 from support.checkpoints import write_checkpoint
@@ -142,3 +143,11 @@ def test_other_models_are_not_compared(source: Path, tmp_path: Path) -> None:
         compare_roles(tmp_path / "q4", tmp_path / "q4", TEXT)
     with pytest.raises(QwenError, match="does not exist"):
         compare(source, tmp_path / "none", TEXT)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_temporary_disk_is_one_line(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/dev/full is a disk without room."""
+    monkeypatch.setattr(quality.tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "r+"))
+    with pytest.raises(CapacityError, match=r"0\.0 GB of temporary space are needed: No space left"):
+        compare(source, source, TEXT)

@@ -1,9 +1,12 @@
 """A person's rules in TOML: the first match wins, and every slip is one line that names the rule."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qwen_core.architecture import text_tensors
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Weight
@@ -13,6 +16,7 @@ from qwen_core.errors import SettingsError
 from qwen_core.quantization import QuantSpec
 from support.conversion import NINE, load_all, same_bits, variant_rules, write_raw
 
+LAYERS = (*["linear_attention"] * 3, "full_attention") * 16
 NVFP4, Q3 = QuantSpec("nvfp4", 4, 16), QuantSpec("affine", 3, 64)
 
 
@@ -134,3 +138,14 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(SettingsError, match="the recipe cannot be read"):
             read_rules(path)
+
+
+def test_the_readmes_example_is_a_recipe(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    readme = Path(__file__).resolve().parents[3] / "README.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    found = rules(tmp_path, example)
+    decided = [found.decide(Weight(f"layers.{layer}.mlp.up_proj", 64)) for layer in range(64)]
+    assert decided == [QuantSpec("affine", 6, 64)] * 4 + [NVFP4] * 56 + [QuantSpec("affine", 6, 64)] * 4
+    assert found.decide(Weight("layers.0.linear_attn.out_proj", 64)) is None
+    config = replace(checkpoint.config, layer_types=LAYERS)
+    found.check(Weight(tensor.module, 64) for tensor in text_tensors(config, lm_head=True) if tensor.kind == "matrix")

@@ -3,11 +3,9 @@
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
-from qwen_core.architecture import text_tensors
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.convert.alignment import alignment_of
 from qwen_core.convert.arrange import arrange, index_of
@@ -16,27 +14,10 @@ from qwen_core.demo import demo_model_path
 from qwen_core.demo.publish import publish
 from qwen_core.layout import make_layout
 from qwen_core.variants import identify
-from support.checkpoints import Stored, disk_name, write_safetensors
-from support.conversion import load_all, raw_bytes, same_bits, variant_rules
+from support.conversion import load_all, same_bits, variant_rules
+from support.raw_demo import raw_demo
 
 MODEL = demo_model_path()
-
-
-def raw_demo(path: Path, *, filled: bool = False) -> Path:
-    """What train.py writes, in the demo's shape: of holes, or of random numbers."""
-    config: dict[str, Any] = json.loads((MODEL / "config.json").read_text(encoding="utf-8"))
-    for block in ("quantization", "quantization_config"):
-        del config[block]
-    path.mkdir()
-    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (path / "tokenizer.json").write_bytes((MODEL / "tokenizer.json").read_bytes())
-    tensors: dict[str, Stored] = {}
-    for index, tensor in enumerate(text_tensors(open_checkpoint(MODEL).config, lm_head=True)):
-        shape = (tensor.shape[0], tensor.shape[2], tensor.shape[1]) if tensor.kind == "conv" else tensor.shape
-        values = mx.random.normal(shape, key=mx.random.key(index)).astype(mx.bfloat16) if filled else None
-        tensors[disk_name(tensor.name, "raw")] = Stored("BF16", shape, None if values is None else raw_bytes(values))
-    write_safetensors(path / "model.safetensors", tensors)
-    return path
 
 
 def test_the_shipped_files_are_those_of_the_converter(tmp_path: Path) -> None:
