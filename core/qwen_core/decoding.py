@@ -83,8 +83,7 @@ def decode_floats(data: Bytes, dtype: str) -> Floats:
     """The bytes of a "BF16", "F16" or "F32" tensor as a flat float32 array."""
     if dtype == "BF16":
         return decode_bfloat16(data.view(np.dtype("<u2")))
-    with np.errstate(invalid="ignore"):  # a signalling NaN
-        return data.view(np.dtype("<f2" if dtype == "F16" else "<f4")).astype(np.float32)
+    return data.view(np.dtype("<f2" if dtype == "F16" else "<f4")).astype(np.float32)
 
 
 def unpack_codes(words: Words | Bytes, bits: int) -> Bytes:

@@ -292,6 +292,7 @@ def test_tensors_outside_the_text_model(tmp_path: Path) -> None:
         found = read_values(checkpoint, f"vision_tower.{name}")
         check_statistics(found, np.full(found.elements, np.nan))
         assert found.values and found.values.counts == ()
+        assert len(found.first_rows) == (1 if name == "nothing" else 0)
     scalar = read_values(checkpoint, "vision_tower.scalar")
     assert (scalar.shape, scalar.mean, scalar.first_rows[0].values) == ((), 3.0, (3.0,))
     with pytest.raises(CheckpointError, match=r"model\.safetensors: tensor vision_tower\.packed has dtype U32"):
