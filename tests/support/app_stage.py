@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_letters
 from typing import Any, TypeVar
 
 from textual.pilot import Pilot
@@ -89,7 +90,7 @@ class Stage:
         grid: list[str] = []
         for _, styles in rows:
             for style in styles:
-                letters.setdefault(style, chr(ord("a") + len(letters)) if len(letters) < 26 else "?")
+                letters.setdefault(style, ascii_letters[len(letters)] if len(letters) < len(ascii_letters) else "?")
             grid.append("".join(letters[style] for style in styles))
         legend = [f"{letter}  {style}" for style, letter in letters.items()]
         return "\n".join([*(text.rstrip() for text, _ in rows), "-" * 20, *grid, "-" * 20, *legend]) + "\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qwen_tui.keys import KEYS
+from qwen_tui.keys import KEYS, LAYER_KEYS
 from qwen_tui.screens.help import HelpScreen
 from qwen_tui.slash import COMMANDS
 from support.app_stage import play, stage
@@ -14,7 +14,7 @@ def test_help_shows_every_key_and_the_palette_finds_commands() -> None:
             await here.enter("/help")
             await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
             await here.pilot.pause()
-            for key, _ in KEYS:
+            for key, _ in (*KEYS, *LAYER_KEYS):
                 assert key in here.text()
             await here.pilot.press("escape", "ctrl+p")
             await here.pilot.press(*"reasoning")
@@ -35,7 +35,7 @@ def test_all_of_the_help_can_be_reached_by_keyboard(size: tuple[int, int]) -> No
                 await here.settle()
                 looks.append(here.text())
             seen = "\n".join(looks)
-            for word in (*(key for key, _ in KEYS), *(f"/{command.name}" for command in COMMANDS)):
+            for word in (*(key for key, _ in (*KEYS, *LAYER_KEYS)), *(f"/{command.name}" for command in COMMANDS)):
                 assert word in seen
             assert "the mouse." in here.text(), "the last line is in view at the end"
             assert "Esc closes" in here.text()

@@ -119,6 +119,7 @@ def test_names_from_a_file_stay_harmless() -> None:
     facts = facts_of(module, layer_map.layout, open_checkpoint(demo_model_path()))
     assert title_of(module).isprintable()
     assert facts.name.isprintable()
+    assert facts.file.isprintable()
     assert "[red]x[/red]" in facts.name
     assert len(facts.name) < 400
     for runs in (module_runs(module, layer_map.layout, 160, False), module_runs(module, layer_map.layout, 160, True)):
@@ -222,7 +223,7 @@ def test_the_table_as_text(full: tuple[Checkpoint, LayerMap]) -> None:
     layout = layer_map.layout
     module = layout.index["layers.8.mlp.down_proj"]
     assert text_of(head_runs(Order(3, True), 100)).rstrip() == (
-        " layer  module                    format                   stored▾  of a token   bits  source"
+        " layer  module                    format                   stored▾   per token   bits  source"
     )
     assert text_of(module_runs(module, layout, 100, False)).rstrip() == (
         "     8  mlp.down_proj             5 affine 5-bit g64      61.28 MB      0.31 %   5.50  override"

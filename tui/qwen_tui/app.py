@@ -24,9 +24,12 @@ from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Loa
 from qwen_tui.conversation import Conversation, Turn
 from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
 from qwen_tui.hangup import leave_on_hangup
+from qwen_tui.inspection import Inspection
 from qwen_tui.model_name import pending_name
 from qwen_tui.screens.chat import ChatScreen
 from qwen_tui.screens.help import HelpScreen
+from qwen_tui.screens.inspector import InspectorScreen
+from qwen_tui.screens.layers import LayersScreen
 from qwen_tui.slash import EFFORTS, Call, Mistake, Text, parse_input
 from qwen_tui.text import typed, visible
 from qwen_tui.themes import DEFAULT_THEME, FALLBACK_THEME, load_themes, theme_folder
@@ -45,6 +48,7 @@ class QwenApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
         Binding("escape", "stop", "Stop", show=False),
         Binding("f1,ctrl+g", "help", "Help", show=False),
+        Binding("f2,ctrl+l", "inspect", "Layers", show=False),
         Binding("ctrl+n", "new", "New conversation", show=False),
         Binding("ctrl+t", "try_again", "Start again", show=False),
     ]
@@ -69,6 +73,7 @@ class QwenApp(App[None]):
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-link")
         self._theme_problems = self._register_themes(theme_folders or [theme_folder()])
         self.chat = ChatScreen(self.conversation, pending_name(model_path))
+        self.inspection = Inspection(model_path)
 
     # Themes.
 
@@ -155,6 +160,8 @@ class QwenApp(App[None]):
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
         self.chat.request_draw()
+        if isinstance(self.screen, LayersScreen):
+            self.screen.request_draw()
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.conversation.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
@@ -203,6 +210,8 @@ class QwenApp(App[None]):
         match name:
             case "help":
                 self.action_help()
+            case "inspect":
+                self.action_inspect()
             case "new":
                 self.action_new()
             case "quit":
@@ -247,7 +256,8 @@ class QwenApp(App[None]):
         await asyncio.to_thread(self.engine.stop)
 
     async def action_interrupt(self) -> None:
-        editor, status = self.chat.editor, self.chat.status
+        editor = self.chat.editor
+        status = self.screen.status if isinstance(self.screen, LayersScreen) else self.chat.status
         selected = self.screen.get_selected_text() or editor.selected_text
         if selected:
             self.copy_to_clipboard(selected)
@@ -268,6 +278,15 @@ class QwenApp(App[None]):
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
+
+    def action_inspect(self) -> None:
+        """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
+        if self.screen is self.chat:
+            self.push_screen(InspectorScreen(self.inspection, self.conversation, self.chat.pending))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key begins a new conversation where the old one is out of sight."""
+        return action != "new" or self.screen is self.chat
 
     def action_new(self) -> None:
         if self.conversation.current is not None:
@@ -313,6 +332,7 @@ class QwenApp(App[None]):
         """What the command palette offers."""
         yield SystemCommand("New conversation", "Begin again, keeping the model loaded (Ctrl+N, /new)", self.action_new)
         yield SystemCommand("Stop", "Stop the answer (Esc)", self.action_stop)
+        yield SystemCommand("Layers", "How each is stored, what it costs (F2, Ctrl+L, /inspect)", self.action_inspect)
         yield SystemCommand("Reasoning", "Open or fold reasoning and tool calls (Ctrl+R)", self.action_toggle_folds)
         for effort in EFFORTS:
             yield SystemCommand(

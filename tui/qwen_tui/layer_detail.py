@@ -36,6 +36,7 @@ class Facts:
     place: str
     alignment: str
     name: str
+    file: str
 
 
 def title_of(module: ModuleLayout) -> str:
@@ -71,7 +72,8 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Fa
         bits=f"{module.bits_per_weight:.2f} bits a weight" + (", scales included" if module.spec else ""),
         place=f"{where}, byte {module.offset:,}",
         alignment=alignment_of(module),
-        name=f"{one_line(module.name, 200)} in {one_line(module.shard)}",
+        name=one_line(module.name, 200),
+        file=one_line(module.shard),
     )
 
 

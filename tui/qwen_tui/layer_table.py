@@ -45,7 +45,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("format", 21, 2, lambda module, _: module.format, lambda module: (module.bits, module.format), right=False),
     Column("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), lambda module: (module.nbytes, "")),
     Column(
-        "of a token",
+        "per token",
         10,
         3,
         lambda module, layout: percent(layout.share(module.token_bytes)),
@@ -83,7 +83,7 @@ class Order:
             return Order(0)
         number = self.column + 1
         return (
-            Order(number, COLUMNS[number].title in ("stored", "of a token", "bits"))
+            Order(number, COLUMNS[number].title in ("stored", "per token", "bits"))
             if number < len(COLUMNS)
             else Order()
         )

@@ -22,6 +22,7 @@ class SlashCommand:
 COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("help", "/help", "keys and commands"),
     SlashCommand("new", "/new", "a new conversation"),
+    SlashCommand("inspect", "/inspect", "the layers of the model: how each is stored, what it costs"),
     SlashCommand("think", "/think LEVEL", "reasoning effort: none, low, medium or high", EFFORTS, True),
     SlashCommand("retry", "/retry", "send the unanswered question again"),
     SlashCommand("restart", "/restart", "start the engine again, or load again"),

@@ -8,7 +8,7 @@ from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from qwen_tui.keys import KEYS
+from qwen_tui.keys import KEYS, LAYER_KEYS
 from qwen_tui.slash import COMMANDS
 
 
@@ -46,6 +46,8 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(id="help", can_focus=True):
             yield Static("Keys", classes="heading", markup=False)
             yield HelpTable(list(KEYS))
+            yield Static("Keys of the layer map", classes="heading", markup=False)
+            yield HelpTable(list(LAYER_KEYS))
             yield Static("Commands", classes="heading", markup=False)
             yield HelpTable([(command.usage, command.help) for command in COMMANDS])
             yield Static(

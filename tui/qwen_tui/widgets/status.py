@@ -77,6 +77,10 @@ class Status(Widget):
             self._phase, self._bar, self._pieces = conversation.phase, bar, pieces
             self.refresh()
 
+    def hints(self) -> list[str]:
+        """The keys that matter now, the most needed first."""
+        return list(hints(self._phase))
+
     def flash(self, text: str) -> None:
         """Say something for a moment in place of the figures."""
         self._flash = one_line(text, 200)
@@ -96,7 +100,7 @@ class Status(Widget):
         if self._flash:
             return Content.styled(fit([self._flash], width), "$accent")
         look = PHASES[self._phase]
-        right = hints(self._phase)
+        right = self.hints()
         # The first hint says how to get on from here: the figures make room for it.
         left = self._left(look.word, max(0, width - cells(right[0]) - 3))
         while right and cells(left) + 3 + cells("  ".join(right)) > width:

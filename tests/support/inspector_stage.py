@@ -1,0 +1,63 @@
+"""The inspector on the stage: opened on a directory, waited for, read back."""
+
+from pathlib import Path
+
+from qwen_core.checkpoint import Checkpoint
+from qwen_core.demo import demo_model_path
+from qwen_core.layout import ModuleLayout
+from qwen_core.tensor_values import TensorValues, read_values
+from qwen_tui.inspection import Stop
+from qwen_tui.layer_map import Place
+from qwen_tui.screens.inspector import InspectorScreen
+from qwen_tui.screens.layers import LayersScreen
+from qwen_tui.screens.tensor import TensorScreen
+from qwen_tui.widgets.layer_map import LayerMapView
+from support.app_stage import Stage
+
+
+def read_little(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+    """A small sample in place of up to 64 MB: for scenes that are not about values."""
+    return read_values(checkpoint, module.canonical, stop=stop, limit_bytes=1 << 12)
+
+
+async def inspect(here: Stage, path: Path | None = None) -> InspectorScreen:
+    """Open the inspector on `path` (None: the demo model, with its values); returns with the map on screen."""
+    here.app.inspection.path = str(path or demo_model_path())
+    if path is not None:
+        here.app.inspection.read = read_little
+    await here.pilot.press("f2")
+    await here.wait(lambda: isinstance(here.app.screen, InspectorScreen), "the inspector")
+    screen = here.app.screen
+    assert isinstance(screen, InspectorScreen)
+    await here.wait(lambda: screen.query(LayerMapView), "the map")
+    await shown(here)
+    return screen
+
+
+async def shown(here: Stage) -> None:
+    """Until everything known is drawn: values read, drawings done."""
+    await here.settle()
+    screen = here.app.screen
+    if isinstance(screen, LayersScreen):
+        await here.wait(lambda: not screen.draw_due, "the drawing")
+    if isinstance(screen, InspectorScreen | TensorScreen):
+        await here.wait(lambda: not screen.reader.busy, "the values")
+    await here.settle()
+
+
+async def press(here: Stage, *keys: str) -> None:
+    await here.pilot.press(*keys)
+    await shown(here)
+
+
+def place(here: Stage) -> tuple[str, int]:
+    """Where the cursor is."""
+    found: Place = here.app.inspection.view.place
+    return found.row, found.column
+
+
+def below_rule(here: Stage) -> str:
+    """The detail pane as text."""
+    lines = here.lines()
+    rule = max(number for number, line in enumerate(lines) if line.startswith("───"))
+    return "\n".join(lines[rule + 1 : -1])

@@ -1,0 +1,474 @@
+"""The inspector under the test pilot: opened at any time, walked, filtered, its values filled in and given up."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from qwen_core.checkpoint import Checkpoint
+from qwen_core.errors import CheckpointError
+from qwen_core.events import Command, Load, Loaded, LoadFailed, LoadProgress, TurnStarted
+from qwen_core.layout import ModuleLayout
+from qwen_core.tensor_source import Cancelled
+from qwen_core.tensor_values import TensorValues
+from qwen_tui.inspection import Stop, read_module
+from qwen_tui.screens.inspector import InspectorScreen
+from support.app_stage import Stage, play, stage
+from support.checkpoints import write_checkpoint
+from support.fake_engine import MODEL, Step, delta, done, loads_only
+from support.inspector_stage import below_rule, inspect, place, press, shown
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("full")
+    write_checkpoint(path, full=True)
+    return path
+
+
+def test_it_opens_while_an_answer_streams_and_the_answer_goes_on_beneath(full: Path) -> None:
+    async def scene() -> None:
+        async with stage(loads_only) as here:
+            await here.ask("count")
+            await here.feed(TurnStarted(1, 20, 0), delta(1, ("answer", "1, 2, 3"), count=3))
+            await here.type("my draft")
+            await inspect(here, full)
+            assert "a token reads 19.99 GB (19,994,594,368 B) · 17.3 tok/s" in here.lines()[2]
+            assert "17.3 tok/s" in here.lines()[-1]
+            assert "● decoding" in here.lines()[0]
+            await here.feed(delta(1, ("answer", ", 4, 5\n\nthe end"), count=40))
+            await shown(here)
+            assert "40 tokens" in here.lines()[-1]
+            await here.feed(done(1, "1, 2, 3, 4, 5\n\nthe end"))
+            await shown(here)
+            assert "● ready" in here.lines()[0]
+            assert "follow its recipe" in here.lines()[2]
+            await press(here, "escape")
+            assert here.app.screen is here.app.chat
+            assert "1, 2, 3, 4, 5" in here.text()
+            assert "the end" in here.text()
+            assert here.app.chat.editor.text == "my draft"
+            assert here.app.chat.editor.has_focus
+            assert here.engine.stopped == 0  # Escape was for the inspector
+
+    play(scene())
+
+
+def test_it_opens_while_the_model_loads() -> None:
+    async def scene() -> None:
+        async with stage(lambda command: [], ready=False) as here:
+            await here.feed(LoadProgress("weights", 8_200_000_000, 21_900_000_000))
+            await inspect(here)
+            assert "2.74 MB a token" in here.text()
+            assert "7.6 of 20.4 GiB" in here.lines()[-1]
+            await here.feed(Loaded(MODEL))
+            await shown(here)
+            assert "● ready" in here.lines()[0]
+
+    play(scene())
+
+
+def test_it_works_where_the_model_could_not_be_loaded() -> None:
+    def script(command: Command) -> Iterable[Step]:
+        return [(0.0, LoadFailed("it does not fit into memory"))] if isinstance(command, Load) else []
+
+    async def scene() -> None:
+        async with stage(script, ready=False) as here:
+            await here.wait(lambda: here.app.conversation.engine == "no model")
+            await inspect(here)
+            assert "✕ no model" in here.lines()[0]
+            assert "UD-NVFP4_K_XL" in here.lines()[1]
+            await press(here, "q")
+            assert "it does not fit into memory" in here.text()
+
+    play(scene())
+
+
+def test_a_directory_that_cannot_be_read_is_one_line_and_can_be_read_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            here.app.inspection.path = str(tmp_path)
+            await here.pilot.press("f2")
+            await here.wait(lambda: "✕" in here.text(), "the error")
+            assert "has no config.json" in " ".join(here.text().split())
+            await here.pilot.press("down", "c", "t", "slash", "enter", "s", "n", "end")  # nothing there to act on
+            await here.settle()
+            assert isinstance(here.app.screen, InspectorScreen)
+            write_checkpoint(tmp_path)
+            await here.pilot.press("r")
+            await here.wait(lambda: "mixer" in here.text(), "the map")
+            await shown(here)
+            assert "✕" not in here.text()
+            await press(here, "escape")
+            await here.ask("still there?")
+            await here.settle()
+            assert "You said: still there?" in here.text()
+
+    play(scene())
+
+
+def test_a_model_that_changed_on_disk_is_read_again(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "q4")
+
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, tmp_path)
+            assert "UD-Q4_K_XL" in here.lines()[1]
+            write_checkpoint(tmp_path, "q8")
+            await here.pilot.press("r")
+            await here.wait(lambda: "UD-Q8_K_XL" in here.lines()[1], "the new layout")
+
+    play(scene())
+
+
+def test_the_cursor_walks_and_the_details_follow(full: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, full)
+            walked = []
+            for key in ("right", "l", "down", "j", "left", "h", "up", "k", "end", "home", "pagedown", "pageup"):
+                await here.pilot.press(key)
+                await here.pilot.pause()
+                walked.append(place(here))
+            assert walked == [
+                ("ffn gate", 1),
+                ("ffn gate", 2),
+                ("ffn up", 2),
+                ("ffn down", 2),
+                ("ffn down", 1),
+                ("ffn down", 0),
+                ("ffn up", 0),
+                ("ffn gate", 0),
+                ("ffn gate", 63),
+                ("ffn gate", 0),
+                ("ends", 0),
+                ("mixer", 0),
+            ]
+            assert below_rule(here).startswith(" layer 0   linear attention")
+            await press(here, "right", "right", "right", "down")
+            assert "layer 3 is a full-attention layer: it has no in_proj_qkv" in below_rule(here)
+            await press(here, *["left"] * 9, *["up"] * 9)  # at the edges it stays
+            assert place(here) == ("mixer", 0)
+
+    play(scene())
+
+
+def test_below_100_columns_the_map_scrolls_with_the_cursor(full: Path) -> None:
+    async def scene() -> None:
+        async with stage(size=(60, 20)) as here:
+            await inspect(here, full)
+            assert here.lines()[2] == " layer      0       8       16      24      32      40     ›"
+            await press(here, "end")
+            assert here.lines()[2] == " layer    ‹        24      32      40      48      56    63"
+            await press(here, "pageup")
+            assert here.lines()[3].startswith("▸mixer")
+            await press(here, "pagedown")
+            assert "▸ends" in here.text()
+            assert "lm_head" in below_rule(here)
+
+    play(scene())
+
+
+def test_a_filter_narrows_the_map_and_its_matches_can_be_walked(full: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, full)
+            await press(here, "slash", *"8-9")
+            await press(here, "space", *"down")
+            assert here.lines()[2] == " 2 of 851 modules, 0.61 % of a token"
+            assert place(here) == ("ffn down", 8)  # to the first that matches
+            assert next(line for line in here.lines() if "ffn down" in line)[12:23] == "········55·"
+            await press(here, "enter", "n")
+            assert place(here) == ("ffn down", 9)
+            await press(here, "n")
+            assert place(here) == ("ffn down", 8)
+            await press(here, "N")
+            assert place(here) == ("ffn down", 9)
+            await press(here, "slash", *" conv1d", *["backspace"] * 7)
+            await press(here, "f2", "f2")  # away and back: the filter stands
+            assert "/ 8-9 down" in here.text()
+            assert "2 of 851 modules" in here.lines()[2]
+            await press(here, "escape")  # out of the filter first
+            assert isinstance(here.app.screen, InspectorScreen)
+            assert "follow its recipe" in here.lines()[2]
+            await press(here, "slash", "enter", "escape")  # an empty one closes by itself
+            assert here.app.screen is here.app.chat
+
+    play(scene())
+
+
+def test_a_filter_that_finds_small_tensors_shows_their_rows(full: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, full)
+            assert "A_log" not in here.text()
+            await press(here, "slash", *"a_log")
+            assert place(here) == ("A_log", 0)
+            assert "▸A_log      BBB BBB" in here.text()
+            assert "0 of 851" not in here.text()
+
+    play(scene())
+
+
+def test_the_small_tensors_come_and_go(full: Path) -> None:
+    async def scene() -> None:
+        async with stage(size=(100, 34)) as here:
+            await inspect(here, full)
+            assert "gated norm" not in here.text()
+            await press(here, "s")
+            assert "gated norm" in here.text()
+            await press(here, "down", "down", "down")
+            assert place(here) == ("input norm", 0)
+            await press(here, "s")
+            assert "gated norm" not in here.text()
+            assert place(here)[0] == "ends"  # its row is gone
+
+    play(scene())
+
+
+def test_colours_change_and_stay_as_they_were_left(full: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, full)
+            assert "colour by mode" in here.text()
+            await press(here, "c")
+            assert "colour by bits" in here.text()
+            await press(here, "c")
+            assert "bytes a token" in here.text()
+            assert "█ 62.91 MB" in here.text()
+            await press(here, "right", "f2", "ctrl+l")
+            assert "bytes a token" in here.text()
+            assert place(here) == ("ffn gate", 1)
+            await press(here, "c")
+            assert "colour by mode" in here.text()
+
+    play(scene())
+
+
+def test_enter_opens_the_tensor_and_its_neighbours() -> None:
+    async def scene() -> None:
+        async with stage(loads_only, size=(100, 60)) as here:
+            await here.ask("hello")
+            await inspect(here)
+            await press(here, "enter")
+            text = here.text()
+            for part in ("layer 0 · mlp.gate_proj", "from the top-level default", "384 × 256", "Scales · E4M3"):
+                assert part in text, part
+            for part in ("Codes · E2M1 values", "First rows", "row 3", "language_model.model.layers.0.mlp.gate_proj"):
+                assert part in text, part
+            await press(here, "right", "right", "right", "right", "left")
+            assert "layer 2 · mlp.gate_proj" in here.text()
+            await here.feed(delta(1, ("answer", "hi"), count=7))
+            await shown(here)
+            assert "17.3 tok/s · 7 tokens" in here.lines()[-1]
+            await press(here, "escape")
+            assert place(here) == ("ffn gate", 2)
+            assert "layer 2 · mlp.gate_proj" in below_rule(here)
+            assert "● decoding" in here.lines()[0]
+            await press(here, "pageup", "enter")  # the mixer row has no tensor to open
+            assert isinstance(here.app.screen, InspectorScreen)
+
+    play(scene())
+
+
+def test_the_table_shows_the_same_and_sorts() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here)
+            await press(here, "right", "t")
+            assert "mixer" not in here.text()
+            assert next(line for line in here.lines() if line.startswith("▸")).split()[1:3] == ["1", "mlp.gate_proj"]
+            await press(here, "o", "o", "o", "o", "o", "home")
+            assert "per token▾" in here.lines()[3]
+            assert here.lines()[4].split()[1] == "lm_head"
+            assert place(here) == ("ends", 3)
+            assert "lm_head" in below_rule(here)
+            await press(here, "O", "home", "down", "pagedown", "up", "k", "j")
+            assert "per token▴" in here.lines()[3]
+            await press(here, "slash", *"nvfp4", "enter")
+            assert "8 of 56 modules" in here.text()
+            await press(here, "end", "enter")
+            assert "mlp." in here.lines()[1]
+            await press(here, "escape", "t")
+            assert "per token" not in here.text()
+            assert next(line for line in here.lines() if line[1:8] == "ffn up ")[12:24].split() == ["N"] * 4
+            assert next(line for line in here.lines() if line[1:4] == "z  ")[12:24].split() == ["·"] * 3
+
+    play(scene())
+
+
+def test_the_mouse_moves_the_cursor_and_sorts(full: Path) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here, full)
+            row = next(number for number, line in enumerate(here.lines()) if line.startswith(" ffn down"))
+            await here.pilot.click(offset=(12 + 17, row))
+            await shown(here)
+            assert place(here) == ("ffn down", 17)
+            await here.pilot.click(offset=(2, row))  # the label is no cell
+            await here.pilot.click(offset=(90, row))  # nor is the legend
+            await shown(here)
+            assert place(here) == ("ffn down", 17)
+            await press(here, "t")
+            title = here.lines()[3].index("stored")
+            await here.pilot.click(offset=(title, 3))
+            await here.pilot.click(offset=(4, 6))
+            await shown(here)
+            assert "stored▴" in here.lines()[3]
+            assert here.lines()[6].startswith("▸")
+
+    play(scene())
+
+
+class SlowReader:
+    """Reads nothing until it is let, and notes what was begun and what was given up."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.given_up: list[str] = []
+        self.let = threading.Event()
+
+    def __call__(self, checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+        self.begun.append(module.canonical)
+        while not self.let.wait(0.005):
+            if stop():
+                self.given_up.append(module.canonical)
+                raise Cancelled
+        return read_module(checkpoint, module, stop)
+
+
+def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            reader = SlowReader()
+            here.app.inspection.read = reader
+            await open_without_values(here)
+            await here.wait(lambda: reader.begun == ["layers.0.mlp.gate_proj"], "the first reading")
+            assert "layer 0 · mlp.gate_proj" in below_rule(here)  # from the headers, at once
+            assert "reading the values …" in below_rule(here)
+            await here.pilot.press("right")
+            await here.wait(lambda: reader.given_up == ["layers.0.mlp.gate_proj"], "the first to be given up")
+            await here.wait(lambda: reader.begun[1:] == ["layers.1.mlp.gate_proj"], "the second reading")
+            assert "layer 1 · mlp.gate_proj" in below_rule(here)
+            reader.let.set()
+            await here.wait(lambda: "codes" in below_rule(here), "the values")
+            assert "reading" not in below_rule(here)
+            # What was read is kept: going back to it reads nothing.
+            await press(here, "up", "down")
+            assert reader.begun.count("layers.1.mlp.gate_proj") == 1
+            assert "codes" in below_rule(here)
+
+    play(scene())
+
+
+def test_leaving_gives_up_what_is_being_read() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            reader = SlowReader()
+            here.app.inspection.read = reader
+            await open_without_values(here)
+            await here.wait(lambda: reader.begun, "the reading")
+            await here.pilot.press("f2")
+            await here.wait(lambda: reader.given_up, "the reading to be given up")
+            assert here.app.screen is here.app.chat
+
+    play(scene())
+
+
+async def open_without_values(here: Stage) -> None:
+    from qwen_core.demo import demo_model_path
+
+    here.app.inspection.path = str(demo_model_path())
+    await here.pilot.press("f2")
+    await here.wait(lambda: "ffn gate" in here.text(), "the map")
+
+
+def test_values_that_cannot_be_read_are_one_line() -> None:
+    def fail(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+        raise CheckpointError("model.safetensors became shorter \x1b[2J")
+
+    async def scene() -> None:
+        async with stage() as here:
+            here.app.inspection.read = fail
+            await inspect(here)
+            assert "became shorter \\x1b[2J" in below_rule(here)
+            await press(here, "enter")
+            assert "became shorter" in here.text()
+            await press(here, "escape", "escape")
+            assert here.app.screen is here.app.chat
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("way", "back"), [("f2", "escape"), ("ctrl+l", "q"), ("/inspect", "f2"), ("palette", "ctrl+l")]
+)
+def test_there_are_four_ways_in_and_out(way: str, back: str) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            if way == "/inspect":
+                await here.enter(way)
+            elif way == "palette":
+                await here.pilot.press("ctrl+p")
+                await here.pilot.press(*"layers")
+                await here.wait(lambda: "How each is stored" in here.text())
+                await here.pilot.press("enter", "enter")
+            else:
+                await here.pilot.press(way)
+            await here.wait(lambda: isinstance(here.app.screen, InspectorScreen), "the inspector")
+            await here.pilot.press(back)
+            await here.wait(lambda: here.app.screen is here.app.chat, "the chat")
+
+    play(scene())
+
+
+def test_ctrl_c_stops_the_answer_and_asks_before_it_quits_here_as_well() -> None:
+    async def scene() -> None:
+        async with stage(loads_only) as here:
+            await here.ask("count")
+            await here.feed(delta(1, ("answer", "1")))
+            await inspect(here)
+            await here.pilot.press("ctrl+c")
+            await here.wait(lambda: here.engine.stopped == 1)
+            await here.feed(done(1, "1", reason="cancelled"))
+            await here.pilot.press("ctrl+n")  # not where the conversation is out of sight
+            assert len(here.app.conversation.turns) == 1
+            await here.pilot.press("ctrl+c")
+            await here.wait(lambda: "Ctrl+C again" in here.lines()[-1])
+            await here.pilot.press("ctrl+c")
+            await here.wait(lambda: not here.app.is_running)
+
+    play(scene())
+
+
+def test_a_theme_changes_the_map_at_once() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            await inspect(here)
+            before = here.snapshot()
+            here.app.theme = "paper"
+            await shown(here)
+            after = here.snapshot()
+            assert before != after
+            assert "on #faf8f3" in after
+            assert "#12141c" not in after
+
+    play(scene())
+
+
+@pytest.mark.parametrize("size", [(40, 12), (20, 6), (10, 3), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_no_size_is_too_small_to_live(size: tuple[int, int], full: Path) -> None:
+    async def scene() -> None:
+        async with stage(size=size) as here:
+            await inspect(here, full)
+            for keys in (("end", "pagedown"), ("s", "c", "up"), ("t", "down", "o"), ("t",), ("slash", "8"), ("enter",)):
+                await press(here, *keys)
+            await press(here, "enter", "right", "down")
+            await press(here, "escape", "f1", "escape")
+            await here.pilot.resize_terminal(100, 30)
+            await shown(here)
+            assert "of 851 modules" in here.text()
+            assert "ffn gate" in here.text()
+
+    play(scene())
