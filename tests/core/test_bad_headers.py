@@ -68,6 +68,8 @@ def test_a_long_header_is_refused_before_anything_reads_it(
     message = complaint(tmp_path)
     assert f"header of {length:,} bytes" in message
     assert ONE in message
+    with pytest.raises(CheckpointError, match=f"header of {length:,} bytes"):
+        headers.read_header(tmp_path / ONE)
 
 
 def test_many_headers_that_are_short_enough_alone_are_refused_together(
