@@ -1,0 +1,239 @@
+"""Measures what the app costs a decode: `measure_app_decode.py [MODEL_DIR] [--pairs N] [--tokens N]`.
+
+The same answer, token for token, is decoded in the app's engine process while the app draws it in a real terminal (a
+pseudo-terminal of 120 columns: the meters are on, the screen is drawn some ten times a second), and in a process that
+does nothing else, as `qwen-tui run` does. Both stay loaded and are asked in turn, so that a slow moment of the machine
+hits neither alone; the order alternates. Printed is the median ratio of their decode rates, with the range.
+
+Bounds: 0.95, and 0.98 on a model that takes 10 ms a token or more. A command, not a test: exit code 0 when they hold.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
+
+from qwen_core import demo_model_path, load_session
+from qwen_core.engine import Engine
+from qwen_core.events import Event, GenerationSettings, Loaded, LoadFailed, TurnDone, TurnFailed
+from qwen_core.stats import TurnStats
+
+BOUND, SLOW_BOUND, SLOW_MS = 0.95, 0.98, 10.0
+SIZE = (40, 120)
+QUESTION = "Explain NVFP4 vs MXFP4 quantization."
+WARM_UP_TURNS = 1
+EXIT_GRACE_S = 3.0
+
+
+def settings_for(tokens: int) -> GenerationSettings:
+    """Greedy, no thinking; a reward for repetition, so that no answer ends before its limit."""
+    return GenerationSettings(
+        max_new_tokens=tokens, temperature=0.0, frequency_penalty=-2.0, presence_penalty=-2.0, effort="none"
+    )
+
+
+def as_line(stats: TurnStats) -> str:
+    figures = {"tok_s": stats.decode_tok_s, "tokens": stats.generated_tokens, "cached": stats.cached_tokens}
+    return json.dumps(figures) + "\n"
+
+
+# The two sides, each in a process of its own. They write one JSON line a turn.
+
+
+def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
+    """The real app on the terminal this process was given; its engine's figures go to `out` as well as to the app.
+
+    Questions come from `orders` and are entered as the composer enters them: bursts of keys would count as a paste.
+    """
+    from qwen_tui.app import QwenApp
+    from qwen_tui.screens.chat import ChatScreen
+
+    def engine_factory(on_event: Callable[[Event], None]) -> Engine:
+        def tell(event: Event) -> None:
+            match event:
+                case Loaded():
+                    out.write('{"ready": true}\n')
+                case TurnDone():
+                    out.write(as_line(event.stats))
+                case LoadFailed() | TurnFailed():
+                    out.write(json.dumps({"error": event.message}) + "\n")
+                case _:
+                    pass
+            on_event(event)
+
+        return Engine(tell)
+
+    app = QwenApp(model, settings_for(tokens), engine_factory=engine_factory)
+
+    def enter() -> None:
+        for _ in orders:
+            for text in ("/new", QUESTION):
+                app.call_from_thread(app.chat.post_message, ChatScreen.Entered(text))
+
+    threading.Thread(target=enter, daemon=True).start()
+    try:
+        app.run()
+    finally:
+        app.close_engine()
+
+
+def run_alone(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
+    """A session in this process, on its main thread, that answers once for every line of `orders`."""
+    with load_session(model) as session:
+        out.write('{"ready": true}\n')
+        for _ in orders:
+            session.restore(())
+            for event in session.send_stream(QUESTION, settings_for(tokens)):
+                if event.done and event.stats is not None:
+                    out.write(as_line(event.stats))
+
+
+# The measuring process.
+
+
+class Side:
+    """A started process: `answer` makes it answer once."""
+
+    def __init__(self, name: str, model: str, tokens: int, **terminal: Any) -> None:
+        """`terminal`: what becomes of its stdin, stdout and stderr."""
+        order_reader, order_writer = os.pipe()
+        line_reader, line_writer = os.pipe()
+        descriptors = (order_reader, line_writer)
+        pipes = ["--pipes", *map(str, descriptors)]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--side", name, *pipes, "--tokens", str(tokens), model],
+            pass_fds=descriptors,
+            start_new_session=True,  # a share of the processor of its own: Linux gives one to every session
+            env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
+            **terminal,
+        )
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._orders = os.fdopen(order_writer, "w", buffering=1)
+        self._lines = os.fdopen(line_reader)
+
+    def next(self) -> dict[str, Any]:
+        """Its next line; what it says of an error, or that it ended, ends the measurement."""
+        line = self._lines.readline()
+        found = json.loads(line) if line else {"error": f"a side ended with {self.process.wait()}"}
+        if "error" in found:
+            raise SystemExit(f"measure_app_decode: {found['error']}")
+        return found
+
+    def answer(self) -> dict[str, Any]:
+        """The figures of one more answer; `cpu_s`: what it took of the processor, prompt included."""
+        before = self.engine_seconds()
+        self._orders.write("\n")
+        found = self.next()
+        after = self.engine_seconds()
+        return {**found, "cpu_s": None if before is None or after is None else after - before}
+
+    def engine_seconds(self) -> float | None:
+        """CPU time so far of the process that decodes: the app's child, or the process itself. Linux alone tells."""
+        try:
+            pid = self.process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            status = Path(f"/proc/{children[0] if children else pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_app(model: str, tokens: int) -> Side:
+    """The app on a pseudo-terminal, whose other end is read as a terminal reads it: else the app would stand still."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
+    side = Side("app", model, tokens, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+
+    def drain() -> None:
+        with contextlib.suppress(OSError):  # the other end is gone
+            while os.read(leader, 1 << 16):
+                pass
+
+    threading.Thread(target=drain, daemon=True).start()
+    return side
+
+
+def measure(model: str, pairs: int, tokens: int) -> bool:
+    """Print the figures; whether they keep the bound."""
+    # Ended from outside, it must still end what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    app, alone = start_app(model, tokens), Side("alone", model, tokens)
+    try:
+        for side in (app, alone):
+            side.next()
+        for _ in range(WARM_UP_TURNS):
+            app.answer()
+            alone.answer()
+        ratios, rates, by_cpu = [], [], []
+        for number in range(pairs):
+            first, second = (app, alone) if number % 2 == 0 else (alone, app)
+            one, two = first.answer(), second.answer()
+            in_app, by_itself = (one, two) if first is app else (two, one)
+            if in_app["tokens"] != by_itself["tokens"] or in_app["cached"] != by_itself["cached"]:
+                raise SystemExit(f"measure_app_decode: the answers differ: {in_app} and {by_itself}")
+            rates.append((in_app["tok_s"], by_itself["tok_s"]))
+            ratios.append(in_app["tok_s"] / by_itself["tok_s"])
+            if in_app["cpu_s"] and by_itself["cpu_s"]:
+                by_cpu.append(by_itself["cpu_s"] / in_app["cpu_s"])
+            print(f"pair {number + 1}: app {in_app['tok_s']:.1f}, alone {by_itself['tok_s']:.1f} tok/s", flush=True)
+    finally:
+        app.end()
+        alone.end()
+    milliseconds = 1000 / statistics.median(rate for _, rate in rates)
+    bound = SLOW_BOUND if milliseconds >= SLOW_MS else BOUND
+    ratio = statistics.median(ratios)
+    print(
+        f"{Path(model).name}, {tokens} tokens, {milliseconds:.2f} ms a token alone: decode in the app is {ratio:.3f} "
+        f"({min(ratios):.3f} to {max(ratios):.3f}, {pairs} pairs) of decode alone; bound {bound}"
+    )
+    if by_cpu:
+        print(
+            f"by CPU time of the engine alone, which a busy machine hardly changes: {statistics.median(by_cpu):.3f} "
+            f"({min(by_cpu):.3f} to {max(by_cpu):.3f})"
+        )
+    return ratio >= bound
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default=str(demo_model_path()))
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=600)
+    parser.add_argument("--side", choices=("app", "alone"), help=argparse.SUPPRESS)
+    parser.add_argument("--pipes", type=int, nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        orders, out = os.fdopen(arguments.pipes[0]), os.fdopen(arguments.pipes[1], "w", buffering=1)
+        run = run_app if arguments.side == "app" else run_alone
+        run(arguments.model, arguments.tokens, orders, out)
+        return 0
+    with TemporaryDirectory() as home:
+        os.environ["QWEN_TUI_HOME"] = home
+        return 0 if measure(arguments.model, arguments.pairs, arguments.tokens) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
