@@ -96,15 +96,6 @@ class GenerationSection:
         ),
     ] = False
 
-    def request(self) -> GenerationSettings:
-        """What to ask of an answer: the preset, and over it whatever is set here."""
-        given = {
-            "max_new_tokens" if name == "max_tokens" else name: value
-            for name, value in asdict(self).items()
-            if value is not None and name not in ("preset", "system", "reasoning_budget", "repetition_guard")
-        }
-        return replace(PRESETS[self.preset], **given)
-
 
 @dataclass(frozen=True)
 class ContextSection:
@@ -189,6 +180,17 @@ class Settings:
     looks: LooksSection = field(default_factory=LooksSection)
     composer: ComposerSection = field(default_factory=ComposerSection)
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: frozen({}))
+
+    def request(self) -> GenerationSettings:
+        """What to ask of an answer: the preset, and over it whatever is set."""
+        given = {name: value for name, value in asdict(self.generation).items() if value is not None}
+        for name in ("preset", "system"):
+            given.pop(name, None)
+        given["guard"] = given.pop("repetition_guard")
+        if "max_tokens" in given:
+            given["max_new_tokens"] = given.pop("max_tokens")
+        given["drop_reasoning"] = self.context.history == "drop-reasoning"
+        return replace(PRESETS[self.generation.preset], **given)
 
 
 KEYS = "keys"

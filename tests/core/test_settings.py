@@ -104,9 +104,13 @@ def test_presets_are_the_recommended_ones() -> None:
 @given(settings())
 def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
     section = tree.generation
-    request = section.request()
+    request = tree.request()
+    names = {"max_new_tokens": "max_tokens", "guard": "repetition_guard"}
     for entry in fields(GenerationSettings):
-        own = getattr(section, "max_tokens" if entry.name == "max_new_tokens" else entry.name)
+        if entry.name == "drop_reasoning":
+            assert request.drop_reasoning == (tree.context.history == "drop-reasoning")
+            continue
+        own = getattr(section, names.get(entry.name, entry.name))
         assert getattr(request, entry.name) == (getattr(PRESETS[section.preset], entry.name) if own is None else own)
 
 

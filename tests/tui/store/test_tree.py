@@ -176,6 +176,24 @@ def test_ids_of_every_answer_come_back_whatever_was_rendered_anew(
         assert store.tree.resume(conversation).ids == (expected[last.id] or ())
 
 
+def test_what_was_deleted_before_stays_deleted_when_a_turn_above_comes_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        first, _ = turn(store, conversation, "Q1", "A1")
+        second, _ = turn(store, conversation, "Q2", "A2")
+        store.tree.delete_turn(second)
+        store.tree.undo_delete(store.tree.delete_turn(first))
+        assert shown(store, conversation) == ["Q1", "A1"]
+        with pytest.raises(StoreError, match="was deleted"):
+            store.tree.show(second)
+        undo = store.tree.delete_turn(first)
+        with pytest.raises(StoreError, match="bring that back first"):
+            store.tree.undo_delete(DeletedTurn(second))
+        store.tree.undo_delete(undo)
+        store.tree.undo_delete(DeletedTurn(second))
+        assert shown(store, conversation) == ["Q1", "A1", "Q2", "A2"]
+
+
 def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         conversation = store.conversations.begin()

@@ -103,12 +103,13 @@ class Tree:
                     return None
         except ValueError:
             return None
-        ids: tuple[int, ...] = ()
+        ids: list[int] = []
         for kept, new in reversed(chain):
             if kept > len(ids):
                 return None
-            ids = ids[:kept] + new
-        return ids if rows and rows[0]["ids_check"] == checksum(ids) else None
+            del ids[kept:]
+            ids += new
+        return tuple(ids) if rows and rows[0]["ids_check"] == checksum(ids) else None
 
     def resume(self, conversation_id: int) -> Resume:
         """What to hand to the engine so that the shown branch goes on."""
@@ -131,6 +132,8 @@ class Tree:
     def show(self, message_id: int) -> None:
         """Make the branch with this message the shown one; below it, the branch shown last."""
         message = self.message(message_id)
+        if message_id not in message.siblings:
+            raise StoreError("this turn was deleted")
         with self._database.write() as connection:
             choose(connection, message_id)
             connection.execute(
@@ -176,7 +179,9 @@ class Tree:
 
     def undo_delete(self, deleted: DeletedTurn) -> None:
         """Bring a deleted turn back as it was, and take away what went on without it."""
-        self.message(deleted.question_id)
+        parent_id = self.message(deleted.question_id).parent_id
+        if parent_id is not None and parent_id not in self.message(parent_id).siblings:
+            raise StoreError("the turn above was deleted, too: bring that back first")
         with self._database.write() as connection:
             if deleted.copied_id is not None:
                 _mark(connection, deleted.copied_id, self._now())
