@@ -133,7 +133,9 @@ def test_a_machine_without_memory_is_refused(source: Path, tmp_path: Path, monke
 def test_a_signal_ends_the_command_with_nothing_left(number: int, source: Path, tmp_path: Path) -> None:
     """The command line itself, which signals itself once the temporary directory is there."""
     code = (
-        "import os, sys\nfrom qwen_core.convert import run\nwhole = run.transformed\n"
+        # A shell starts background jobs with SIGINT ignored, which children inherit.
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from qwen_core.convert import run\nwhole = run.transformed\n"
         f"def transformed(*rest):\n    os.kill(os.getpid(), {number})\n    yield from whole(*rest)\n"
         "run.transformed = transformed\n"
         "from qwen_tui.cli import main; sys.exit(main(sys.argv[1:]))"
