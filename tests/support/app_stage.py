@@ -48,6 +48,10 @@ class Stage:
         for _ in range(2):
             await self.pilot.pause()
             await self.wait(lambda: not self.app.chat.draw_due, "the drawing")
+            # The drawing has begun by then; what comes after it in the same queue shows that it has ended.
+            drawn = asyncio.Event()
+            self.app.chat.call_later(drawn.set)
+            await self.wait(drawn.is_set, "the end of the drawing")
         await self.pilot.pause()
 
     async def type(self, text: str) -> None:

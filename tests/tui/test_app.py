@@ -24,13 +24,16 @@ from qwen_tui.screens.help import HelpScreen
 from support.app_stage import play, stage
 from support.fake_engine import MODEL, Step, answered, delta, done, loads_only
 
+WITHOUT_METERS = (90, 30)  # too narrow for the meters, so that a line is not wrapped beside them
+
 
 def test_a_question_is_sent_with_its_settings_and_answered() -> None:
     async def scene() -> None:
         settings = GenerationSettings(temperature=0.0, max_new_tokens=9)
-        async with stage(settings=settings, system="be kind") as here:
+        async with stage(size=WITHOUT_METERS, settings=settings, system="be kind") as here:
             assert here.engine.commands == [Load("/models/Qwen3.6-27B-UD-NVFP4_K_XL-mlx", None, "be kind")]
             await here.ask("  hello\nthere ")
+            await here.wait(lambda: here.app.conversation.phase == "ready" and here.app.conversation.turns[0].stats)
             await here.settle()
             sent = here.engine.sent()[0]
             assert (sent.turn, sent.text, sent.settings) == (1, "  hello\nthere ", settings)
@@ -240,7 +243,7 @@ def test_a_model_that_does_not_load_is_one_line_and_the_app_stays_usable() -> No
         return results.pop(0) if isinstance(command, Load) else []
 
     async def scene() -> None:
-        async with stage(script, ready=False) as here:
+        async with stage(script, WITHOUT_METERS, ready=False) as here:
             await here.wait(lambda: here.app.conversation.engine == "no model")
             await here.settle()
             assert line in here.text().replace("\n ▌ ", " ")

@@ -32,12 +32,14 @@ class Fold(Vertical, can_focus=True):
         self._facts = ""
         self._text = ""
         self.open = False
+        # Held, not looked up: who leaves in the middle of a drawing leaves folds that were never composed.
+        self._title = Static(classes="title", markup=False)
+        self._body = PlainText()
+        self._body.display = False
 
     def compose(self) -> ComposeResult:
-        yield Static(classes="title", markup=False)
-        body = PlainText()
-        body.display = False
-        yield body
+        yield self._title
+        yield self._body
 
     def on_mount(self) -> None:
         self._draw_title()
@@ -50,17 +52,16 @@ class Fold(Vertical, can_focus=True):
             self._draw_title()
         self._text = text
         if self.open:
-            await self.query_one(PlainText).show(text.strip("\n"))
+            await self._body.show(text.strip("\n"))
 
     async def turn(self, open: bool) -> None:
         """Open or fold."""
         if open == self.open:
             return
         self.open = open
-        body = self.query_one(PlainText)
-        body.display = open
+        self._body.display = open
         if open:
-            await body.show(self._text.strip("\n"))
+            await self._body.show(self._text.strip("\n"))
         self._draw_title()
 
     async def action_turn_over(self) -> None:
@@ -71,7 +72,6 @@ class Fold(Vertical, can_focus=True):
         await self.turn(not self.open)
 
     def _draw_title(self) -> None:
-        title = self.query_one(".title", Static)
         mark = "▾" if self.open else "▸"
         facts = f"  {visible(self._facts)}" if self._facts else ""
-        title.update(Content.assemble((f"{mark} {visible(self._label)}", "$secondary"), facts))
+        self._title.update(Content.assemble((f"{mark} {visible(self._label)}", "$secondary"), facts))

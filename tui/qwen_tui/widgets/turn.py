@@ -73,7 +73,8 @@ class TurnView(Vertical):
         yield Static(classes="footer", markup=False)
 
     async def on_mount(self) -> None:
-        await self.show()
+        if self.children:  # none where leaving came before composing
+            await self.show()
 
     async def show(self) -> None:
         """Bring the widgets up to the turn's state."""
