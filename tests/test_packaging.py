@@ -159,7 +159,7 @@ def test_ci_runs_lint_types_and_tests() -> None:
 
 def test_what_the_readme_points_at_is_there() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    assert "tests/pictures/chat.svg" in targets
+    assert {"tests/pictures/chat.svg", "tests/pictures/layers.svg"} <= set(targets)
     for target in targets:
         assert (ROOT / target).is_file(), target
 
@@ -173,6 +173,50 @@ def test_the_picture_shows_a_conversation_with_the_demo_model() -> None:
     for words in ("Berlin", "Tokyo", "tok/s", "prefilled"):
         assert words in text
     assert "textLength" in text
+
+
+def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_values(tmp_path: Path) -> None:
+    """What stands in it is what the program says today of the shapes it is drawn from."""
+    from make_layer_picture import LAYER, MODULE, PICTURE
+    from qwen_tui.layer_detail import title_of
+    from qwen_tui.layer_legend import entries, headline
+    from support.checkpoints import write_checkpoint
+    from support.layouts import map_at
+
+    write_checkpoint(tmp_path, full=True)
+    layer_map = map_at(tmp_path)
+    text = PICTURE.read_text(encoding="utf-8").replace("&#160;", " ")
+    for words in (
+        " · ".join(headline(layer_map)),
+        layer_map.verdict.evidence,
+        title_of(layer_map.layout.index[MODULE]),
+    ):
+        assert words in text
+    assert f"layer {LAYER} · " in text
+    for entry in entries(layer_map, "mode"):
+        assert entry.words in text
+    for words in ("scales", "codes", "no dead groups", "N" * 64, "5" * 64):
+        assert words in text
+
+
+def test_the_readme_says_how_to_read_the_layers(tmp_path: Path) -> None:
+    """Each character with its format, and the shares that it gives as examples."""
+    from qwen_tui.layer_map import MODE_LETTERS
+    from support.checkpoints import write_checkpoint
+    from support.layouts import map_at
+
+    section = re.sub(r"\s+", " ", README.split("## The layers")[1].split("\n## ")[0])
+    for mode, letter in MODE_LETTERS.items():
+        assert f"`{letter}` {mode}" in section
+    write_checkpoint(tmp_path, full=True)
+    layout = map_at(tmp_path).layout
+    for mode, words in (
+        ("nvfp4", "hold {} % of the weights and are {} % of a token"),
+        ("bf16", "holds {} % and is {} %"),
+    ):
+        total = sum(t.parameters for (m, _, _), t in layout.by_format().items() if m == mode)
+        read = sum(t.token_bytes for (m, _, _), t in layout.by_format().items() if m == mode)
+        assert words.format(round(100 * total / layout.text.parameters), round(100 * layout.share(read))) in section
 
 
 def test_the_python_example_of_the_readme_runs() -> None:

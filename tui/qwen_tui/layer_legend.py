@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from qwen_core.layout import Total, total
+from qwen_core.sparkline import BARS
 from qwen_tui.formatting import bar, decimal_size
 from qwen_tui.layer_figures import percent, weights
 from qwen_tui.layer_map import FULL_GLYPH, LINEAR_GLYPH, LayerMap, glyph_of, hue_of
-from qwen_tui.layer_view import BARS, BLANK, MUTED, STRONG, TEXT, Colouring, Paint, Run, bits_step, clipped
+from qwen_tui.layer_view import BLANK, MUTED, STRONG, TEXT, Colouring, Paint, Run, bits_step, clipped
 
 WIDTH = 18  # the least that a legend beside the map needs
 MOST = 22
@@ -32,18 +32,15 @@ def entries(layer_map: LayerMap, colouring: Colouring) -> list[Entry]:
             for n in (8, 6, 4, 2, 1)
         ]
         return steps if layer_map.tallest else []
-    groups: dict[tuple[str, Paint, str], list[Total]] = {}
+    read: dict[tuple[str, Paint, str], int] = {}
     for module in layout.modules:
         glyph, hue, step = glyph_of(module), hue_of(module), bits_step(module.bits)
         if colouring == "bits":
             key = (glyph, Paint("tile", "bits", step), f"{module.bits}-bit")
         else:
             key = (glyph, Paint("tile", hue, step if hue != "float" else 4), module.format)
-        groups.setdefault(key, []).append(total([module]))
-    found = [
-        Entry(glyph, paint, words, layout.share(sum(each.token_bytes for each in totals)))
-        for (glyph, paint, words), totals in groups.items()
-    ]
+        read[key] = read.get(key, 0) + module.token_bytes
+    found = [Entry(glyph, paint, words, layout.share(count)) for (glyph, paint, words), count in read.items()]
     if colouring == "bits":
         return sorted(found, key=lambda entry: (entry.paint.step, -(entry.share or 0)))
     return sorted(found, key=lambda entry: -(entry.share or 0))

@@ -16,7 +16,7 @@ Group = Literal["mixer", "linear", "full", "ffn", "small", "ends"]
 Hue = Literal["nvfp4", "mxfp4", "mxfp8", "affine", "float"]
 
 FULL_GLYPH, LINEAR_GLYPH = "█", "·"
-_LETTERS = {"nvfp4": "N", "mxfp4": "M", "mxfp8": "X", "bf16": "B", "f16": "H", "f32": "F"}
+MODE_LETTERS = {"nvfp4": "N", "mxfp4": "M", "mxfp8": "X", "bf16": "B", "f16": "H", "f32": "F"}
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,10 @@ class LayerMap:
         cell = self.at(place)
         return None if cell is None else cell.module
 
+    def is_small(self, module: ModuleLayout) -> bool:
+        """Whether it is in one of the rows that may be hidden."""
+        return self.by_label[self.places[module.canonical].row].spec.group == "small"
+
     @cached_property
     def tallest(self) -> int:
         """Bytes a token reads of the costliest module inside the layers: what a full bar stands for."""
@@ -180,7 +184,7 @@ def glyph_of(module: ModuleLayout) -> str:
     """One character for the format: a letter for a float format, the digit of its bits for affine."""
     if module.mode == "affine":
         return str(module.bits)
-    return _LETTERS.get(module.mode, "?")
+    return MODE_LETTERS.get(module.mode, "?")
 
 
 def hue_of(module: ModuleLayout) -> Hue:

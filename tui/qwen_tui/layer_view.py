@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from qwen_core.sparkline import BARS
 from qwen_tui.layer_map import GROUP_NAMES, Cell, LayerMap, MapRow, Place
 from qwen_tui.text import cells as width_of
 
@@ -14,7 +15,6 @@ Colouring = Literal["mode", "bits", "bytes"]
 COLOURINGS: tuple[Colouring, ...] = get_args(Colouring)
 Part = Literal["blank", "text", "strong", "muted", "here", "tile", "bar", "linear", "full", "faded", "bad"]
 
-BARS = "▁▂▃▄▅▆▇█"
 FADED = "·"  # stands in the cells that a filter leaves out
 LABEL = 10
 MARGIN = LABEL + 2  # the cursor's mark, the label, a blank
@@ -143,9 +143,10 @@ def row_runs(row: MapRow, layer_map: LayerMap, view: View) -> list[Run]:
 
 def _cell_runs(row: MapRow, layer_map: LayerMap, view: View) -> Iterator[Run]:
     words = _end_words(row, view.pitch) if row.spec.group == "ends" else ""
+    cursor = view.place.column if row.spec.label == view.place.row else -1
     for column in range(view.first, min(view.first + view.shown, len(row.cells))):
         cell = row.cells[column]
-        is_cursor = view.place == Place(row.spec.label, column)
+        is_cursor = column == cursor
         if cell is None:
             text = words[column * view.pitch : (column + 1) * view.pitch] if words else " " * view.pitch
             yield Run(text, Paint("muted", cursor=is_cursor) if words else Paint("blank", cursor=is_cursor))
@@ -153,7 +154,7 @@ def _cell_runs(row: MapRow, layer_map: LayerMap, view: View) -> Iterator[Run]:
             paint = paint_of(cell, layer_map, view)
             # Under the cursor a bar gives way to its glyph: a reversed bar reads as another bar.
             text = cell_text(cell, Paint("tile") if is_cursor and paint.part == "bar" else paint, view.pitch)
-            yield Run(text, paint._replace(cursor=is_cursor))
+            yield Run(text, paint._replace(cursor=True) if is_cursor else paint)
 
 
 def _end_words(row: MapRow, pitch: int) -> str:

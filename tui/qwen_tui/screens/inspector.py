@@ -215,11 +215,10 @@ class InspectorScreen(LayersScreen):
         view, opened = self._map, self.inspection.opened
         if view is None or opened is None:
             return
-        place = opened.layer_map.places[module.canonical]
-        if opened.layer_map.by_label[place.row].spec.group == "small" and not self._arrangement(opened).small:
+        if opened.layer_map.is_small(module) and not self._arrangement(opened).small:
             self.inspection.small = True
             self._arrange()
-        view.go(place)
+        view.go(opened.layer_map.places[module.canonical])
         self._cursor_moved()
 
     # What the keys do.
@@ -314,8 +313,10 @@ class InspectorScreen(LayersScreen):
         view.look(replace(view.view, matches=matches))
         here = opened.layer_map.module_at(view.view.place)
         if matches and (here is None or here.canonical not in matches):
-            first = next(module for module in opened.layer_map.layout.modules if module.canonical in matches)
-            self.go_to(first)
+            # In a row that is shown, if there is one: "n" on the way to "nvfp4" must not bring the norms out.
+            small = self._arrangement(opened).small
+            found = [module for module in opened.layer_map.layout.modules if module.canonical in matches]
+            self.go_to(next((module for module in found if small or not opened.layer_map.is_small(module)), found[0]))
         self._fill_table()
         self._draw_headline()
         self._cursor_moved()

@@ -59,6 +59,7 @@ class LayerMapView(Widget, can_focus=True):
         self._arrangement = Arrangement(1, 1, 1, False, False, 0, 0, 0)
         self._lines: list[Line] = []
         self._legend: list[list[Run]] = []
+        self._legend_key: object = None
         self._top = 0
         self._painter = Painter()
 
@@ -80,16 +81,24 @@ class LayerMapView(Widget, can_focus=True):
         first = max(0, min(first, self._map.columns - shown))
         moved = place != self.view.place
         self.view = replace(view, place=place, first=first)
-        arrangement = self._arrangement
-        if arrangement.legend_width:
-            height = 1 + arrangement.rows
-            self._legend = beside(self._map, view.colouring, arrangement.legend_width, height)
-        else:
-            self._legend = below(self._map, view.colouring, max(1, self.size.width), max(1, arrangement.legend_height))
+        self._draw_legend()
         self._follow()
         self.refresh()
         if moved:
             self.post_message(self.Moved(place))
+
+    def _draw_legend(self) -> None:
+        """Anew only where it would look otherwise: it counts every module."""
+        arrangement = self._arrangement
+        key = (self.view.colouring, arrangement, self.size.width)
+        if key == self._legend_key:
+            return
+        self._legend_key = key
+        if arrangement.legend_width:
+            self._legend = beside(self._map, self.view.colouring, arrangement.legend_width, 1 + arrangement.rows)
+        else:
+            height = max(1, arrangement.legend_height)
+            self._legend = below(self._map, self.view.colouring, max(1, self.size.width), height)
 
     def _follow(self) -> None:
         """Scroll the rows so that the cursor's is in view, and its heading where that costs nothing."""
