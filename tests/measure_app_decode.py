@@ -109,6 +109,7 @@ class Side:
 
     def __init__(self, name: str, model: str, tokens: int, **terminal: Any) -> None:
         """`terminal`: what becomes of its stdin, stdout and stderr."""
+        self.name = name
         order_reader, order_writer = os.pipe()
         line_reader, line_writer = os.pipe()
         descriptors = (order_reader, line_writer)
@@ -142,12 +143,17 @@ class Side:
         return {**found, "cpu_s": None if before is None or after is None else after - before}
 
     def engine_seconds(self) -> float | None:
-        """CPU time so far of the process that decodes: the app's child, or the process itself. Linux alone tells."""
+        """CPU time so far of the process that decodes: of the app its one child, else the process itself.
+
+        None where it cannot be told: only Linux says, and it lists children by the thread that started them.
+        """
+        pid = self.process.pid
         try:
-            pid = self.process.pid
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            status = Path(f"/proc/{children[0] if children else pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
+            if self.name == "app":
+                lists = Path(f"/proc/{pid}/task").glob("*/children")
+                (pid,) = [int(child) for children in lists for child in children.read_text().split()]
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
             return None
         return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
 
