@@ -95,6 +95,16 @@ def test_what_is_no_database_is_moved_aside_and_told(tmp_path_factory: pytest.Te
         assert store.notices == []
 
 
+def test_the_log_of_a_damaged_file_is_kept_with_it(tmp_path: Path) -> None:
+    """SQLite's own tools may rescue both, and the new file must not take up the log of the old one."""
+    (tmp_path / "conversations.db").write_bytes(b"no database" * 100)
+    (tmp_path / "conversations.db-wal").write_bytes(b"its log")
+    with opened(tmp_path) as store:
+        assert store.conversations.listed() == []
+        (log,) = tmp_path.glob("*.damaged-*-wal")
+        assert log.read_bytes() == b"its log"
+
+
 @limits(deadline=None, max_examples=25)
 @given(st.integers(0, 1 << 20), st.integers(1, 4096))
 def test_a_file_overwritten_in_the_middle_loses_nothing_silently(
