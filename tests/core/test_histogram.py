@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from qwen_core.histogram import BARS, MAX_BINS, CodeCounts, MagnitudeTally, linear_histogram, merged, sparkline
+from qwen_core.histogram import MAX_BINS, CodeCounts, MagnitudeTally, linear_histogram, merged
+from qwen_core.sparkline import BARS, sparkline
 
 COUNTS = st.lists(st.integers(0, 10**12), max_size=40)
 FLOATS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(width=32))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.demo import demo_model_path
 from qwen_core.layout import make_layout
+from qwen_core.sparkline import BARS
 from qwen_core.tensor_values import TensorValues, read_values
 from qwen_tui.layer_detail import Lines
-from qwen_tui.layer_values import BARS, bar_width, number, sections, tall_bars, value_lines
+from qwen_tui.layer_values import bar_width, number, sections, tall_bars, value_lines
 from qwen_tui.layer_view import BAD, text_of
 from qwen_tui.text import cells
 from support.checkpoints import write_checkpoint

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qwen_core.histogram import CodeCounts, Histogram, sparkline
+from qwen_core.histogram import CodeCounts, Histogram
+from qwen_core.sparkline import BARS, sparkline
 from qwen_core.tensor_values import TensorValues
 from qwen_tui.layer_detail import Lines, flowed
 from qwen_tui.layer_figures import percent
-from qwen_tui.layer_view import BAD, BARS, BLANK, MUTED, TEXT, Paint, Run, clipped, text_of
+from qwen_tui.layer_view import BAD, BLANK, MUTED, TEXT, Paint, Run, clipped, text_of
 from qwen_tui.text import cells
 
 GRAPH = Paint("bar", "graph", 8)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from qwen_core.histogram import sparkline
+from qwen_core.sparkline import sparkline
 from qwen_core.stats import TurnStats
 from qwen_tui import formatting
 from qwen_tui.meters import MeterSnapshot

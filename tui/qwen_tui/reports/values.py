@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from qwen_core.histogram import Histogram, sparkline
+from qwen_core.histogram import Histogram
+from qwen_core.sparkline import sparkline
 from qwen_core.tensor_error import TensorError
 from qwen_core.tensor_values import SATURATED_SHARE, RowSample, ScaleValues, TensorValues
 from qwen_tui.reports.figures import both, percent, shape_text
