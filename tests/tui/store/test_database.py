@@ -1,6 +1,7 @@
 """The file itself: whose it is, how it is damaged, who may read it, and what is said when it cannot be used."""
 
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -97,12 +98,52 @@ def test_what_is_no_database_is_moved_aside_and_told(tmp_path_factory: pytest.Te
 
 def test_the_log_of_a_damaged_file_is_kept_with_it(tmp_path: Path) -> None:
     """SQLite's own tools may rescue both, and the new file must not take up the log of the old one."""
-    (tmp_path / "conversations.db").write_bytes(b"no database" * 100)
+    (tmp_path / "conversations.db").write_bytes(b"no database")
     (tmp_path / "conversations.db-wal").write_bytes(b"its log")
     with opened(tmp_path) as store:
         assert store.conversations.listed() == []
         (log,) = tmp_path.glob("*.damaged-*-wal")
         assert log.read_bytes() == b"its log"
+
+
+@limits(deadline=None, max_examples=25)
+@given(st.integers(0, 1 << 16), st.integers(1, 4096))
+def test_what_is_in_the_log_of_a_killed_program_outlives_damage_to_the_file(
+    tmp_path_factory: pytest.TempPathFactory, place: int, length: int
+) -> None:
+    source, folder = tmp_path_factory.mktemp("running"), tmp_path_factory.mktemp("store")
+    with opened(source) as store:
+        turn(store, store.conversations.begin(), "before", "A")
+    with opened(source) as store:
+        conversation = store.conversations.latest()
+        assert conversation is not None
+        turn(store, conversation.id, "needle in the log", "A")
+        before = shown(store, conversation.id)
+        for end in ("", "-wal"):  # as they lie there at the moment of a kill
+            shutil.copy(f"{source / 'conversations.db'}{end}", f"{folder / 'conversations.db'}{end}")
+    content = bytearray((folder / "conversations.db").read_bytes())
+    place %= len(content)
+    content[place : place + length] = b"\xa5" * len(content[place : place + length])
+    (folder / "conversations.db").write_bytes(content)
+    with opened(folder) as store:
+        if store.notices:
+            assert any(b"needle in the log" in path.read_bytes() for path in folder.glob("*.damaged-*"))
+        else:
+            assert shown(store, conversation.id) == before
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_schema_that_is_no_text_is_damage(tmp_path: Path, place: int) -> None:
+    """SQLite quotes it in its message, which then is no text either."""
+    path = tmp_path / "conversations.db"
+    with opened(tmp_path):
+        pass
+    content = path.read_bytes()
+    names = (b"tablemodels", b"tableconversations", b"tablemessages")
+    name = names[place - 1]
+    path.write_bytes(content.replace(name, name[:5] + b"\xa5" * (len(name) - 5)))
+    with opened(tmp_path) as store:
+        assert "is kept as" in store.notices[0]
 
 
 @limits(deadline=None, max_examples=25)

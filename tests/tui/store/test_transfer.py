@@ -131,6 +131,62 @@ def test_what_is_no_export_is_told(tmp_path: Path, text: str, words: str) -> Non
         import_json(store, text)
 
 
+BAD_FIELDS: list[tuple[str, object, str]] = [
+    ("title", "\ud800", "title: expected text"),
+    ("title", "x" * 1001, "title: expected text"),
+    ("system", 3, "system: expected text"),
+    ("created_at", -1, "created_at: -1 is no time"),
+    ("updated_at", 1e12, "is no time"),
+    ("created_at", True, "is no time"),
+    ("model", [], "model: expected an object"),
+    ("model", {"weight_bytes": -1}, "weight_bytes: -1"),
+    ("messages", {}, "messages: expected a list"),
+    ("shown", [2], "message 2 does not follow nothing"),
+    ("shown", [1, 1], "message 1 does not follow 1"),
+    ("shown", [True], "message True does not follow"),
+    ("shown", [1, 2, 3, 4, 5], "message 5 does not follow 4"),
+    ("messages.1", None, "message 2: expected an object"),
+    ("messages.1.role", "user", "a question follows an answer"),
+    ("messages.0.role", "assistant", "a question follows an answer or nothing"),
+    ("messages.0.role", "system", "the role must be"),
+    ("messages.1.parent", 2, "the parent must be an earlier message"),
+    ("messages.1.parent", 3, "the parent must be an earlier message"),
+    ("messages.1.parent", 0, "the parent must be an earlier message"),
+    ("messages.2.parent", True, "the parent must be an earlier message"),
+    ("messages.1.content", "\udfff", "content: expected text"),
+    ("messages.1.reasoning", None, "reasoning: expected text"),
+    ("messages.1.status", "running", "no way for a message to end"),
+    ("messages.1.finish_reason", "other", "no way for a message to end"),
+    ("messages.1.ids", [-1], "token ids are whole numbers"),
+    ("messages.1.ids", [1 << 32], "token ids are whole numbers"),
+    ("messages.1.ids", [True], "token ids are whole numbers"),
+    ("messages.1.ids_check", None, "token ids are whole numbers"),
+    ("messages.1.ids_kept", -1, "token ids are whole numbers"),
+    ("messages.1.stats", {"prompt_tokens": 10**40}, "is no figure"),
+    ("messages.1.stats", {"x": [1]}, "is no figure"),
+    ("messages.1.settings", {"x" * 101: 1}, "is no figure"),
+    ("messages.1.settings", {"effort": "\ud800"}, "expected text"),
+    ("messages.1.settings", {f"x{number}": 1 for number in range(101)}, "is no figure"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "words"), BAD_FIELDS, ids=[f"{p}-{w}" for p, _, w in BAD_FIELDS])
+def test_a_bad_field_is_named(tmp_path: Path, place: str, value: object, words: str) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin("be brief", MODEL)
+        turn(store, conversation, "Q1", "A1", (1, 2))
+        turn(store, conversation, "Q2", "A2", (1, 2, 3))
+        document = json.loads(export_json(store, [conversation]))
+        holder: Any = document["conversations"][0]
+        *steps, last = [int(step) if step.isdigit() else step for step in place.split(".")]
+        for step in steps:
+            holder = holder[step]
+        holder[last] = value
+        with pytest.raises(StoreError, match=f"conversation 1.*{words}"):
+            import_json(store, json.dumps(document))
+        assert len(store.conversations.listed()) == 1
+
+
 def test_a_conversation_that_does_not_exist_cannot_go_out(tmp_path: Path) -> None:
     with opened(tmp_path) as store, pytest.raises(StoreError, match="no conversation 7"):
         export_json(store, [7])

@@ -22,6 +22,7 @@ from qwen_tui.store.schema import APPLICATION_ID, LATEST, migrate, version_of
 BUSY_S = 10.0
 CHECKED_BYTES = 64 << 20
 """Files up to this size are checked whenever they are opened: some milliseconds a MiB. Larger ones on suspicion."""
+_DAMAGED = "{} is damaged; the next start keeps it aside and begins a new one"
 _LEAST_BYTES = 512  # of a database: one page of the smallest size
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -73,6 +74,9 @@ class Database:
             if isinstance(error, sqlite3.ProgrammingError):
                 raise
             raise StoreError(f"the conversations cannot be {done}: {_reason(error, self.path)}") from error
+        except UnicodeDecodeError as error:  # as in _connect
+            _suspicion(self.path).touch()
+            raise StoreError(f"the conversations cannot be {done}: {_DAMAGED.format(quote(self.path))}") from error
 
 
 def open_database(path: Path) -> tuple[Database, str]:
@@ -113,6 +117,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         if _code(error) in _DAMAGE:
             raise _DamagedError(quote(error)) from error
         raise StoreError(f"the conversations cannot be opened: {_reason(error, path)}") from error
+    except UnicodeDecodeError as error:  # SQLite's own message, quoting what is no text any more
+        connection.close()
+        raise _DamagedError("its tables have no names") from error
     except BaseException:
         connection.close()
         raise
@@ -204,7 +211,7 @@ def _reason(error: sqlite3.Error, path: Path) -> str:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return f"{quote(path)} cannot be written: look at its permissions"
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return f"{quote(path)} is damaged; the next start keeps it aside and begins a new one"
+            return _DAMAGED.format(quote(path))
         case sqlite3.SQLITE_CONSTRAINT:
             return "what it belongs to is not there any more; another program may have deleted it"
         case _:
