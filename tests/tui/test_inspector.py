@@ -148,7 +148,14 @@ def test_the_cursor_walks_and_the_details_follow(full: Path) -> None:
             assert below_rule(here).startswith(" layer 0   linear attention")
             await press(here, "right", "right", "right", "down")
             assert "layer 3 is a full-attention layer: it has no in_proj_qkv" in below_rule(here)
-            await press(here, *["left"] * 9, *["up"] * 9)  # at the edges it stays
+            await press(here, "pagedown")
+            ends = []
+            for key in ("right", "right", "right", "left", "left", "left"):  # over what is empty between the ends
+                await here.pilot.press(key)
+                await here.pilot.pause()
+                ends.append(place(here)[1])
+            assert ends == [62, 63, 63, 62, 0, 0]
+            await press(here, *["left"] * 9, *["up"] * 20)  # at the edges it stays
             assert place(here) == ("mixer", 0)
 
     play(scene())

@@ -197,6 +197,7 @@ def test_any_text_is_a_filter(text: str) -> None:
     found = matching(layout, text)
     assert (found is None) == (not text[:MAX_LENGTH].split())
     assert (found or set()) <= set(layout.index)
+    assert matching(layout, " " * MAX_LENGTH + "nvfp4") is None  # what is longer is not read
 
 
 # The table.

@@ -60,6 +60,7 @@ def test_the_full_27b_as_text(full: LayerMap) -> None:
         "19.99 GB a token",
         "UD-NVFP4_K_XL",
     ]
+    assert " · ".join(headline(full, 58)[:4]) == "64 layers · 26.9 B weights · 6.25 bits · 19.99 GB a token"
     assert max(map(len, drawn(full, View(Place("mixer", 0))))) == MARGIN + 64  # 64 layers fit in 100 columns
 
 
@@ -252,10 +253,22 @@ def test_the_legend_of_the_full_27b(full: LayerMap) -> None:
         "B 16-bit",
     ]
     assert text_of(beside(full, "bytes", 22, 17)[2]) == "█ 62.91 MB"
-    assert [text_of(line) for line in below(full, "mode", 60, 2)] == [
-        " N nvfp4 4-bit g16 32.1 %  6 affine 6-bit g64 21.1 %",
-        " B bf16 20.4 %  5 affine 5-bit g64 19.6 %",
+
+
+def test_a_legend_below_the_map_says_less_rather_than_leaving_a_format_out(full: LayerMap) -> None:
+    def legend(width: int, height: int) -> list[str]:
+        return [text_of(line) for line in below(full, "mode", width, height)]
+
+    assert legend(80, 2) == [
+        " N nvfp4 4-bit g16 32.1 %  6 affine 6-bit g64 21.1 %  B bf16 20.4 %",
+        " 5 affine 5-bit g64 19.6 %  8 affine 8-bit g64 6.76 %  · linear █ full",
     ]
+    assert legend(60, 2) == [
+        " N nvfp4 4-bit g16  6 affine 6-bit g64  B bf16",
+        " 5 affine 5-bit g64  8 affine 8-bit g64  · linear █ full",
+    ]
+    assert legend(60, 1) == [" N nvfp4  6 affine  B bf16  5 affine  8 affine"]
+    assert legend(20, 1) == [" N nvfp4  6 affine"]
 
 
 @pytest.mark.parametrize("colouring", COLOURINGS)

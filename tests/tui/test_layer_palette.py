@@ -92,7 +92,7 @@ def test_the_cursor_and_what_is_read_are_seen_without_colour() -> None:
 
 def test_a_colour_moves_only_as_far_as_it_must() -> None:
     white, grey = Color(255, 255, 255), Color(120, 120, 120)
-    assert readable(Color(0, 0, 0), white) == Color(0, 0, 0)
+    assert readable(Color(60, 60, 60), white) == Color(60, 60, 60)
     moved = readable(Color(140, 140, 140), grey)
     assert contrast(moved, grey) >= CONTRAST
     assert moved != Color(140, 140, 140)

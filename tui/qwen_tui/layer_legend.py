@@ -80,22 +80,33 @@ def beside(layer_map: LayerMap, colouring: Colouring, width: int, height: int) -
 
 
 def below(layer_map: LayerMap, colouring: Colouring, width: int, height: int = 1) -> list[list[Run]]:
-    """The legend as `height` lines under a map that leaves no room beside it; what does not fit is left out."""
-    pieces = [
-        [Run(entry.glyph, entry.paint), Run(f" {entry.words}", TEXT)]
-        + ([Run(f" {percent(entry.share)}", MUTED)] if entry.share is not None else [])
-        for entry in entries(layer_map, colouring)
-    ]
-    pieces.append(
-        [
-            Run(LINEAR_GLYPH, Paint("linear")),
-            Run(" linear ", MUTED),
-            Run(FULL_GLYPH, Paint("full")),
-            Run(" full", MUTED),
-        ]
-    )
+    """The legend as `height` lines under a map that leaves no room beside it.
+
+    In as many words as leave room for every entry; what still does not fit is left out, the least read first.
+    """
+    found = entries(layer_map, colouring)
+    mixer = [Run(LINEAR_GLYPH, Paint("linear")), Run(" linear ", MUTED), Run(FULL_GLYPH, Paint("full")),
+             Run(" full", MUTED)]  # fmt: skip
+    lines: list[list[Run]] = []
+    for short, shares in ((False, True), (False, False), (True, False)):
+        pieces = [_piece(entry, short, shares) for entry in found]
+        lines, placed = _flowed([*pieces, mixer], width, height)
+        if placed >= len(pieces):
+            break
+    return lines
+
+
+def _piece(entry: Entry, short: bool, shares: bool) -> list[Run]:
+    words = entry.words.split(" ")[0] if short else entry.words
+    share = [Run(f" {percent(entry.share)}", MUTED)] if shares and entry.share is not None else []
+    return [Run(entry.glyph, entry.paint), Run(f" {words}", TEXT), *share]
+
+
+def _flowed(pieces: list[list[Run]], width: int, height: int) -> tuple[list[list[Run]], int]:
+    """Pieces on at most `height` lines, and how many of them found room."""
     lines: list[list[Run]] = [[]]
     filled = 1
+    placed = 0
     for piece in pieces:
         length = sum(len(run.text) for run in piece)
         gap = 2 if lines[-1] else 0
@@ -106,20 +117,22 @@ def below(layer_map: LayerMap, colouring: Colouring, width: int, height: int = 1
             filled, gap = 1, 0
         lines[-1] += [Run(" " * gap, BLANK), *piece]
         filled += gap + length
-    return [clipped([Run(" ", BLANK), *line], width) for line in lines]
+        placed += 1
+    return [clipped([Run(" ", BLANK), *line], width) for line in lines], placed
 
 
 def title(colouring: Colouring) -> str:
     return "bytes a token" if colouring == "bytes" else colouring
 
 
-def headline(layer_map: LayerMap) -> list[str]:
-    """The pieces of the line above the map, as the screen joins them, the most telling first."""
+def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
+    """The pieces of the line above the map: in fewer words where `width` has no room for all of them."""
     layout = layer_map.layout
-    return [
-        f"{len(layout.layer_kinds)} layers" if len(layout.layer_kinds) != 1 else "1 layer",
-        f"{weights(layout.text.parameters)} text weights",
-        f"{layout.text.bits_per_weight:.2f} bits each",
-        f"{decimal_size(layout.token_bytes)} a token",
-        layer_map.verdict.name,
-    ]
+    count, text = len(layout.layer_kinds), layout.text
+    layers = f"{count} layers" if count != 1 else "1 layer"
+    size, bits = weights(text.parameters), f"{text.bits_per_weight:.2f} bits"
+    rest = [f"{decimal_size(layout.token_bytes)} a token", layer_map.verdict.name]
+    pieces = [layers, f"{size} text weights", f"{bits} each", *rest]
+    return (
+        pieces if sum(map(len, pieces)) + 3 * (len(pieces) - 1) <= width else [layers, f"{size} weights", bits, *rest]
+    )

@@ -38,7 +38,7 @@ class LayerHeadline(Vertical):
     def show(self, layer_map: LayerMap, view: View, conversation: Conversation) -> None:
         width = max(1, self.app.size.width - 2)
         title = "Layers  " if width >= 70 else ""
-        first = [Run(f" {title}", STRONG), Run(fit(headline(layer_map), width - len(title)), TEXT)]
+        first = [Run(f" {title}", STRONG), Run(fit(headline(layer_map, width - len(title)), width - len(title)), TEXT)]
         second, matters = [layer_map.verdict.evidence], False
         if view.matches is not None:
             second, matters = [summary(layer_map.layout, view.matches)], True

@@ -150,8 +150,19 @@ class LayerMapView(Widget, can_focus=True):
         labels = [line.spec.label for line in self._lines if isinstance(line, MapRow)]
         row = labels.index(self.view.place.row) if self.view.place.row in labels else 0
         row = max(0, min(len(labels) - 1, row + rows))
-        column = max(0, min(self._map.columns - 1, self.view.place.column + columns))
-        self.go(Place(labels[row], column))
+        self.go(Place(labels[row], self._column(labels[row], columns)))
+
+    def _column(self, label: str, step: int) -> int:
+        """The column `step` further; in the row of the ends, where most are empty, the next that is not."""
+        here, last = self.view.place.column, self._map.columns - 1
+        column = max(0, min(last, here + step))
+        row = self._map.by_label[label]
+        if step and row.spec.group == "ends":
+            while row.cells[column] is None:
+                if not 0 <= column + step <= last:
+                    return here
+                column += step
+        return column
 
     def action_column(self, column: int) -> None:
         self.go(Place(self.view.place.row, column % self._map.columns))
