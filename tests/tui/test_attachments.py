@@ -79,7 +79,10 @@ def test_any_text_can_be_looked_through(tmp_path_factory: pytest.TempPathFactory
 
 
 @limits(deadline=None)
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=200) | st.just("```\n````x\n```\n"))
+@given(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=200)
+    | st.sampled_from(["```\n````\nx\n", "\ufeffwith a mark\n"])
+)
 def test_a_file_comes_whole_and_nothing_in_it_ends_its_fence(
     tmp_path_factory: pytest.TempPathFactory, content: str
 ) -> None:
@@ -98,7 +101,8 @@ def test_a_file_comes_whole_and_nothing_in_it_ends_its_fence(
 
 
 def test_the_same_file_comes_once(folder: Path) -> None:
-    attached = attach("@notes.txt and again @notes.txt", folder, LIMIT)
+    attached = attach("@notes.txt and again @notes.txt", folder, len("some notes\n"))
+    assert attached.problems == ()
     assert [file.name for file in attached.files] == ["notes.txt"]
     assert attached.text.count("some notes") == 1
 
