@@ -25,10 +25,10 @@ def this_machine(configured_gb_s: float | None = None, gpu_cores: int | None = N
     )
 
 
-def configured_machine() -> Hardware:
-    """`this_machine` with the [hardware] section of the person's settings."""
+def configured_machine(peak_gb_s: float | None = None) -> Hardware:
+    """`this_machine` with `peak_gb_s` if it is given, else with the [hardware] section of the person's settings."""
     section = load_settings().settings.hardware
-    return this_machine(section.peak_bandwidth_gb_s, section.gpu_cores)
+    return this_machine(peak_gb_s or section.peak_bandwidth_gb_s, section.gpu_cores)
 
 
 def gpu_copy_gb_s(nbytes: int = GPU_PROBE_BYTES) -> float | None:

@@ -116,10 +116,12 @@ def check_capacity(plans: list[TensorPlan], dtype: str, limit: int) -> None:
         return
     stored = sum(plan.info.nbytes for plan in plans)
     advice = "choose a smaller variant of the model"
-    if dtype == "float32" and needed > 1.2 * stored:
+    halved = sum(plan.nbytes // 2 if plan.dtype == mx.float32 else plan.nbytes for plan in plans)
+    if dtype == "float32" and halved <= limit:
         advice = f"choose --dtype bfloat16, or {advice.removeprefix('choose ')}"
+    where = f"{quote(plans[0].info.file.parent)}: " if plans else ""
     raise CapacityError(
-        f"the weights need {needed / 1e9:.1f} GB of memory as {dtype} ({stored / 1e9:.1f} GB on disk), but this "
+        f"{where}the weights need {needed / 1e9:.1f} GB of memory as {dtype} ({stored / 1e9:.1f} GB on disk), but this "
         f"machine has {limit / 1e9:.1f} GB; {advice}"
     )
 

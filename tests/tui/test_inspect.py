@@ -361,3 +361,11 @@ def test_alignment_is_of_the_bytes_that_lie_well(tmp_path: Path, capsys: pytest.
     assert found["totals"]["mappable_bytes"] == found["totals"]["text_bytes"]
     assert all(module["offset"] % module["alignment"] == 0 for module in found["modules"])
     assert all(PAGE % module["alignment"] == 0 for module in found["modules"])
+
+
+def test_a_summary_says_when_aligning_would_help(tmp_path: Path) -> None:
+    """Data that begins off an element's size cannot be mapped; the same data aligned needs no advice."""
+    for name, offset in (("off", 1), ("on", 0)):
+        write_checkpoint(tmp_path / name, offset=offset, text={"vocab_size": 4096})
+    assert "convert --realign" in (open_subject(tmp_path / "off").advice or "")
+    assert open_subject(tmp_path / "on").advice is None

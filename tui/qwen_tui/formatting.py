@@ -76,6 +76,11 @@ def ending(reason: FinishReason) -> str:
 
 def turn_line(stats: TurnStats) -> str:
     """The dim line under an answer: rate, tokens, time to first token, and how much of the prompt was prefilled."""
+    return " · ".join(turn_pieces(stats))
+
+
+def turn_pieces(stats: TurnStats) -> list[str]:
+    """The figures of that line, the most telling first."""
     pieces: list[str] = []
     if stats.decode_tok_s is not None:
         pieces.append(rate(stats.decode_tok_s))
@@ -87,7 +92,7 @@ def turn_line(stats: TurnStats) -> str:
         pieces.append(f"first {seconds(stats.ttft_s)}")
     fed = stats.prompt_tokens - stats.cached_tokens
     pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
-    return " · ".join(pieces)
+    return pieces
 
 
 def bar(done: int, total: int, width: int) -> str:

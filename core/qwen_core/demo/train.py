@@ -1,9 +1,9 @@
-"""Train the demo model from nothing, by one command: `python -m qwen_core.demo.train --out DIR`.
+"""Train the demo model by one command: `python -m qwen_core.demo.train --out DIR --publish MODEL_DIR`.
 
-Writes a raw checkpoint in the Hugging Face layout (bfloat16, norms stored as w with 1 + w meant, conv1d [C, 1, 4])
-with its tokenizer to DIR; with `--publish MODEL_DIR` the converter (publish.py) then makes of it the quantised model
-that ships. Needs torch (the `train` extra) and, with the default arguments, well under an hour on two processor
-cores. Progress goes to stderr.
+From nothing, or with `--start MODEL_DIR` on from a model that was published before. Writes a raw checkpoint in the
+Hugging Face layout (bfloat16, norms stored as w with 1 + w meant, conv1d [C, 1, 4]) with its tokenizer to DIR; with
+`--publish MODEL_DIR` the converter (publish.py) then makes of it the quantised model that ships. Needs torch (the
+`train` extra) and, with the default arguments, about an hour on two processor cores. Progress goes to stderr.
 """
 
 # The `train` extra alone brings torch; without it the types below are unknown, not wrong.
@@ -31,6 +31,7 @@ from .configuration import generation_config, raw_config
 from .corpus import conversations, encode
 from .muon import Muon
 from .publish import publish
+from .start import published_tokenizer, published_weights
 from .twin import Twin, TwinConfig
 from .vocabulary import train_tokenizer, write_tokenizer
 
@@ -112,12 +113,23 @@ def write_raw(model: Twin, tokenizer: Tokenizer, directory: Path) -> None:
         (directory / file).write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def train(out: Path, steps: int, budget: int, rounded_share: float, seed: int, save_every: int) -> None:
+def train(
+    out: Path,
+    steps: int,
+    budget: int,
+    rounded_share: float,
+    seed: int,
+    save_every: int,
+    start: Path | None,
+    share: float,
+) -> None:
     """Train for `steps` batches and leave the result in `out`; every `save_every` steps too."""
     torch.manual_seed(seed)
     started = time.time()
-    tokenizer = train_tokenizer(ORDINARY_TOKENS, seed)
+    tokenizer = train_tokenizer(ORDINARY_TOKENS, seed) if start is None else published_tokenizer(start)
     model = Twin(TwinConfig(VOCABULARY))
+    if start is not None:
+        model.load_state_dict(published_weights(start))
     count = sum(p.numel() for p in model.parameters())
     print(f"{count:,} parameters, {tokenizer.get_vocab_size()} tokens in the vocabulary", file=sys.stderr, flush=True)
     write_raw(model, tokenizer, out)
@@ -128,7 +140,7 @@ def train(out: Path, steps: int, budget: int, rounded_share: float, seed: int, s
         if step == int(steps * (1 - rounded_share)):
             model.set_rounded(True)
         for group, full in zip((g for opt in opts for g in opt.param_groups), full_rates, strict=True):
-            group["lr"] = full * rate(step, steps)
+            group["lr"] = full * share * rate(step, steps)
         loss = loss_of(model, ids, learn)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -153,6 +165,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m qwen_core.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the raw checkpoint")
     parser.add_argument("--publish", type=Path, help="directory of the quantised model, new or empty")
+    parser.add_argument("--start", type=Path, help="published model to go on from, with its tokenizer")
+    parser.add_argument("--rate", type=float, default=1.0, help="share of the usual learning rates")
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--budget", type=int, default=4096, help="tokens in a batch, padding included")
     parser.add_argument("--rounded-share", type=float, default=0.15, help="share of the steps on rounded weights")
@@ -161,7 +175,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    train(args.out, args.steps, args.budget, args.rounded_share, args.seed, args.save_every)
+    train(args.out, args.steps, args.budget, args.rounded_share, args.seed, args.save_every, args.start, args.rate)
     if args.publish is not None:
         publish(args.out, args.publish)
 

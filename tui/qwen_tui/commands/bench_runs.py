@@ -30,9 +30,9 @@ def versions() -> dict[str, str]:
 def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
     from qwen_core.bench_report import bench_report
-    from qwen_core.machine import this_machine
+    from qwen_core.machine import configured_machine
 
-    machine = this_machine(request.peak_gb_s)
+    machine = configured_machine(request.peak_gb_s)
     bench = _bench(request, stop, progress)
     if request.shape is not None:
         subject, measured = _synthetic(request, request.variant, bench)
@@ -140,10 +140,10 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     from qwen_core.backend import describe_device
     from qwen_core.bench_variants import CARD_SHAPE, variant_rows
     from qwen_core.bench_workloads import spread
-    from qwen_core.machine import this_machine
+    from qwen_core.machine import configured_machine
     from qwen_core.synthetic_shapes import shape_config
 
-    machine = this_machine(request.peak_gb_s)
+    machine = configured_machine(request.peak_gb_s)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
     config = shape_config(shape) if shape else _checkpoint(request).config
     rows = variant_rows(config, machine, shape=shape, depth=request.depth)
@@ -179,7 +179,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     from qwen_core.against import against_report, compare, peer_task, require_peer
     from qwen_core.against_side import Task
     from qwen_core.backend import describe_device
-    from qwen_core.machine import this_machine
+    from qwen_core.machine import configured_machine
 
     require_peer()
     checkpoint = _checkpoint(request)
@@ -194,7 +194,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     )
     peer = peer_task(task, float32=request.float32)
     pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: time.sleep(request.cooldown))
-    machine = this_machine(request.peak_gb_s)
+    machine = configured_machine(request.peak_gb_s)
     facts = {
         "device": describe_device(),
         "dtype": request.dtype,

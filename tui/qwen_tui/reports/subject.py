@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_core.checkpoint import IGNORED, Checkpoint, open_checkpoint
+from qwen_core.convert.alignment import alignment_advice
 from qwen_core.errors import quote
 from qwen_core.layout import Layout, ModuleLayout, make_layout
 from qwen_core.quantization import parse_quantization
@@ -18,13 +19,14 @@ MAX_NAME = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """A model directory, opened. `name` is for people, printable and short."""
+    """A model directory, opened. `name` is for people, printable and short. `advice`: what would serve it better."""
 
     name: str
     checkpoint: Checkpoint
     layout: Layout
     verdict: Verdict
     warnings: tuple[str, ...]
+    advice: str | None = None
 
     @property
     def mappable_bytes(self) -> int:
@@ -42,7 +44,8 @@ def open_subject(path: Path) -> Subject:
     layout = make_layout(checkpoint)
     verdict = identify(layout)
     name = pending_name(str(path))
-    return Subject(one_line(name), checkpoint, layout, verdict, tuple(_warnings(name, checkpoint, layout, verdict)))
+    warnings = tuple(_warnings(name, checkpoint, layout, verdict))
+    return Subject(one_line(name), checkpoint, layout, verdict, warnings, alignment_advice(checkpoint))
 
 
 def _warnings(name: str, checkpoint: Checkpoint, layout: Layout, verdict: Verdict) -> list[str]:

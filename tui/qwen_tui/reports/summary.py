@@ -17,7 +17,7 @@ from qwen_tui.text import one_line
 
 
 def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[Text]:
-    """Summary, table by role, and warnings. `modules` are those that `filters` left."""
+    """Summary, table by role, warnings and advice. `modules` are those that `filters` left."""
     yield title(subject, width)
     yield plain("")
     yield from facts(summary_facts(subject), width)
@@ -32,6 +32,9 @@ def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, 
         for line in facts([("warning", warning)], width):
             line.stylize(BAD, 0, len("warning"))
             yield line
+    if subject.advice:
+        yield plain("")
+        yield from facts([("advice", subject.advice)], width)
 
 
 def title(subject: Subject, width: int) -> Text:

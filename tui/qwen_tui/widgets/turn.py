@@ -13,6 +13,10 @@ from qwen_tui.conversation import Turn
 from qwen_tui.text import one_line, visible
 from qwen_tui.widgets.answer import Answer
 from qwen_tui.widgets.fold import Fold
+from qwen_tui.widgets.header import fit
+
+LINE = 80
+"""Cells of the line of figures before the widget knows its own width."""
 
 
 def tool_calls_shown(text: str) -> tuple[str, str]:
@@ -24,22 +28,23 @@ def tool_calls_shown(text: str) -> tuple[str, str]:
     return one_line(", ".join(call.name for call in calls), 60), "\n\n".join(bodies)
 
 
-def footer(turn: Turn) -> Content:
-    """The dim line under a turn, and why it ended when that was no normal stop."""
+def footer(turn: Turn, width: int) -> Content:
+    """The dim line under a turn, its figures on one line of `width` cells, and why it ended if not by itself."""
     if turn.state in ("waiting", "prefill"):
         progress = f" · {turn.prefilled:,} of {turn.to_prefill:,} tokens" if turn.to_prefill else ""
         return Content.styled(f"reading{progress} …", "$muted")
     pieces: list[tuple[str, str]] = []
     if turn.stats is not None and not turn.running:
-        pieces.append((f"↳ {formatting.turn_line(turn.stats)}", "$muted"))
+        pieces.append((f"↳ {fit(formatting.turn_pieces(turn.stats), width - 2)}", "$muted"))
+    lead = "\n↳ " if pieces else "↳ "
     why = formatting.ending(turn.finish_reason) if turn.finish_reason else ""
     if why:
-        pieces.append(((" · " if pieces else "↳ ") + why, "$warning"))
+        pieces.append((lead + why, "$warning"))
     if turn.state == "failed":
         pieces.append((f"✕ {visible(turn.error)}", "$error"))
     if turn.state == "interrupted":
-        text = "↳ interrupted: the engine ended here" if turn.has_text else "↳ unanswered: the engine ended before it"
-        pieces.append((text, "$warning"))
+        text = "interrupted: the engine ended here" if turn.has_text else "unanswered: the engine ended before it"
+        pieces.append((lead + text, "$warning"))
     if turn.unanswered:
         pieces.append((" · /retry sends it again", "$muted"))
     return Content.assemble(*pieces)
@@ -95,7 +100,13 @@ class TurnView(Vertical):
             fold.display = True
             name, body = tool_calls_shown(turn.tool_calls)
             await fold.show(body, name)
-        drawn = footer(turn)
+        self._draw_footer()
+
+    def on_resize(self) -> None:
+        self._draw_footer()
+
+    def _draw_footer(self) -> None:
+        drawn = footer(self.turn, self.content_size.width or LINE)
         if self._footer is None or drawn != self._footer:
             self._footer = drawn
             line = self.query_one(".footer", Static)
