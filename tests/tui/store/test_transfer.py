@@ -197,7 +197,9 @@ def test_markdown_reads_like_the_conversation(tmp_path: Path) -> None:
         conversation = store.conversations.begin("be brief", MODEL)
         question = store.answers.ask(conversation, "What is **this**?")
         answer = store.answers.begin(question, None, MODEL)
-        said = Message("assistant", "A fence:\n```python\nx\n```", "thinking of\n```\nfences\n</details>", "<tool_call>")
+        said = Message(
+            "assistant", "A fence:\n```python\nx\n```", "thinking of\n```\nfences\n</details>", "<tool_call>"
+        )
         store.answers.finish(answer, said, "length", (1,), stats())
         failing = store.answers.begin(store.answers.ask(conversation, "Next"), None, OTHER)
         store.answers.fail(failing, "memory\nran out")
