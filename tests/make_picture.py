@@ -17,7 +17,7 @@ from qwen_tui.app import QwenApp
 from qwen_tui.text import cells
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "chat.svg"
-SIZE = (100, 40)
+SIZE = (110, 44)
 TURNS = (
     ("medium", "What is the capital of Germany?"),
     ("none", "And Japan?"),

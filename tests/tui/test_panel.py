@@ -64,9 +64,10 @@ def test_a_running_answer_as_text() -> None:
     assert digits(snapshot) == "17.3"
     assert text(snapshot) == (
         "▁▄█\n"
-        "351 GB/s est. of 400 published\n"
+        "351 GB/s est. of 400\n"
         "██████████████████████···│ 88%\n"
         "ceiling 19.7 tok/s est. here\n"
+        "peak    400 GB/s published\n"
         "\n"
         "first   0.41 s\n"
         "prefill 92.0 tok/s\n"
@@ -103,7 +104,7 @@ def test_what_is_not_known_is_not_shown() -> None:
     assert "351 GB/s est. · peak unknown" in shown
     assert "ceiling" not in shown
     measured = replace(MODEL, peak_source="measured")
-    assert "of 400 measured" in text(MeterSnapshot("ready", measured, stats()))
+    assert "peak    400 GB/s measured" in text(MeterSnapshot("ready", measured, stats()))
 
 
 @given(SNAPSHOTS, st.integers(10, 60))

@@ -69,11 +69,12 @@ def _speed(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
     peak, share, ceiling = stats.peak_bandwidth_gb_s, stats.share_of_peak, stats.ceiling_tok_s
     if peak is None or share is None or ceiling is None:
         return [*lines, [(figure, "$foreground"), (" · peak unknown", "$muted")]]
-    source = snapshot.model.peak_source if snapshot.model else None
-    lines.append([(figure, "$foreground"), (f" of {number(peak)} {source or ''}".rstrip(), "$muted")])
+    lines.append([(figure, "$foreground"), (f" of {number(peak)}", "$muted")])
     label = f" {share:.0%}"
     lines.append([(bandwidth_bar(share, width - cells(label)), "$primary"), (label, "$foreground")])
     lines.append([("ceiling ", "$muted"), (f"{number(ceiling)} tok/s", "$foreground"), (" est. here", "$muted")])
+    source = snapshot.model.peak_source if snapshot.model else None
+    lines.append([("peak    ", "$muted"), (f"{number(peak)} GB/s {source or ''}".rstrip(), "$muted")])
     return lines
 
 
