@@ -14,7 +14,7 @@ from qwen_core.tensor_source import Cancelled
 from qwen_core.tensor_values import TensorValues
 from qwen_tui.inspection import Stop, read_module
 from qwen_tui.screens.inspector import InspectorScreen
-from support.app_stage import Stage, play, stage
+from support.app_stage import DEADLINE_S, Stage, play, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import MODEL, Step, delta, done, loads_only
 from support.inspector_stage import below_rule, inspect, place, press, shown
@@ -115,9 +115,12 @@ def test_a_model_that_changed_on_disk_is_read_again(tmp_path: Path) -> None:
         async with stage() as here:
             await inspect(here, tmp_path)
             assert "UD-Q4_K_XL" in here.lines()[1]
+            assert "0 … 15" in below_rule(here)
             write_checkpoint(tmp_path, "q8")
             await here.pilot.press("r")
             await here.wait(lambda: "UD-Q8_K_XL" in here.lines()[1], "the new layout")
+            await shown(here)
+            assert "0 … 255" in below_rule(here)
 
     play(scene())
 
@@ -166,6 +169,7 @@ def test_below_100_columns_the_map_scrolls_with_the_cursor(full: Path) -> None:
         async with stage(size=(60, 20)) as here:
             await inspect(here, full)
             assert here.lines()[2] == " layer      0       8       16      24      32      40     ›"
+            assert here.lines()[13] == " N nvfp4  6 affine  B bf16  5 affine  8 affine"
             await press(here, "end")
             assert here.lines()[2] == " layer    ‹        24      32      40      48      56    63"
             await press(here, "pageup")
@@ -210,9 +214,10 @@ def test_a_filter_that_finds_small_tensors_shows_their_rows(full: Path) -> None:
         async with stage() as here:
             await inspect(here, full)
             assert "A_log" not in here.text()
-            await press(here, "slash", *"n")
-            assert "A_log" not in here.text()  # there are matches in the rows that are shown
-            await press(here, "backspace", *"a_log")
+            await press(here, "slash", *"norm")
+            assert "input norm" not in here.text()  # there is a match in the rows that are shown
+            assert place(here) == ("ends", 62)
+            await press(here, *["backspace"] * 4, *"a_log")
             assert place(here) == ("A_log", 0)
             assert "▸A_log      BBB BBB" in here.text()
             assert "0 of 851" not in here.text()
@@ -331,7 +336,7 @@ def test_the_mouse_moves_the_cursor_and_sorts(full: Path) -> None:
 
 
 class SlowReader:
-    """Reads nothing until it is let, and notes what was begun and what was given up."""
+    """Reads nothing until it is let (or nobody comes for it), and notes what was begun and what was given up."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -340,7 +345,9 @@ class SlowReader:
 
     def __call__(self, checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
         self.begun.append(module.canonical)
-        while not self.let.wait(0.005):
+        for _ in range(int(DEADLINE_S / 0.005)):
+            if self.let.wait(0.005):
+                break
             if stop():
                 self.given_up.append(module.canonical)
                 raise Cancelled

@@ -38,7 +38,7 @@ def arrange(width: int, height: int, columns: int, matrices: int, smalls: int, s
             break
     if not legend_width:
         pitch = next((wanted for wanted in range(MAX_PITCH, 1, -1) if wanted * columns <= room), 1)
-    shown = max(1, min(columns, room // pitch))
+    shown = min(columns, room // pitch)
 
     lines = max(1, height - _CHROME - 1)  # the axis is always there
     legend_height = 0 if legend_width or lines < 10 else 2 if lines >= 20 else 1

@@ -63,6 +63,10 @@ class LayerMapView(Widget, can_focus=True):
         self._top = 0
         self._painter = Painter()
 
+    def on_resize(self) -> None:
+        self._draw_legend()  # below the map it is as wide as the widget, which is known only now
+        self.refresh()
+
     def arranged(self, arrangement: Arrangement) -> None:
         """Take new sizes; the cursor stays in view."""
         self._arrangement = arrangement
