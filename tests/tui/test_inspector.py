@@ -166,8 +166,11 @@ def test_the_cursor_walks_and_the_details_follow(full: Path) -> None:
 
 def test_below_100_columns_the_map_scrolls_with_the_cursor(full: Path) -> None:
     async def scene() -> None:
-        async with stage(size=(60, 20)) as here:
+        async with stage(size=(30, 20)) as here:
             await inspect(here, full)
+            assert " N nvfp4  6 affine  B bf16" in here.lines()
+            await here.pilot.resize_terminal(60, 20)
+            await shown(here)
             assert here.lines()[2] == " layer      0       8       16      24      32      40     ›"
             assert here.lines()[13] == " N nvfp4  6 affine  B bf16  5 affine  8 affine"
             await press(here, "end")

@@ -153,7 +153,7 @@ class InspectorScreen(LayersScreen):
         view, opened = self._map, self.inspection.opened
         if view is None or opened is None:
             return
-        view.arranged(self._arrangement(opened))
+        view.arranged(self._arrangement(opened), self.size.width)
 
     def _arrangement(self, opened: Opened) -> Arrangement:
         rows = opened.layer_map.rows

@@ -57,19 +57,16 @@ class LayerMapView(Widget, can_focus=True):
         self._map = layer_map
         self.view = view
         self._arrangement = Arrangement(1, 1, 1, False, False, 0, 0, 0)
+        self._width = 1
         self._lines: list[Line] = []
         self._legend: list[list[Run]] = []
         self._legend_key: object = None
         self._top = 0
         self._painter = Painter()
 
-    def on_resize(self) -> None:
-        self._draw_legend()  # below the map it is as wide as the widget, which is known only now
-        self.refresh()
-
-    def arranged(self, arrangement: Arrangement) -> None:
-        """Take new sizes; the cursor stays in view."""
-        self._arrangement = arrangement
+    def arranged(self, arrangement: Arrangement, width: int) -> None:
+        """Take new sizes, before the widget has its own: `width` is the screen's. The cursor stays in view."""
+        self._arrangement, self._width = arrangement, width
         self._lines = lines_of(self._map, small=arrangement.small, headings=arrangement.headings)
         self.styles.height = 1 + arrangement.rows + arrangement.legend_height
         self.look(replace(self.view, pitch=arrangement.pitch, shown=arrangement.shown))
@@ -94,7 +91,7 @@ class LayerMapView(Widget, can_focus=True):
     def _draw_legend(self) -> None:
         """Anew only where it would look otherwise: it counts every module."""
         arrangement = self._arrangement
-        key = (self.view.colouring, arrangement, self.size.width)
+        key = (self.view.colouring, arrangement, self._width)
         if key == self._legend_key:
             return
         self._legend_key = key
@@ -102,7 +99,7 @@ class LayerMapView(Widget, can_focus=True):
             self._legend = beside(self._map, self.view.colouring, arrangement.legend_width, 1 + arrangement.rows)
         else:
             height = max(1, arrangement.legend_height)
-            self._legend = below(self._map, self.view.colouring, max(1, self.size.width), height)
+            self._legend = below(self._map, self.view.colouring, max(1, self._width), height)
 
     def _follow(self) -> None:
         """Scroll the rows so that the cursor's is in view, and its heading where that costs nothing."""
