@@ -16,12 +16,12 @@ _BUSY = ("waiting", "prefill", "reasoning", "decoding", "stopping")
 def hints(phase: Phase) -> list[str]:
     """Key hints, the most needed first."""
     if phase in _BUSY:
-        return ["Esc stop", "^R reasoning", "F1 help"]
+        return ["Esc stop", "^R reasoning", "F2 layers", "F1 help"]
     if phase in ("engine down", "no model"):
-        return ["^T start again", "F1 help", "^Q quit"]
+        return ["^T start again", "F2 layers", "F1 help", "^Q quit"]
     if phase in ("starting", "loading"):
-        return ["F1 help", "^Q quit"]
-    return ["⏎ send", "^J newline", "^P commands", "F1 help"]
+        return ["F1 help", "F2 layers", "^Q quit"]
+    return ["⏎ send", "^J newline", "^P commands", "F2 layers", "F1 help"]
 
 
 def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[str]]:
