@@ -117,7 +117,7 @@ def check_capacity(plans: list[TensorPlan], dtype: str, limit: int) -> None:
     stored = sum(plan.info.nbytes for plan in plans)
     advice = "choose a smaller variant of the model"
     halved = sum(plan.nbytes // 2 if plan.dtype == mx.float32 else plan.nbytes for plan in plans)
-    if dtype == "float32" and halved <= limit:
+    if dtype == "float32" and needed > 1.2 * stored and halved <= limit:
         advice = f"choose --dtype bfloat16, or {advice.removeprefix('choose ')}"
     where = f"{quote(plans[0].info.file.parent)}: " if plans else ""
     raise CapacityError(

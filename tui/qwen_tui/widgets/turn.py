@@ -103,7 +103,8 @@ class TurnView(Vertical):
         self._draw_footer()
 
     def on_resize(self) -> None:
-        self._draw_footer()
+        if self._footer is not None:  # else nothing has been drawn yet, or ever will be
+            self._draw_footer()
 
     def _draw_footer(self) -> None:
         drawn = footer(self.turn, self.content_size.width or LINE)
