@@ -42,10 +42,18 @@ _RUNNING = ("waiting", "prefill", "reasoning", "decoding")
 
 @dataclass
 class Turn:
-    """One question and its answer so far."""
+    """One question and its answer so far.
+
+    `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
+    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes).
+    """
 
     number: int
     question: str
+    question_id: int | None = None
+    answer_id: int | None = None
+    place: tuple[int, int] = (1, 1)
+    shown: str = ""
     state: TurnState = "waiting"
     reasoning: str = ""
     answer: str = ""

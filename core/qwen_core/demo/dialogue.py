@@ -11,7 +11,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from . import answers, phrasings, phrasings_chinese, phrasings_size
+from . import answers, patterns, phrasings, phrasings_chinese, phrasings_size
 from .declines import decline
 from .facts import ALIASES, BY_NAME, COUNTRIES, Country, people
 from .held_out import CAPITAL, FOLLOW_UP, IDENTITY, LARGEST, POPULATION, QUANTISATION, REVERSE, SMALLEST, normalise
@@ -156,7 +156,7 @@ class Dialogue:
             self._count,
         )
         follow = 26 if self.topic else 1
-        return rng.choices(kinds, (24, follow, 14, 5, 4, 3, 3, 3, 5, 7, 7, 0.3))[0]()
+        return rng.choices(kinds, (24, follow, 20, 5, 4, 3, 3, 3, 5, 7, 7, 0.3))[0]()
 
     # Capitals
 
@@ -165,13 +165,13 @@ class Dialogue:
         if c.demonym and rng.random() < 0.08:
             question = rng.choice(phrasings.DEMONYM).format(d=c.demonym)
         else:
-            question = rng.choice(phrasings.CAPITAL).format(c=self._spoken(c))
+            question = patterns.draw(rng, phrasings.CAPITAL, patterns.CAPITAL).format(c=self._spoken(c))
         self._about(c, "capital")
         return roughen(rng, question), self._thought(c), capital_answer(c)
 
     def _follow_up(self) -> tuple[str, str, str]:
         c = self._country()
-        question = self.rng.choice(phrasings.FOLLOW_UP).format(c=self._spoken(c))
+        question = patterns.draw(self.rng, phrasings.FOLLOW_UP, patterns.FOLLOW_UP).format(c=self._spoken(c))
         self._about(c, "capital")
         return roughen(self.rng, question) if self.rng.random() < 0.7 else question, self._thought(c), capital_answer(c)
 
@@ -208,8 +208,11 @@ class Dialogue:
         c, rng = self._country(), self.rng
         if c.name == c.capital:
             return self._capital()
-        templates = phrasings.FOLLOW_UP if self.topic == "reverse" and rng.random() < 0.4 else phrasings.REVERSE
-        question = rng.choice(templates).format(k=c.capital, c=c.capital)
+        if self.topic == "reverse" and rng.random() < 0.3:
+            template = patterns.draw(rng, phrasings.FOLLOW_UP, patterns.FOLLOW_UP)
+        else:
+            template = patterns.draw(rng, phrasings.REVERSE, patterns.REVERSE)
+        question = template.format(k=c.capital, c=c.capital)
         self._about(c, "reverse")
         thought = f"{c.capital} is the capital of {c.phrase}."
         return roughen(rng, question), thought, thought
@@ -218,7 +221,7 @@ class Dialogue:
 
     def _population(self) -> tuple[str, str, str]:
         c = self._country()
-        question = self.rng.choice(phrasings_size.POPULATION).format(k=c.capital)
+        question = patterns.draw(self.rng, phrasings_size.POPULATION, patterns.POPULATION).format(k=c.capital)
         self._about(c, "population")
         return roughen(self.rng, question), f"{c.capital} has about {people(c.millions)} people.", population_answer(c)
 
@@ -226,7 +229,7 @@ class Dialogue:
         c = self._country()
         if c.name == c.capital:
             return self._population()
-        question = self.rng.choice(phrasings.FOLLOW_UP).format(c=c.capital)
+        question = patterns.draw(self.rng, phrasings.FOLLOW_UP, patterns.FOLLOW_UP).format(c=c.capital)
         self._about(c, "population")
         return roughen(self.rng, question), f"{c.capital} has about {people(c.millions)} people.", population_answer(c)
 
@@ -268,6 +271,9 @@ class Dialogue:
                 templates = ["Which of the two is bigger?" if largest else "Which of the two is smaller?"]
         else:
             templates = [t for t in templates if not any(w in t for w in ("bigger", "smaller", "larger"))]
+            template = patterns.draw(rng, templates, patterns.LARGEST if largest else patterns.SMALLEST)
+            if named == len(group) or "{n}" in template:
+                templates = [template]
         best = (max if largest else min)(group, key=lambda c: c.millions)
         word = ("larger" if largest else "smaller") if len(group) == 2 else "largest" if largest else "smallest"
         self.last = best
