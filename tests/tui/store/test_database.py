@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qwen_core.errors import QwenError
 from qwen_tui.store import StoreError, open_store, store_path
 from qwen_tui.store import database as module
-from qwen_tui.store.schema import APPLICATION_ID, LATEST, MIGRATIONS
+from qwen_tui.store.schema import APPLICATION_ID, LATEST, MIGRATIONS, migrate
 from support.stores import opened, shown, turn
 
 
@@ -46,16 +46,33 @@ def test_later_migrations_are_applied_once_all_or_none(tmp_path: Path, monkeypat
         turn(store, store.conversations.begin(), "Q", "A")
     broken = "ALTER TABLE messages ADD COLUMN later TEXT;\nCREATE TABLE models (again INTEGER)"
     monkeypatch.setattr("qwen_tui.store.schema.MIGRATIONS", (*MIGRATIONS, broken))
-    monkeypatch.setattr("qwen_tui.store.schema.LATEST", 2)
-    monkeypatch.setattr(module, "LATEST", 2)
+    monkeypatch.setattr("qwen_tui.store.schema.LATEST", LATEST + 1)
+    monkeypatch.setattr(module, "LATEST", LATEST + 1)
     with pytest.raises(StoreError, match="already exists"), opened(tmp_path):
         pass
     good = "ALTER TABLE messages ADD COLUMN later TEXT NOT NULL DEFAULT 'new';\n"
     monkeypatch.setattr("qwen_tui.store.schema.MIGRATIONS", (*MIGRATIONS, good))
     for _ in range(2):
         with opened(tmp_path) as store:
-            assert store.database.read("PRAGMA user_version")[0][0] == 2
+            assert store.database.read("PRAGMA user_version")[0][0] == LATEST + 1
             assert [row["later"] for row in store.database.read("SELECT later FROM messages")] == ["new", "new"]
+
+
+def test_a_file_of_the_first_version_gets_what_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("qwen_tui.store.schema.MIGRATIONS", MIGRATIONS[:1])
+        before.setattr("qwen_tui.store.schema.LATEST", 1)
+        connection = sqlite3.connect(tmp_path / "conversations.db", isolation_level=None)
+        migrate(connection)
+        connection.execute("INSERT INTO conversations (title, created_at, updated_at) VALUES ('old', 1, 1)")
+        connection.execute(
+            "INSERT INTO messages (conversation_id, role, content, created_at) VALUES (1, 'user', 'Q', 1)"
+        )
+        connection.execute("UPDATE conversations SET chosen_root = 1")
+        connection.close()
+    with opened(tmp_path) as store:
+        assert store.database.read("PRAGMA user_version")[0][0] == LATEST
+        assert [(message.content, message.shown) for message in store.tree.path(1)] == [("Q", "")]
 
 
 def test_a_newer_file_and_that_of_another_program_are_left_alone(tmp_path: Path) -> None:

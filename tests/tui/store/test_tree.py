@@ -243,3 +243,16 @@ def test_what_does_not_exist_is_one_line(tmp_path: Path) -> None:
             with pytest.raises(StoreError, match="question"):
                 action()
         assert shown(store, conversation) == ["Q", "A"]
+
+
+def test_the_alternatives_of_a_turn_are_all_answers_to_all_wordings(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        first = store.answers.ask(store.conversations.begin(), "Q")
+        answers = [store.answers.begin(first), store.answers.begin(first)]
+        reworded = store.answers.edit(first, "Q, with files", shown="Q2")
+        unanswered = store.answers.edit(first, "Q3")
+        answers.append(store.answers.begin(reworded))
+        for question in (first, reworded, unanswered):
+            assert store.tree.alternatives(question) == [*answers, unanswered]
+        assert store.tree.message(reworded).shown == "Q2"
+        assert store.tree.message(first).shown == ""

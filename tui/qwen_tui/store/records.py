@@ -45,7 +45,10 @@ class ConversationSummary:
 
 @dataclass(frozen=True)
 class StoredMessage:
-    """A question or an answer as it is on disk. `siblings` are the ids of its alternatives, itself among them."""
+    """A question or an answer as it is on disk. `siblings` are the ids of its alternatives, itself among them.
+
+    `shown` is what the person wrote where `content`, which the model got, has more: attached files.
+    """
 
     id: int
     conversation_id: int
@@ -62,6 +65,7 @@ class StoredMessage:
     settings: Mapping[str, Any] = field(default_factory=dict)
     stats: Mapping[str, Any] = field(default_factory=dict)
     siblings: tuple[int, ...] = ()
+    shown: str = ""
 
     @property
     def has_text(self) -> bool:

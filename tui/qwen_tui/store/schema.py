@@ -88,7 +88,10 @@ CREATE TABLE inputs (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# What the person wrote, where the model got more (the text of attached files below it); '' where it is `content`.
+_SHOWN = "ALTER TABLE messages ADD COLUMN shown TEXT NOT NULL DEFAULT '';\n"
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN)
 LATEST = len(MIGRATIONS)
 
 

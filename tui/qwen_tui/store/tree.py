@@ -35,7 +35,8 @@ WITH RECURSIVE below (id) AS (
 )
 """
 _COPIED = (
-    "conversation_id, role, content, reasoning, tool_calls, status, finish_reason, error, settings, stats, model_id"
+    "conversation_id, role, content, shown, reasoning, tool_calls, status, finish_reason, error, settings, stats, "
+    "model_id"
 )
 
 
@@ -126,6 +127,16 @@ class Tree:
                 question, last_answer = "", message
         known = self.ids(last_answer.id) if last_answer is not None else None
         return Resume(system[0]["system"], tuple(messages), known or (), question)
+
+    def alternatives(self, question_id: int) -> list[int]:
+        """What can stand in the place of this turn, in order: every answer to every wording of its question.
+
+        A wording without an answer is there itself.
+        """
+        question = self.message(question_id)
+        children = self._children(question.conversation_id)
+        wordings = children.get(question.parent_id, ())
+        return [message_id for wording in wordings for message_id in children.get(wording) or (wording,)]
 
     # Choosing.
 
@@ -254,4 +265,5 @@ def _message(row: sqlite3.Row, siblings: tuple[int, ...]) -> StoredMessage:
         settings=from_json(row["settings"]),
         stats=from_json(row["stats"]),
         siblings=siblings,
+        shown=row["shown"],
     )
