@@ -1,6 +1,8 @@
 """`qwen-tui export` and `import`: what they print, write, refuse, and how they end."""
 
 import json
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -108,3 +110,50 @@ def test_what_cannot_be_read_or_written_is_one_line(kept: list[int], tmp_path: P
         error = call(command, *arguments).exception
         assert isinstance(error, QwenError)
         assert str(tmp_path) in str(error)
+
+
+def program(*arguments: object, text: str = "") -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, as a shell calls it."""
+    words = [sys.executable, "-m", "qwen_tui", *(str(argument) for argument in arguments)]
+    return subprocess.run(words, input=text, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def test_the_command_line_brings_conversations_to_another_home(
+    kept: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them by a file, one of them by a pipe; exported again, the text is the same."""
+    everything, one = tmp_path / "all.json", tmp_path / "one.json"
+    assert program("export", "--all", "-o", everything).returncode == 0
+    done = program("export", kept[0], "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    one.write_text(done.stdout, encoding="utf-8")
+    markdown = program("export", kept[0]).stdout
+    assert "answer one" in markdown
+
+    monkeypatch.setenv("QWEN_TUI_HOME", str(tmp_path / "elsewhere"))
+    done = program("import", everything)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "added 2 conversations" in done.stderr
+    assert program("export", "--all", "--format", "json").stdout == everything.read_text(encoding="utf-8")
+
+    monkeypatch.setenv("QWEN_TUI_HOME", str(tmp_path / "third"))
+    assert "added 1 conversation\n" in program("import", "-", text=one.read_text(encoding="utf-8")).stderr
+    assert program("export", "--last", "--format", "json").stdout == one.read_text(encoding="utf-8")
+    assert program("export", "--last").stdout == markdown
+
+
+def test_wrong_use_of_the_command_line_is_told_in_its_exit_code(kept: list[int], tmp_path: Path) -> None:
+    for code, arguments in ((2, ("export",)), (2, ("export", "x")), (1, ("export", 99)), (1, ("import", tmp_path))):
+        done = program(*arguments)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_help_opens_neither_a_screen_nor_a_database(command: str) -> None:
+    code = (
+        f"import sys; from qwen_tui.cli import main; assert main(['{command}', '--help']) == 0\n"
+        "print('LOADED', [name for name in ('textual', 'rich', 'mlx', 'numpy', 'sqlite3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "LOADED []", done.stderr

@@ -18,6 +18,7 @@ from qwen_tui.commands.bench import bench
 from qwen_tui.commands.chat import chat
 from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
+from qwen_tui.commands.export import export, import_conversations
 from qwen_tui.commands.inspect import inspect
 from qwen_tui.commands.run import run
 
@@ -68,7 +69,7 @@ def program() -> None:
     """
 
 
-for command in (run, inspect, convert, doctor, bench):
+for command in (run, inspect, convert, doctor, bench, export, import_conversations):
     program.add_command(command)
 
 

@@ -31,9 +31,10 @@ SHOWN = 10
 def export(
     conversation: int | None, last: bool, every: bool, kind: Format | None, output: Path | None, force: bool
 ) -> int:
-    """Print a kept conversation as Markdown, or as JSON that qwen-tui import reads.
+    """Print a kept conversation as Markdown or JSON.
 
-    Without a choice of conversations it lists the latest ones on stderr.
+    qwen-tui import reads the JSON. Without a choice of conversations the latest
+    ones are listed on stderr.
     """
     if (conversation is not None) + last + every > 1:
         raise click.UsageError("ID, --last and --all exclude each other.")
@@ -53,7 +54,10 @@ def export(
 @click.command("import")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 def import_conversations(file: Path) -> int:
-    """Add the conversations of a JSON file that qwen-tui export has written. - reads stdin."""
+    """Add the conversations of a JSON file from qwen-tui export.
+
+    - reads stdin. Nothing is replaced: what is there already is then there twice.
+    """
     from qwen_tui.store import open_store
     from qwen_tui.store.import_json import import_json
 
