@@ -19,7 +19,8 @@ from qwen_core.events import (
     TurnFailed,
     TurnStarted,
 )
-from qwen_tui.conversation import Conversation, Note
+from qwen_tui.conversation import Conversation
+from qwen_tui.turns import Note
 from support.fake_engine import MODEL, answered, delta, done
 
 DEATH = EngineDied("the engine process was ended by SIGKILL", -9, "/log")

@@ -3,7 +3,7 @@
 import pytest
 from textual.app import ComposeResult
 
-from qwen_tui.conversation import Turn
+from qwen_tui.turns import Turn
 from qwen_tui.widgets.fold import Fold
 from qwen_tui.widgets.turn import TurnView
 from support.app_stage import play, stage

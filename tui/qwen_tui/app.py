@@ -21,7 +21,7 @@ from textual.widgets import TextArea
 
 from qwen_core.errors import QwenError
 from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Send
-from qwen_tui.conversation import Conversation, Turn
+from qwen_tui.conversation import Conversation
 from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
 from qwen_tui.hangup import leave_on_hangup
 from qwen_tui.inspection import Inspection
@@ -33,6 +33,7 @@ from qwen_tui.screens.layers import LayersScreen
 from qwen_tui.slash import EFFORTS, Call, Mistake, Text, parse_input
 from qwen_tui.text import typed, visible
 from qwen_tui.themes import DEFAULT_THEME, FALLBACK_THEME, load_themes, theme_folder
+from qwen_tui.turns import Turn
 
 QUIT_PROMPT = "Press Ctrl+C again to quit."
 

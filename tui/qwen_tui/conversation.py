@@ -6,18 +6,16 @@ here change it, so every flow (crashes, stops, restarts) is tested without a scr
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from qwen_core.events import (
     Delta,
     EngineDied,
     Event,
-    FinishReason,
     Loaded,
     LoadFailed,
     LoadProgress,
-    Message,
     ModelSummary,
     Notice,
     PrefillProgress,
@@ -27,79 +25,17 @@ from qwen_core.events import (
     TurnFailed,
     TurnStarted,
 )
-from qwen_core.stats import TurnStats
 from qwen_tui import formatting
 from qwen_tui.rates import RateHistory
+from qwen_tui.recorder import Kept
+from qwen_tui.store.records import Resume
+from qwen_tui.turns import Item, Note, Turn
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
 Phase = Literal[
     "starting", "loading", "ready", "waiting", "prefill", "reasoning", "decoding", "stopping", "stopped", "no model",
     "engine down",
 ]  # fmt: skip
-TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
-_RUNNING = ("waiting", "prefill", "reasoning", "decoding")
-
-
-@dataclass
-class Turn:
-    """One question and its answer so far.
-
-    `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
-    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes).
-    """
-
-    number: int
-    question: str
-    question_id: int | None = None
-    answer_id: int | None = None
-    place: tuple[int, int] = (1, 1)
-    shown: str = ""
-    state: TurnState = "waiting"
-    reasoning: str = ""
-    answer: str = ""
-    tool_calls: str = ""
-    prefilled: int = 0
-    to_prefill: int = 0
-    generated_tokens: int = 0
-    reasoning_tokens: int = 0
-    reasoning_began: float | None = None
-    prefill_began: float | None = None
-    prefill_s: float | None = None
-    reasoning_s: float | None = None
-    finish_reason: FinishReason | None = None
-    stats: TurnStats | None = None
-    error: str = ""
-
-    @property
-    def running(self) -> bool:
-        return self.state in _RUNNING
-
-    @property
-    def has_text(self) -> bool:
-        return bool(self.answer or self.reasoning or self.tool_calls)
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether the question got no answer and may be sent again."""
-        return self.state in ("failed", "interrupted") and not self.has_text
-
-    def messages(self) -> tuple[Message, ...]:
-        """The turn as messages for `Restore`; an unanswered question is left out."""
-        if self.unanswered or (self.running and not self.has_text):
-            return ()
-        answer = Message("assistant", self.answer, reasoning=self.reasoning, tool_calls=self.tool_calls)
-        return (Message("user", self.question), answer)
-
-
-@dataclass
-class Note:
-    """A line of the program's own in the transcript."""
-
-    text: str
-    kind: Literal["notice", "error"] = "notice"
-
-
-Item = Turn | Note
 
 
 @dataclass
@@ -108,6 +44,7 @@ class Conversation:
 
     system: str | None = None
     now: Callable[[], float] = time.monotonic
+    kept: Kept = field(default_factory=Kept)
     engine: EngineState = "starting"
     model: ModelSummary | None = None
     items: list[Item] = field(default_factory=list)
@@ -116,9 +53,11 @@ class Conversation:
     live_tok_s: float | None = None
     rates: RateHistory = field(default_factory=RateHistory)
     stopping: bool = False
+    state_path: str = ""
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
     _ids_cover_all: bool = True
+    _ids_from: str = ""
     _restore_after_load: bool = False
 
     # What the screen asks.
@@ -155,6 +94,11 @@ class Conversation:
         turns = self.turns
         return turns[-1] if turns and turns[-1].unanswered else None
 
+    @property
+    def next_number(self) -> int:
+        """The number that the next turn gets."""
+        return self._next_turn
+
     # What the person does.
 
     def ask(self, text: str) -> Turn:
@@ -176,15 +120,53 @@ class Conversation:
         self.items.append(note)
         return note
 
-    def clear(self) -> Restore:
+    def clear(self, system: str | None = None) -> Restore:
         """Begin a new conversation; the returned command tells the engine."""
-        self.items.clear()
-        self._ids = ()
-        self._ids_cover_all = True
-        self.context_tokens = 0
+        self.system = system
+        self.kept = Kept()
+        self._put([], (), "")
+        return self.restore()
+
+    def load(self, kept: Kept, turns: list[Turn], resume: Resume, fingerprint: str) -> Restore:
+        """Show a conversation, or another branch of this one, as it is on disk; the command puts it into the engine.
+
+        Turns that are shown already stay the objects they are. `fingerprint`: of the model that `resume.ids` are from.
+        """
+        there = {(turn.question_id, turn.answer_id, turn.place, turn.state): turn for turn in self.turns}
+        same = kept.id == self.kept.id
+        self.system, self.kept = resume.system, kept
+        items: list[Item] = [
+            (there.get((turn.question_id, turn.answer_id, turn.place, turn.state)) if same else None) or turn
+            for turn in turns
+        ]
+        self._put(items, resume.ids, fingerprint)
+        self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
+        self._restore_after_load = self.engine != "ready" and bool(items)
+        return self.restore()
+
+    def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
+        """Take `turn` and all after it out; `ids` are the tokens fed for what is left, as far as they are known."""
+        self._put(self.items[: self.items.index(turn)], ids, fingerprint)
+        return self.restore()
+
+    def go_on(self, turn: Turn) -> Turn:
+        """The answer of the last turn goes on, as a turn of a new number that takes its place."""
+        again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
+        again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
+        self._next_turn += 1
+        self.items[self.items.index(turn)] = again
+        self.live_tok_s, self.rates, self.stopping = None, RateHistory(), False
+        return again
+
+    def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str) -> None:
+        self.items[:] = items
+        turns = self.turns
+        self._ids, self._ids_from = ids, fingerprint
+        self._ids_cover_all = bool(ids) or not turns
+        stats = next((turn.stats for turn in reversed(turns) if turn.stats is not None), None)
+        self.context_tokens = stats.context_tokens if stats is not None else 0
         self.live_tok_s = None
         self.rates = RateHistory()
-        return Restore((), (), self.system)
 
     def forget(self, turn: Turn) -> Restore:
         """Take an unanswered turn out, to send its question again."""
@@ -200,11 +182,17 @@ class Conversation:
     def restore(self) -> Restore:
         """The conversation as the engine needs it back.
 
-        The ids go along only when they are known to be what was fed for exactly these messages. After an answer that a
-        crash cut off they are not: then the template renders the messages anew.
+        The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
+        After an answer that a crash cut off they are not: then the template renders the messages anew.
         """
         messages = tuple(message for turn in self.turns for message in turn.messages())
-        return Restore(messages, self._ids if self._ids_cover_all else (), self.system)
+        known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
+        return Restore(messages, self._ids if known else (), self.system, self.state_path)
+
+    def restore_rendered(self) -> Restore:
+        """The same, rendered anew by the template: after a change to what stands before the first question."""
+        self._ids, self._ids_cover_all = (), not self.turns
+        return self.restore()
 
     # What the engine says.
 
@@ -301,6 +289,7 @@ class Conversation:
         self.live_tok_s = None
         self.stopping = False
         self._ids, self._ids_cover_all = event.ids, True
+        self._ids_from = self.model.fingerprint if self.model is not None else ""
 
     def _died(self, event: EngineDied) -> None:
         self._interrupt()

@@ -95,6 +95,35 @@ def turn_pieces(stats: TurnStats) -> list[str]:
     return pieces
 
 
+def all_figures(stats: TurnStats) -> list[str]:
+    """Everything that was measured of one answer, a line for each kind of thing."""
+    kept = f"{stats.cached_tokens:,} of them kept in the state"
+    lines = [
+        f"prompt {tokens(stats.prompt_tokens)}, {kept}; answer {tokens(stats.generated_tokens)}, "
+        f"{stats.reasoning_tokens:,} of them reasoning; context {tokens(stats.context_tokens)}",
+    ]
+    times = [f"first token {seconds(stats.ttft_s)}"] if stats.ttft_s is not None else []
+    if stats.prefill_tok_s is not None:
+        times.append(f"prefill {rate(stats.prefill_tok_s)}")
+    if stats.decode_tok_s is not None:
+        times.append(f"decode {rate(stats.decode_tok_s)}")
+    if stats.stop_s is not None:
+        times.append(f"stopped within {seconds(stats.stop_s)}")
+    lines.append(" · ".join(times))
+    weights = decimal_size(stats.weight_bytes_per_token)
+    reads = f"a token reads {decimal_size(stats.bytes_per_token)}, {weights} of weights"
+    if stats.bandwidth_gb_s is not None:
+        reads += f" · {stats.bandwidth_gb_s:,.1f} GB/s est."
+    if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
+        reads += f", {stats.share_of_peak:.0%} of {stats.peak_bandwidth_gb_s:,.0f} GB/s"
+    if stats.ceiling_tok_s is not None:
+        reads += f" · ceiling {rate(stats.ceiling_tok_s)}"
+    memory = f"memory {size(stats.active_memory_bytes)}, at most {size(stats.peak_memory_bytes)}"
+    state = f"KV {size(stats.kv_bytes)}, recurrent state {size(stats.recurrent_bytes)}"
+    lines += [reads, f"{memory}; {state}, snapshots {size(stats.snapshot_bytes)}"]
+    return [line for line in lines if line]
+
+
 def bar(done: int, total: int, width: int) -> str:
     """A slim progress bar of `width` cells in eighths of a cell; full blocks for the done part, dots for the rest."""
     if width <= 0:

@@ -8,27 +8,64 @@ from qwen_core.events import Effort
 EFFORTS: tuple[Effort, ...] = ("none", "low", "medium", "high")
 
 
+PRESETS = ("auto", "thinking", "coding", "non-thinking")
+
+
 @dataclass(frozen=True)
 class SlashCommand:
-    """One slash command, and the line that the help screen gives it."""
+    """One slash command: the line that the help screen gives it, and its title in the command palette.
+
+    `argument`: it takes something after its name, one of `choices` where there are any; without `optional` it must.
+    """
 
     name: str
     usage: str
     help: str
+    title: str
     choices: tuple[str, ...] = ()
     argument: bool = False
+    optional: bool = True
 
 
 COMMANDS: tuple[SlashCommand, ...] = (
-    SlashCommand("help", "/help", "keys and commands"),
-    SlashCommand("new", "/new", "a new conversation"),
-    SlashCommand("inspect", "/inspect", "the layers of the model: how each is stored, what it costs"),
-    SlashCommand("think", "/think LEVEL", "reasoning effort: none, low, medium or high", EFFORTS, True),
-    SlashCommand("retry", "/retry", "send the unanswered question again"),
-    SlashCommand("restart", "/restart", "start the engine again, or load again"),
-    SlashCommand("copy", "/copy", "copy the last answer"),
-    SlashCommand("theme", "/theme [NAME]", "choose colours", (), True),
-    SlashCommand("quit", "/quit", "leave"),
+    SlashCommand("help", "/help", "keys and commands", "Help"),
+    SlashCommand("new", "/new", "a new conversation, keeping the model loaded", "New conversation"),
+    SlashCommand(
+        "resume", "/resume [ID]", "all conversations: go on with one, search, rename", "Conversations", (), True
+    ),
+    SlashCommand(
+        "search", "/search [TEXT]", "search the text of all conversations", "Search all conversations", (), True
+    ),
+    SlashCommand("find", "/find [TEXT]", "find in this conversation", "Find in this conversation", (), True),
+    SlashCommand("edit", "/edit", "change the last question and ask it again", "Edit the last question"),
+    SlashCommand("retry", "/retry", "another answer to the last question", "Answer again"),
+    SlashCommand("continue", "/continue", "go on with an answer that was cut off", "Continue the answer"),
+    SlashCommand("delete", "/delete", "take the last turn out", "Delete the last turn"),
+    SlashCommand("undo", "/undo", "bring a deleted turn back", "Undo deleting"),
+    SlashCommand(
+        "copy", "/copy [WHAT]", "the last answer; code or code 2: its blocks; all", "Copy the answer", (), True
+    ),
+    SlashCommand(
+        "export", "/export [FILE]", "this conversation as Markdown, or as JSON to a .json", "Export", (), True
+    ),
+    SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
+    SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
+    SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", PRESETS, True, False),
+    SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", EFFORTS, True),
+    SlashCommand(
+        "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
+    ),
+    SlashCommand(
+        "model", "/model [DIR]", "open another model; the conversation goes on", "Open another model", (), True
+    ),
+    SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
+    SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),
+    SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
+    SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
+    SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
+    SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),
+    SlashCommand("restart", "/restart", "start the engine again, or load again", "Restart the engine"),
+    SlashCommand("quit", "/quit", "leave", "Quit"),
 )
 
 
@@ -69,6 +106,8 @@ def parse_input(line: str) -> Text | Call | Mistake:
         return Mistake(f"There is no command /{name[:40]}. {meant}To send a text that begins with /, type //.")
     if argument and not command.argument:
         return Mistake(f"/{name} takes nothing after it.")
-    if command.choices and argument.lower() not in command.choices:
+    if not argument and not command.optional:
+        return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
+    if argument and command.choices and argument.lower() not in command.choices:
         return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
     return Call(name, argument.lower() if command.choices else argument)

@@ -254,5 +254,8 @@ def test_the_alternatives_of_a_turn_are_all_answers_to_all_wordings(tmp_path: Pa
         answers.append(store.answers.begin(reworded))
         for question in (first, reworded, unanswered):
             assert store.tree.alternatives(question) == [*answers, unanswered]
+        for place, chosen in enumerate((*answers, unanswered), 1):
+            store.tree.show(chosen)
+            assert store.tree.places(store.tree.path(store.tree.message(first).conversation_id)) == [(place, 4)]
         assert store.tree.message(reworded).shown == "Q2"
         assert store.tree.message(first).shown == ""

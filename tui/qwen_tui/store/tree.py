@@ -6,7 +6,7 @@ that coming back to a branch shows it as it was left. What is written into an an
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from qwen_core.events import Message
 from qwen_tui.store.database import Database
@@ -134,9 +134,18 @@ class Tree:
         A wording without an answer is there itself.
         """
         question = self.message(question_id)
-        children = self._children(question.conversation_id)
-        wordings = children.get(question.parent_id, ())
-        return [message_id for wording in wordings for message_id in children.get(wording) or (wording,)]
+        return _alternatives(self._children(question.conversation_id), question.parent_id)
+
+    def places(self, path: Sequence[StoredMessage]) -> list[tuple[int, int]]:
+        """For each question of a shown branch, which of how many alternatives its turn is, counted from 1."""
+        children = self._children(path[0].conversation_id) if path else {}
+        places: list[tuple[int, int]] = []
+        for message, following in zip(path, [*path[1:], None], strict=True):
+            if message.role == "user":
+                others = _alternatives(children, message.parent_id)
+                shown = following.id if following is not None else message.id
+                places.append((others.index(shown) + 1 if shown in others else 1, max(1, len(others))))
+        return places
 
     # Choosing.
 
@@ -161,6 +170,12 @@ class Tree:
         if siblings[place] != message_id:
             self.show(siblings[place])
         return siblings[place]
+
+    def show_beside(self, question_id: int, shown: int, step: int) -> None:
+        """Show the turn `step` places beside the one with message `shown`, of all that answer this question's place."""
+        alternatives = self.alternatives(question_id)
+        place = alternatives.index(shown) if shown in alternatives else 0
+        self.show(alternatives[min(max(place + step, 0), len(alternatives) - 1)])
 
     # Taking out.
 
@@ -208,6 +223,11 @@ class Tree:
         for row in rows:
             children[row["parent_id"]] = (*children.get(row["parent_id"], ()), row["id"])
         return children
+
+
+def _alternatives(children: Mapping[int | None, Sequence[int]], parent_id: int | None) -> list[int]:
+    wordings = children.get(parent_id, ())
+    return [message_id for wording in wordings for message_id in children.get(wording) or (wording,)]
 
 
 def choose(connection: sqlite3.Connection, message_id: int) -> None:
