@@ -120,9 +120,8 @@ class Conversation:
         self.items.append(note)
         return note
 
-    def clear(self, system: str | None = None) -> Restore:
+    def clear(self) -> Restore:
         """Begin a new conversation; the returned command tells the engine."""
-        self.system = system
         self.kept = Kept()
         self._put([], (), "")
         return self.restore()

@@ -109,7 +109,8 @@ class Opening:
             return
         self.keep_draft()
         app.leave_turn()
-        command = app.conversation.clear(app.running.generation.system)
+        app.conversation.system = app.running.generation.system
+        command = app.conversation.clear()
         if app.conversation.engine == "ready":
             app.send(command)
         app.chat.request_draw()
