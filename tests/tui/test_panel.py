@@ -59,6 +59,11 @@ def text(snapshot: MeterSnapshot, width: int = WIDTH) -> str:
     return "\n".join(line.plain.rstrip() for line in panel_lines(snapshot, width))
 
 
+def test_states_of_earlier_turns_are_shown_within_their_budget() -> None:
+    snapshot = MeterSnapshot("decoding", MODEL, stats(), snapshot_budget=1 << 30)
+    assert "past    294.0 MiB of 1.0 GiB\n" in text(snapshot)
+
+
 def test_a_running_answer_as_text() -> None:
     snapshot = MeterSnapshot("decoding", MODEL, stats(), (8.0, 12.0, 16.0), True, context_tokens=1650)
     assert digits(snapshot) == "17.3"

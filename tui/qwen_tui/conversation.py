@@ -54,6 +54,7 @@ class Conversation:
     rates: RateHistory = field(default_factory=RateHistory)
     stopping: bool = False
     state_path: str = ""
+    snapshot_budget: int = 0  # bytes that states of earlier turns may take
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
     _ids_cover_all: bool = True

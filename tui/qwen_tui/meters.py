@@ -23,6 +23,7 @@ class MeterSnapshot:
     to_prefill: int = 0
     prefill_left_s: float | None = None
     context_tokens: int = 0
+    snapshot_budget: int = 0
 
 
 def take_snapshot(conversation: Conversation) -> MeterSnapshot:
@@ -44,6 +45,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
         to_prefill=turn.to_prefill if turn is not None else 0,
         prefill_left_s=left,
         context_tokens=conversation.context_tokens,
+        snapshot_budget=conversation.snapshot_budget,
     )
 
 

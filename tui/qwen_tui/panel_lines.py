@@ -125,8 +125,9 @@ def _memory(snapshot: MeterSnapshot) -> list[list[Piece]]:
     lines.append([("kv      ", "$muted"), (formatting.size(stats.kv_bytes), "$foreground")])
     lines.append([("state   ", "$muted"), (formatting.size(stats.recurrent_bytes), "$foreground")])
     if stats.snapshot_bytes:
-        kept = formatting.size(stats.snapshot_bytes)
-        lines.append([("past    ", "$muted"), (kept, "$foreground"), (" snapshots", "$muted")])
+        kept, budget = formatting.size(stats.snapshot_bytes), snapshot.snapshot_budget
+        rest = f" of {formatting.size(budget)}" if budget else " snapshots"
+        lines.append([("past    ", "$muted"), (kept, "$foreground"), (rest, "$muted")])
     limit = model.recommended_bytes or model.memory_bytes
     if limit:
         free = max(0, limit - stats.active_memory_bytes)
