@@ -8,14 +8,26 @@ from hypothesis import strategies as st
 from textual.color import Color
 from textual.theme import Theme
 
-from qwen_tui.themes import COLOURS, DEFAULT_THEME, FALLBACK_THEME, load_themes, parse_theme, theme_folder
+from qwen_tui.themes import (
+    BUILT_IN,
+    COLOURS,
+    DEFAULT_THEME,
+    FALLBACK_THEME,
+    load_themes,
+    parse_theme,
+    theme_folder,
+    theme_folders,
+)
 
 BUNDLED, PROBLEMS = load_themes([theme_folder()])
-TEXT = ("foreground", "primary", "secondary", "accent", "success", "warning", "error")
+THEMES = pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)
+TEXT = ("foreground", "muted", "primary", "secondary", "accent", "success", "warning", "error")
+LEAST = {"high-contrast": 7.0}
+"""WCAG 2.2 asks 4.5 to 1 of text (1.4.3), 7 to 1 at its highest level (1.4.6)."""
 
 
 def luminance(color: Color) -> float:
-    """WCAG 2 relative luminance."""
+    """Relative luminance: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
 
     def linear(channel: int) -> float:
         share = channel / 255
@@ -25,28 +37,63 @@ def luminance(color: Color) -> float:
 
 
 def contrast(one: str, other: str) -> float:
+    """1 to 21: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
     lighter, darker = sorted((luminance(Color.parse(one)), luminance(Color.parse(other))), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def unreadable(theme: Theme, pairs: dict[str, tuple[str, str]]) -> dict[str, float]:
+    """Of pairs of (text, ground), those with too little contrast."""
+    ratios = {name: contrast(*pair) for name, pair in pairs.items()}
+    return {name: round(ratio, 2) for name, ratio in ratios.items() if ratio < LEAST.get(theme.name, 4.5)}
+
+
+def test_the_contrast_is_that_of_the_standard() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#123456", "#123456") == 1
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)  # the lightest grey that passes on white
 
 
 def test_the_bundled_themes_are_sound_and_the_default_is_one_of_them() -> None:
     assert PROBLEMS == []
     names = {theme.name for theme in BUNDLED}
-    assert {DEFAULT_THEME, "okabe-ito", "paper"} <= names
+    assert {DEFAULT_THEME, "paper", "high-contrast", "okabe-ito", "moss", "ember"} <= names
     assert {theme.dark for theme in BUNDLED} == {True, False}
     bundled = next(theme for theme in BUNDLED if theme.name == DEFAULT_THEME)
     assert bundled == FALLBACK_THEME
+    assert not {theme.name for theme in BUILT_IN} - {DEFAULT_THEME} & names
 
 
-@pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)
+@THEMES
 @pytest.mark.parametrize("ground", ["background", "surface"])
 def test_text_colours_are_readable(theme: Theme, ground: str) -> None:
-    """4.5 to 1 is what WCAG 2 asks of text."""
-    behind = getattr(theme, ground)
-    colours = {name: getattr(theme, name) for name in TEXT} | {"muted": theme.variables["muted"]}
-    assert {
-        name: round(contrast(value, behind), 2) for name, value in colours.items() if contrast(value, behind) < 4.5
-    } == {}
+    colours = theme.to_color_system().generate() | theme.variables
+    assert unreadable(theme, {name: (colours[name], colours[ground]) for name in TEXT}) == {}
+
+
+@THEMES
+def test_text_on_a_colour_is_readable(theme: Theme) -> None:
+    """Cursors, selections, links under the mouse; and the text of the command palette on its ground."""
+    colours = theme.to_color_system().generate() | theme.variables
+    pairs = {
+        kind: (colours[f"{kind}-foreground"], colours[f"{kind}-background"])
+        for kind in ("block-cursor", "block-cursor-blurred", "input-cursor", "input-selection", "screen-selection")
+    }
+    pairs["link under the mouse"] = colours["link-color-hover"], colours["link-background-hover"]
+    pairs["palette"] = colours["foreground"], colours["panel-darken-1"]
+    pairs["palette, muted"] = colours["muted"], colours["panel-darken-1"]
+    assert all(Color.parse(ground).a == 1 for _, ground in pairs.values())
+    assert unreadable(theme, pairs) == {}
+
+
+def test_a_person_s_themes_stand_beside_the_settings_and_replace_bundled_ones(home: Path) -> None:
+    own = home / "config" / "themes"
+    own.mkdir(parents=True)
+    (own / "moss.toml").write_text(GOOD.replace('"x"', '"moss"'), encoding="utf-8")
+    themes, problems = load_themes(theme_folders())
+    assert problems == []
+    assert [theme.name for theme in themes] == [theme.name for theme in BUNDLED]
+    assert next(theme for theme in themes if theme.name == "moss").primary == "#102030"
 
 
 GOOD = 'name = "x"\ndark = true\n[colours]\n' + "".join(f'{name} = "#102030"\n' for name in COLOURS)
@@ -64,6 +111,7 @@ GOOD = 'name = "x"\ndark = true\n[colours]\n' + "".join(f'{name} = "#102030"\n' 
         GOOD + 'more = "#102030"\n',
         "extra = 1\n" + GOOD,
         GOOD.replace("[colours]", "colours = 3\n[other]"),
+        "x = " + "[" * 20_000,
     ],
 )
 def test_a_bad_file_is_refused_with_its_reason(text: str) -> None:

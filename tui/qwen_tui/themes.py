@@ -1,4 +1,8 @@
-"""Colour themes from themes/*.toml: found, checked, and turned into Textual themes. A bad file never stops the app."""
+"""Colour themes from themes/*.toml: found, checked, and turned into Textual themes. A bad file never stops the app.
+
+A person's own themes stand in the folder themes beside config.toml; theme_watch.py sees them change. One theme is no
+file: "ansi" has no colours of its own but the sixteen of the terminal.
+"""
 
 import re
 import tomllib
@@ -9,8 +13,10 @@ from typing import Any
 from textual.theme import Theme
 
 from qwen_core.errors import quote
+from qwen_core.locations import location
 
 DEFAULT_THEME = "midnight"
+ANSI = "ansi"
 MAX_BYTES = 64 * 1024
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -39,9 +45,17 @@ def theme_folder() -> Path:
     return installed if installed.is_dir() else package.parent.parent / "themes"
 
 
+def theme_folders() -> list[Path]:
+    """Where themes are looked for: the bundled ones, then the person's own, which may replace them."""
+    return [theme_folder(), location("config") / "themes"]
+
+
 def parse_theme(text: str) -> Theme:
     """A theme from the text of its file. ValueError says what is wrong with it."""
-    raw: dict[str, Any] = tomllib.loads(text)
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     unknown = sorted(set(raw) - {"name", "about", "dark", "colours"})
     if unknown:
         raise ValueError(f"unknown key {quote(unknown[0])}")
@@ -89,8 +103,17 @@ def make_theme(name: str, dark: bool, colours: dict[str, str]) -> Theme:
         "block-cursor-background": c["primary"],
         "block-cursor-foreground": c["background"],
         "block-cursor-text-style": "bold",
+        "block-cursor-blurred-background": c["primary"],
+        "block-cursor-blurred-foreground": c["background"],
+        "block-cursor-blurred-text-style": "bold",
         "input-cursor-background": c["primary"],
         "input-cursor-foreground": c["background"],
+        # The toolkit selects with a veil through which text is hard to read.
+        "input-selection-background": c["secondary"],
+        "input-selection-foreground": c["background"],
+        "screen-selection-background": c["secondary"],
+        "screen-selection-foreground": c["background"],
+        "panel-darken-1": c["surface"],
         "link-color": c["secondary"],
         "link-color-hover": c["background"],
         "link-background-hover": c["secondary"],
@@ -120,23 +143,48 @@ def make_theme(name: str, dark: bool, colours: dict[str, str]) -> Theme:
     )
 
 
+def theme_files(folder: Path) -> list[Path]:
+    """The files of a folder that are meant as themes, in order; none where it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".toml" and not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def read_theme(path: Path) -> Theme:
+    """The theme of one file. ValueError or OSError says what is wrong with it."""
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES} bytes")
+    return parse_theme(content.decode("utf-8"))
+
+
+def problem(path: Path, error: OSError | ValueError) -> str:
+    """One line about a file that is no theme. TOML and UTF-8 errors are ValueErrors."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{quote(path.name)}: {quote(reason or str(error))}"
+
+
 def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[str]]:
     """All themes of the folders' *.toml, and one line for each file that is none. A later name replaces an earlier."""
     themes: dict[str, Theme] = {}
     problems: list[str] = []
     for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
+        for path in theme_files(folder):
             try:
-                with path.open("rb") as file:
-                    content = file.read(MAX_BYTES + 1)
-                if len(content) > MAX_BYTES:
-                    raise ValueError(f"larger than {MAX_BYTES} bytes")
-                theme = parse_theme(content.decode("utf-8"))
-            except (OSError, ValueError) as error:  # TOML and UTF-8 errors are ValueErrors
-                problems.append(f"{quote(path.name)}: {quote(error)}")
+                theme = read_theme(path)
+            except (OSError, ValueError) as error:
+                problems.append(problem(path, error))
             else:
                 themes[theme.name] = theme
     return list(themes.values()), problems
+
+
+def notice(problems: Iterable[str]) -> str:
+    """All problems in one line, "" where there are none."""
+    told = "; ".join(problems)
+    return f"Themes that could not be read: {told}" if told else ""
 
 
 FALLBACK_THEME = make_theme(
@@ -156,3 +204,62 @@ FALLBACK_THEME = make_theme(
         "error": "#ff7f8f",
     },
 )  # so that the app still opens when the folder of themes is gone
+
+# What is only a line or a frame may be faint; text is not: bright black is the background in some palettes, so muted
+# text is as plain as any. Where text stands on a colour, that is the terminal's own text and background swapped.
+ANSI_THEME = Theme(
+    name=ANSI,
+    dark=True,
+    ansi=True,
+    primary="ansi_magenta",
+    secondary="ansi_cyan",
+    accent="ansi_yellow",
+    success="ansi_green",
+    warning="ansi_yellow",
+    error="ansi_red",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_bright_black",
+    variables={
+        "muted": "ansi_default",
+        "surface": "ansi_default",
+        "panel": "ansi_bright_black",
+        "text-muted": "ansi_default",
+        "text-disabled": "ansi_default",
+        "foreground-muted": "ansi_default",
+        "border": "ansi_magenta",
+        "border-blurred": "ansi_bright_black",
+        "scrollbar": "ansi_bright_black",
+        "scrollbar-hover": "ansi_default",
+        "scrollbar-active": "ansi_magenta",
+        "scrollbar-background": "ansi_default",
+        "scrollbar-background-hover": "ansi_default",
+        "scrollbar-background-active": "ansi_default",
+        "scrollbar-corner-color": "ansi_default",
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "block-cursor-background": "ansi_default",
+        "block-cursor-foreground": "ansi_default",
+        "block-cursor-text-style": "bold reverse",
+        "input-cursor-background": "ansi_default",
+        "input-cursor-foreground": "ansi_default",
+        "input-cursor-text-style": "reverse",
+        "input-selection-background": "ansi_cyan",
+        "input-selection-foreground": "ansi_black",
+        "screen-selection-background": "ansi_cyan",
+        "screen-selection-foreground": "ansi_black",
+        "link-color": "ansi_cyan",
+        "link-color-hover": "ansi_black",
+        "link-background-hover": "ansi_cyan",
+        "markdown-h1-color": "ansi_magenta",
+        "markdown-h2-color": "ansi_magenta",
+        "markdown-h2-text-style": "bold",
+        "markdown-h3-color": "ansi_magenta",
+        "markdown-h4-color": "ansi_default",
+        "markdown-h5-color": "ansi_default",
+        "markdown-h6-color": "ansi_default",
+    },
+)
+BUILT_IN = (FALLBACK_THEME, ANSI_THEME)
+"""Themes that need no file."""
