@@ -18,6 +18,7 @@ from qwen_core.errors import quote
 MAX_FILES = 20
 MAX_TRAILING = 4
 _MENTION = re.compile(r'(?<![\w@/.+`-])@(?:"([^"\n]{1,1000})"|([^\s"`@][^\s"`]{0,999}))')
+_UNFINISHED = re.compile(r'(?<![\w@/.+`-])@(?:"([^"\n]{0,1000})|([^\s"`@][^\s"`]{0,999})?)\Z')
 _CODE = re.compile(r"^(`{3,}|~{3,})[^\n]*\n.*?(?:^\1[`~]*[ \t]*$|\Z)|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _DECORATOR = re.compile(
     r"^[ \t]*@[^\n]*\n(?:[ \t]*(?:@[^\n]*)?\n){0,20}[ \t]*"
@@ -45,6 +46,15 @@ class Attached:
     text: str
     files: tuple[Attachment, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A mention that is being written: what there is of its name, and which part of the text it takes."""
+
+    name: str
+    start: int
+    end: int
 
 
 class _RefusedError(Exception):
@@ -81,12 +91,12 @@ def attach(text: str, folder: Path, limit: int, sent: str | None = None) -> Atta
 
 def mentions(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """What `text` mentions, in order: the name as written, and the path it means. The path may be missing."""
-    hidden = [match.span() for pattern in (_CODE, _DECORATOR) for match in pattern.finditer(text)]
+    hidden = _hidden(text)
     for match in _MENTION.finditer(text):
         if any(begin <= match.start() < end for begin, end in hidden):
             continue
         if match[1] is not None:
-            yield match[1], _resolved(match[1], folder)
+            yield match[1], resolved(match[1], folder)
             continue
         name = match[2]
         # The end of a sentence is no part of the name, unless the file is really called so.
@@ -94,12 +104,40 @@ def mentions(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
         endings = (name[:length] for length in range(len(name), least - 1, -1))
         found = next((ending for ending in endings if _is_there(ending, folder)), None)
         if found is not None:
-            yield found, _resolved(found, folder)
+            yield found, resolved(found, folder)
         elif name.startswith(("./", "../", "/", "~/")) and name.strip(_SIGNS):
-            yield name, _resolved(name, folder)
+            yield name, resolved(name, folder)
 
 
-def _resolved(name: str, folder: Path) -> Path:
+def unfinished(text: str, place: int) -> Unfinished | None:
+    """The mention that ends at `place`, where the cursor is. Nothing in the middle of a word, and nothing in code."""
+    match = _UNFINISHED.search(text[:place])
+    after = text[place : place + 1]
+    if match is None or any(begin <= match.start() < end for begin, end in _hidden(text)):
+        return None
+    if match[1] is not None:
+        return Unfinished(match[1], match.start(), place + (after == '"'))
+    if after and not after.isspace() and after not in _TRAILING:
+        return None
+    return Unfinished(match[2] or "", match.start(), place)
+
+
+def written(name: str) -> str | None:
+    """How a message mentions the file `name`: bare, in quotes, or None where no mention can spell it."""
+    for mention, group in ((f"@{name}", 2), (f'@"{name}"', 1)):
+        match = _MENTION.fullmatch(mention)
+        if match is not None and match[group] == name and (group == 1 or name.strip(_SIGNS)):
+            return mention
+    return None
+
+
+def _hidden(text: str) -> list[tuple[int, int]]:
+    """Where nothing is a mention: code, and decorators."""
+    return [match.span() for pattern in (_CODE, _DECORATOR) for match in pattern.finditer(text)]
+
+
+def resolved(name: str, folder: Path) -> Path:
+    """The path that a mention of `name` means."""
     try:
         return folder / Path(name).expanduser()
     except RuntimeError:  # ~somebody who does not exist
@@ -110,7 +148,7 @@ def _is_there(name: str, folder: Path) -> bool:
     """Whether a name without quotes means something: a folder only where it is written as a path."""
     if not name.strip(_SIGNS):
         return False
-    path = _resolved(name, folder)
+    path = resolved(name, folder)
     try:
         return path.exists() and ("/" in name or not path.is_dir())
     except (OSError, ValueError):

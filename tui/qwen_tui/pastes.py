@@ -2,10 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 
 _TOKEN = re.compile(r"\[paste ([1-9][0-9]{0,5}): [0-9,]+ (?:lines|characters)\]")
 CHARACTERS_A_LINE = 100
 """A paste of few but very long lines is long, too."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the composer: the text with its tokens, and the pastes that they stand for."""
+
+    text: str = ""
+    pastes: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 class Pastes:
@@ -15,12 +25,18 @@ class Pastes:
         """`kept` are those of a draft that comes back."""
         self._texts = dict(kept or {})
 
-    def collapse(self, text: str, limit: int) -> str:
-        """What to insert for a paste: itself, or a token where it has more than `limit` lines."""
+    def collapse(self, text: str, limit: int, beside: str = "") -> str:
+        """What to insert for a paste: itself, or a token where it has more than `limit` lines.
+
+        `beside` is the text that it is inserted into. What only looks like a token, in there or in the paste, never
+        becomes one: numbers that are spelled there are not given out, and a paste that spells a token is collapsed.
+        """
         lines = text.count("\n") + 1
-        if lines <= limit and len(text) <= limit * CHARACTERS_A_LINE:
+        if lines <= limit and len(text) <= limit * CHARACTERS_A_LINE and self.expand(text) == text:
             return text
-        number = max(self._texts, default=0) + 1
+        taken = {int(match[1]) for match in _TOKEN.finditer(beside)} | self._texts.keys()
+        free = chain(range(max(self._texts, default=0) + 1, 1_000_000), range(1, 1_000_000))
+        number = next(number for number in free if number not in taken)
         self._texts[number] = text
         return _token(number, text)
 
@@ -30,24 +46,32 @@ class Pastes:
 
     def kept(self, text: str) -> dict[int, str]:
         """The pastes whose tokens stand in `text`: what a draft must keep."""
-        numbers = {int(match[1]) for match in _TOKEN.finditer(text) if self._text(match) != match[0]}
+        numbers = {int(match[1]) for match in _TOKEN.finditer(text) if self._stands(match)}
         return {number: self._texts[number] for number in sorted(numbers)}
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the tokens of `text` begin and end."""
+        return [match.span() for match in _TOKEN.finditer(text) if self._stands(match)] if self._texts else []
 
     def token_at(self, text: str, place: int) -> tuple[int, int] | None:
         """Where the token begins and ends that `place` is inside of or behind: one key deletes it whole."""
-        for match in _TOKEN.finditer(text):
-            if match.start() < place <= match.end() and self._text(match) != match[0]:
-                return match.span()
-        return None
+        return next(((begin, end) for begin, end in self.spans(text) if begin < place <= end), None)
+
+    def keep(self, kept: Mapping[int, str]) -> None:
+        """Another draft is written: these are its pastes."""
+        self._texts = dict(kept)
 
     def clear(self) -> None:
         """The draft was sent or thrown away."""
         self._texts.clear()
 
-    def _text(self, match: re.Match[str]) -> str:
-        text = self._texts.get(int(match[1]))
+    def _stands(self, match: re.Match[str]) -> bool:
         # Only the very token that was inserted: a changed one is the person's own text.
-        return text if text is not None and _token(int(match[1]), text) == match[0] else match[0]
+        text = self._texts.get(int(match[1]))
+        return text is not None and _token(int(match[1]), text) == match[0]
+
+    def _text(self, match: re.Match[str]) -> str:
+        return self._texts[int(match[1])] if self._stands(match) else match[0]
 
 
 def _token(number: int, text: str) -> str:

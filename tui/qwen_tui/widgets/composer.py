@@ -1,150 +1,210 @@
-"""Where the person writes: several lines, Enter sends, earlier inputs come back with the arrows."""
+"""Where the person writes: the text field, its prompt sign, and the list of what a word may become."""
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.events import Key, Paste
+from textual.containers import Horizontal, Vertical
+from textual.events import DescendantBlur, Resize
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from qwen_tui.text import typed
+from qwen_tui.attachments import resolved
+from qwen_tui.completion import (
+    Candidate,
+    Word,
+    choice_candidates,
+    command_candidates,
+    completed,
+    is_whole,
+    path_candidates,
+    split_path,
+    word_at,
+)
+from qwen_tui.listing import Entry, Lister
+from qwen_tui.slash import COMMANDS, SlashCommand
+from qwen_tui.widgets.completion import Completion
+from qwen_tui.widgets.editor import Editor
 
-MAX_HISTORY = 500
-
-
-class History:
-    """Earlier inputs, newest last, and the draft that was being written when the person went looking."""
-
-    def __init__(self) -> None:
-        self._entries: list[str] = []
-        self._position: int | None = None
-        self._draft = ""
-
-    def add(self, text: str) -> None:
-        if not self._entries or self._entries[-1] != text:
-            self._entries = [*self._entries[-MAX_HISTORY + 1 :], text]
-        self._position = None
-
-    def older(self, current: str) -> str | None:
-        """The entry before the one shown, or None at the oldest."""
-        if not self._entries:
-            return None
-        if self._position is None:
-            self._draft = current
-            self._position = len(self._entries)
-        if self._position == 0:
-            return None
-        self._position -= 1
-        return self._entries[self._position]
-
-    def newer(self) -> str | None:
-        """The entry after the one shown, at the end the draft, or None when nothing was recalled."""
-        if self._position is None:
-            return None
-        self._position += 1
-        if self._position >= len(self._entries):
-            self._position = None
-            return self._draft
-        return self._entries[self._position]
+__all__ = ["Composer", "Editor"]
 
 
-class Editor(TextArea):
-    """The text field of the composer."""
+class Composer(Vertical):
+    """The editor with completion. The app gives `choices`: what the argument of a command may be, by its name."""
 
     DEFAULT_CSS = """
-    Editor, Editor:focus {
-        height: auto; max-height: 8; border: none; padding: 0; background: transparent;
-        scrollbar-size-vertical: 1;
-    }
-    Editor .text-area--placeholder { color: $muted; }
-    Editor:dark .text-area--cursor { color: $background; background: $primary; }
-    Editor:light .text-area--cursor { color: $background; background: $primary; }
-    """
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+j,shift+enter,alt+enter", "newline", "Newline", show=False),
-        Binding("pageup", "screen.scroll_transcript(-1)", "Scroll up", show=False),
-        Binding("pagedown", "screen.scroll_transcript(1)", "Scroll down", show=False),
-        Binding("ctrl+home", "screen.transcript_home", "First line", show=False),
-        Binding("ctrl+end", "screen.transcript_end", "Last line", show=False),
-    ]
-
-    class Submitted(Message):
-        """Enter was pressed. Whoever takes the text clears the editor; until then it stays."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    def __init__(self) -> None:
-        super().__init__(compact=True, highlight_cursor_line=False, placeholder="ask anything", show_line_numbers=False)
-        self.recall = History()
-
-    def on_key(self, event: Key) -> None:
-        if event.key == "enter":
-            event.stop()
-            event.prevent_default()
-            self.post_message(self.Submitted(self.text))
-
-    def on_paste(self, event: Paste) -> None:
-        event.stop()
-        event.prevent_default()
-        self.insert_typed(event.text)
-
-    def action_paste(self) -> None:
-        self.insert_typed(self.app.clipboard)
-
-    def insert_typed(self, text: str) -> None:
-        """Insert at the cursor, replacing a selection, without the control characters a paste may carry."""
-        if text := typed(text):
-            self.move_cursor(self.replace(text, *self.selection, maintain_selection_offset=False).end_location)
-
-    def action_newline(self) -> None:
-        self.insert_typed("\n")
-
-    def action_cursor_up(self, select: bool = False) -> None:
-        if not select and self.get_cursor_up_location()[0] == 0 and self._on_first_row():
-            self._recall(self.recall.older(self.text))
-        else:
-            super().action_cursor_up(select)
-
-    def action_cursor_down(self, select: bool = False) -> None:
-        if not select and self._on_last_row():
-            self._recall(self.recall.newer())
-        else:
-            super().action_cursor_down(select)
-
-    def _on_first_row(self) -> bool:
-        return self.wrapped_document.location_to_offset(self.cursor_location).y == 0
-
-    def _on_last_row(self) -> bool:
-        return self.wrapped_document.location_to_offset(self.cursor_location).y >= self.wrapped_document.height - 1
-
-    def _recall(self, text: str | None) -> None:
-        if text is not None:
-            self.set_text(text)
-
-    def set_text(self, text: str) -> None:
-        """Replace everything, the cursor at the end."""
-        self.text = text
-        self.move_cursor(self.document.end)
-
-
-class Composer(Horizontal):
-    """The editor and its prompt sign."""
-
-    DEFAULT_CSS = """
-    Composer { height: auto; max-height: 10; border-top: solid $panel; border-bottom: solid $panel; padding: 0 1; }
+    Composer { height: auto; max-height: 10; border-top: solid $panel; border-bottom: solid $panel; }
     Composer:focus-within { border-top: solid $panel; }
-    Composer > .prompt { width: 2; height: 1; color: $primary; text-style: bold; }
+    Composer > .line { height: auto; padding: 0 1; }
+    Composer > .line > .prompt { width: 2; height: 1; color: $primary; text-style: bold; }
     """
+
+    class Listed(Message):
+        """A folder was read."""
+
+        def __init__(self, folder: Path, entries: tuple[Entry, ...]) -> None:
+            super().__init__()
+            self.folder = folder
+            self.entries = entries
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands: Sequence[SlashCommand] = COMMANDS
+        self.choices: Callable[[str], Sequence[str]] = lambda name: ()
+        self.folder = Path()
+        """What paths are relative to."""
+        self._list = Completion()
+        self._lister = Lister(self._tell_listed)
+        self._listed: tuple[Path, tuple[Entry, ...]] | None = None  # the folder of the path that is being written
+        self._word: Word | None = None
+        self._unwanted: tuple[str, int] | None = None  # the word that the person wants no list for
+        self._seen: tuple[str, int] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("›", classes="prompt", markup=False)
-        yield Editor()
+        yield self._list
+        with Horizontal(classes="line"):
+            yield Static("›", classes="prompt", markup=False)
+            yield Editor()
+
+    def on_mount(self) -> None:
+        self.editor.first = self._take_key
 
     @property
     def editor(self) -> Editor:
         return self.query_one(Editor)
+
+    # What is being written.
+
+    @on(TextArea.Changed)
+    @on(TextArea.SelectionChanged)
+    def _written(self) -> None:
+        self._look()
+
+    @on(DescendantBlur)
+    def _left(self) -> None:
+        self._close()
+
+    @on(Resize)
+    def _resized(self) -> None:
+        self._show()
+
+    def _look(self) -> None:
+        """Bring the list up to the text and the cursor as they are now."""
+        editor = self.editor
+        row, column = editor.cursor_location
+        text = editor.text
+        place = sum(len(editor.document[line]) + 1 for line in range(row)) + column
+        if (text, place) == self._seen:
+            return
+        self._seen = (text, place)
+        looking = editor.has_focus and editor.selection.is_empty and not editor.is_as_loaded
+        before, self._word = self._word, word_at(text, place) if looking else None
+        word = self._word
+        if word is None or (word.kind, word.start) != self._unwanted:
+            self._unwanted = None
+        if word is not None and word.kind == "path" and self._unwanted is None:
+            folder = self._folder_of(word)
+            if before is None or before.kind != "path" or self._folder_of(before) != folder:
+                self._listed = None
+                self._lister.want(folder)
+        self._show()
+
+    def _folder_of(self, word: Word) -> Path:
+        return resolved(split_path(word.typed)[0] or ".", self.folder)
+
+    def _tell_listed(self, folder: Path, entries: tuple[Entry, ...]) -> None:
+        self.post_message(self.Listed(folder, entries))
+
+    @on(Listed)
+    def _folder_read(self, event: Listed) -> None:
+        event.stop()
+        if self._word is not None and self._word.kind == "path" and self._folder_of(self._word) == event.folder:
+            self._listed = (event.folder, event.entries)
+            self._show()
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether a folder is being read for the word under the cursor."""
+        return self._word is not None and self._word.kind == "path" and not self._unwanted and self._listed is None
+
+    def _candidates(self) -> list[Candidate]:
+        word = self._word
+        if word is None or self._unwanted is not None:
+            return []
+        if word.kind == "command":
+            return command_candidates(word.typed, self.commands)
+        if word.kind == "path":
+            return path_candidates(word.typed, self._listed[1]) if self._listed is not None else []
+        command = self._command(word)
+        return choice_candidates(word.typed, command.choices or self.choices(command.name), command) if command else []
+
+    def _command(self, word: Word) -> SlashCommand | None:
+        return next((command for command in self.commands if command.name == word.command), None)
+
+    # The list.
+
+    def _show(self) -> None:
+        # Above the border; the first line of the screen, which says how the model does, stays.
+        self._list.show(self._candidates(), self.region.y - 1)
+
+    def _close(self) -> None:
+        """No list for this word any more."""
+        if self._word is not None:
+            self._unwanted = (self._word.kind, self._word.start)
+        self._show()
+
+    def _take_key(self, key: str) -> bool:
+        """Whether the list takes a key that the editor got."""
+        if key not in ("up", "down", "tab", "escape", "enter"):
+            return False
+        self._look()  # the text may have changed since the list was drawn
+        if not self._list.is_open:
+            # Tab would leave the editor just because a disk is slow.
+            return key == "tab" and self.is_listing
+        match key:
+            case "up" | "down":
+                self._list.move(-1 if key == "up" else 1)
+            case "escape":
+                self._close()
+            case "tab":
+                self._take(self._list.selected)
+            case _:
+                return self._enter_takes() and self._take(self._list.selected)
+        return True
+
+    def _enter_takes(self) -> bool:
+        """Whether Enter means the list: the person went through it, or what was typed cannot be sent as it is."""
+        word = self._word
+        if self._list.moved or word is None:
+            return self._list.moved
+        command = self._command(word)
+        only = word.kind == "command" or (word.typed != "" and command is not None and bool(command.choices))
+        return only and not is_whole(word, self._list.candidates)
+
+    @on(Completion.Chosen)
+    def _clicked(self, event: Completion.Chosen) -> None:
+        event.stop()
+        self._take(event.candidate)
+        self.editor.focus()
+
+    def _take(self, candidate: Candidate | None) -> bool:
+        """The word becomes this; false where it is that already."""
+        word, editor = self._word, self.editor
+        if word is None or candidate is None:
+            return False
+        text = editor.text
+        insert = completed(text, word, candidate)
+        changes = text[word.start : word.end] != insert
+        if changes:
+            editor.replace(insert, _place(text, word.start), _place(text, word.end), maintain_selection_offset=False)
+        if candidate.ends:
+            self._close()
+        self._look()
+        return changes
+
+
+def _place(text: str, index: int) -> tuple[int, int]:
+    """Line and column of a place in a text."""
+    before = text[:index]
+    return before.count("\n"), index - (before.rfind("\n") + 1)

@@ -1,0 +1,146 @@
+"""The composer alone under Textual's test pilot, in a small app that writes down what it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from qwen_tui.pastes import Draft
+from qwen_tui.slash import SlashCommand
+from qwen_tui.themes import FALLBACK_THEME
+from qwen_tui.widgets.completion import Completion
+from qwen_tui.widgets.composer import Composer, Editor
+
+DEADLINE_S = 30.0
+COMMANDS = (
+    SlashCommand("help", "/help", "keys and commands", "Help"),
+    SlashCommand("new", "/new", "a new conversation", "New"),
+    SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled", "Set", (), True),
+    SlashCommand("settings", "/settings", "every setting", "Settings"),
+    SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
+    SlashCommand("think", "/think LEVEL", "reasoning effort", "Think", ("none", "low", "medium", "high"), True),
+    SlashCommand("inspect", "/inspect", "the layers", "Layers"),
+    SlashCommand("quit", "/quit", "leave", "Quit"),
+)
+
+
+class ComposerApp(App[None]):
+    """A transcript's place, the composer, and what it said."""
+
+    CSS = "#above { height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "stop", "Stop", show=False)]
+
+    def __init__(self, suspends: bool) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+        self.drafts: list[Draft] = []
+        self.troubles: list[str] = []
+        self.stops = 0
+        self.suspended = 0
+        self._suspends = suspends
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return FALLBACK_THEME.variables
+
+    def compose(self) -> ComposeResult:
+        yield Static("above", id="above")
+        yield Composer()
+        yield Static("below")
+
+    @contextmanager
+    def suspend(self) -> Iterator[None]:
+        """As on a terminal that can be given away, where the test asks for one."""
+        if not self._suspends:
+            with super().suspend():
+                yield
+            return
+        self.suspended += 1
+        yield  # like the real one, no `finally`: an error in here would leave the terminal to nobody
+        self.suspended -= 1
+
+    @on(Editor.Submitted)
+    def _submitted(self, event: Editor.Submitted) -> None:
+        self.sent.append(event.text)
+
+    @on(Editor.DraftChanged)
+    def _draft(self, event: Editor.DraftChanged) -> None:
+        self.drafts.append(event.draft)
+
+    @on(Editor.Trouble)
+    def _trouble(self, event: Editor.Trouble) -> None:
+        self.troubles.append(event.text)
+
+    def action_stop(self) -> None:
+        self.stops += 1
+
+
+@dataclass
+class ComposerStage:
+    app: ComposerApp
+    pilot: Pilot[None]
+
+    @property
+    def composer(self) -> Composer:
+        return self.app.query_one(Composer)
+
+    @property
+    def editor(self) -> Editor:
+        return self.composer.editor
+
+    @property
+    def menu(self) -> Completion:
+        return self.app.query_one(Completion)
+
+    @property
+    def offered(self) -> list[str]:
+        """The names in the list, if it is open."""
+        return [candidate.name for candidate in self.menu.candidates] if self.menu.display else []
+
+    async def wait(self, condition: Callable[[], object], what: str = "") -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DEADLINE_S
+        while not condition():
+            assert loop.time() < end, f"waited in vain for {what or condition}; the screen:\n" + "\n".join(self.lines())
+            await self.pilot.pause(0.01)
+
+    async def type(self, text: str) -> None:
+        """Key by key."""
+        names = {" ": "space", "\n": "ctrl+j"}
+        for character in text:
+            await self.pilot.press(names.get(character, character))
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    def lines(self) -> list[str]:
+        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
+
+
+@asynccontextmanager
+async def composer_stage(
+    size: tuple[int, int] = (60, 20), *, folder: Path | None = None, suspends: bool = True
+) -> AsyncIterator[ComposerStage]:
+    """The composer focused, with COMMANDS, four themes to choose from, and `folder` for paths."""
+    app = ComposerApp(suspends)
+    async with app.run_test(size=size) as pilot:
+        here = ComposerStage(app, pilot)
+        here.editor.cursor_blink = False
+        here.editor.focus()
+        here.composer.commands = COMMANDS
+        here.composer.choices = lambda name: {"theme": ["midnight", "moss", "paper"], "set": ["top_k", "top_p"]}.get(
+            name, []
+        )
+        if folder is not None:
+            here.composer.folder = folder
+        await pilot.pause()
+        yield here
