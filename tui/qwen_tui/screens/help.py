@@ -1,5 +1,6 @@
-"""The help screen: every key and every slash command, from the tables that define them."""
+"""The help screen: the keys of where the person is, every slash command, and the keys that work everywhere."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -8,7 +9,7 @@ from textual.containers import Grid, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from qwen_tui.keys import KEYS, LAYER_KEYS
+from qwen_tui.key_help import KeyHelp, key_help
 from qwen_tui.slash import COMMANDS
 
 
@@ -21,7 +22,7 @@ class HelpTable(Grid):
     HelpTable > .key { width: auto; max-width: 20; color: $secondary; text-style: bold; }
     """
 
-    def __init__(self, rows: list[tuple[str, str]]) -> None:
+    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
         super().__init__()
         self._rows = rows
 
@@ -32,7 +33,7 @@ class HelpTable(Grid):
 
 
 class HelpScreen(ModalScreen[None]):
-    """Closes with Escape, q, Enter or the key that opened it."""
+    """Closes with Escape, q, Enter or a key that opens it."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,20 +42,27 @@ class HelpScreen(ModalScreen[None]):
         Binding("down,j", "move(1)", "Down", show=False),
     ]
 
+    def __init__(self, keys: KeyHelp | None = None) -> None:
+        """`keys`: what to tell; None takes those of the screen that is on top while this one is made."""
+        super().__init__()
+        self._keys = key_help(self.app.screen) if keys is None else keys
+
     def compose(self) -> ComposeResult:
         # The box itself scrolls: one inside it would grow past the box's greatest height instead.
         with VerticalScroll(id="help", can_focus=True):
-            yield Static("Keys", classes="heading", markup=False)
-            yield HelpTable(list(KEYS))
-            yield Static("Keys of the layer map", classes="heading", markup=False)
-            yield HelpTable(list(LAYER_KEYS))
-            yield Static("Commands", classes="heading", markup=False)
-            yield HelpTable([(command.usage, command.help) for command in COMMANDS])
+            yield from self._section(f"Keys {self._keys.place}", self._keys.keys)
+            yield from self._section("Commands", [(command.usage, command.help) for command in COMMANDS])
+            yield from self._section("Keys everywhere", self._keys.general)
             yield Static(
                 "A text that begins with / is sent when it is typed with //. Text is selected with the mouse.",
                 classes="foot",
                 markup=False,
             )
+
+    def _section(self, heading: str, rows: Sequence[tuple[str, str]]) -> ComposeResult:
+        if rows:
+            yield Static(heading, classes="heading", markup=False)
+            yield HelpTable(rows)
 
     def on_mount(self) -> None:
         self.query_one("#help").border_title = "Help"

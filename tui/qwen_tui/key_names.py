@@ -1,0 +1,68 @@
+"""Keys: how people read their names, and which may be bound to an action. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from textual.binding import Binding
+from textual.keys import format_key
+from textual.widgets import TextArea
+
+_SPOKEN = {
+    "escape": "Esc",
+    "enter": "Enter",
+    "tab": "Tab",
+    "space": "Space",
+    "backspace": "Backspace",
+    "delete": "Del",
+    "insert": "Ins",
+    "home": "Home",
+    "end": "End",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "ctrl": "Ctrl",
+    "shift": "Shift",
+    "alt": "Alt",
+    "super": "Super",
+    "meta": "Meta",
+}
+# Without these nobody could write, move or leave, whatever an action does.
+_NEEDED = {
+    *("enter", "escape", "tab", "shift+tab", "space", "backspace", "delete", "insert"),
+    *("up", "down", "left", "right", "home", "end", "pageup", "pagedown"),
+    *("ctrl+c", "ctrl+q", "ctrl+p"),
+}
+# What the field for text does with keys. Function keys only select there, which shift and the arrows do as well.
+_EDITING = {
+    binding.key: binding.description
+    for binding in Binding.make_bindings(TextArea.BINDINGS)
+    if binding.key not in ("f5", "f6", "f7")
+}
+
+
+def spoken(key: str) -> str:
+    """ "ctrl+j" as "Ctrl+J", "pageup" as "PgUp", "slash" as "/"."""
+    *modifiers, last = key.split("+")
+    name = _SPOKEN.get(last) or format_key(last)
+    if modifiers or (len(last) > 1 and last[0] == "f" and last[1:].isdigit()):
+        name = name.upper() if len(name) == 1 or last[1:].isdigit() else name
+    return "+".join([*(_SPOKEN.get(modifier, modifier.capitalize()) for modifier in modifiers), name])
+
+
+def spoken_keys(keys: Iterable[str]) -> str:
+    """All keys of an action; "none" where it has none."""
+    return " or ".join(spoken(key) for key in keys) or "none"
+
+
+def refusal(key: str, printable: bool, action: str, keys_of: Mapping[str, Iterable[str]]) -> str:
+    """Why `key` cannot be bound to `action`, "" if it can. `keys_of`: the keys of every action as they are now."""
+    owner = next((name for name, keys in keys_of.items() if key in keys), None)
+    if owner == action:
+        return ""
+    if owner is not None:
+        return f"{spoken(key)} is the key of {owner}: give that another key first"
+    if printable or len(key) == 1:
+        return f"{spoken(key)} is a character: then it could not be written any more"
+    if key in _NEEDED:
+        return f"{spoken(key)} is needed as it is"
+    if key in _EDITING:
+        return f"{spoken(key)} edits text: {_EDITING[key].lower()}"
+    return ""
