@@ -109,8 +109,8 @@ class SessionBook:
             )
         finally:
             self._reading_more = False
-        # Another page may have come first, and another program may have moved one from a page to the next.
-        if generation == self._generation and offset == len(self.titles):
+        # Another page may have come before this one, and another program may have moved one from page to page.
+        if generation == self._generation:
             known = {summary.id for summary in self.titles}
             self.titles = [*self.titles, *(summary for summary in page[:limit] if summary.id not in known)]
             self.more = len(page) > limit

@@ -150,38 +150,31 @@ def marked(text: str, query: str, part: Part = "text") -> Line:
 
 
 def excerpt(snippet: Iterable[tuple[str, bool]], width: int) -> Line:
-    """A found message's text around its first hit, in at most `width` cells."""
-    characters = [
-        (character, found)
-        for text, found in _shortened(snippet, 4 * max(8, width))
-        for character in re.sub(r"\s+", " ", visible(text))
-        if cells(character) <= max(1, width)
+    """A found message's text around its first hit, in at most `width` cells; nothing below 4."""
+    if width < 4:
+        return []
+    signs = [
+        (sign, found) for text, found in _shortened(snippet, 4 * width) for sign in re.sub(r"\s+", " ", visible(text))
     ]
-    first = next((place for place, (_, found) in enumerate(characters) if found), 0)
-    begin, room = first, width // 3
-    while begin > 0 and room - cells(characters[begin - 1][0]) >= 0:
-        begin -= 1
-        room -= cells(characters[begin][0])
-    # What would be left blank at the end goes to what is before the hit.
-    rest = sum(cells(character) for character, _ in characters[begin:])
-    while begin > 0 and rest + cells(characters[begin - 1][0]) <= width - 1:
-        begin -= 1
-        rest += cells(characters[begin][0])
+    begin = next((place for place, (_, found) in enumerate(signs) if found), 0)
+    room = width // 3  # for what is before the hit
+    rest = sum(cells(sign) for sign, _ in signs[begin:])
+    # More is before it where what follows leaves room.
+    while begin > 0 and ((more := cells(signs[begin - 1][0])) <= room or rest + more < width):
+        begin, room, rest = begin - 1, room - more, rest + more
     line: Line = [Piece("…", "muted")] if begin > 0 else []
     room = width - len(line)
-    end = begin
-    while end < len(characters) and cells(characters[end][0]) <= room:
-        room -= cells(characters[end][0])
-        end += 1
-    if end < len(characters) and room < 1 and end > begin:
-        end -= 1
-    for character, found in characters[begin:end]:
+    is_cut = rest > room
+    for sign, found in signs[begin:]:
+        room -= cells(sign)
+        if room < is_cut:
+            break
         part: Part = "hit" if found else "muted"
         if line and line[-1].part == part:
-            line[-1] = Piece(line[-1].text + character, part)
+            line[-1] = Piece(line[-1].text + sign, part)
         else:
-            line.append(Piece(character, part))
-    return [*line, Piece("…", "muted")] if end < len(characters) else line
+            line.append(Piece(sign, part))
+    return [*line, Piece("…", "muted")] if is_cut else line
 
 
 def _shortened(snippet: Iterable[tuple[str, bool]], limit: int) -> Iterator[tuple[str, bool]]:

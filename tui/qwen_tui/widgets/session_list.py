@@ -189,7 +189,8 @@ class SessionList(Widget, can_focus=True):
 
     def action_last(self) -> None:
         """To the last of all: what is not loaded yet is asked for."""
-        self._moved(len(self._rows) - 1)
+        self.to_end()
+        self.post_message(self.Moved())
         self.post_message(self.Wanted(everything=True))
 
     async def on_click(self, event: Click) -> None:

@@ -1,0 +1,95 @@
+"""The sessions screen as committed text and styles, at three sizes and without colour.
+
+`QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
+"""
+
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.app_stage import play
+from support.sessions_stage import Sessions, furnish, sessions, shelf
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+Scene = Callable[[Sessions], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+async def sessions_list(here: Sessions) -> None:
+    await here.press("down")
+
+
+async def sessions_search(here: Sessions) -> None:
+    await here.press("slash", *"scale")
+    await here.press("down", "down")
+
+
+async def sessions_rename(here: Sessions) -> None:
+    await here.press("down", "r")
+
+
+async def sessions_nothing(here: Sessions) -> None:
+    await here.press("slash", *"zebra")
+
+
+async def sessions_empty(here: Sessions) -> None:
+    await here.settle()
+
+
+FULL: list[Scene] = [sessions_list, sessions_search, sessions_rename, sessions_nothing]
+
+
+def name(scene: Scene) -> str:
+    return getattr(scene, "__name__", "scene")
+
+
+def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
+    here = shelf(folder)
+    made = furnish(here) if scene is not sessions_empty else {"formats": 0}
+
+    async def run() -> str:
+        async with sessions(here, size, current=made["formats"]) as screen:
+            await scene(screen)
+            return screen.stage.snapshot()
+
+    try:
+        return play(run())
+    finally:
+        here.thread.close()
+
+
+def compare(text: str, file: str) -> None:
+    path = FOLDER / f"{file}.txt"
+    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scene", [*FULL, sessions_empty], ids=name)
+@SIZES
+def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+    compare(drawn(scene, size, tmp_path), f"{name(scene)}_{size[0]}x{size[1]}")
+
+
+def test_screen_without_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = drawn(sessions_search, (100, 30), tmp_path)
+    compare(text, "sessions_search_no_colour")
+    greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
+    assert greys
+    assert all(red == green == blue for red, green, blue in greys)
+    assert "underline" in text
