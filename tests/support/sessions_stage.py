@@ -1,7 +1,8 @@
 """The sessions screen on the stage, over a real store in a temporary folder with a clock of its own."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,16 @@ class Shelf:
 
     def do(self, work: Callable[[Store], Result]) -> Result:
         return self.thread.submit(work).result()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The store's thread gets to nothing until this ends."""
+        go = threading.Event()
+        self.thread.submit(lambda _: go.wait())
+        try:
+            yield
+        finally:
+            go.set()
 
     def add(
         self, title: str, ago: float = 0.0, *, turns: int = 1, model: ModelIdentity | None = MODEL, text: str = ""

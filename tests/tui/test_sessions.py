@@ -268,8 +268,9 @@ def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
             await here.press("u")
             assert "Nothing was deleted" in here.said
             await here.press("down")
-            # Without waiting in between: the second key means what is under the cursor after the first.
-            await here.press("d", "d", "d")
+            with store.held():  # the second key means what is under the cursor after the first
+                await here.stage.pilot.press("d", "d", "d")
+            await here.settle()
             assert store.titles() == titles(here) == [ORDER[0], ORDER[4]]
             assert "u brings it back" in here.said
             await here.press("u")
@@ -421,7 +422,9 @@ def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> None:
 
     async def scene() -> None:
         async with sessions(store) as here:
-            await here.stage.pilot.press("d", "escape")
+            with store.held():
+                await here.stage.pilot.press("d", "escape")
+                assert not here.results, "not before it is in the store"
             await here.settle()
             assert here.result.deleted == {made["poem"]}
             assert store.titles() == ORDER[1:]
@@ -435,7 +438,8 @@ def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shelf) -> 
     async def scene() -> None:
         async with sessions(store) as here:
             store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
-            await here.stage.pilot.press("d", "escape")
+            with store.held():
+                await here.stage.pilot.press("d", "escape")
             await here.settle()
             assert not here.results
             assert here.said.startswith("✕")
