@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import ascii_letters
 from typing import Any, TypeVar
@@ -11,8 +11,12 @@ from typing import Any, TypeVar
 from textual.pilot import Pilot
 
 from qwen_core.events import Event, GenerationSettings
+from qwen_core.settings import Settings, with_value
+from qwen_core.settings_file import LoadedSettings
 from qwen_tui.app import QwenApp
-from support.fake_engine import FakeEngine, Script
+from qwen_tui.first_start import first_start
+from qwen_tui.store_thread import StoreThread
+from support.fake_engine import MODEL, FakeEngine, Script
 
 DEADLINE_S = 30.0
 T = TypeVar("T")
@@ -125,6 +129,16 @@ def _rows(app: QwenApp) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def loaded_with(settings: GenerationSettings, system: str | None = None) -> LoadedSettings:
+    """Settings as a command line would give them."""
+    names = {"max_new_tokens": "max_tokens", "guard": "repetition_guard"}
+    tree = Settings()
+    for name, value in {**asdict(settings), "system": system}.items():
+        if value is not None and value is not False:
+            tree = with_value(tree, f"generation.{names.get(name, name)}", value)
+    return LoadedSettings(tree)
+
+
 @asynccontextmanager
 async def stage(
     script: Script | None = None,
@@ -134,6 +148,9 @@ async def stage(
     system: str | None = None,
     theme_folders: list[Path] | None = None,
     ready: bool = True,
+    resume: int | None = None,
+    store: StoreThread | None = None,
+    first: bool = False,
 ) -> AsyncIterator[Stage]:
     """The app running at `size`, its model loaded unless `ready` is off. Closes the engine at the end."""
     engines: list[FakeEngine] = []
@@ -142,12 +159,15 @@ async def stage(
         engines.append(FakeEngine(on_event, script))
         return engines[-1]
 
+    if not first:
+        first_start()
     app = QwenApp(
-        "/models/Qwen3.6-27B-UD-NVFP4_K_XL-mlx",
-        settings or GenerationSettings(),
-        system,
+        MODEL.path,
+        loaded_with(settings or GenerationSettings(), system),
         engine_factory=make,
         theme_folders=theme_folders,
+        resume=resume,
+        store=store,
     )
     try:
         async with app.run_test(size=size) as pilot:

@@ -1,17 +1,17 @@
-"""The chat app: owns the engine and the conversation, and decides what each input means for them.
+"""The chat app: owns the engine, the store and the conversation, and passes each input to the part it is for.
 
-Drawing is the screens' business, state the conversation's. No MLX here: the model runs in the engine's process.
+Drawing is the screens' business, state the conversation's, what turns do turn_actions.py's. No MLX here: the model runs
+in the engine's process.
 """
 
 import asyncio
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual import on
 from textual.app import App, SystemCommand
@@ -19,74 +19,90 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import TextArea
 
+from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
-from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Send
+from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Notice
+from qwen_core.settings import Settings, with_value
+from qwen_core.settings_file import LoadedSettings
+from qwen_tui.app_commands import AppCommands
 from qwen_tui.conversation import Conversation
+from qwen_tui.copy_actions import CopyActions
 from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
+from qwen_tui.first_start import first_start
 from qwen_tui.hangup import leave_on_hangup
 from qwen_tui.inspection import Inspection
+from qwen_tui.looks import Looks
 from qwen_tui.model_name import pending_name
+from qwen_tui.opening import Opening
+from qwen_tui.recorder import Recorder
 from qwen_tui.screens.chat import ChatScreen
 from qwen_tui.screens.help import HelpScreen
 from qwen_tui.screens.inspector import InspectorScreen
 from qwen_tui.screens.layers import LayersScreen
-from qwen_tui.slash import EFFORTS, Call, Mistake, Text, parse_input
-from qwen_tui.text import typed, visible
-from qwen_tui.themes import DEFAULT_THEME, FALLBACK_THEME, load_themes, theme_folder
+from qwen_tui.screens.models import ModelsScreen
+from qwen_tui.screens.sessions import SessionsResult, SessionsScreen
+from qwen_tui.slash import Call, Mistake, Text, parse_input
+from qwen_tui.store import Draft, Store
+from qwen_tui.store_thread import StoreThread
+from qwen_tui.text import visible
+from qwen_tui.themes import FALLBACK_THEME
+from qwen_tui.turn_actions import TurnActions
 from qwen_tui.turns import Turn
+from qwen_tui.widgets.editor import Editor
+from qwen_tui.widgets.turn import TurnView
+from qwen_tui.widgets.welcome import Welcome
 
 QUIT_PROMPT = "Press Ctrl+C again to quit."
 
 
 class QwenApp(App[None]):
-    """`qwen-tui MODEL_DIR`."""
+    """`qwen-tui MODEL_DIR`. `resume`: the kept conversation to go on with."""
 
     TITLE = "qwen-tui"
     CSS_PATH = "screens/chat.tcss"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "interrupt", "Stop or quit", show=False, priority=True),
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
-        Binding("escape", "stop", "Stop", show=False),
-        Binding("f1,ctrl+g", "help", "Help", show=False),
-        Binding("f2,ctrl+l", "inspect", "Layers", show=False),
-        Binding("ctrl+n", "new", "New conversation", show=False),
-        Binding("ctrl+t", "try_again", "Start again", show=False),
+        Binding("ctrl+c", "interrupt", "Copy, stop or quit", show=False, priority=True),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="quit"),
+        Binding("escape", "stop", "Stop the answer", show=False, id="stop"),
+        Binding("f1,ctrl+g", "help", "Help", show=False, id="help"),
+        Binding("f2,ctrl+l", "inspect", "Layers of the model", show=False, id="layers"),
+        Binding("f3,ctrl+s", "sessions", "Conversations", show=False, id="sessions"),
+        Binding("f5,ctrl+underscore", "settings", "Settings", show=False, id="settings"),
+        Binding("ctrl+n", "new", "New conversation", show=False, id="new"),
+        Binding("ctrl+t", "try_again", "Start the engine again", show=False, id="restart"),
     ]
 
     def __init__(
         self,
         model_path: str,
-        settings: GenerationSettings,
-        system: str | None = None,
+        loaded: LoadedSettings | None = None,
         dtype: str | None = None,
         *,
+        resume: int | None = None,
         engine_factory: EngineFactory = make_engine,
         theme_folders: Iterable[Path] | None = None,
+        store: StoreThread | None = None,
     ) -> None:
         super().__init__()
-        self.settings = settings
-        self.conversation = Conversation(system)
+        self.loaded = loaded or LoadedSettings(Settings())
+        self.running = self.loaded.settings
+        self.store = store or StoreThread()
+        self.recorder = Recorder(self.store, lambda line: self._post(Notice(line)))
+        self.conversation = Conversation(self.running.generation.system)
         self.engine: EngineLike | None = None
-        self._load = Load(model_path, dtype, system)
+        self.load = Load(model_path, dtype, self.conversation.system)
+        self._resume = resume
         self._engine_factory = engine_factory
         # One thread, so that starting, loading and sending stay in order and never hold up the screen.
         self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-link")
-        self._theme_problems = self._register_themes(theme_folders or [theme_folder()])
+        self.looks = Looks(self, theme_folders)
         self.chat = ChatScreen(self.conversation, pending_name(model_path))
         self.inspection = Inspection(model_path)
-
-    # Themes.
-
-    def _register_themes(self, folders: Iterable[Path]) -> list[str]:
-        themes, problems = load_themes(folders)
-        builtin = list(self.available_themes)
-        for theme in (FALLBACK_THEME, *themes):
-            self.register_theme(theme)
-        self.theme = DEFAULT_THEME
-        for name in builtin:  # their colours were chosen without our contrast rules
-            self.unregister_theme(name)
-        return problems
+        self.turns = TurnActions(self)
+        self.copying = CopyActions(self)
+        self.opening = Opening(self)
+        self.commands = AppCommands(self)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -97,26 +113,41 @@ class QwenApp(App[None]):
         return self.chat
 
     def on_mount(self) -> None:
-        if self._theme_problems:
-            self.conversation.note("Themes that could not be read: " + "; ".join(self._theme_problems), "error")
-            self.chat.request_draw()
+        if self.loaded.problems:
+            self.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
+        self.looks.begin()
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self.exit)
             leave_on_hangup(loop, self.exit)
         # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
         self.call_after_refresh(self._start_engine, False)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.chat.composer.choices = self.commands.choices
+        self._take_on("composer.paste_lines")
+        self._take_on("context.snapshot_budget_mb")
+        self._take_on("looks.side_panel")
+        if first_start():
+            self.chat.query_one(Welcome).greet()
+        self.run_worker(self.opening.begin(self._resume), exit_on_error=True)
 
     def close_engine(self) -> None:
-        """End the engine's process; the screen is gone by now, so this may wait."""
+        """End the engine's process, then the store; the screen is gone by now, so this may wait."""
         self._engine_thread.shutdown(wait=True, cancel_futures=True)
         if self.engine is not None:
             self.engine.close()
+        self.store.close()
 
     # The engine.
 
     def receive(self, event: Event) -> None:
-        """Take an event from whichever thread the engine calls on."""
+        """Take an event from whichever thread the engine calls on: onto the disk first, then to the screen."""
+        self.recorder.record(event)
+        self._post(event)
+
+    def _post(self, event: Event) -> None:
         try:
             self.post_message(EngineEvent(event))
         except RuntimeError:
@@ -133,14 +164,18 @@ class QwenApp(App[None]):
                     self.engine.restart()
                 else:
                     self.engine.start()
-                self.engine.send(self._load)
+                self.engine.send(self.load)
             except (QwenError, OSError) as error:
                 self.receive(EngineDied(visible(str(error)) or type(error).__name__))
 
         self._engine_thread.submit(start)
 
-    def _send(self, *commands: Command) -> None:
+    def send(self, *commands: Command, first: Callable[[], object] | None = None) -> None:
+        """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
+
         def send() -> None:
+            if first is not None:
+                first()
             # An engine that cannot take a command has ended, and its EngineDied says so better than this error.
             with suppress(QwenError):
                 for command in commands:
@@ -149,13 +184,23 @@ class QwenApp(App[None]):
 
         self._engine_thread.submit(send)
 
+    def load_model(self, path: str) -> None:
+        """Load another model; the conversation goes on with it, rendered anew."""
+        self.load = Load(path, self.load.dtype, self.conversation.system)
+        self.inspection = Inspection(path)
+        self.chat.pending = pending_name(path)
+        self.conversation.restarting()
+        self.conversation.model = None
+        self.send(self.load)
+        self.chat.request_draw()
+
     @on(EngineEvent)
     def _engine_event(self, message: EngineEvent) -> None:
         event = message.event
         running = self.conversation.current
         command = self.conversation.apply(event)
         if command is not None:
-            self._send(command)
+            self.send(command)
         if isinstance(event, EngineDied):
             self._engine_died(running)
         if isinstance(event, Loaded):
@@ -165,36 +210,63 @@ class QwenApp(App[None]):
             self.screen.request_draw()
 
     def _engine_died(self, turn: Turn | None) -> None:
-        self.conversation.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
+        self.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if turn is not None and turn.unanswered:
             self.chat.offer_draft(turn.question)
 
-    # What the person enters.
+    # For the parts of the app.
 
-    @on(ChatScreen.Entered)
-    def _entered(self, message: ChatScreen.Entered) -> None:
-        if not message.text.strip():
-            return
-        match parse_input(message.text):
-            case Mistake(text):
-                self.chat.status.flash(text)
-            case Call(name, argument):
-                self._call(name, argument)
-            case Text(text):
-                self._ask(text)
+    def flash(self, text: str) -> None:
+        """A short word to the person in the status line; nothing is said for ""."""
+        if text:
+            self.chat.status.flash(text)
 
-    def _ask(self, text: str) -> None:
-        refusal = self._refusal()
-        if refusal:
-            self.chat.status.flash(refusal)
-            return
-        self.chat.take_draft()
-        turn = self.conversation.ask(typed(text))
-        self._send(Send(turn.number, turn.question, self.settings))
+    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> None:
+        """A line of the program's own in the transcript."""
+        self.conversation.note(text, kind)
         self.chat.request_draw()
 
-    def _refusal(self) -> str:
-        """Why nothing can be sent now; the draft stays in the composer."""
+    def request(self) -> GenerationSettings:
+        """What to ask of the next answer."""
+        return self.running.request()
+
+    def change(self, key: str, value: object) -> None:
+        """Change a setting for as long as the program runs. ValueError says what it takes."""
+        self.running = with_value(self.running, key, value)
+        self._take_on(key)
+
+    def _take_on(self, key: str) -> None:
+        """Have a running setting count where it is not looked up each time."""
+        match key:
+            case "composer.paste_lines":
+                self.chat.editor.paste_lines = self.running.composer.paste_lines
+            case "context.snapshot_budget_mb":
+                self.conversation.snapshot_budget = self.running.context.snapshot_budget_mb << 20
+            case "looks.side_panel":
+                self.chat.want_panel(self.running.looks.side_panel)
+            case _ if key == "looks.theme" or key.startswith("keys."):
+                self.looks.use(self.running)
+            case _:
+                pass
+
+    def in_store(self, work: Callable[[Store], object]) -> None:
+        """Have something kept that nobody waits for; a store that fails says so elsewhere."""
+        with suppress(RuntimeError):
+            self.store.submit(work)
+
+    def remember_input(self, text: str) -> None:
+        """Into the history of inputs; what was being written is no draft any more."""
+        kept = self.conversation.kept.id  # before the first question is stored: its draft is that of no conversation
+        self.in_store(lambda store: store.writing.remember(text))
+        self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
+
+    def leave_turn(self) -> None:
+        """Before another conversation is shown: what was begun with this one's turns is over."""
+        self.turns.editing = None
+        self.chat.composer_banner(None)
+
+    def refusal(self) -> str:
+        """Why nothing can be sent now, "" if it can; the draft stays in the composer."""
         conversation = self.conversation
         if conversation.engine in ("starting", "loading"):
             return "Still loading: your text is kept, press Enter again when the model is ready."
@@ -206,45 +278,36 @@ class QwenApp(App[None]):
             return "Still answering: your text is kept. Esc stops the answer first."
         return ""
 
-    def _call(self, name: str, argument: str) -> None:
-        self.chat.take_draft()
-        match name:
-            case "help":
-                self.action_help()
-            case "inspect":
-                self.action_inspect()
-            case "new":
-                self.action_new()
-            case "quit":
-                self.exit()
-            case "theme":
-                self._choose_theme(argument)
-            case "think":
-                self._think(argument)
-            case "retry":
-                self.action_retry()
-            case "restart":
-                self.action_restart()
-            case "copy":
-                self.action_copy_answer()
+    # What the person enters.
 
-    def _choose_theme(self, name: str) -> None:
-        if not name:
-            self.search_themes()
-        elif name in self.available_themes:
-            self.theme = name
-        else:
-            self.chat.status.flash(f"There is no such theme. There are: {', '.join(sorted(self.available_themes))}.")
-
-    def _think(self, level: str) -> None:
-        effort = next((effort for effort in EFFORTS if effort == level), None)
-        if effort is None:
-            self.chat.status.flash(
-                f"Reasoning effort is {self.settings.effort or 'the default'}; /think takes a level."
-            )
+    @on(ChatScreen.Entered)
+    async def _entered(self, message: ChatScreen.Entered) -> None:
+        if not message.text.strip():
             return
-        self.settings = replace(self.settings, effort=effort)
-        self.chat.status.flash(f"Reasoning effort is {effort} from the next message on.")
+        match parse_input(message.text):
+            case Mistake(text):
+                self.flash(text)
+            case Call() as call:
+                self.chat.take_draft()
+                await self.commands.call(call)
+            case Text(text):
+                await self.turns.submit(text)
+
+    @on(Editor.Trouble)
+    def _trouble(self, message: Editor.Trouble) -> None:
+        self.flash(message.text)
+
+    @on(Editor.DraftChanged)
+    def _save_draft(self) -> None:
+        self.opening.keep_draft()
+
+    @on(TurnView.Asked)
+    async def _turn_asked(self, message: TurnView.Asked) -> None:
+        await self.turns.do(message.turn, message.what)
+
+    @on(ChatScreen.BannerLeft)
+    async def _banner_left(self) -> None:
+        await self.turns.leave_editing()
 
     # Actions: keys, palette and slash commands all end here.
 
@@ -276,38 +339,52 @@ class QwenApp(App[None]):
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
 
-    def action_help(self) -> None:
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key begins a new conversation where the old one is out of sight."""
+        return action != "new" or self.screen is self.chat
 
     def action_inspect(self) -> None:
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
         if self.screen is self.chat:
             self.push_screen(InspectorScreen(self.inspection, self.conversation, self.chat.pending))
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key begins a new conversation where the old one is out of sight."""
-        return action != "new" or self.screen is self.chat
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    def action_sessions(self, query: str = "") -> None:
+        """Every kept conversation: go on with one, search, rename, delete."""
+        if self.screen is self.chat:
+            screen = SessionsScreen(self.store, self.conversation.kept.id, query)
+            self.push_screen(screen, self._session_chosen)
+
+    async def _session_chosen(self, result: SessionsResult | None) -> None:
+        if result is None:
+            return
+        if self.conversation.kept.id in result.deleted:
+            self.opening.new()
+        if result.opened is not None:
+            await self.opening.resume(result.opened.conversation_id, result.opened.message_id)
+
+    async def action_models(self) -> None:
+        """Open another model: the recent ones, or any directory."""
+        recent = []
+        with suppress(QwenError):
+            recent = await self.store.use(lambda store: store.models.recent())
+        listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
+        model = self.conversation.model
+        memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
+        self.push_screen(ModelsScreen(list(listed.items()), self.load.path, *memory), self._model_chosen)
+
+    async def _model_chosen(self, path: str | None) -> None:
+        if path is not None:
+            await self.opening.open_model(path)
+
+    def action_settings(self) -> None:
+        """Every setting, explained; what is changed there is saved and counts at once."""
 
     def action_new(self) -> None:
-        if self.conversation.current is not None:
-            self.chat.status.flash("Still answering: Esc stops the answer first.")
-            return
-        command = self.conversation.clear()
-        if self.conversation.engine == "ready":
-            self._send(command)
-        self.chat.request_draw()
-
-    def action_retry(self) -> None:
-        turn = self.conversation.retriable()
-        refusal = "Nothing to send again: the last question was answered." if turn is None else self._refusal()
-        if turn is None or refusal:
-            self.chat.status.flash(refusal)
-            return
-        before = self.conversation.forget(turn)
-        again = self.conversation.ask(turn.question)
-        self._send(before, Send(again.number, again.question, self.settings))
-        self.chat.request_draw()
+        self.opening.new()
 
     def action_try_again(self) -> None:
         """Start or load again, only where that is what is missing: a key must not throw a loaded model away."""
@@ -320,40 +397,13 @@ class QwenApp(App[None]):
         self._start_engine(True)
         self.chat.request_draw()
 
-    async def action_toggle_folds(self) -> None:
-        await self.chat.action_toggle_folds()
-
-    def action_copy_answer(self) -> None:
-        answer = self.conversation.last_answer()
-        if answer:
-            self.copy_to_clipboard(visible(answer))
-        self.chat.status.flash("Copied the last answer." if answer else "There is no answer to copy yet.")
-
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What the command palette offers."""
-        yield SystemCommand("New conversation", "Begin again, keeping the model loaded (Ctrl+N, /new)", self.action_new)
-        yield SystemCommand("Stop", "Stop the answer (Esc)", self.action_stop)
-        yield SystemCommand("Layers", "How each is stored, what it costs (F2, Ctrl+L, /inspect)", self.action_inspect)
-        yield SystemCommand("Reasoning", "Open or fold reasoning and tool calls (Ctrl+R)", self.action_toggle_folds)
-        for effort in EFFORTS:
-            yield SystemCommand(
-                f"Think: {effort}", f"Reasoning effort {effort} (/think {effort})", lambda e=effort: self._think(e)
-            )
-        yield SystemCommand("Copy last answer", "To the clipboard, as markdown (/copy)", self.action_copy_answer)
-        yield SystemCommand("Retry", "Send the unanswered question again (/retry)", self.action_retry)
-        yield SystemCommand("Theme", "Choose colours (/theme)", self.action_change_theme)
-        yield SystemCommand("Restart the engine", "Start it again and load again (/restart)", self.action_restart)
-        yield SystemCommand("Help", "Keys and commands (F1, Ctrl+G, /help)", self.action_help)
-        yield SystemCommand("Quit", "Leave (Ctrl+Q, /quit)", self.exit)
+        yield from self.commands.palette()
 
 
-def run_app(model_path: str | None, settings: GenerationSettings, system: str | None, dtype: str | None) -> int:
+def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None) -> int:
     """Run the chat until the person leaves; the exit code. None opens the bundled demo model."""
-    if model_path is None:
-        from qwen_core.demo import demo_model_path
-
-        model_path = str(demo_model_path())
-    app = QwenApp(model_path, settings, system, dtype)
+    app = QwenApp(str(demo_model_path()) if model_path is None else model_path, loaded, dtype, resume=resume)
     try:
         app.run()
     finally:
@@ -362,4 +412,4 @@ def run_app(model_path: str | None, settings: GenerationSettings, system: str | 
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, GenerationSettings(), None, None))
+    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, LoadedSettings(Settings()), None))

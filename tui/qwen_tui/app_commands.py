@@ -83,7 +83,7 @@ class AppCommands:
 
     async def _resume(self, argument: str) -> None:
         if not argument:
-            await self._app.action_sessions("")
+            self._app.action_sessions("")
         elif argument.isascii() and argument.isdigit() and len(argument) < 16:
             await self._app.opening.resume(int(argument))
         else:

@@ -4,6 +4,7 @@ The toolkit's filter for it knows no terminal colours: it draws black on black i
 """
 
 from functools import lru_cache
+from typing import Any
 
 from rich.color import Color as RichColor
 from rich.segment import Segment
@@ -40,7 +41,7 @@ class Greys(LineFilter):
         ]
 
 
-def respect_no_color(app: App[object]) -> None:
+def respect_no_color(app: App[Any]) -> None:
     """Where the person asked for no colours, take them away without hiding anything. Called once, by the app."""
     filters = app._filters
     filters[:] = [Greys() if isinstance(entry, Monochrome | NoColor) else entry for entry in filters]

@@ -30,6 +30,7 @@ class Opening:
 
     def __init__(self, app: "QwenApp") -> None:
         self._app = app
+        self.draft_saved = ""  # what was written last into the store as a draft
 
     # At the start.
 
@@ -122,8 +123,13 @@ class Opening:
         app = self._app
         if app.turns.editing is not None:
             return
-        kept, draft = app.conversation.kept, app.chat.editor.draft()
-        app.in_store(lambda store: store.writing.save_draft(kept.id, draft))
+        kept, draft = app.conversation.kept.id, app.chat.editor.draft()
+
+        def save(store: Store) -> None:
+            store.writing.save_draft(kept, Draft(draft.text, draft.pastes))
+            self.draft_saved = draft.text
+
+        app.in_store(save)
 
     async def bring_draft(self) -> None:
         """Show the draft of this conversation as it is on disk."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qwen_tui.commands.options import generation_options, model_argument, settings_from
+from qwen_tui.commands.options import WholeNumber, generation_options, model_argument, overrides_from
 
 
 class ChatContext(click.Context):
@@ -43,15 +43,26 @@ def check_backend() -> None:
 
 @click.command(cls=ChatCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @model_argument
+@click.option("--continue", "latest", is_flag=True, help="Go on with the conversation that was used last.")
+@click.option("--resume", type=WholeNumber(1), metavar="ID", help="Go on with this conversation; F3 shows the numbers.")
 @generation_options
-def chat(model_dir: str | None, system: str | None, dtype: str | None, **options: Any) -> int:
+def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | None, **options: Any) -> int:
     """Chat with the model in MODEL_DIR, or with the bundled demo model."""
     from qwen_core.locate import resolve_model_path
+    from qwen_core.settings_file import load_settings
 
+    if latest and resume is not None:
+        raise click.UsageError("--continue and --resume exclude each other.")
     check_terminal()
     check_backend()
     path = None if model_dir is None else str(resolve_model_path(model_dir))
+    if latest or resume is not None:
+        from qwen_tui.resuming import chosen_conversation
+
+        resume, own = chosen_conversation(resume)
+        path = path or own
+    loaded = load_settings(overrides=overrides_from(options))
 
     from qwen_tui.app import run_app
 
-    return run_app(path, settings_from(options), system, dtype)
+    return run_app(path, loaded, dtype, resume)

@@ -1,16 +1,16 @@
 """The options that commands share, with their ranges. A value out of range is a usage error, before anything loads.
 
-Defaults are not here: an option that is not given stays None, and the engine asks generation_config.json, then the
-recommended values.
+Defaults are not here: an option that is not given stays None and leaves the value to the environment, to config.toml,
+to the model's generation_config.json, and then to what its authors recommend.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
 import click
 
-from qwen_core.events import Effort, GenerationSettings
+from qwen_core.events import Effort
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 EFFORTS: tuple[str, ...] = get_args(Effort)
@@ -88,18 +88,22 @@ def json_option(function: Function) -> Function:
 
 
 def generation_options(function: Function) -> Function:
-    """Everything that shapes an answer. The command takes them as keywords: see `settings_from`."""
+    """Everything that shapes an answer. The command takes them as keywords: see `overrides_from`."""
     options = [
         click.option("--system", metavar="TEXT", help="System prompt."),
-        click.option("--max-tokens", type=WholeNumber(1), metavar="N", help="Most new tokens of one answer."),
-        click.option("--temperature", type=Number(0), metavar="T", help="0 always takes the likeliest token."),
+        click.option(
+            "--max-tokens", type=WholeNumber(1, 10_000_000), metavar="N", help="Most new tokens of one answer."
+        ),
+        click.option("--temperature", type=Number(0, 100), metavar="T", help="0 always takes the likeliest token."),
         click.option("--top-p", type=Number(0, 1, above=True), metavar="P", help="Sample from this share of the mass."),
-        click.option("--top-k", type=WholeNumber(0), metavar="K", help="Sample from the K likeliest; 0: all."),
+        click.option(
+            "--top-k", type=WholeNumber(0, 2**31 - 1), metavar="K", help="Sample from the K likeliest; 0: all."
+        ),
         click.option("--min-p", type=Number(0, 1), metavar="P", help="Drop tokens below P times the likeliest."),
         click.option("--presence-penalty", type=Number(-2, 2), metavar="X", help="Against tokens already answered."),
         click.option("--frequency-penalty", type=Number(-2, 2), metavar="X", help="The same, per occurrence."),
         click.option(
-            "--repetition-penalty", type=Number(0, above=True), metavar="X", help="Divides the logits of seen tokens."
+            "--repetition-penalty", type=Number(0.01, 100), metavar="X", help="Divides the logits of seen tokens."
         ),
         click.option("--seed", type=WholeNumber(0, MAX_SEED), metavar="N", help="Makes sampling repeatable."),
         click.option(
@@ -117,17 +121,15 @@ def generation_options(function: Function) -> Function:
     return function
 
 
-def settings_from(options: dict[str, Any]) -> GenerationSettings:
-    """The settings among a command's `generation_options` keywords."""
-    return GenerationSettings(
-        max_new_tokens=options["max_tokens"],
-        temperature=options["temperature"],
-        top_p=options["top_p"],
-        top_k=options["top_k"],
-        min_p=options["min_p"],
-        presence_penalty=options["presence_penalty"],
-        frequency_penalty=options["frequency_penalty"],
-        repetition_penalty=options["repetition_penalty"],
-        seed=options["seed"],
-        effort=options["effort"],
-    )
+GIVEN = (
+    "system", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
+    "repetition_penalty", "seed", "effort",
+)  # fmt: skip
+
+
+def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a command's `generation_options` keywords, by the keys of the settings tree.
+
+    None, for an option that was not given, leaves the setting to the environment and the file.
+    """
+    return {f"generation.{name}": options.get(name) for name in GIVEN}

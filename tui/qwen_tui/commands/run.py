@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -12,9 +13,10 @@ import click
 
 from qwen_core.errors import QwenError
 from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
+from qwen_core.settings_file import load_settings
 from qwen_tui.commands.answer import Answer, Terminal, summary_lines
 from qwen_tui.commands.meter import Meter
-from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, settings_from
+from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
 from qwen_tui.commands.request import Request, read_request
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
@@ -69,12 +71,20 @@ def run(
 
     Reasoning and statistics go to standard error. With --json standard output gets one JSON object and nothing else;
     its token_ids are all generated ids, the stop token included. With
-    --meter standard error gets the figures and nothing else.
+    --meter standard error gets the figures and nothing else. What is not given is taken from config.toml (doctor names
+    it) and from QWEN_TUI_GENERATION_... variables.
     """
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
         raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
-    settings = settings_from(options)
+    loaded = load_settings(overrides=overrides_from(options))
+    for problem in loaded.problems:
+        click.echo(f"qwen-tui: {problem}", err=True)
+    settings = loaded.settings.request()
+    if prompt_ids is not None:
+        settings = replace(settings, effort=None)
+    elif messages is None and request.system is None:
+        request = replace(request, system=loaded.settings.generation.system)
     with interruptible() as interrupt:
         try:
             return _run(model_dir, request, settings, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
