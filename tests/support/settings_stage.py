@@ -1,0 +1,152 @@
+"""The settings screen on a stage of its own: a small app that has nothing else, its file in a folder of the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_letters
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.pilot import Pilot
+
+from qwen_core.settings_file import LoadedSettings, load_settings
+from qwen_tui.colourless import respect_no_color
+from qwen_tui.screens.help import HelpScreen
+from qwen_tui.screens.settings import SettingsScreen
+from qwen_tui.setting_rows import Action
+from qwen_tui.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
+
+DEADLINE_S = 30.0
+ACTIONS: tuple[Action, ...] = (
+    ("help", "the keys of where you are", "f1,ctrl+g"),
+    ("inspect", "the layers of the model", "f2,ctrl+l"),
+    ("new", "a new conversation", "ctrl+n"),
+    ("quit", "leave", "ctrl+q"),
+)
+WORDS = {"looks.theme": ("midnight", "paper", "ansi")}
+
+
+class Host(App[None]):
+    """Keys that act before any widget, as the real app has them; they are held while a key is to be bound."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "note_quit", "Quit", priority=True),
+        Binding("f1,ctrl+g", "help", "Help"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for theme in (FALLBACK_THEME, ANSI_THEME, *load_themes([theme_folder()])[0]):
+            self.register_theme(theme)
+        self.theme = FALLBACK_THEME.name
+        respect_no_color(self)
+        self.changes: list[tuple[str, LoadedSettings]] = []
+        self.quits = 0
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return FALLBACK_THEME.variables
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not getattr(self.screen, "capturing", False)
+
+    def action_note_quit(self) -> None:
+        self.quits += 1
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen())
+
+    @on(SettingsScreen.Changed)
+    def _changed(self, message: SettingsScreen.Changed) -> None:
+        self.changes.append((message.key, message.loaded))
+
+
+@dataclass
+class SettingsStage:
+    app: Host
+    screen: SettingsScreen
+    pilot: Pilot[None]
+    path: Path
+    left: list[bool] = field(default_factory=list)
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def type(self, text: str) -> None:
+        await self.press(*("space" if character == " " else character for character in text))
+
+    async def to(self, name: str) -> None:
+        """The cursor onto the setting of that name."""
+        await self.press("home")
+        for _ in range(100):
+            row = self.screen._list.row
+            if row is not None and row.field.name == name:
+                return
+            await self.pilot.press("down")
+        raise AssertionError(f"there is no row {name}")
+
+    async def wait(self, condition: Callable[[], object], what: str = "") -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + DEADLINE_S
+        while not condition():
+            if loop.time() > end:
+                raise AssertionError(f"waited in vain for {what or condition}; the screen:\n{self.text()}")
+            await self.pilot.pause(0.01)
+
+    async def told(self, text: str) -> None:
+        """Until the status says it."""
+        await self.wait(lambda: text in self.screen.status.flash_text, repr(text))
+        await self.pilot.pause()
+
+    def file(self) -> LoadedSettings:
+        """What a program that starts now would read from the file."""
+        return load_settings(self.path, {})
+
+    def lines(self) -> list[str]:
+        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
+
+    def text(self) -> str:
+        return "\n".join(self.lines())
+
+    def snapshot(self) -> str:
+        """Text, then one letter a cell for its style, then what each letter means."""
+        letters: dict[str, str] = {}
+        grid: list[str] = []
+        for strip in self.app.screen._compositor.render_strips():
+            row = ""
+            for segment in strip:
+                row += letters.setdefault(str(segment.style), ascii_letters[len(letters)]) * segment.cell_length
+            grid.append(row)
+        legend = [f"{letter}  {style}" for style, letter in letters.items()]
+        return "\n".join([*self.lines(), "-" * 20, *grid, "-" * 20, *legend]) + "\n"
+
+
+@asynccontextmanager
+async def settings_stage(
+    folder: Path,
+    size: tuple[int, int] = (100, 30),
+    *,
+    content: str = "",
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    actions: Sequence[Action] = ACTIONS,
+    theme: str = FALLBACK_THEME.name,
+) -> AsyncIterator[SettingsStage]:
+    """The screen open at `size` on `content` as the file, which lies in `folder`."""
+    path = folder / "config.toml"
+    if content:
+        path.write_text(content, encoding="utf-8")
+    app = Host()
+    async with app.run_test(size=size) as pilot:
+        app.theme = theme
+        screen = SettingsScreen(load_settings(path, environ or {}, overrides), actions, words=WORDS, path=path)
+        left: list[bool] = []
+        app.push_screen(screen, lambda _: left.append(True))
+        here = SettingsStage(app, screen, pilot, path, left)
+        await here.wait(lambda: screen.is_mounted and screen.focused is not None, "the screen")
+        await pilot.pause()
+        yield here
