@@ -60,6 +60,7 @@ class Stage:
 
     async def type(self, text: str) -> None:
         """`text` in the composer, as if written."""
+        self.app.chat.editor.focus()
         self.app.chat.editor.set_text(text)
         await self.pilot.pause()
 

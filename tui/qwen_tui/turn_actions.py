@@ -26,7 +26,7 @@ class TurnActions:
 
     def __init__(self, app: "QwenApp") -> None:
         self._app = app
-        self._busy = False
+        self.busy = False
         self._deleted: list[tuple[int, DeletedTurn]] = []
         self.editing: Turn | None = None
 
@@ -35,11 +35,11 @@ class TurnActions:
     async def submit(self, text: str) -> None:
         """A message from the composer: a new question, or the new wording of the one that is being edited."""
         app = self._app
-        refusal = app.refusal() or ("One moment: your text is kept." if self._busy else "")
+        refusal = app.refusal() or ("One moment: your text is kept." if self.busy else "")
         if refusal:
             app.flash(refusal)
             return
-        self._busy = True
+        self.busy = True
         try:
             content, shown = await self._compose(text)
             if not content:
@@ -53,7 +53,7 @@ class TurnActions:
             else:
                 self._ask(content, shown)
         finally:
-            self._busy = False
+            self.busy = False
 
     async def _compose(self, text: str) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
@@ -123,7 +123,7 @@ class TurnActions:
         turn = turn or (turns[-1] if turns else None)
         if turn is None:
             app.flash("There is no turn yet.")
-        elif app.conversation.current is not None or self._busy:
+        elif app.conversation.current is not None or self.busy:
             app.flash("Still answering: Esc stops the answer first.")
         else:
             return turn
@@ -176,11 +176,11 @@ class TurnActions:
         if turn is None or refusal:
             self._app.flash(refusal)
             return
-        self._busy = True
+        self.busy = True
         try:
             await self._again(turn, turn.question, turn.shown, question_id=turn.question_id)
         finally:
-            self._busy = False
+            self.busy = False
 
     async def go_on(self, turn: Turn | None) -> None:
         """Go on with an answer that was stopped or reached its limit."""
