@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_letters
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -46,6 +48,8 @@ class ComposerApp(App[None]):
         self.stops = 0
         self.suspended = 0
         self._suspends = suspends
+        self.register_theme(FALLBACK_THEME)
+        self.theme = FALLBACK_THEME.name
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -53,7 +57,9 @@ class ComposerApp(App[None]):
     def compose(self) -> ComposeResult:
         yield Static("above", id="above")
         yield Composer()
-        yield Static("below")
+        below = Static("below")
+        below.can_focus = True  # where Tab goes
+        yield below
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
@@ -124,6 +130,18 @@ class ComposerStage:
 
     def lines(self) -> list[str]:
         return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
+
+    def snapshot(self) -> str:
+        """The rows of the composer and its list, each with its styles: one letter a cell, and what the letters mean."""
+        letters: dict[str, str] = {}
+        drawn: list[str] = []
+        for strip in self.app.screen._compositor.render_strips()[1:-1]:
+            styles = ""
+            for text, style, _ in strip:
+                name = str(style) if style is not None and text else "none"
+                styles += letters.setdefault(name, ascii_letters[len(letters)]) * cell_len(text)
+            drawn += [strip.text.rstrip(), styles]
+        return "\n".join([*drawn, *(f"{letter}  {name}" for name, letter in letters.items()), ""])
 
 
 @asynccontextmanager

@@ -139,7 +139,8 @@ def _hidden(text: str) -> list[tuple[int, int]]:
 def resolved(name: str, folder: Path) -> Path:
     """The path that a mention of `name` means."""
     try:
-        return folder / Path(name).expanduser()
+        # "./~name" is no home, but a Path forgets the "./".
+        return folder / (Path(name).expanduser() if name.startswith("~") else name)
     except RuntimeError:  # ~somebody who does not exist
         return folder / name
 

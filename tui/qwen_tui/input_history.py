@@ -32,7 +32,7 @@ class History:
     def add(self, text: str) -> None:
         """`text` was sent; before its pastes are cleared."""
         entry = Draft(text, self._kept(text))
-        if not self._entries or self._entries[-1] != entry:
+        if text.strip() and self._entries[-1:] != [entry]:
             self._entries = [*self._entries[-MAX_HISTORY + 1 :], entry]
         self._position = None
 

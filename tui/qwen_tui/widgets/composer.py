@@ -6,9 +6,11 @@ from pathlib import Path
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.events import DescendantBlur, Resize
+from textual.events import DescendantBlur
 from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import Static, TextArea
+from textual.widgets.text_area import Selection
 
 from qwen_tui.attachments import resolved
 from qwen_tui.completion import (
@@ -59,7 +61,7 @@ class Composer(Vertical):
         self._listed: tuple[Path, tuple[Entry, ...]] | None = None  # the folder of the path that is being written
         self._word: Word | None = None
         self._unwanted: tuple[str, int] | None = None  # the word that the person wants no list for
-        self._seen: tuple[str, int] | None = None
+        self._seen: tuple[str, Selection] | None = None
 
     def compose(self) -> ComposeResult:
         yield self._list
@@ -69,6 +71,7 @@ class Composer(Vertical):
 
     def on_mount(self) -> None:
         self.editor.first = self._take_key
+        self.screen.screen_layout_refresh_signal.subscribe(self, self._laid_out)
 
     @property
     def editor(self) -> Editor:
@@ -85,9 +88,10 @@ class Composer(Vertical):
     def _left(self) -> None:
         self._close()
 
-    @on(Resize)
-    def _resized(self) -> None:
-        self._show()
+    def _laid_out(self, screen: Screen[object]) -> None:
+        # Also where the terminal only gets lower, which is no resize of this widget's.
+        if self._list.candidates:
+            self._list.show(self._list.candidates, self._room)
 
     def _look(self) -> None:
         """Bring the list up to the text and the cursor as they are now."""
@@ -95,9 +99,9 @@ class Composer(Vertical):
         row, column = editor.cursor_location
         text = editor.text
         place = sum(len(editor.document[line]) + 1 for line in range(row)) + column
-        if (text, place) == self._seen:
+        if (text, editor.selection) == self._seen:
             return
-        self._seen = (text, place)
+        self._seen = (text, editor.selection)
         looking = editor.has_focus and editor.selection.is_empty and not editor.is_as_loaded
         before, self._word = self._word, word_at(text, place) if looking else None
         word = self._word
@@ -145,8 +149,12 @@ class Composer(Vertical):
     # The list.
 
     def _show(self) -> None:
-        # Above the border; the first line of the screen, which says how the model does, stays.
-        self._list.show(self._candidates(), self.region.y - 1)
+        self._list.show(self._candidates(), self._room)
+
+    @property
+    def _room(self) -> int:
+        """Lines above the border; the first one of the screen, which says how the model does, stays."""
+        return self.region.y - 1
 
     def _close(self) -> None:
         """No list for this word any more."""

@@ -1,0 +1,67 @@
+"""The composer and its list as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them."""
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from support.app_stage import play
+from support.composer_stage import ComposerStage, composer_stage
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = [(60, 20), (100, 30), (160, 45)]
+Scene = Callable[[ComposerStage], Awaitable[None]]
+
+
+async def composer_commands(here: ComposerStage) -> None:
+    await here.type("/")
+    await here.press("down", "down")
+
+
+async def composer_choices(here: ComposerStage) -> None:
+    await here.type("/think ")
+
+
+async def composer_files(here: ComposerStage) -> None:
+    here.editor.insert_pasted("line\n" * 411)
+    await here.type("\nand @")
+    await here.wait(lambda: not here.composer.is_listing, "the folder")
+    await here.press("down")
+
+
+async def composer_many_lines(here: ComposerStage) -> None:
+    here.editor.set_text("日本語のとても長い文字列" * 20 + "\n" * 4)
+    await here.type("see @")
+    await here.wait(lambda: not here.composer.is_listing, "the folder")
+    await here.pilot.pause()
+
+
+SCENES: list[Scene] = [composer_commands, composer_choices, composer_files, composer_many_lines]
+
+
+def name(scene: Scene) -> str:
+    return getattr(scene, "__name__", "scene")
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=name)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+    for file, count in (
+        ("notes.txt", 12),
+        ("日本語のとても長い名前のファイル.md", 34_567),
+        ("two words.py", 1_048_576),
+    ):
+        (tmp_path / file).write_bytes(b"x" * count)
+    (tmp_path / "src").mkdir()
+
+    async def run() -> str:
+        async with composer_stage(size, folder=tmp_path) as here:
+            await scene(here)
+            return here.snapshot()
+
+    drawn = play(run())
+    path = FOLDER / f"{name(scene)}_{size[0]}x{size[1]}.txt"
+    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
+        path.write_text(drawn, encoding="utf-8")
+    assert drawn == path.read_text(encoding="utf-8")
