@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from qwen_tui.screens.sessions import SESSION_KEYS, LineInput, Opened, SessionsResult, SessionsScreen
+from qwen_tui.key_help import key_help
+from qwen_tui.key_names import spoken
+from qwen_tui.screens.sessions import Opened, SessionsResult, SessionsScreen
 from qwen_tui.session_book import PAGE
 from qwen_tui.store import ConversationSummary, Hit, Store, StoreError
 from qwen_tui.store_thread import StoreThread
@@ -56,7 +58,7 @@ def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
     play(scene())
 
 
-@pytest.mark.parametrize("key", ["escape", "q", "f3"])
+@pytest.mark.parametrize("key", ["escape", "q", "f3", "ctrl+s"])
 def test_leaving_changes_nothing(store: Shelf, key: str) -> None:
     furnish(store)
 
@@ -531,22 +533,23 @@ def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, int]) -
     play(scene())
 
 
-def test_help_names_every_key() -> None:
-    told = {word.strip(";,:.") for keys, meaning in SESSION_KEYS for word in (*keys.split(), *meaning.split())}
-    names = {
-        "up": "↑",
-        "down": "↓",
-        "pageup": "PgUp",
-        "pagedown": "PgDn",
-        "slash": "/",
-        "ctrl+f": "Ctrl+F",
-        "f3": "F3",
-    }
-    for owner in (SessionsScreen, SessionList, LineInput):
-        for binding in owner.BINDINGS:
-            assert not isinstance(binding, tuple)
-            for key in binding.key.split(","):
-                assert names.get(key, key.capitalize() if len(key) > 1 else key) in told | {"Esc", "Escape"}, key
+def test_help_names_every_key(store: Shelf) -> None:
+    made = furnish(store)
+
+    async def scene() -> None:
+        async with sessions(store) as here:
+            told = key_help(here.stage.app.screen)
+            keys = {word for shown, _ in told.keys for word in shown.split()}
+            for owner in (SessionsScreen, SessionList):
+                for binding in owner.BINDINGS:
+                    assert not isinstance(binding, tuple)
+                    assert {spoken(key) for key in binding.key.split(",")} <= keys, binding.key
+            assert f"#{made['poem']} " in here.stage.text(), "the number that --resume takes"
+            await here.press("slash")
+            told = key_help(here.stage.app.screen)
+            assert not [shown for shown, _ in told.keys if len(shown) == 1 and shown.isalpha()]
+
+    play(scene())
 
 
 def test_the_clock_of_the_ages_is_the_screens(store: Shelf) -> None:

@@ -236,9 +236,10 @@ def detail(row: Entry, titles: Sequence[ConversationSummary]) -> list[str]:
     if isinstance(row, Hit):
         summary = next((one for one in titles if one.id == row.conversation_id), None)
     when = moment(row.created_at if isinstance(row, Hit) else row.updated_at)
+    number = f"#{conversation_of(row)}"  # what --resume and export take
     if summary is None:
-        return [when, shown_title(row.title)]
+        return [number, when, shown_title(row.title)]
     model = summary.model
     name = one_line(" ".join(part for part in (model.name, model.variant) if part)) if model is not None else ""
     states = [*(["pinned"] if summary.pinned else []), *(["interrupted"] if summary.interrupted else [])]
-    return [*([name] if name else []), turns_text(summary.turns), when, *states]
+    return [number, *([name] if name else []), turns_text(summary.turns), when, *states]

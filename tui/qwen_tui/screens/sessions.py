@@ -29,18 +29,6 @@ from qwen_tui.widgets.header import fit
 from qwen_tui.widgets.session_list import SessionList
 from qwen_tui.widgets.session_status import SessionKeys, SessionStatus
 
-SESSION_KEYS: tuple[tuple[str, str], ...] = (
-    ("↑ ↓ k j, PgUp PgDn, Home End", "walk the list"),
-    ("Enter", "resume the conversation, at the message that was found"),
-    ("/ or Ctrl+F or Tab", "search titles and all messages; ↓ or Enter goes to the list"),
-    ("r", "rename; Enter keeps, Esc leaves"),
-    ("d", "delete; u brings the last deleted one back"),
-    ("p", "pin to the top, or no longer"),
-    ("m", "the conversations of one model, of the next, of all"),
-    ("x", "export as Markdown into the current directory"),
-    ("Esc", "clear the search, else back; q or F3: back"),
-)
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -62,7 +50,7 @@ class LineInput(Input):
     """A line of text without the bindings of the toolkit that mean something else on this screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+f", "screen.search", "Search", show=False),
+        Binding("ctrl+f", "screen.search", "Search titles and all messages", show=False),
         Binding("down", "screen.to_list", "To the list", show=False),
     ]
 
@@ -74,8 +62,8 @@ class SessionsScreen(Screen[SessionsResult]):
     AUTO_FOCUS = "SessionList"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", show=False),
-        Binding("f3", "leave", "Back", show=False),
-        Binding("ctrl+f", "search", "Search", show=False),
+        Binding("f3,ctrl+s", "leave", "Back", show=False, id="sessions"),
+        Binding("ctrl+f", "search", "Search titles and all messages", show=False),
     ]
 
     def __init__(

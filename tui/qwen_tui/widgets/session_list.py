@@ -45,17 +45,17 @@ class SessionList(Widget, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "first", "First", show=False),
-        Binding("end", "last", "Last", show=False),
+        Binding("home", "first", "The first one", show=False),
+        Binding("end", "last", "The last one", show=False),
         Binding("enter", "screen.open", "Resume", show=False),
         Binding("r", "screen.rename", "Rename", show=False),
-        Binding("d", "screen.delete", "Delete", show=False),
-        Binding("u", "screen.undo", "Undo the deletion", show=False),
+        Binding("d", "screen.delete", "Delete; u brings it back", show=False),
+        Binding("u", "screen.undo", "Bring the last deleted one back", show=False),
         Binding("p", "screen.pin", "Pin", show=False),
         Binding("m", "screen.model", "Filter by model", show=False),
         Binding("x", "screen.export", "Export as Markdown", show=False),
         Binding("q", "screen.leave", "Back", show=False),
-        Binding("slash", "screen.search", "Search", show=False),
+        Binding("slash", "screen.search", "Search titles and all messages", show=False),
     ]
 
     class Moved(Message):
