@@ -3,68 +3,81 @@
 Parsing markdown for every token would cost a large part of a core; a block that can no longer change is parsed once.
 """
 
-from textual import on
-from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.message import Message
-from textual.widgets import Markdown
+from dataclasses import replace
+from typing import Any
 
-from qwen_tui.blocks import answer_parser, finished_length
+from qwen_tui.blocks import finished_length
+from qwen_tui.markdown_blocks import parse_markdown
 from qwen_tui.text import visible
-from qwen_tui.widgets.plain import PlainText
+from qwen_tui.text_blocks import Block
+from qwen_tui.widgets.plain import plain_blocks
+from qwen_tui.widgets.text_lines import TextLines
+
+LOOK_AGAIN = 4000  # characters of an open block from which on its end is looked for only as it grows by an eighth
 
 
-class Answer(Vertical):
-    """`show` takes the whole answer so far, `finish` the whole answer. How markdown looks is in chat.tcss."""
+class Answer(TextLines):
+    """`show` takes the whole answer so far, `finish` the whole answer."""
 
     DEFAULT_CSS = """
-    Answer { height: auto; }
-    Answer PlainText { margin: 0 0 1 0; }
+    Answer { margin: 0 0 1 0; }
     """
-
-    class LinkChosen(Message):
-        """A link of the answer was clicked. Nothing is opened: the address came from a model."""
-
-        def __init__(self, address: str) -> None:
-            super().__init__()
-            self.address = address
 
     def __init__(self) -> None:
         super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
         self._text = ""
-        self._finished = 0  # characters of _text that are in the markdown widget
-        self._final = False
+        self._done = 0  # characters of _text that are in finished blocks
+        self._done_blocks = 0
+        self._open_done = 0  # of the characters after those, how many are in parts that do not change
+        self._open_blocks = 0
+        self._look_at = 0
+        self._references: dict[str, Any] = {}
 
-    def compose(self) -> ComposeResult:
-        yield Markdown(parser_factory=answer_parser, open_links=False)
-        yield PlainText()
-
-    async def show(self, text: str) -> None:
-        """Draw the answer so far; calls after `finish` are for the same text and do nothing."""
+    def show(self, text: str) -> None:
+        """Draw the answer so far."""
         text = visible(text)
-        if self._final or text == self._text:
+        if text == self._text:
             return
+        if not text.startswith(self._text):
+            self._begin()
         self._text = text
-        newly = finished_length(text[self._finished :])
-        if newly:
-            await self.query_one(Markdown).append(text[self._finished : self._finished + newly])
-            self._finished += newly
-        plain = self.query_one(PlainText)
-        rest = text[self._finished :].rstrip("\n")
-        plain.display = bool(rest.strip())
-        await plain.show(rest)
+        keep = self._done_blocks + self._open_blocks
+        blocks: list[Block] = []
+        rest = text[self._done :]
+        if len(rest) >= self._look_at:
+            newly = finished_length(rest)
+            self._look_at = 0 if newly or len(rest) < LOOK_AGAIN else len(rest) * 9 // 8
+            if newly:
+                keep = self._done_blocks
+                blocks = parse_markdown(rest[:newly], self._references)
+                self._done += newly
+                self._done_blocks += len(blocks)
+                self._open_done = self._open_blocks = 0
+                rest = rest[newly:]
+        rest = rest[self._open_done :].rstrip("\n")
+        if rest.strip():
+            begins = self._open_done == 0
+            lead = len(rest) - len(rest.lstrip("\n")) if begins else 0
+            plain, sealed = plain_blocks(rest[lead:])
+            if begins:
+                plain[0] = replace(plain[0], gap=())
+            if sealed:
+                self._open_done += lead + sealed
+                self._open_blocks += len(plain) - 1
+            blocks += plain
+        self.set_blocks(blocks, keep=keep)
 
-    async def finish(self, text: str) -> None:
-        """Draw the whole answer, once, as its markdown reads with everything known."""
-        if self._final:
-            return
-        self._final = True
-        plain = self.query_one(PlainText)
-        with self.app.batch_update():
-            await self.query_one(Markdown).update(visible(text))
-            await plain.remove()
-
-    @on(Markdown.LinkClicked)
-    def _link(self, event: Markdown.LinkClicked) -> None:
-        event.stop()
-        self.post_message(self.LinkChosen(event.href))
+    def finish(self, text: str) -> None:
+        """Draw the whole answer as its markdown reads with everything known."""
+        text = visible(text)
+        if not text.startswith(self._text):
+            self._begin()
+        rest = parse_markdown(text[self._done :], self._references)
+        if self._references:  # defined anywhere, a link may be meant anywhere
+            self._done_blocks = 0
+            rest = parse_markdown(text)
+        self.set_blocks(rest, keep=self._done_blocks)
+        self._begin()

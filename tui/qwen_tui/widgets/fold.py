@@ -17,14 +17,19 @@ from qwen_tui.widgets.plain import PlainText
 class Fold(Vertical, can_focus=True):
     """Folded at first; Enter, Space or a click on its title turns it."""
 
+    # A click turns it and leaves the focus where the person writes.
+    FOCUS_ON_CLICK = False
+
     DEFAULT_CSS = """
     Fold { height: auto; margin: 0 0 1 0; }
     Fold > .title { height: 1; color: $muted; width: 1fr; }
-    Fold:focus > .title { background: $surface; }
+    Fold:focus > .title { background: $surface; text-style: bold; }
     Fold > PlainText { color: $muted; padding: 0 0 0 1; border-left: vkey $panel; }
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "turn_over", "Open or fold", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "turn_over", "Open or fold", show=False, id="turn_over")
+    ]
 
     def __init__(self, name: str, *, classes: str) -> None:
         super().__init__(classes=classes)
@@ -34,17 +39,17 @@ class Fold(Vertical, can_focus=True):
         self.open = False
         # Held, not looked up: who leaves in the middle of a drawing leaves folds that were never composed.
         self._title = Static(classes="title", markup=False)
-        self._body = PlainText()
-        self._body.display = False
+        self.body = PlainText()
+        self.body.display = False
 
     def compose(self) -> ComposeResult:
         yield self._title
-        yield self._body
+        yield self.body
 
     def on_mount(self) -> None:
         self._draw_title()
 
-    async def show(self, text: str, facts: str, name: str | None = None) -> None:
+    def show(self, text: str, facts: str, name: str | None = None) -> None:
         """The text inside and the facts beside the name. A folded body is not laid out."""
         label = name if name is not None else self._label
         if (label, facts) != (self._label, self._facts):
@@ -52,24 +57,24 @@ class Fold(Vertical, can_focus=True):
             self._draw_title()
         self._text = text
         if self.open:
-            await self._body.show(text.strip("\n"))
+            self.body.show(text.strip("\n"))
 
-    async def turn(self, open: bool) -> None:
+    def turn(self, open: bool) -> None:
         """Open or fold."""
         if open == self.open:
             return
         self.open = open
-        self._body.display = open
+        self.body.display = open
         if open:
-            await self._body.show(self._text.strip("\n"))
+            self.body.show(self._text.strip("\n"))
         self._draw_title()
 
-    async def action_turn_over(self) -> None:
-        await self.turn(not self.open)
+    def action_turn_over(self) -> None:
+        self.turn(not self.open)
 
     @on(Click, ".title")
-    async def _clicked(self) -> None:
-        await self.turn(not self.open)
+    def _clicked(self) -> None:
+        self.turn(not self.open)
 
     def _draw_title(self) -> None:
         mark = "▾" if self.open else "▸"

@@ -1,5 +1,7 @@
 """The bottom line: what goes on in figures, or a short word to the person, and the keys that matter now."""
 
+from typing import Literal
+
 from textual.content import Content
 from textual.widget import Widget
 
@@ -10,11 +12,22 @@ from qwen_tui.widgets.header import fit
 from qwen_tui.widgets.phase import PHASES
 
 FLASH_SECONDS = 6.0
+WIDE = 100  # cells from which on there is room for both
+PAUSED = "paused, ^End follows"
+Place = Literal["composer", "turn", "find"]
 _BUSY = ("waiting", "prefill", "reasoning", "decoding", "stopping")
 
 
-def hints(phase: Phase) -> list[str]:
-    """Key hints, the most needed first."""
+TURN_HINTS = ("Esc back", "e edit", "r again", "c continue", "←→ others", "y copy", "d delete", "u undo", "⏎ open")
+FIND_HINTS = ("Esc close", "⏎ ↓ next", "↑ before", "n N on a turn")
+
+
+def hints(phase: Phase, at: Place = "composer") -> list[str]:
+    """Key hints, the most needed first. `at`: where the focus is."""
+    if at == "turn":
+        return list(TURN_HINTS)
+    if at == "find":
+        return list(FIND_HINTS)
     if phase in _BUSY:
         return ["Esc stop", "^R reasoning", "F2 layers", "F1 help"]
     if phase in ("engine down", "no model"):
@@ -64,6 +77,7 @@ class Status(Widget):
         self._phase: Phase = "starting"
         self._bar: tuple[int, int] | None = None
         self._pieces: list[str] = []
+        self._at: Place = "composer"
         self._flash = ""
         self._flashes = 0
 
@@ -71,15 +85,24 @@ class Status(Widget):
     def flash_text(self) -> str:
         return self._flash
 
-    def show(self, conversation: Conversation) -> None:
+    def show(self, conversation: Conversation, *, following: bool = True) -> None:
+        """`following`: whether text that comes keeps the end in view."""
         bar, pieces = figures(conversation)
+        if conversation.current is not None and not following:
+            pieces.insert(0, PAUSED)
         if (conversation.phase, bar, pieces) != (self._phase, self._bar, self._pieces):
             self._phase, self._bar, self._pieces = conversation.phase, bar, pieces
             self.refresh()
 
     def hints(self) -> list[str]:
         """The keys that matter now, the most needed first."""
-        return list(hints(self._phase))
+        return hints(self._phase, self._at)
+
+    def hint_at(self, place: Place) -> None:
+        """Hint at the keys of where the focus is now."""
+        if place != self._at:
+            self._at = place
+            self.refresh()
 
     def flash(self, text: str) -> None:
         """Say something for a moment in place of the figures."""
@@ -103,8 +126,11 @@ class Status(Widget):
         right = self.hints()
         # The first hint says how to get on from here: the figures make room for it.
         left = self._left(look.word, max(0, width - cells(right[0]) - 3))
+        here = self._at == "composer"
+        if not here:  # the keys of a turn are many, and not known from elsewhere: they come before the figures
+            left = f"{look.word}  {PAUSED}" if PAUSED in self._pieces and width >= WIDE else look.word
         while right and cells(left) + 3 + cells("  ".join(right)) > width:
-            right.pop(1 if len(right) > 1 else 0)
+            right.pop(1 if here and len(right) > 1 else -1)
         keys = "  ".join(right)
         word, rest = left[: len(look.word)], left[len(look.word) :]
         return Content.assemble(

@@ -1,131 +1,207 @@
 """One turn in the transcript: the question, folded reasoning, the answer, tool calls, and a line of figures."""
 
-import json
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
-from qwen_core.reasoning import parse_tool_calls
-from qwen_tui import formatting
-from qwen_tui.conversation import Turn
-from qwen_tui.text import one_line, visible
+from qwen_tui.finding import Part
+from qwen_tui.text import visible
+from qwen_tui.text_blocks import Block
+from qwen_tui.turn_lines import footer, reasoning_facts, tool_calls_shown
+from qwen_tui.turns import Turn
 from qwen_tui.widgets.answer import Answer
 from qwen_tui.widgets.fold import Fold
-from qwen_tui.widgets.header import fit
+from qwen_tui.widgets.text_lines import TextLines
 
 LINE = 80
 """Cells of the line of figures before the widget knows its own width."""
+QUESTION_ROWS = 12
+"""A question of more rows is cut until the turn is opened."""
+
+What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next"]
 
 
-def tool_calls_shown(text: str) -> tuple[str, str]:
-    """Name for the title and body of a block of tool calls. What does not parse is shown as it came."""
-    calls = parse_tool_calls(text)
-    if not calls:
-        return "", text
-    bodies = [f"{call.name}\n{json.dumps(call.arguments, ensure_ascii=False, indent=2)}" for call in calls]
-    return one_line(", ".join(call.name for call in calls), 60), "\n\n".join(bodies)
+class TurnView(Vertical, can_focus=True):
+    """Draws a `Turn`; `show` is called whenever it may have changed. While it has the focus, letters are its keys."""
 
-
-def footer(turn: Turn, width: int) -> Content:
-    """The dim line under a turn, its figures on one line of `width` cells, and why it ended if not by itself."""
-    if turn.state in ("waiting", "prefill"):
-        progress = f" · {turn.prefilled:,} of {turn.to_prefill:,} tokens" if turn.to_prefill else ""
-        return Content.styled(f"reading{progress} …", "$muted")
-    pieces: list[tuple[str, str]] = []
-    if turn.stats is not None and not turn.running:
-        pieces.append((f"↳ {fit(formatting.turn_pieces(turn.stats), width - 2)}", "$muted"))
-    lead = "\n↳ " if pieces else "↳ "
-    why = formatting.ending(turn.finish_reason) if turn.finish_reason else ""
-    if why:
-        pieces.append((lead + why, "$warning"))
-    if turn.state == "failed":
-        pieces.append((f"✕ {visible(turn.error)}", "$error"))
-    if turn.state == "interrupted":
-        text = "interrupted: the engine ended here" if turn.has_text else "unanswered: the engine ended before it"
-        pieces.append((lead + text, "$warning"))
-    if turn.unanswered:
-        pieces.append((" · /retry sends it again", "$muted"))
-    return Content.assemble(*pieces)
-
-
-class TurnView(Vertical):
-    """Draws a `Turn`; `show` is called whenever it may have changed."""
+    # A click selects text; it does not take the keys away from the composer.
+    FOCUS_ON_CLICK = False
 
     DEFAULT_CSS = """
-    TurnView { height: auto; margin: 0 0 1 0; }
-    TurnView > .question { height: auto; border-left: outer $primary; padding: 0 0 0 1; margin: 0 0 1 0; }
+    TurnView { height: auto; margin: 0 2 1 0; border-left: blank $background; }
+    TurnView.-found { border-left: outer $accent; }
+    TurnView:focus, TurnView:focus-within { border-left: thick $accent; }
+    TurnView > .question { border-left: outer $primary; padding: 0 0 0 1; margin: 0 0 1 0; }
     TurnView > .footer { height: auto; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open or fold it", show=False, id="turn_open"),
+        Binding("e", "ask('edit')", "Edit the question", show=False, id="turn_edit"),
+        Binding("r", "ask('retry')", "Answer again", show=False, id="turn_retry"),
+        Binding("c", "ask('continue')", "Continue an answer that was cut off", show=False, id="turn_continue"),
+        Binding("left", "ask('previous')", "The alternative before", show=False, id="turn_previous"),
+        Binding("right", "ask('next')", "The next alternative", show=False, id="turn_next"),
+        Binding("y", "ask('copy')", "Copy the answer", show=False, id="turn_copy"),
+        Binding("d", "ask('delete')", "Delete the turn", show=False, id="turn_delete"),
+        Binding("u", "ask('undo')", "Bring a deleted turn back", show=False, id="turn_undo"),
+        Binding("n", "screen.find_step(1)", "Next match", show=False, id="turn_match"),
+        Binding("N", "screen.find_step(-1)", "Match before", show=False, id="turn_match_before"),
+        Binding("escape", "screen.leave_turn", "Back to the composer", show=False, id="turn_leave"),
+    ]
+
+    class Asked(Message):
+        """Something is to be done with a turn."""
+
+        def __init__(self, turn: Turn, what: What) -> None:
+            super().__init__()
+            self.turn = turn
+            self.what: What = what
+
     def __init__(self, turn: Turn) -> None:
         super().__init__()
-        self.turn = turn
-        self._final = False
-        self._footer: Content | None = None
+        self.item = turn
+        self._drawn: tuple[object, ...] = ()
+        self._question = TextLines(classes="question")
+        self._asked = ""
+        self._answer = Answer()
+        self._answer.display = False
+        self._footer = Static(classes="footer", markup=False)
+        self._line: Content | None = None
+        self._folds: dict[str, Fold] = {}  # made when there is something to put in
+        self._open = False
+        self._needle = ""
+
+    @property
+    def turn(self) -> Turn:
+        return self.item
 
     def compose(self) -> ComposeResult:
-        question = Content.assemble(("You", "bold $primary"), "\n", visible(self.turn.question))
-        yield Static(question, classes="question", markup=False)
-        for fold in (Fold("Reasoning", classes="reasoning"), Fold("Tool call", classes="tools")):
-            fold.display = False
-            if fold.has_class("tools"):
-                answer = Answer()
-                answer.display = False
-                yield answer
-            yield fold
-        yield Static(classes="footer", markup=False)
+        yield self._question
+        yield self._answer
+        yield self._footer
 
     async def on_mount(self) -> None:
         if self.children:  # none where leaving came before composing
             await self.show()
 
+    # Drawing.
+
     async def show(self) -> None:
-        """Bring the widgets up to the turn's state."""
-        turn = self.turn
-        if self._final:
+        """Bring the widgets up to the turn's state. It costs next to nothing where nothing changed."""
+        turn = self.item
+        state = _state(turn)
+        if state == self._drawn or not self.children:
             return
-        self._final = not turn.running
-        if turn.reasoning:
-            fold = self.query_one(".reasoning", Fold)
-            fold.display = True
-            await fold.show(turn.reasoning, reasoning_facts(turn))
-        if turn.answer:
-            answer = self.query_one(Answer)
-            answer.display = True
-            await (answer.show(turn.answer) if turn.running else answer.finish(turn.answer))
-        if turn.tool_calls:
-            fold = self.query_one(".tools", Fold)
-            fold.display = True
-            name, body = tool_calls_shown(turn.tool_calls)
-            await fold.show(body, name)
+        self._drawn = state
+        asked = turn.shown or turn.question
+        if asked != self._asked or self._line is None:
+            self._asked = asked
+            self._question.set_blocks(
+                [Block(Content.styled("You", "bold $primary")), Block(Content(visible(asked)), gap=None)]
+            )
+            self._cut()
+        await self._show_fold("reasoning", "Reasoning", turn.reasoning, reasoning_facts(turn))
+        self._answer.display = bool(turn.answer)
+        if turn.running:
+            self._answer.show(turn.answer)
+        else:
+            self._answer.finish(turn.answer)
+        named, body = tool_calls_shown(turn.tool_calls) if turn.tool_calls else ("", "")
+        await self._show_fold("tools", "Tool call", body, named)
         self._draw_footer()
 
+    async def _show_fold(self, key: str, name: str, text: str, facts: str) -> None:
+        fold = self._folds.get(key)
+        if fold is None:
+            if not text:
+                return
+            fold = self._folds[key] = Fold(name, classes=key)
+            fold.body.mark(self._needle)
+            fold.turn(self._open)
+            await self.mount(fold, before=self._answer if key == "reasoning" else self._footer)
+        fold.display = bool(text)
+        fold.show(text, facts, name)
+
     def on_resize(self) -> None:
-        if self._footer is not None:  # else nothing has been drawn yet, or ever will be
+        if self._line is not None:  # else nothing has been drawn yet, or ever will be
             self._draw_footer()
 
     def _draw_footer(self) -> None:
-        drawn = footer(self.turn, self.content_size.width or LINE)
-        if self._footer is None or drawn != self._footer:
-            self._footer = drawn
-            line = self.query_one(".footer", Static)
-            line.update(drawn)
-            line.display = bool(drawn.plain)
+        drawn = footer(self.item, self.content_size.width or LINE)
+        if self._line is None or drawn != self._line:
+            self._line = drawn
+            self._footer.update(drawn)
+            self._footer.display = bool(drawn.plain)
 
-    async def turn_folds(self, open: bool) -> None:
-        for fold in self.query(Fold):
-            await fold.turn(open)
+    def _cut(self) -> None:
+        self._question.set_cut(None if self._open else QUESTION_ROWS + 1)
+
+    # Opening and finding.
+
+    def turn_folds(self, open: bool) -> None:
+        """Open or fold reasoning, tool calls and a long question."""
+        self._open = open
+        for fold in self._folds.values():
+            fold.turn(open)
+        self._cut()
+
+    def mark(self, needle: str, *, found: bool) -> None:
+        """Mark what reads like `needle`; `found`: the place that was jumped to is here."""
+        self._needle = needle
+        for lines in (self._question, self._answer, *(fold.body for fold in self._folds.values())):
+            lines.mark(needle)
+        self.set_class(found, "-found")
+
+    def open_for(self, part: Part) -> None:
+        """Open what hides a part, if anything does."""
+        if part == "reasoning" and "reasoning" in self._folds:
+            self._folds["reasoning"].turn(True)
+        elif part == "question":
+            self._question.set_cut(None)
+
+    def hit(self, part: Part, number: int) -> tuple[TextLines, int] | None:
+        """Where match `number` of a part stands: the widget, and the row in it.
+
+        Markdown hides characters that a search finds (addresses, signs): then the nearest match that is shown.
+        """
+        lines = self._answer if part == "answer" else self._question
+        if part == "reasoning":
+            if "reasoning" not in self._folds:
+                return None
+            lines = self._folds["reasoning"].body
+        hits = lines.hits
+        return (lines, hits[min(number, len(hits) - 1)]) if hits else (lines, 0)
+
+    # Keys.
+
+    def action_open(self) -> None:
+        self.turn_folds(not self._open)
+
+    def action_ask(self, what: What) -> None:
+        self.post_message(self.Asked(self.item, what))
 
 
-def reasoning_facts(turn: Turn) -> str:
-    """ "412 tokens · 24 s"; while it runs, what there is so far."""
-    pieces = []
-    if turn.reasoning_tokens:
-        pieces.append(formatting.tokens(turn.reasoning_tokens))
-    if turn.reasoning_s is not None and turn.reasoning_s >= 0.05:
-        pieces.append(formatting.seconds(turn.reasoning_s))
-    if turn.state == "reasoning":
-        pieces.append("…")
-    return " · ".join(pieces)
+def _state(turn: Turn) -> tuple[object, ...]:
+    """All that is drawn of a turn. Comparing strings that are the same object takes no time, however long they are."""
+    return (
+        turn.state,
+        turn.question,
+        turn.shown,
+        turn.place,
+        turn.reasoning,
+        turn.answer,
+        turn.tool_calls,
+        turn.prefilled,
+        turn.to_prefill,
+        turn.reasoning_tokens,
+        turn.reasoning_s,
+        turn.finish_reason,
+        turn.error,
+        None if turn.running else turn.stats,
+    )

@@ -1,0 +1,179 @@
+"""Many rows of text in one widget: blocks laid out once for a width, of which only the rows in view are drawn."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.segment import Segment
+from textual.content import Content
+from textual.events import Click
+from textual.geometry import Size
+from textual.message import Message
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.widget import Widget
+
+from qwen_tui.markdown_blocks import ADDRESS
+from qwen_tui.text_blocks import Block, Laid, Row, finder, holds, lay_out
+
+
+@dataclass
+class _Placed:
+    """A block, how it was laid out, and the row and line it begins at, its empty row before it included."""
+
+    block: Block
+    laid: Laid
+    gap: bool
+    row: int = 0
+    line: int = 0
+
+
+class TextLines(Widget):
+    """Untrusted text without markup. `set_blocks` may keep a common beginning, which is not laid out again.
+
+    With `cut`, no more than that many rows are shown, and in the last of them how many are left out.
+    """
+
+    DEFAULT_CSS = """
+    TextLines { height: auto; width: 1fr; }
+    """
+
+    class LinkChosen(Message):
+        """A link was clicked. Nothing is opened: the address came from a model."""
+
+        def __init__(self, address: str) -> None:
+            super().__init__()
+            self.address = address
+
+    def __init__(self, *, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self.cut: int | None = None
+        self._blocks: list[Block] = []
+        self._placed: list[_Placed] = []
+        self._starts: list[int] = []  # the first row of each placed block
+        self._width = 0
+        self._needle = ""
+
+    # What is shown.
+
+    def set_blocks(self, blocks: Sequence[Block], *, keep: int = 0) -> None:
+        """Show the first `keep` of the blocks shown so far and then `blocks`."""
+        del self._blocks[keep:], self._placed[keep:], self._starts[keep:]
+        self._blocks.extend(blocks)
+        self.refresh(layout=True)
+
+    def set_cut(self, rows: int | None) -> None:
+        if rows != self.cut:
+            self.cut = rows
+            self.refresh(layout=True)
+
+    def mark(self, needle: str) -> None:
+        """Mark what reads like `needle`, in any case; nothing for an empty one. Rows stay where they are."""
+        if needle == self._needle:
+            return
+        self._needle = needle
+        find = finder(needle)
+        for placed in self._placed:
+            if placed.laid.hits or (find is not None and holds(placed.block, find)):
+                placed.laid = lay_out(placed.block, max(1, self._width), find)
+        self.refresh()
+
+    @property
+    def hits(self) -> list[int]:
+        """The rows in which marked text begins, one for each place, in order."""
+        self._lay_out(self._width)
+        return [placed.row + placed.gap + row for placed in self._placed for row in placed.laid.hits]
+
+    @property
+    def plain(self) -> str:
+        """All of the text, its lines unbroken."""
+        self._lay_out(self._width or 80)
+        return "\n".join(line for placed in self._placed for line in ([""] if placed.gap else []) + placed.laid.texts)
+
+    # Laying out.
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return container.width
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        rows = self._lay_out(width)
+        return rows if self.cut is None else min(rows, self.cut)
+
+    def _lay_out(self, width: int) -> int:
+        """Lay out what is not yet, at this width; how many rows there are."""
+        if width != self._width:
+            self._width = width
+            self._placed.clear()
+            self._starts.clear()
+        find = finder(self._needle)
+        for block in self._blocks[len(self._placed) :]:
+            gap = bool(self._placed) and block.gap is not None
+            placed = _Placed(block, lay_out(block, max(1, width), find), gap)
+            if self._placed:
+                last = self._placed[-1]
+                placed.row = last.row + last.gap + len(last.laid.rows)
+                placed.line = last.line + last.gap + len(last.laid.texts)
+            self._placed.append(placed)
+            self._starts.append(placed.row)
+        if not self._placed:
+            return 0
+        last = self._placed[-1]
+        return last.row + last.gap + len(last.laid.rows)
+
+    def _row(self, y: int) -> Row:
+        """The row `y`, its line counted from the beginning of all the text."""
+        placed = self._placed[bisect_right(self._starts, y) - 1]
+        inside = y - placed.row - placed.gap
+        if inside < 0:
+            return Row(Content(""), placed.line, 0, placed.block.gap or ())
+        row = placed.laid.rows[inside]
+        line = placed.line + placed.gap + row.line
+        return Row(row.content, line, row.column, row.signs, row.signs_are_text, row.fill)
+
+    # Drawing.
+
+    def render_line(self, y: int) -> Strip:
+        width = self.content_size.width
+        rows = self._lay_out(width)
+        base = self.visual_style
+        if y >= rows or not width:
+            return Strip.blank(width, base.rich_style)
+        if self.cut is not None and rows > self.cut and y >= self.cut - 1:
+            return self._strip(Row(Content.styled(f"… {rows - y:,} more lines", "$muted"), 0, 0), width, base, None)
+        row = self._row(y)
+        selection = self.text_selection
+        return self._strip(row, width, base, selection.get_span(row.line) if selection is not None else None)
+
+    def _strip(self, row: Row, width: int, base: Style, selected: tuple[int, int] | None) -> Strip:
+        content = row.content
+        ground = base + self._style(row.fill) if row.fill else base
+        segments: list[Segment] = []
+        column = row.column
+        for text, name in row.signs:
+            style = base + self._style(name) if name else base
+            segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
+            if row.signs_are_text:
+                column += len(text)
+        if selected is not None:
+            start, end = (max(0, place - column) if place >= 0 else len(content.plain) for place in selected)
+            if start < end:
+                content = content.stylize(self.screen.get_visual_style("screen--selection"), start, end)
+        for text, style in content.render(ground, "", self._style):
+            segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
+            column += len(text)
+        return Strip(segments).adjust_cell_length(width, ground.rich_style)
+
+    def _style(self, style: str | Style) -> Style:
+        return style if isinstance(style, Style) else Style.parse(style)
+
+    # The mouse.
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract(self.plain), "\n"
+
+    def on_click(self, event: Click) -> None:
+        address = event.style.meta.get(ADDRESS)
+        if isinstance(address, str) and address:
+            event.stop()
+            self.post_message(self.LinkChosen(address))
