@@ -152,6 +152,7 @@ async def stage(
     resume: int | None = None,
     store: StoreThread | None = None,
     first: bool = False,
+    loaded: LoadedSettings | None = None,
 ) -> AsyncIterator[Stage]:
     """The app running at `size`, its model loaded unless `ready` is off. Closes the engine at the end."""
     engines: list[FakeEngine] = []
@@ -164,7 +165,7 @@ async def stage(
         first_start()
     app = QwenApp(
         MODEL.path,
-        loaded_with(settings or GenerationSettings(), system),
+        loaded or loaded_with(settings or GenerationSettings(), system),
         engine_factory=make,
         theme_folders=theme_folders,
         resume=resume,

@@ -120,9 +120,7 @@ def test_drafts_and_inputs_come_back() -> None:
             here.app.chat.editor.tell_draft()
             await here.wait(lambda: here.app.opening.draft_saved == "not yet sent")
             await here.pilot.press("ctrl+n")
-            await here.type("for the next one")
-            here.app.chat.editor.tell_draft()
-            await here.wait(lambda: here.app.opening.draft_saved == "for the next one")
+            await here.type("for the next one")  # and leaves at once
         async with stage(size=WIDE) as here:
             await here.wait(lambda: here.app.chat.editor.text == "for the next one")
             await here.enter("/resume 1")

@@ -6,14 +6,6 @@ from pathlib import Path
 
 import qwen_core
 import qwen_tui
-from qwen_tui.app import QwenApp
-from qwen_tui.keys import KEYS, LAYER_KEYS
-from qwen_tui.screens.chat import ChatScreen
-from qwen_tui.screens.inspector import InspectorScreen
-from qwen_tui.screens.tensor import TensorScreen
-from qwen_tui.widgets.composer import Editor
-from qwen_tui.widgets.layer_map import LayerMapView
-from qwen_tui.widgets.layer_table import LayerTable
 
 LIST_MODULES = """
 import importlib, sys
@@ -57,31 +49,3 @@ def test_the_core_names_no_screen() -> None:
             words = line.split()
             if words[:1] in (["import"], ["from"]) and len(words) > 1:
                 assert words[1].split(".")[0] not in ("textual", "rich", "click", "qwen_tui"), f"{path}: {line}"
-
-
-def test_every_bound_key_is_in_the_help() -> None:
-    told = (
-        " ".join(keys for keys, _ in KEYS)
-        .lower()
-        .replace("+", "")
-        .replace("pgup", "pageup")
-        .replace("pgdn", "pagedown")
-    )
-    bound = [binding for owner in (QwenApp, ChatScreen, Editor) for binding in owner.BINDINGS]
-    for binding in bound:
-        assert not isinstance(binding, tuple)
-        keys = [key.replace("+", "").replace("escape", "esc") for key in binding.key.split(",")]
-        assert any(key in told for key in keys), binding.key
-
-
-def test_every_key_of_the_inspector_is_in_the_help() -> None:
-    """Word by word, as most are single letters."""
-    told = {word.strip(";,") for keys, meaning in (*KEYS, *LAYER_KEYS) for word in (*keys.split(), *meaning.split())}
-    names = {"left": "←", "right": "→", "up": "↑", "down": "↓", "slash": "/", "pageup": "PgUp", "pagedown": "PgDn",
-             "escape": "Esc", "enter": "Enter", "home": "Home", "end": "End", "f1": "F1", "f2": "F2",
-             "ctrl+l": "Ctrl+L", "ctrl+g": "Ctrl+G"}  # fmt: skip
-    owners = (InspectorScreen, TensorScreen, LayerMapView, LayerTable)
-    for binding in (binding for owner in owners for binding in owner.BINDINGS):
-        assert not isinstance(binding, tuple)
-        for key in binding.key.split(","):
-            assert names.get(key, key) in told, key

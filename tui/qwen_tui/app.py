@@ -8,7 +8,6 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,16 +21,16 @@ from textual.widgets import TextArea
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Notice
-from qwen_core.settings import Settings, with_value
+from qwen_core.settings import Settings, value_of, with_value
 from qwen_core.settings_file import LoadedSettings
 from qwen_tui.app_commands import AppCommands
 from qwen_tui.conversation import Conversation
 from qwen_tui.copy_actions import CopyActions
-from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLike, make_engine
+from qwen_tui.engine_link import EngineEvent, EngineFactory, EngineLink, make_engine
 from qwen_tui.first_start import first_start
 from qwen_tui.hangup import leave_on_hangup
 from qwen_tui.inspection import Inspection
-from qwen_tui.looks import Looks
+from qwen_tui.looks import Looks, rebindable
 from qwen_tui.model_name import pending_name
 from qwen_tui.opening import Opening
 from qwen_tui.recorder import Recorder
@@ -41,10 +40,10 @@ from qwen_tui.screens.inspector import InspectorScreen
 from qwen_tui.screens.layers import LayersScreen
 from qwen_tui.screens.models import ModelsScreen
 from qwen_tui.screens.sessions import SessionsResult, SessionsScreen
+from qwen_tui.screens.settings import SettingsScreen
 from qwen_tui.slash import Call, Mistake, Text, parse_input
 from qwen_tui.store import Draft, Store
 from qwen_tui.store_thread import StoreThread
-from qwen_tui.text import visible
 from qwen_tui.themes import FALLBACK_THEME
 from qwen_tui.turn_actions import TurnActions
 from qwen_tui.turns import Turn
@@ -90,12 +89,10 @@ class QwenApp(App[None]):
         self.store = store or StoreThread()
         self.recorder = Recorder(self.store, lambda line: self._post(Notice(line)))
         self.conversation = Conversation(self.running.generation.system)
-        self.engine: EngineLike | None = None
         self.load = Load(model_path, dtype, self.conversation.system)
         self._resume = resume
-        self._engine_factory = engine_factory
-        # One thread, so that starting, loading and sending stay in order and never hold up the screen.
-        self._engine_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-link")
+        self._link = EngineLink(engine_factory, self.receive)
+        self._composing: Editor | None = None  # held for the end, when the screen is gone and its text is not
         self.looks = Looks(self, theme_folders)
         self.chat = ChatScreen(self.conversation, pending_name(model_path))
         self.inspection = Inspection(model_path)
@@ -121,10 +118,11 @@ class QwenApp(App[None]):
             loop.add_signal_handler(signal.SIGTERM, self.exit)
             leave_on_hangup(loop, self.exit)
         # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
-        self.call_after_refresh(self._start_engine, False)
+        self.call_after_refresh(lambda: self._link.start(self.load))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._composing = self.chat.editor
         self.chat.composer.choices = self.commands.choices
         self._take_on("composer.paste_lines")
         self._take_on("context.snapshot_budget_mb")
@@ -135,9 +133,9 @@ class QwenApp(App[None]):
 
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""
-        self._engine_thread.shutdown(wait=True, cancel_futures=True)
-        if self.engine is not None:
-            self.engine.close()
+        self._link.close()
+        if self._composing is not None:
+            self.opening.keep_draft(self._composing)
         self.store.close()
 
     # The engine.
@@ -153,36 +151,9 @@ class QwenApp(App[None]):
         except RuntimeError:
             return  # the loop is closed: the app is gone, nobody waits for events
 
-    def _start_engine(self, again: bool) -> None:
-        """Start (or restart) the engine and have it load, on the engine's thread."""
-
-        def start() -> None:
-            try:
-                if self.engine is None:
-                    self.engine = self._engine_factory(self.receive)
-                if again:
-                    self.engine.restart()
-                else:
-                    self.engine.start()
-                self.engine.send(self.load)
-            except (QwenError, OSError) as error:
-                self.receive(EngineDied(visible(str(error)) or type(error).__name__))
-
-        self._engine_thread.submit(start)
-
     def send(self, *commands: Command, first: Callable[[], object] | None = None) -> None:
         """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
-
-        def send() -> None:
-            if first is not None:
-                first()
-            # An engine that cannot take a command has ended, and its EngineDied says so better than this error.
-            with suppress(QwenError):
-                for command in commands:
-                    if self.engine is not None:
-                        self.engine.send(command)
-
-        self._engine_thread.submit(send)
+        self._link.send(*commands, first=first)
 
     def load_model(self, path: str) -> None:
         """Load another model; the conversation goes on with it, rendered anew."""
@@ -313,15 +284,17 @@ class QwenApp(App[None]):
 
     async def action_stop(self) -> None:
         conversation = self.conversation
-        if self.engine is None or (conversation.current is None and conversation.engine != "loading"):
+        if conversation.current is None and conversation.engine != "loading":
             return
         conversation.stopping = conversation.current is not None
         self.chat.request_draw()
-        await asyncio.to_thread(self.engine.stop)
+        await asyncio.to_thread(self._link.stop)
 
     async def action_interrupt(self) -> None:
         editor = self.chat.editor
-        status = self.screen.status if isinstance(self.screen, LayersScreen) else self.chat.status
+        screen = self.screen
+        own = isinstance(screen, LayersScreen | SessionsScreen | SettingsScreen)
+        status = screen.status if own else self.chat.status
         selected = self.screen.get_selected_text() or editor.selected_text
         if selected:
             self.copy_to_clipboard(selected)
@@ -340,7 +313,9 @@ class QwenApp(App[None]):
             self.chat.status.clear_flash()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key begins a new conversation where the old one is out of sight."""
+        """No key begins a new conversation where the old one is out of sight, none acts that is being bound."""
+        if isinstance(self.screen, SettingsScreen) and self.screen.capturing:
+            return False
         return action != "new" or self.screen is self.chat
 
     def action_inspect(self) -> None:
@@ -382,6 +357,15 @@ class QwenApp(App[None]):
 
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""
+        if self.screen is self.chat:
+            actions = rebindable((QwenApp, ChatScreen, Editor, TurnView))
+            words = {"looks.theme": sorted(self.available_themes)}
+            self.push_screen(SettingsScreen(self.loaded, actions, words=words))
+
+    @on(SettingsScreen.Changed)
+    def _setting_changed(self, message: SettingsScreen.Changed) -> None:
+        self.loaded = message.loaded
+        self.change(message.key, value_of(self.loaded.settings, message.key))
 
     def action_new(self) -> None:
         self.opening.new()
@@ -394,7 +378,7 @@ class QwenApp(App[None]):
     def action_restart(self) -> None:
         """Start the engine again, load, and put the conversation back."""
         self.conversation.restarting()
-        self._start_engine(True)
+        self._link.start(self.load, again=True)
         self.chat.request_draw()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

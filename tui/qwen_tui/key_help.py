@@ -26,13 +26,15 @@ _WORDS = {
     "QwenApp.help": "the keys of where you are",
     "QwenApp.inspect": "the layers of the model",
     "QwenApp.try_again": "start the engine again, or load again",
+    "QwenApp.sessions": "all conversations: go on with one, search them",
+    "QwenApp.settings": "every setting, explained",
     "App.command_palette": "command palette: everything that can be done, by name",
     "ChatScreen.toggle_folds": "open or fold reasoning and tool calls",
     "Editor.newline": "a new line",
     "Editor.edit_externally": "write in your own editor ($VISUAL or $EDITOR)",
-    "Editor.scroll_transcript": "scroll the conversation",
-    "Editor.transcript_home": "the first line of the conversation",
-    "Editor.transcript_end": "its last line, and follow what comes",
+    "ChatScreen.scroll_transcript": "scroll the conversation",
+    "ChatScreen.transcript_home": "the first line of the conversation",
+    "ChatScreen.transcript_end": "its last line, and follow what comes",
     "InspectorScreen.back": "out of the filter, then back",
     "InspectorScreen.leave": "back",
     "InspectorScreen.filter": "filter: words, mode:nvfp4, source:override, a layer, 8-15",
@@ -64,10 +66,17 @@ _UNBOUND: dict[str, Rows] = {
         ("Enter", "send"),
         ("↑ ↓", "earlier inputs, from the first or last line"),
         ("/ and @", "begin a command, or the path of a text file to send along; Tab takes what is offered"),
-        ("Tab", "walk to the turns and folded blocks"),
+        ("Tab", "walk to the turns and the folded blocks in them"),
     ),
 }
-_PLACES = {"ChatScreen": "in the chat", "InspectorScreen": "in the layers", "TensorScreen": "of a tensor"}
+_NUMBERS = re.compile(r"\([-\d, ]*\)$")
+_PLACES = {
+    "ChatScreen": "in the chat",
+    "InspectorScreen": "in the layers",
+    "TensorScreen": "of a tensor",
+    "SessionsScreen": "in the conversations",
+    "ModelsScreen": "in the models",
+}
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,9 @@ def _add(rows: dict[str, _Row], owner: str, key: str, binding: Binding) -> None:
     name = f"{owner}.{_name(binding.action)}"
     words = _WORDS.get(name) or binding.tooltip or _lowered(binding.description)
     if words:
-        row = rows.setdefault(name, _Row())
+        # What differs in numbers alone is one thing in several directions: up and down, the next and the one before.
+        together = _NUMBERS.sub("", binding.action)
+        row = rows.setdefault(f"{owner}.{together}", _Row())
         row.keys.setdefault(binding.action, []).append(key)
         if words not in row.words:
             row.words.append(words)

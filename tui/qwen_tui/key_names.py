@@ -52,14 +52,18 @@ def spoken_keys(keys: Iterable[str]) -> str:
     return " or ".join(spoken(key) for key in keys) or "none"
 
 
-def refusal(key: str, printable: bool, action: str, keys_of: Mapping[str, Iterable[str]]) -> str:
-    """Why `key` cannot be bound to `action`, "" if it can. `keys_of`: the keys of every action as they are now."""
-    owner = next((name for name, keys in keys_of.items() if key in keys), None)
-    if owner == action:
+def refusal(key: str, printable: bool, action: str, keys_of: Mapping[str, Iterable[str]], letters: bool = False) -> str:
+    """Why `key` cannot be bound to `action`, "" if it can.
+
+    `printable`: it writes a character. `keys_of`: the keys of every action as they are now. `letters`: the action acts
+    only where nothing is written, so that a letter can be its key.
+    """
+    owner = next((name for name, keys in keys_of.items() if key in keys and name != action), None)
+    if key in keys_of.get(action, ()):
         return ""
     if owner is not None:
         return f"{spoken(key)} is the key of {owner}: give that another key first"
-    if printable or len(key) == 1:
+    if (printable or len(key) == 1) and not letters:
         return f"{spoken(key)} is a character: then it could not be written any more"
     if key in _NEEDED:
         return f"{spoken(key)} is needed as it is"

@@ -9,6 +9,7 @@ from qwen_core.locations import data_dir
 from qwen_tui.branches import Branch, read_branch
 from qwen_tui.recorder import Kept
 from qwen_tui.store import Draft, Store
+from qwen_tui.widgets.editor import Editor
 
 if TYPE_CHECKING:
     from qwen_tui.app import QwenApp
@@ -118,12 +119,12 @@ class Opening:
 
     # Drafts.
 
-    def keep_draft(self) -> None:
+    def keep_draft(self, editor: Editor | None = None) -> None:
         """Put what is being written on disk, as this conversation's. What an edit put there is none."""
         app = self._app
         if app.turns.editing is not None:
             return
-        kept, draft = app.conversation.kept.id, app.chat.editor.draft()
+        kept, draft = app.conversation.kept.id, (editor or app.chat.editor).draft()
 
         def save(store: Store) -> None:
             store.writing.save_draft(kept, Draft(draft.text, draft.pastes))

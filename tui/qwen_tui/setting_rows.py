@@ -53,6 +53,11 @@ class Setting:
         return self.field.section == KEYS
 
     @property
+    def letters(self) -> bool:
+        """Whether it is an action that acts only where nothing is written, and so may have letters as keys."""
+        return any(len(key) == 1 for key in self.keys)
+
+    @property
     def many_lines(self) -> bool:
         """Whether a line end may be part of the value."""
         return isinstance(self.field.kind, Words) and not self.field.kind.pattern
@@ -61,7 +66,7 @@ class Setting:
     def accepts(self) -> str:
         """What it takes, for people."""
         if self.is_action:
-            return "a key that is no character and has nothing else to do"
+            return f"a key that {'' if self.letters else 'is no character and '}has nothing else to do"
         listed = self.words and not isinstance(self.field.kind, Choice | Switch)
         return f"one of {', '.join(map(shown, self.words))}" if listed else self.field.accepts
 
@@ -87,7 +92,7 @@ def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] |
 def _action(name: str, about: str, keys: str) -> Setting:
     entry = field_of(f"{KEYS}.{name}")
     assert entry is not None
-    return Setting(entry, f"Keys of: {about}", (), tuple(key for key in keys.split(",") if key))
+    return Setting(entry, f"Keys of: {about}", (), tuple(dict.fromkeys(key for key in keys.split(",") if key)))
 
 
 def _words(entry: Field, words: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:

@@ -206,7 +206,8 @@ FALLBACK_THEME = make_theme(
 )  # so that the app still opens when the folder of themes is gone
 
 # What is only a line or a frame may be faint; text is not: bright black is the background in some palettes, so muted
-# text is as plain as any. Where text stands on a colour, that is the terminal's own text and background swapped.
+# text is as plain as any. Text on a colour is black on cyan, far apart in nearly all palettes. The toolkit's lists
+# leave "reverse" out, so the line that marks their cursor is what is left of it without colour.
 ANSI_THEME = Theme(
     name=ANSI,
     dark=True,
@@ -239,9 +240,12 @@ ANSI_THEME = Theme(
         "scrollbar-corner-color": "ansi_default",
         "ansi-background": "ansi_default",
         "ansi-foreground": "ansi_default",
-        "block-cursor-background": "ansi_default",
-        "block-cursor-foreground": "ansi_default",
-        "block-cursor-text-style": "bold reverse",
+        "block-cursor-background": "ansi_cyan",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-text-style": "bold underline",
+        "block-cursor-blurred-background": "ansi_cyan",
+        "block-cursor-blurred-foreground": "ansi_black",
+        "block-cursor-blurred-text-style": "bold underline",
         "input-cursor-background": "ansi_default",
         "input-cursor-foreground": "ansi_default",
         "input-cursor-text-style": "reverse",

@@ -261,7 +261,7 @@ class SettingsScreen(Screen[None]):
         if row is None:
             return
         present = keys_of(self._rows, self.loaded)
-        why = refusal(event.key, event.printable, row.field.name, present)
+        why = refusal(event.key, event.printable, row.field.name, present, row.letters)
         if why:
             self.status.fail(why)
             return

@@ -15,7 +15,7 @@ from qwen_tui.store.store import Store
 from qwen_tui.store.token_ids import unpack
 
 FORMAT, VERSION = "qwen-tui conversations", 1
-TEXTS: tuple[str, ...] = ("content", "reasoning", "tool_calls", "error")
+TEXTS: tuple[str, ...] = ("content", "reasoning", "tool_calls", "error", "shown")
 
 
 def export_json(store: Store, conversation_ids: Iterable[int]) -> str:

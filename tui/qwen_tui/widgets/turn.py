@@ -35,7 +35,7 @@ class TurnView(Vertical, can_focus=True):
     DEFAULT_CSS = """
     TurnView { height: auto; margin: 0 2 1 0; border-left: blank $background; }
     TurnView.-found { border-left: outer $accent; }
-    TurnView:focus, TurnView:focus-within { border-left: thick $accent; }
+    TurnView:focus, TurnView:focus-within { border-left: heavy $accent; }
     TurnView > .question { border-left: outer $primary; padding: 0 0 0 1; margin: 0 0 1 0; }
     TurnView > .footer { height: auto; }
     """
