@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError
 from qwen_core.events import GenerationSettings
+from qwen_core.settings_file import LoadedSettings, settings_path
 from qwen_core.version import __version__
 from qwen_tui import cli
 from qwen_tui.commands.chat import chat
 from qwen_tui.commands.options import Number, TokenIds
+from qwen_tui.store import ModelIdentity, open_store
 
-HEAVY = ("mlx", "textual", "rich", "numpy", "tokenizers", "jinja2", "safetensors")
+HEAVY = ("mlx", "textual", "rich", "numpy", "tokenizers", "jinja2", "safetensors", "sqlite3")
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +40,9 @@ def qwen_tui(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return python("import sys; from qwen_tui.cli import main; sys.exit(main())", *arguments, **environment)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["run", "--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["--version"], ["run", "--help"], ["doctor", "--help"], ["export", "--help"]]
+)
 def test_nothing_heavy_is_imported_to_say_what_there_is(arguments: list[str]) -> None:
     code = (
         "import sys, qwen_tui.cli\n"
@@ -59,13 +64,13 @@ def test_python_dash_m_is_the_same_program() -> None:
     assert (done.returncode, done.stdout) == (0, f"qwen-tui {__version__}\n")
 
 
-class Opened(list[tuple[str | None, GenerationSettings, str | None, str | None]]):
-    """What the app was opened with, instead of opening it."""
+class Opened(list[tuple[str | None, GenerationSettings, str | None, str | None, int | None]]):
+    """What the app was opened with, instead of opening it: path, request, system prompt, type, conversation."""
 
     def run_app(
-        self, model_path: str | None, settings: GenerationSettings, system: str | None, dtype: str | None
+        self, model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None
     ) -> int:
-        self.append((model_path, settings, system, dtype))
+        self.append((model_path, loaded.settings.request(), loaded.settings.generation.system, dtype, resume))
         return 0
 
 
@@ -80,7 +85,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 def test_alone_it_opens_the_demo_chat(opened: Opened) -> None:
     assert cli.main([]) == 0
-    assert opened == [(None, GenerationSettings(), None, None)]
+    assert opened == [(None, GenerationSettings(), None, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +112,7 @@ def test_the_chat_takes_every_generation_option(opened: Opened) -> None:
     )
     assert cli.main(words.split()) == 0
     settings = GenerationSettings(7, 0.5, 0.9, 4, 0.1, 1.5, -1.0, 1.1, 2**64 - 1, "medium")
-    assert opened == [("dir", settings, "S", "bfloat16")]
+    assert opened == [("dir", settings, "S", "bfloat16", None)]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +120,9 @@ def test_the_chat_takes_every_generation_option(opened: Opened) -> None:
     [
         ["one", "two"],
         ["--no-such-option"],
+        ["--continue", "--resume", "1"],
+        ["--resume", "0"],
+        ["--temperature", "101"],
         ["run", "--no-such-option"],
         ["--top-p", "0"],
         ["--top-p", "1.01"],
@@ -162,6 +170,36 @@ def test_a_number_is_taken_exactly_when_it_is_in_range(low: float, width: float,
     else:
         assert inside
         assert taken == value
+
+
+def test_options_beat_the_environment_which_beats_the_file(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_path().write_text("[generation]\ntop_p = 0.5\ntop_k = 5\nmin_p = 0.05\n", encoding="utf-8")
+    monkeypatch.setenv("QWEN_TUI_GENERATION_TOP_K", "6")
+    monkeypatch.setenv("QWEN_TUI_GENERATION_MIN_P", "0.06")
+    assert cli.main(["--min-p", "0.07"]) == 0
+    request = opened[0][1]
+    assert (request.top_p, request.top_k, request.min_p) == (0.5, 6, 0.07)
+
+
+def test_continue_and_resume_find_the_conversation_and_its_model(
+    opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (["--continue"], ["--resume", "1"]):
+        assert cli.main(line) == 1
+        assert "there are no conversations yet" in capsys.readouterr().err
+    with closing(open_store()) as store:
+        for path in (tmp_path, tmp_path / "gone"):
+            turn = store.answers.ask(store.conversations.begin(), "Q")
+            store.answers.begin(turn, model=ModelIdentity("f", str(path), "name"))
+        store.conversations.delete(store.conversations.begin())
+    assert cli.main(["--resume", "1"]) == 0
+    assert cli.main(["--continue"]) == 0
+    assert cli.main(["./other", "--resume", "1"]) == 0
+    assert [(entry[0], entry[4]) for entry in opened] == [(str(tmp_path), 1), (None, 2), ("./other", 1)]
+    assert cli.main(["--resume", "3"]) == 1
+    assert "was deleted" in capsys.readouterr().err
+    assert cli.main(["--resume", "99"]) == 1
+    assert "99" in capsys.readouterr().err
 
 
 @given(st.lists(st.integers(0, 999_999_999), min_size=1))
