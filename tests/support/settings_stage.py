@@ -26,6 +26,7 @@ ACTIONS: tuple[Action, ...] = (
     ("inspect", "the layers of the model", "f2,ctrl+l"),
     ("new", "a new conversation", "ctrl+n"),
     ("quit", "leave", "ctrl+q"),
+    ("turn_edit", "edit the question", "e"),
 )
 WORDS = {"looks.theme": ("midnight", "paper", "ansi")}
 

@@ -147,6 +147,8 @@ class Place(Screen[None]):
         Binding("f7", "gpu", "GPU figures", tooltip="What the GPU does"),
         Binding("x", "cross", "Cross"),
         Binding("f8", "silent", ""),
+        Binding("ctrl+f8", "turn('one')", "One thing"),
+        Binding("ctrl+f9", "turn('other')", "Another"),
         Binding("f9", "never", "Never"),
     ]
 
@@ -174,6 +176,8 @@ def test_keys_are_those_that_count_now() -> None:
                 ("Ctrl+B", "bold"),
                 ("F5 F6", "go on, go back"),
                 ("F7", "What the GPU does"),
+                ("Ctrl+F8", "one thing"),
+                ("Ctrl+F9", "another"),
             ), "x is written into the field, F8 says nothing, F9 does nothing, and no binding of the toolkit is told"
             assert told.general == (
                 ("Ctrl+N", "new thing"),

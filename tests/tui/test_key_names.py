@@ -67,3 +67,10 @@ def test_an_action_may_keep_its_own_key() -> None:
 @given(st.characters())
 def test_whatever_can_be_written_stays_writable(character: str) -> None:
     assert refusal(character, character.isprintable(), "new", KEYS_OF)
+
+
+def test_an_action_of_letters_may_have_others_but_not_what_moves() -> None:
+    keys_of = {**KEYS_OF, "turn_edit": ("e",), "turn_copy": ("y",)}
+    assert refusal("x", True, "turn_edit", keys_of, letters=True) == ""
+    assert "the key of turn_copy" in refusal("y", True, "turn_edit", keys_of, letters=True)
+    assert "needed" in refusal("space", True, "turn_edit", keys_of, letters=True)

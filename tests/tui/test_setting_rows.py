@@ -173,6 +173,12 @@ def test_an_action_shows_the_keys_it_has() -> None:
     assert "The default: F1 or Ctrl+G." in "\n".join(piece.text for piece in detail_pieces(row, now))
 
 
+def test_keys_that_stand_in_two_places_are_told_once_and_letters_are_known() -> None:
+    rows = [row for row in rows_of((("a", "", "f3,ctrl+s,f3,ctrl+s"), ("b", "", "e"))) if isinstance(row, Setting)]
+    assert rows[-2].keys == ("f3", "ctrl+s")
+    assert [row.letters for row in rows[-2:]] == [False, True]
+
+
 def test_the_filter_finds_names_and_explanations() -> None:
     def found(text: str) -> list[str]:
         return [row.key for row in matching(ROWS, text) if isinstance(row, Setting)]

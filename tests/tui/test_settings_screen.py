@@ -244,6 +244,17 @@ def test_a_key_that_was_given_away_is_free_again(tmp_path: Path) -> None:
     play(scene())
 
 
+def test_an_action_that_has_a_letter_takes_another(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with settings_stage(tmp_path) as here:
+            await here.to("turn_edit")
+            await here.press("enter", "x")
+            await here.told("Saved: turn_edit = x")
+            assert here.file().saved.keys["turn_edit"] == ("x",)
+
+    play(scene())
+
+
 # Walking and finding.
 
 
@@ -279,7 +290,7 @@ def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> None:
         async with settings_stage(tmp_path) as here:
             await here.press("slash")
             await here.type("penalty")
-            assert "3 of 26 settings" in here.text()
+            assert "3 of 27 settings" in here.text()
             assert "temperature" not in here.text()
             await here.press("enter", "down")
             assert row_name(here) == "frequency_penalty"
@@ -291,7 +302,7 @@ def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> None:
             await here.press("enter", "enter", "space", "backspace")  # nothing there to act on
             assert len(here.app.changes) == 1
             await here.press("escape")
-            assert "26 settings" in here.text()
+            assert "27 settings" in here.text()
             assert here.left == []
             await here.press("slash", "enter", "q")
             await here.wait(lambda: here.left, "the end of the screen")

@@ -32,9 +32,15 @@ _WORDS = {
     "ChatScreen.toggle_folds": "open or fold reasoning and tool calls",
     "Editor.newline": "a new line",
     "Editor.edit_externally": "write in your own editor ($VISUAL or $EDITOR)",
-    "ChatScreen.scroll_transcript": "scroll the conversation",
-    "ChatScreen.transcript_home": "the first line of the conversation",
-    "ChatScreen.transcript_end": "its last line, and follow what comes",
+    **{
+        f"{owner}.{action}": words
+        for owner in ("ChatScreen", "Editor")
+        for action, words in (
+            ("scroll_transcript", "scroll the conversation"),
+            ("transcript_home", "the first line of the conversation"),
+            ("transcript_end", "its last line, and follow what comes"),
+        )
+    },
     "InspectorScreen.back": "out of the filter, then back",
     "InspectorScreen.leave": "back",
     "InspectorScreen.filter": "filter: words, mode:nvfp4, source:override, a layer, 8-15",
