@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from qwen_core.demo import demo_model_path
+from qwen_tui.store import store_path
 from qwen_tui.text import cells
 from support.engines import is_gone, wait_until
 from support.terminal import PROGRAM, RealTerminal, real_terminal, tmux_is_there
@@ -124,6 +126,52 @@ def test_a_closed_terminal_leaves_no_process_behind() -> None:
         terminal.end()
         os.kill(processes[0], signal.SIGCONT)
         wait_until(lambda: all(map(is_gone, processes)), "the end of app and engine")
+
+
+def test_a_killed_program_loses_half_a_second_and_goes_on() -> None:
+    with real_terminal(*ENDLESS) as terminal:
+        terminal.wait(ready, "the model")
+        assert "Paris" in ask(terminal, CARD[0][0])
+        send(terminal, ENDLESS_QUESTION)
+        terminal.wait(lambda screen: "E2M1" in below(screen, ENDLESS_QUESTION), "the middle of the answer")
+        # What is on disk is what was said until half a second ago; so wait until that is beyond its beginning.
+        wait_until(lambda: "E2M1" in said_on_disk(), "the beginning of the answer on disk")
+        terminal.write("a draft")
+        wait_until(lambda: "a draft" in drafts_on_disk(), "the draft on disk")
+        processes = terminal.processes()
+        os.kill(processes[0], signal.SIGKILL)
+        wait_until(lambda: all(map(is_gone, processes)), "the end of app and engine")
+        on_disk = said_on_disk()
+
+    with real_terminal("--continue", "--temperature", "0", "--effort", "none") as terminal:
+        screen = terminal.wait(lambda screen: ready(screen) and "interrupted" in screen, "the conversation")
+        assert "› a draft" in screen
+        terminal.press("C-Home")
+        screen = terminal.wait(lambda screen: CARD[0][0] in screen, "its beginning")
+        assert "Paris" in screen
+        assert on_disk.split(".")[0].replace("**", "") in " ".join(conversation(screen).split())
+        terminal.press("C-End", "C-u")
+        assert "Rome" in ask(terminal, "What is the capital of Italy?")
+        terminal.press("C-q")
+        assert terminal.exit_code() == 0
+
+
+def said_on_disk() -> str:
+    """What of the last answer has reached the disk."""
+    connection = sqlite3.connect(f"file:{store_path()}?mode=ro", uri=True)
+    try:
+        parts = connection.execute("SELECT content FROM parts ORDER BY id").fetchall()
+        return "".join(content for (content,) in parts)
+    finally:
+        connection.close()
+
+
+def drafts_on_disk() -> list[str]:
+    connection = sqlite3.connect(f"file:{store_path()}?mode=ro", uri=True)
+    try:
+        return [text for (text,) in connection.execute("SELECT text FROM drafts")]
+    finally:
+        connection.close()
 
 
 def test_a_broken_model_is_one_line_and_the_app_stays_usable(tmp_path: Path) -> None:
