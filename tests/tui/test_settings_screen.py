@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -357,9 +358,13 @@ def test_a_file_that_is_no_toml_is_kept_and_its_problems_are_shown(tmp_path: Pat
 def test_quick_changes_are_saved_in_their_order_and_outlive_the_screen(tmp_path: Path) -> None:
     async def scene() -> None:
         async with settings_stage(tmp_path) as here:
+            disk = Event()
+            here.screen._writer.submit(disk.wait)  # a disk that takes its time
             await here.to("preset")
-            await here.pilot.press("right", "right", "escape")
-            await here.wait(lambda: here.left, "the end of the screen")
+            await here.press("right", "right", "escape")
+            await here.wait(lambda: here.left and not here.screen.is_running, "the end of the screen")
+            assert not here.path.exists()
+            disk.set()
             await asyncio.to_thread(here.screen._writer.shutdown)
             assert here.file().saved.generation.preset == "coding"
 

@@ -60,6 +60,17 @@ def test_a_saved_an_added_and_a_deleted_file_are_seen(folders: list[Path]) -> No
     assert watch.poll() is None
 
 
+def test_a_deleted_theme_does_not_come_back_with_a_broken_file(folders: list[Path]) -> None:
+    path = folders[1] / "mine.toml"
+    save(path, theme("mine"))
+    watch = ThemeWatch(folders)
+    path.unlink()
+    assert watch.poll()
+    save(path, "name = ")
+    assert watch.poll()
+    assert names(watch) == {"moss": "#111111"}
+
+
 def test_written_in_place_with_the_same_size_is_seen_by_its_time(folders: list[Path]) -> None:
     path = folders[1] / "mine.toml"
     save(path, theme("mine", "#aaaaaa"))
