@@ -34,11 +34,16 @@ def check(here: Stage) -> None:
     assert ("later turn" in text) == any(isinstance(item, Turn) for item in items[last + 1 :])
 
 
+CHANGES = [
+    "append", "note", "remove", "retry", "cut", "all", "up", "down", "home", "end", "turn", "jump", "fold", "leave",
+]  # fmt: skip
+
+
 async def change(here: Stage, rng: random.Random, number: int) -> None:
     """Anything that may happen to a conversation or its view."""
     conversation, transcript, pilot = here.app.conversation, here.app.chat.transcript, here.pilot
     items = conversation.items
-    match rng.choice("append note remove retry cut all up down home end turn jump fold leave".split()):
+    match rng.choice(CHANGES):
         case "append":
             for more in range(rng.choice([1, 1, 30])):
                 told(here, number + more)

@@ -300,18 +300,13 @@ class ChatScreen(Screen[None]):
         self.transcript.mark(self._find_bar.needle, match.turn if match is not None else None)
         if match is None:
             return
+        on_turn = self._focused_turn() is not None
         view = await self.transcript.go_to(match.turn)
         if view is not None:
             view.open_for(match.part)
-            if self._focused_turn() is not None:
+            if on_turn:
                 view.focus(scroll_visible=False)
-            self.call_after_refresh(self._show_place, view, match)
-
-    def _show_place(self, view: TurnView, match: Match) -> None:
-        """Scroll to the row of the match, once all of it is laid out."""
-        place = view.hit(match.part, match.number) if match is self._found and view.is_attached else None
-        if place is not None:
-            self.transcript.show_row(*place)
+            self.transcript.seek(view, lambda: view.hit(match.part, match.number))
 
     def action_find_close(self) -> None:
         self._find_bar.display = False

@@ -80,6 +80,11 @@ class TextLines(Widget):
         self.refresh()
 
     @property
+    def is_laid_out(self) -> bool:
+        """Whether rows are where they are on the screen."""
+        return 0 < self._width == self.content_size.width
+
+    @property
     def hits(self) -> list[int]:
         """The rows in which marked text begins, one for each place, in order."""
         self._lay_out(self._width)

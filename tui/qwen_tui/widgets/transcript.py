@@ -6,7 +6,7 @@ Items come in at one end of the window and leave at the other, and the text unde
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -15,6 +15,7 @@ from textual.geometry import Size
 from textual.layout import DockArrangeResult
 from textual.message import Message
 from textual.reactive import Reactive
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -22,6 +23,7 @@ from qwen_tui.conversation import Conversation
 from qwen_tui.turn_window import Window, around, earlier, end_window, later, moved, same, stand_in, turns_in
 from qwen_tui.turns import Item, Turn
 from qwen_tui.widgets.note import NoteView
+from qwen_tui.widgets.text_lines import TextLines
 from qwen_tui.widgets.turn import TurnView
 from qwen_tui.widgets.welcome import Welcome
 
@@ -61,6 +63,10 @@ class Transcript(VerticalScroll, can_focus=False):
         self._open = False
         self._needle = ""
         self._found: Turn | None = None
+        self._sought: tuple[TurnView, Callable[[], tuple[TextLines, int] | None]] | None = None
+
+    def on_mount(self) -> None:
+        self.screen.screen_layout_refresh_signal.subscribe(self, self._seek)
 
     def compose(self) -> ComposeResult:
         yield self._welcome
@@ -145,7 +151,7 @@ class Transcript(VerticalScroll, can_focus=False):
         return next((view for view in wanted if view.item is turn), None) or self._elsewhere()
 
     def _elsewhere(self) -> Widget | None:
-        return next((node for node in self.screen.focus_chain if self not in node.ancestors), None)
+        return next((node for node in reversed(self.screen.focus_chain) if self not in node.ancestors), None)
 
     def _draw_ends(self) -> None:
         """The lines that say what is beyond the window. The first is there, empty, also where nothing is."""
@@ -188,6 +194,7 @@ class Transcript(VerticalScroll, can_focus=False):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """The person scrolled: what they see from now on stays, or the end is followed again."""
         super().watch_scroll_y(old_value, new_value)
+        self._sought = None
         self._hold(self._views)
         self._set_follow(self._at_end and new_value >= self.max_scroll_y)
         self._slide_soon()
@@ -288,11 +295,29 @@ class Transcript(VerticalScroll, can_focus=False):
         self._held = (view, -ROWS_ABOVE)
         self.refresh(layout=True)
 
-    def show_row(self, widget: Widget, row: int) -> None:
-        """Bring one row of a widget inside a view into sight, a third from the top if it is not yet."""
-        y = widget.content_region.y - self.region.y + row
-        if not 0 <= y < self.size.height:
-            self.scroll_relative(y=y - self.size.height // 3, animate=False)
+    def seek(self, view: TurnView, where: Callable[[], tuple[TextLines, int] | None]) -> None:
+        """Bring a row inside `view` into sight, as soon as it is laid out: the widget and its row, as `where` says."""
+        self._sought = (view, where)
+        self._seek(self.screen)
+
+    def _seek(self, screen: Screen[object]) -> None:
+        """Called after every layout."""
+        if self._sought is None:
+            return
+        view, where = self._sought
+        found = where() if view in self._views else None
+        if found is None:
+            self._sought = None
+            return
+        lines, row = found
+        if not lines.is_laid_out:
+            return
+        self._sought = None
+        y = lines.content_region.y + row
+        if not self.region.y <= y < self.region.bottom:
+            self._set_follow(False)
+            self._held = (view, y - view.region.y - self.size.height // 3)
+            self.refresh(layout=True)
 
     def first_in_view(self) -> Turn | None:
         """The first turn that has its beginning in view, else the last one that has its beginning above."""
