@@ -97,8 +97,8 @@ def _coloured(code: str, language: str) -> Content:
     """Code in the colours of its language, if that is known."""
     if not language or len(code) > MAX_HIGHLIGHTED:
         return Content(code)
-    coloured = highlight(code, language=language)
-    return coloured if coloured.plain == code else Content(code)  # some lexers strip or add lines
+    coloured = highlight(code + "\n", language=language)  # which leaves out the end of the last line
+    return coloured if coloured.plain == code else Content(code)
 
 
 def _add(laid: Laid, content: Content, signs: Pieces, fill: str = "") -> None:
@@ -129,7 +129,7 @@ def _lay_lines(
     room = width - sum(cell_len(text) for text, _ in first) - bool(fill)
     if room < LEAST_WIDTH:
         first = rest = ()
-        room = max(1, width)
+        room = max(2, width)  # a wide character needs two cells
     signs = first
     for line in content.split("\n", allow_blank=True):
         line, hits = _mark(line.expand_tabs(8) if "\t" in line.plain else line, find)

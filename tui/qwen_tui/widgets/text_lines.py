@@ -76,7 +76,7 @@ class TextLines(Widget):
         find = finder(needle)
         for placed in self._placed:
             if placed.laid.hits or (find is not None and holds(placed.block, find)):
-                placed.laid = lay_out(placed.block, max(1, self._width), find)
+                placed.laid = lay_out(placed.block, self._width, find)
         self.refresh()
 
     @property
@@ -114,7 +114,7 @@ class TextLines(Widget):
         find = finder(self._needle)
         for block in self._blocks[len(self._placed) :]:
             gap = bool(self._placed) and block.gap is not None
-            placed = _Placed(block, lay_out(block, max(1, width), find), gap)
+            placed = _Placed(block, lay_out(block, width, find), gap)
             if self._placed:
                 last = self._placed[-1]
                 placed.row = last.row + last.gap + len(last.laid.rows)
