@@ -23,6 +23,7 @@ from textual.events import Key
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from qwen_tui.screens.chat import freeze_heap
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only, stats
 
@@ -132,6 +133,7 @@ async def measure(name: str, size: tuple[int, int], keys: int) -> Figures:
         await SCENES[name](here)
         await here.app.chat.draw()
         await here.settle()
+        freeze_heap()
         streaming = asyncio.create_task(stream(here)) if here.app.conversation.current is not None else None
         for number in range(keys):
             wall_before, cpu_before = time.perf_counter(), time.process_time()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen_core.events import TurnStarted
+from qwen_tui.widgets.find_bar import FindInput
 from support.app_stage import Stage, play, stage
 from support.fake_engine import delta, loads_only
 from support.transcripts import rest, tell
@@ -60,6 +61,7 @@ async def found(here: Stage) -> None:
     turns = await tell(here, 60)
     turns[30].answer = CODE
     await rest(here)
+    here.app.chat.query_one(FindInput).cursor_blink = False
     here.app.chat.find("a link")
     await rest(here)
 

@@ -3,6 +3,7 @@
 What a key or a text means for the engine is decided in app.py; the state drawn is conversation.py's.
 """
 
+import gc
 from typing import ClassVar
 
 from textual import on
@@ -33,6 +34,15 @@ from qwen_tui.widgets.transcript import Transcript
 from qwen_tui.widgets.turn import TurnView
 
 DRAW_INTERVAL = 0.09  # seconds between drawings while text streams: about 11 a second
+
+
+def freeze_heap() -> None:
+    """What the program consists of is there to stay: a full collection need not look through all of it again.
+
+    While text streams there is one every few seconds, and each held up the keys for some 50 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class ChatScreen(Screen[None]):
@@ -86,6 +96,8 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.editor.focus()
+        if not self.app.is_headless:  # else many apps share one process, each of which is garbage at its end
+            self.call_after_refresh(freeze_heap)
 
     @property
     def composer(self) -> Composer:

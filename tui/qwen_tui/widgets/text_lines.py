@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.content import Content
 from textual.events import Click
@@ -167,7 +168,11 @@ class TextLines(Widget):
         for text, style in content.render(ground, "", self._style):
             segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
             column += len(text)
-        return Strip(segments).adjust_cell_length(width, ground.rich_style)
+        used = content.cell_length + sum(cell_len(text) for text, _ in row.signs)
+        if used > width:
+            return Strip(segments).crop(0, width)
+        segments.append(Segment(" " * (width - used), ground.rich_style))
+        return Strip(segments, width)
 
     def _style(self, style: str | Style) -> Style:
         return style if isinstance(style, Style) else Style.parse(style)

@@ -16,6 +16,7 @@ from qwen_tui.turn_lines import footer, reasoning_facts, tool_calls_shown
 from qwen_tui.turns import Turn
 from qwen_tui.widgets.answer import Answer
 from qwen_tui.widgets.fold import Fold
+from qwen_tui.widgets.plain import PlainText
 from qwen_tui.widgets.text_lines import TextLines
 
 LINE = 80
@@ -37,6 +38,7 @@ class TurnView(Vertical, can_focus=True):
     TurnView.-found { border-left: outer $accent; }
     TurnView:focus, TurnView:focus-within { border-left: heavy $accent; }
     TurnView > .question { border-left: outer $primary; padding: 0 0 0 1; margin: 0 0 1 0; }
+    TurnView > .tail { margin: 0 0 1 0; }
     TurnView > .footer { height: auto; }
     """
 
@@ -71,6 +73,7 @@ class TurnView(Vertical, can_focus=True):
         self._asked = ""
         self._answer = Answer()
         self._answer.display = False
+        self._tail: PlainText | None = None
         self._footer = Static(classes="footer", markup=False)
         self._line: Content | None = None
         self._folds: dict[str, Fold] = {}  # made when there is something to put in
@@ -107,14 +110,29 @@ class TurnView(Vertical, can_focus=True):
             )
             self._cut()
         await self._show_fold("reasoning", "Reasoning", turn.reasoning, reasoning_facts(turn))
-        self._answer.display = bool(turn.answer)
-        if turn.running:
-            self._answer.show(turn.answer)
-        else:
-            self._answer.finish(turn.answer)
+        await self._show_answer()
         named, body = tool_calls_shown(turn.tool_calls) if turn.tool_calls else ("", "")
         await self._show_fold("tools", "Tool call", body, named)
         self._draw_footer()
+
+    async def _show_answer(self) -> None:
+        """Finished blocks as markdown; the one that is being written as plain text below them."""
+        if not self.item.running:
+            with self.app.batch_update():
+                self._answer.finish(self.item.answer)
+                if self._tail is not None:
+                    await self._tail.remove()
+                    self._tail = None
+            return
+        rest = self._answer.show(self.item.answer)
+        if self._tail is None:
+            if not rest.strip():
+                return
+            self._tail = PlainText(classes="tail")
+            self._tail.mark(self._needle)
+            await self.mount(self._tail, after=self._answer)
+        self._tail.show(rest)
+        self._tail.display = bool(rest.strip())
 
     async def _show_fold(self, key: str, name: str, text: str, facts: str) -> None:
         fold = self._folds.get(key)
@@ -154,7 +172,8 @@ class TurnView(Vertical, can_focus=True):
     def mark(self, needle: str, *, found: bool) -> None:
         """Mark what reads like `needle`; `found`: the place that was jumped to is here."""
         self._needle = needle
-        for lines in (self._question, self._answer, *(fold.body for fold in self._folds.values())):
+        tail = [self._tail] if self._tail is not None else []
+        for lines in (self._question, self._answer, *tail, *(fold.body for fold in self._folds.values())):
             lines.mark(needle)
         self.set_class(found, "-found")
 
@@ -176,7 +195,10 @@ class TurnView(Vertical, can_focus=True):
                 return None
             lines = self._folds["reasoning"].body
         hits = lines.hits
-        return (lines, hits[min(number, len(hits) - 1)]) if hits else (lines, 0)
+        if part == "answer" and self._tail is not None and number >= len(hits):
+            number -= len(hits)
+            lines, hits = self._tail, self._tail.hits
+        return lines, hits[min(number, len(hits) - 1)] if hits else 0
 
     # Keys.
 
