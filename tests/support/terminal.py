@@ -87,7 +87,9 @@ class RealTerminal:
         """What one tmux command prints; CalledProcessError if it fails."""
         # -u: UTF-8 whatever the locale says. No configuration of the person's, and not the tmux that runs the tests.
         command = ["tmux", "-S", str(self._socket), "-u", "-f", os.devnull, *arguments]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")}
+        # Nor the size of another terminal, which the program would believe more than this one's.
+        others = ("TMUX", "COLUMNS", "LINES")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         done = subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", env=environment, check=True, timeout=DEADLINE_S
         )

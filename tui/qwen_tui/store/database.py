@@ -114,7 +114,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        if _code(error) in _DAMAGE:
+        # Of a header that names a format of no SQLite there is no code of its own, only these words.
+        if _code(error) in _DAMAGE or "unsupported file format" in str(error):
             raise _DamagedError(quote(error)) from error
         raise StoreError(f"the conversations cannot be opened: {_reason(error, path)}") from error
     except UnicodeDecodeError as error:  # SQLite's own message, quoting what is no text any more
