@@ -16,7 +16,7 @@ import numpy as np
 
 from make_picture import place_words
 from qwen_core.checkpoint import open_checkpoint
-from qwen_core.events import Command, Event, GenerationSettings, Load, LoadFailed
+from qwen_core.events import Command, Event, Load, LoadFailed
 from qwen_tui.app import QwenApp
 from qwen_tui.screens.inspector import InspectorScreen
 from support.checkpoints import write_checkpoint
@@ -56,7 +56,7 @@ async def draw(path: Path) -> str:
     def engine(on_event: Callable[[Event], None]) -> FakeEngine:
         return FakeEngine(on_event, loads_nothing)
 
-    app = QwenApp(str(path), GenerationSettings(), engine_factory=engine)
+    app = QwenApp(str(path), engine_factory=engine)
     try:
         async with app.run_test(size=SIZE) as pilot:
 

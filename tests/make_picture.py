@@ -15,6 +15,7 @@ from qwen_core import demo_model_path
 from qwen_core.events import GenerationSettings
 from qwen_tui.app import QwenApp
 from qwen_tui.text import cells
+from support.app_stage import loaded_with
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "chat.svg"
 SIZE = (110, 44)
@@ -27,7 +28,7 @@ TURNS = (
 
 async def draw() -> str:
     """The screen after the last turn, as SVG."""
-    app = QwenApp(str(demo_model_path()), GenerationSettings(temperature=0))
+    app = QwenApp(str(demo_model_path()), loaded_with(GenerationSettings(temperature=0)))
     try:
         async with app.run_test(size=SIZE) as pilot:
 

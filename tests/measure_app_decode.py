@@ -60,6 +60,7 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
     """
     from qwen_tui.app import QwenApp
     from qwen_tui.screens.chat import ChatScreen
+    from support.app_stage import loaded_with
 
     def engine_factory(on_event: Callable[[Event], None]) -> Engine:
         def tell(event: Event) -> None:
@@ -76,7 +77,7 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
 
         return Engine(tell)
 
-    app = QwenApp(model, settings_for(tokens), engine_factory=engine_factory)
+    app = QwenApp(model, loaded_with(settings_for(tokens)), engine_factory=engine_factory)
 
     def enter() -> None:
         for _ in orders:

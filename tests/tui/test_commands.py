@@ -4,10 +4,11 @@ import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from qwen_core.events import Restore, SaveState, StateSaved
+from qwen_core.events import Command, GenerationSettings, Restore, SaveState, StateSaved
 from qwen_tui.screens.help import HelpScreen
 from qwen_tui.screens.inspector import InspectorScreen
 from qwen_tui.screens.models import ModelsScreen
@@ -23,6 +24,14 @@ async def asked(here: Stage, question: str) -> None:
     await here.ask(question)
     await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
     await here.settle()
+
+
+Kind = TypeVar("Kind", bound=Command)
+
+
+def last(here: Stage, kind: type[Kind]) -> Kind:
+    """The last command of this kind that the engine got."""
+    return next(command for command in reversed(here.engine.commands) if isinstance(command, kind))
 
 
 def the_status(here: Stage) -> str:
@@ -77,7 +86,7 @@ def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ("/nonsense", lambda request: True, "There is no command"),
     ],
 )
-def test_how_answers_are_generated(line: str, check: Callable[[object], bool], says: str) -> None:
+def test_how_answers_are_generated(line: str, check: Callable[[GenerationSettings], object], says: str) -> None:
     async def scene() -> None:
         async with stage(size=(160, 40)) as here:
             await here.enter(line)
@@ -110,14 +119,14 @@ def test_a_system_prompt_is_kept_with_its_conversation() -> None:
             await asked(here, "one")
             await here.enter("/system be kind")
             await here.wait(lambda: isinstance(here.engine.commands[-1], Restore))
-            assert here.engine.commands[-1].system == "be kind"
+            assert last(here, Restore).system == "be kind"
             await here.enter("/system")
             await here.settle()
             assert "System prompt: be kind" in here.text()
             await here.enter("/system none")
-            await here.wait(lambda: here.engine.commands[-1].system is None)
+            await here.wait(lambda: last(here, Restore).system is None)
             await here.enter("/system be brief")
-            await here.wait(lambda: here.engine.commands[-1].system == "be brief")
+            await here.wait(lambda: last(here, Restore).system == "be brief")
         async with stage(size=SIZE, resume=1) as here:
             await here.wait(lambda: here.app.conversation.system == "be brief")
 
@@ -205,7 +214,7 @@ def test_the_state_is_saved_and_named_when_the_conversation_is_resumed(home: Pat
             await asked(here, "one")
             await here.enter("/save-state")
             await here.wait(lambda: isinstance(here.engine.commands[-1], SaveState))
-            path = Path(here.engine.commands[-1].path)
+            path = Path(last(here, SaveState).path)
             assert path.parent.is_relative_to(home)
             assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
             path.write_bytes(b"state")
@@ -213,7 +222,7 @@ def test_the_state_is_saved_and_named_when_the_conversation_is_resumed(home: Pat
             assert "resumes without prefill" in here.text()
         async with stage(size=SIZE, resume=1) as here:
             await here.wait(lambda: any(isinstance(command, Restore) for command in here.engine.commands))
-            assert here.engine.commands[-1].state_path == str(path)
+            assert last(here, Restore).state_path == str(path)
 
     play(scene())
 

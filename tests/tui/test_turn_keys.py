@@ -72,17 +72,17 @@ def test_jumping_walks_the_turns_and_ends_in_the_composer() -> None:
     async def scene() -> None:
         async with stage(loads_only, size=(60, 20)) as here:
             chat = here.app.chat
-            turns = await tell(here, 90)
+            turns = await tell(here, 50)
 
             async def press(key: str) -> object:
                 await here.pilot.press(key)
                 await rest(here)
                 return chat.focused.item if isinstance(chat.focused, TurnView) else chat.focused
 
-            for turn in turns[-1:-61:-1]:
+            for turn in turns[-1:-43:-1]:
                 assert await press("ctrl+up") is turn
                 assert f"question {turn.number}" in here.text()
-            for turn in turns[-59:]:
+            for turn in turns[-41:]:
                 assert await press("alt+down") is turn
             assert await press("ctrl+down") is chat.editor
             assert chat.transcript.following

@@ -158,7 +158,7 @@ class TurnActions:
         app.opening.keep_draft()
         self.editing = turn
         place = app.conversation.turns.index(turn) + 1
-        app.chat.composer_banner(f"editing turn {place} · Enter asks it anew, as another branch · Esc leaves it")
+        app.chat.composer_banner(f"editing turn {place} · Enter asks it anew · Esc leaves")
         app.chat.editor.set_text(turn.shown or turn.question)
         app.chat.editor.focus()
 

@@ -17,6 +17,7 @@ _HAS = "{k} as its capital|{k} as capital city|{k} for its capital|its governmen
 _OF = "whose capital is {k}|with {k} as its capital|that has {k} as its capital|of which {k} is the capital"
 _ASK = "Can you tell me|Could you tell me|Would you tell me|Can you say|Do you know|Do you happen to know"
 _WISH = "Tell me|Please tell me|Let me know|I wonder|I want to know|I would like to know|I forgot|Remind me|Say"
+_MUST = "should|must|do|would"
 
 REVERSE = f"""
 [Which|What] [country|nation|state] has [{_HAS}]?
@@ -32,7 +33,7 @@ REVERSE = f"""
 {{k}} is the capital city of [what|which nation|which state|what nation]?
 [If|When|Suppose] I [visit|fly to|go to|land in] {{k}}, [which|what] country [am I in|is it the capital of]?
 [Which|What] country [should|must|do|would] I [travel to|go to|fly to] [to see|if I want to see|for] {{k}}?
-[Which|What] country [should|must|do|would] I visit [if I want to see|for] [the capital|the city of|its main city] {{k}}?
+[Which|What] country [{_MUST}] I visit [if I want to see|for] [the capital|the city of|its main city] {{k}}?
 To see {{k}}, [which|what] [country|nation] [should I visit|do I go to|must I travel to]?
 The [country|nation|state] [with|that has|having] {{k}} as [its|the] capital is [which|called what|named]?
 There is a [capital|city|town] called {{k}}. [Which|What] country [is it in|has it|does it belong to]?
