@@ -19,7 +19,8 @@ def test_a_widget_that_was_never_composed_is_mounted_in_peace(
     async def scene() -> None:
         async with stage() as here:
             monkeypatch.setattr(kind, "compose", nothing)
-            widget = Fold("Reasoning", classes="reasoning") if kind is Fold else TurnView(Turn(1, "why?", state="reasoning"))
+            turn = Turn(1, "why?", state="reasoning")
+            widget = Fold("Reasoning", classes="reasoning") if kind is Fold else TurnView(turn)
             await here.app.chat.transcript.mount(widget)
             await here.settle()
             assert here.app.is_running
