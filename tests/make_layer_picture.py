@@ -7,6 +7,7 @@ weights in the one tensor that the picture looks into. No engine could load it, 
 """
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -81,6 +82,7 @@ async def draw(path: Path) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["QWEN_TUI_HOME"] = folder
         place = Path(folder) / "Qwen3.6-27B-UD-NVFP4_K_XL-mlx"
         write_checkpoint(place, full=True)
         write_weights(place)

@@ -7,13 +7,16 @@ The answers are the model's own at temperature 0. Speed and time differ from run
 
 import asyncio
 import html
+import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from qwen_core import demo_model_path
 from qwen_core.events import GenerationSettings
 from qwen_tui.app import QwenApp
+from qwen_tui.first_start import first_start
 from qwen_tui.text import cells
 from support.app_stage import loaded_with
 
@@ -74,5 +77,8 @@ def place_words(svg: str) -> str:
 
 if __name__ == "__main__":
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(asyncio.run(draw()), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as home:  # so that nothing of this is among a person's conversations
+        os.environ["QWEN_TUI_HOME"] = home
+        first_start()
+        PICTURE.write_text(asyncio.run(draw()), encoding="utf-8")
     print(PICTURE)
