@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -13,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError
-from qwen_core.events import GenerationSettings
+from qwen_core.events import Effort, GenerationSettings
 from qwen_core.settings_file import LoadedSettings, settings_path
 from qwen_core.version import __version__
 from qwen_tui import cli
 from qwen_tui.commands.chat import chat
-from qwen_tui.commands.options import Number, TokenIds
+from qwen_tui.commands.options import EFFORTS, Number, TokenIds
 from qwen_tui.store import ModelIdentity, open_store
 
-HEAVY = ("mlx", "textual", "rich", "numpy", "tokenizers", "jinja2", "safetensors", "sqlite3")
+HEAVY = ("mlx", "textual", "rich", "numpy", "tokenizers", "jinja2", "safetensors", "sqlite3", "qwen_core.events")
 
 
 def python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +53,10 @@ def test_nothing_heavy_is_imported_to_say_what_there_is(arguments: list[str]) ->
     done = python(code, *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_the_levels_of_effort_are_those_of_the_engine() -> None:
+    assert get_args(Effort) == EFFORTS
 
 
 def test_version() -> None:

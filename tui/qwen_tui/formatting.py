@@ -1,7 +1,12 @@
 """Figures as people read them: pure functions from numbers to short strings."""
 
-from qwen_core.events import FinishReason
-from qwen_core.stats import TurnStats
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.events import FinishReason
+    from qwen_core.stats import TurnStats
 
 GIB = 1 << 30
 

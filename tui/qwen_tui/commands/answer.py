@@ -3,16 +3,20 @@
 A terminal never gets a model's control characters; a pipe gets the text as it is, because there stdout is data.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from qwen_core.events import LoadProgress, ModelSummary, StreamEvent
 from qwen_core.stats import TurnStats
 from qwen_tui.formatting import ending, size_of, turn_line
 from qwen_tui.text import visible
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.events import LoadProgress, ModelSummary, StreamEvent
 
 DIM, DIM_OFF = "\x1b[2m", "\x1b[22m"
 CLEAR_LINE = "\r\x1b[K"

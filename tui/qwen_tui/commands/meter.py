@@ -1,11 +1,15 @@
 """`run --meter`: the figures of a running answer as JSON lines on stderr, four a second, for plotting elsewhere."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from qwen_core.events import StreamEvent
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.events import StreamEvent
+
 
 INTERVAL_S = 0.25
 

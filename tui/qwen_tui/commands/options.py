@@ -6,14 +6,12 @@ to the model's generation_config.json, and then to what its authors recommend.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import click
 
-from qwen_core.events import Effort
-
 Function = TypeVar("Function", bound=Callable[..., Any])
-EFFORTS: tuple[str, ...] = get_args(Effort)
+EFFORTS = ("none", "low", "medium", "high")  # those of events.py, which is slow to import
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_SEED = 2**64 - 1
 

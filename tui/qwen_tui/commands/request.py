@@ -3,16 +3,20 @@
 Reading is bounded: a file or pipe that never ends is refused, not collected.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import click
 
 from qwen_core.errors import SettingsError, quote
-from qwen_core.events import Message, Role
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.events import Message
 
 MAX_INPUT_BYTES = 16 << 20
 MAX_MESSAGES = 10_000
@@ -105,6 +109,8 @@ def _from_messages(name: str, system: str | None) -> Request:
 
 
 def _message(entry: Any, where: str) -> Message:
+    from qwen_core.events import Message, Role
+
     if not isinstance(entry, dict):
         raise SettingsError(f"{where} is not an object with role and content")
     unknown = sorted(set(entry) - {"role", "content", "reasoning_content"})

@@ -1,5 +1,7 @@
 """`qwen-tui run`: one answer without the app, in this process, on its main thread."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
@@ -7,17 +9,18 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qwen_core.errors import QwenError
-from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
-from qwen_core.settings_file import load_settings
 from qwen_tui.commands.answer import Answer, Terminal, summary_lines
 from qwen_tui.commands.meter import Meter
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
 from qwen_tui.commands.request import Request, read_request
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
 
@@ -77,6 +80,8 @@ def run(
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
         raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
+    from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
+
     loaded = load_settings(overrides=overrides_from(options))
     for problem in loaded.problems:
         click.echo(f"qwen-tui: {problem}", err=True)
@@ -109,6 +114,8 @@ def _run(
     meter: bool,
     interrupt: Interrupt,
 ) -> int:
+    from qwen_core.events import ModelSummary
+
     terminal = Terminal(narrate=not meter)
     figures = Meter(sys.stderr) if meter else None
     answer = Answer()
