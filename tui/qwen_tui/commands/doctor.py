@@ -8,10 +8,8 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +104,8 @@ def _attempt(problems: list[str], probe: Callable[[], Any]) -> Any:
 
 
 def _packages(problems: list[str]) -> dict[str, str | None]:
+    from importlib import metadata  # slow to import, as subprocess below: the program's help needs neither
+
     versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
@@ -123,6 +123,8 @@ def _memory() -> int:
 
 
 def _backend() -> dict[str, Any]:
+    import subprocess
+
     command = [sys.executable, "-c", PROBE]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
