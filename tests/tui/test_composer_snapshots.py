@@ -1,6 +1,5 @@
 """The composer and its list as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them."""
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -8,8 +7,8 @@ import pytest
 
 from support.app_stage import play
 from support.composer_stage import ComposerStage, composer_stage
+from support.snapshots import compare
 
-FOLDER = Path(__file__).parent / "snapshots"
 SIZES = [(60, 20), (100, 30), (160, 45)]
 Scene = Callable[[ComposerStage], Awaitable[None]]
 
@@ -61,7 +60,4 @@ def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
             return here.snapshot()
 
     drawn = play(run())
-    path = FOLDER / f"{name(scene)}_{size[0]}x{size[1]}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.write_text(drawn, encoding="utf-8")
-    assert drawn == path.read_text(encoding="utf-8")
+    compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")

@@ -3,7 +3,6 @@
 `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
 """
 
-import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,8 +15,8 @@ from support.app_stage import Stage, play, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
 from support.inspector_stage import inspect, press, shown
+from support.snapshots import compare
 
-FOLDER = Path(__file__).parent / "snapshots"
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
 Size = tuple[int, int]
@@ -82,14 +81,6 @@ SCENES: list[Scene] = [
 
 def name(scene: Scene) -> str:
     return getattr(scene, "__name__", "scene")
-
-
-def compare(drawn: str, file: str) -> None:
-    path = FOLDER / f"{file}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(drawn, encoding="utf-8")
-    assert drawn == path.read_text(encoding="utf-8")
 
 
 async def drawn(scene: Scene, size: Size, full: Path, theme: str = "midnight") -> str:

@@ -3,7 +3,6 @@
 `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
 """
 
-import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,8 +12,8 @@ import pytest
 
 from support.app_stage import play
 from support.sessions_stage import Sessions, furnish, sessions, shelf
+from support.snapshots import compare
 
-FOLDER = Path(__file__).parent / "snapshots"
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 Scene = Callable[[Sessions], Awaitable[None]]
 
@@ -69,14 +68,6 @@ def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
         return play(run())
     finally:
         here.thread.close()
-
-
-def compare(text: str, file: str) -> None:
-    path = FOLDER / f"{file}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scene", [*FULL, sessions_empty], ids=name)

@@ -3,7 +3,6 @@
 `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
 """
 
-import os
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import chdir
@@ -14,8 +13,8 @@ from textual.events import Paste
 
 from support.app_stage import play
 from support.settings_stage import SettingsStage, settings_stage
+from support.snapshots import compare
 
-FOLDER = Path(__file__).parent / "snapshots"
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 CONTENT = '[generation]\ntemperature = 0.6\n[looks]\ntheme = "paper"\n[keys]\nnew = "f9"\n'
 Scene = Callable[[SettingsStage], Awaitable[None]]
@@ -55,14 +54,6 @@ SCENES: list[Scene] = [settings_list, settings_editing, settings_error, settings
 
 def name(scene: Scene) -> str:
     return getattr(scene, "__name__", "scene")
-
-
-def compare(drawn: str, file: str) -> None:
-    path = FOLDER / f"{file}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(drawn, encoding="utf-8")
-    assert drawn == path.read_text(encoding="utf-8")
 
 
 async def drawn(scene: Scene, folder: Path, size: tuple[int, int], theme: str = "midnight") -> str:

@@ -1,16 +1,14 @@
 """The screen as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew."""
 
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from qwen_core.events import LoadProgress, PrefillProgress, TurnStarted, WeightTiers
 from support.app_stage import Stage, play, stage
 from support.fake_engine import answered, delta, loads_only
+from support.snapshots import compare
 
-FOLDER = Path(__file__).parent / "snapshots"
 Scene = Callable[[Stage], Awaitable[None]]
 SIZES = [(60, 20), (100, 30), (160, 45)]
 MARKDOWN = """NVFP4 stores each group of **16** weights with one `E4M3` scale, so a weight costs *4.5 bits* in all.
@@ -80,11 +78,7 @@ def test_screen(scene: Scene, size: tuple[int, int]) -> None:
             return here.snapshot()
 
     drawn = play(run())
-    path = FOLDER / f"{name(scene)}_{size[0]}x{size[1]}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(drawn, encoding="utf-8")
-    assert drawn == path.read_text(encoding="utf-8")
+    compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", [(40, 12), (20, 6), (10, 3), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")

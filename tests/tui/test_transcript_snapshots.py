@@ -1,9 +1,7 @@
 """Long conversations as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew."""
 
-import os
 import re
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -11,9 +9,9 @@ from qwen_core.events import TurnStarted
 from qwen_tui.widgets.find_bar import FindInput
 from support.app_stage import Stage, play, stage
 from support.fake_engine import delta, loads_only
+from support.snapshots import compare
 from support.transcripts import rest, tell
 
-FOLDER = Path(__file__).parent / "snapshots"
 SIZES = [(60, 20), (100, 30), (160, 45)]
 Scene = Callable[[Stage], Awaitable[None]]
 CODE = """Like *this*, in `python`:
@@ -89,10 +87,7 @@ async def drawn(scene: Scene, size: tuple[int, int]) -> str:
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_screen(scene: Scene, size: tuple[int, int]) -> None:
     text = play(drawn(scene, size))
-    path = FOLDER / f"{name(scene)}_{size[0]}x{size[1]}.txt"
-    if os.environ.get("QWEN_TUI_UPDATE_SNAPSHOTS"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
+    compare(text, f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("scene", [turn_focused, found], ids=name)

@@ -53,37 +53,37 @@ class ModelsScreen(ModalScreen[str | None]):
     ) -> None:
         """`models`: (directory, name) of each; `present`: the directory that is open; the rest: see `fit`."""
         super().__init__()
-        self._lines = [ModelLine(path, name) for path, name in models]
+        self.lines = [ModelLine(path, name) for path, name in models]
         self._present = present
         self._memory = (recommended, memory)
         self._read = read
 
     def compose(self) -> ComposeResult:
         with Vertical(id="models"):
-            yield OptionList(*(Option(self._shown(line)) for line in self._lines), markup=False)
-            if not self._lines:
+            yield OptionList(*(Option(self._shown(line)) for line in self.lines), markup=False)
+            if not self.lines:
                 yield Static("No models were opened before.", classes="line", markup=False)
-            yield Input(placeholder="another directory, or owner/name from the Hugging Face cache")
+            yield Input(placeholder="a directory, or owner/name from the cache")
 
     def on_mount(self) -> None:
         box = self.query_one("#models")
         box.border_title, box.border_subtitle = "Open a model", "Enter opens · Tab to the field · Esc leaves"
-        self.query_one(OptionList).display = bool(self._lines)
-        (self.query_one(OptionList) if self._lines else self.query_one(Input)).focus()
+        self.query_one(OptionList).display = bool(self.lines)
+        (self.query_one(OptionList) if self.lines else self.query_one(Input)).focus()
         self.run_worker(self._read_all())
 
     async def _read_all(self) -> None:
         listed = self.query_one(OptionList)
-        for place, line in enumerate(self._lines):
-            self._lines[place] = await asyncio.to_thread(self._read, line.path, line.name)
-            listed.replace_option_prompt_at_index(place, self._shown(self._lines[place]))
+        for place, line in enumerate(self.lines):
+            self.lines[place] = await asyncio.to_thread(self._read, line.path, line.name)
+            listed.replace_option_prompt_at_index(place, self._shown(self.lines[place]))
 
     def _shown(self, line: ModelLine) -> Content:
         return line_shown(line, line.path == self._present, *self._memory)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        line = self._lines[event.option_index]
+        line = self.lines[event.option_index]
         if not line.problem:
             self.dismiss(line.path)
 

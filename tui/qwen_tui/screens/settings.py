@@ -160,7 +160,7 @@ class SettingsScreen(Screen[None]):
         else:
             first = "⏎ another key" if row is not None and row.is_action else "⏎ changes"
             turns = ("← → values",) if row is not None and row.words else ()
-            keys = (first, *turns, "⌫ default", "/ filter", "Esc back", "F1 keys")
+            keys = (first, "Esc back", *turns, "⌫ default", "/ filter", "F1 keys")
         self.query_one(SessionKeys).show(*keys)
 
     @on(SettingList.Moved)
