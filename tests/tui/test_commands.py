@@ -223,6 +223,13 @@ def test_the_state_is_saved_and_named_when_the_conversation_is_resumed(home: Pat
         async with stage(size=SIZE, resume=1) as here:
             await here.wait(lambda: any(isinstance(command, Restore) for command in here.engine.commands))
             assert last(here, Restore).state_path == str(path)
+            # An edit goes back to a snapshot; a new conversation has no state on the disk.
+            await here.enter("/edit")
+            await asked(here, "one, better")
+            assert last(here, Restore).state_path == ""
+            await here.enter("/new")
+            await here.wait(lambda: last(here, Restore).messages == ())
+            assert last(here, Restore).state_path == ""
 
     play(scene())
 

@@ -123,7 +123,7 @@ class Conversation:
 
     def clear(self) -> Restore:
         """Begin a new conversation; the returned command tells the engine."""
-        self.kept = Kept()
+        self.kept, self.state_path = Kept(), ""
         self._put([], (), "")
         return self.restore()
 
@@ -142,7 +142,7 @@ class Conversation:
         self._put(items, resume.ids, fingerprint)
         self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
         self._restore_after_load = self.engine != "ready" and bool(items)
-        return self.restore()
+        return self.restore(saved_state=not same)
 
     def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
         """Take `turn` and all after it out; `ids` are the tokens fed for what is left, as far as they are known."""
@@ -179,15 +179,17 @@ class Conversation:
         self.engine, self.progress = "starting", None
         self._restore_after_load = bool(self.turns)
 
-    def restore(self) -> Restore:
-        """The conversation as the engine needs it back.
+    def restore(self, *, saved_state: bool = False) -> Restore:
+        """The conversation as the engine needs it back; `saved_state`: with the file of its state, where there is one.
+
+        Only where the engine has nothing of it: an edit goes back to a snapshot, not to what lies on the disk.
 
         The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
         After an answer that a crash cut off they are not: then the template renders the messages anew.
         """
         messages = tuple(message for turn in self.turns for message in turn.messages())
         known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
-        return Restore(messages, self._ids if known else (), self.system, self.state_path)
+        return Restore(messages, self._ids if known else (), self.system, self.state_path if saved_state else "")
 
     def restore_rendered(self) -> Restore:
         """The same, rendered anew by the template: after a change to what stands before the first question."""
@@ -205,7 +207,7 @@ class Conversation:
                 self.engine, self.model, self.progress = "ready", model, None
                 if self._restore_after_load:
                     self._restore_after_load = False
-                    return self.restore()
+                    return self.restore(saved_state=True)
             case LoadFailed(message):
                 self.engine, self.progress = "no model", None
                 self.note(message, "error")
