@@ -9,6 +9,7 @@ Bounds: 0.95, and 0.98 on a model that takes 10 ms a token or more. A command, n
 """
 
 import argparse
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -56,10 +57,9 @@ def as_line(stats: TurnStats) -> str:
 def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
     """The real app on the terminal this process was given; its engine's figures go to `out` as well as to the app.
 
-    Questions come from `orders` and are entered as the composer enters them: bursts of keys would count as a paste.
+    Each line of `orders` asks in a new conversation, as the composer does on Enter.
     """
     from qwen_tui.app import QwenApp
-    from qwen_tui.screens.chat import ChatScreen
     from support.app_stage import loaded_with
 
     def engine_factory(on_event: Callable[[Event], None]) -> Engine:
@@ -79,10 +79,15 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
 
     app = QwenApp(model, loaded_with(settings_for(tokens)), engine_factory=engine_factory)
 
+    async def ask_anew() -> None:
+        while app.refusal():  # the engine is ready, or done, a moment before the screen knows
+            await asyncio.sleep(0.01)
+        app.opening.new()
+        await app.turns.submit(QUESTION)
+
     def enter() -> None:
         for _ in orders:
-            for text in ("/new", QUESTION):
-                app.call_from_thread(app.chat.post_message, ChatScreen.Entered(text))
+            app.call_from_thread(ask_anew)
 
     threading.Thread(target=enter, daemon=True).start()
     try:

@@ -11,10 +11,11 @@ from textual.events import Click
 from textual.widgets import Static
 
 from qwen_tui.text import visible
+from qwen_tui.widgets.one_layout import OneLayout
 from qwen_tui.widgets.plain import PlainText
 
 
-class Fold(Vertical, can_focus=True):
+class Fold(Vertical, OneLayout, can_focus=True):
     """Folded at first; Enter, Space or a click on its title turns it."""
 
     # A click turns it and leaves the focus where the person writes.
@@ -79,4 +80,4 @@ class Fold(Vertical, can_focus=True):
     def _draw_title(self) -> None:
         mark = "▾" if self.open else "▸"
         facts = f"  {visible(self._facts)}" if self._facts else ""
-        self._title.update(Content.assemble((f"{mark} {visible(self._label)}", "$secondary"), facts))
+        self._title.update(Content.assemble((f"{mark} {visible(self._label)}", "$secondary"), facts), layout=False)

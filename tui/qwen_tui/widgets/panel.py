@@ -2,11 +2,11 @@
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.content import Content
 from textual.widgets import Digits, Static
 
 from qwen_tui.meters import MeterSnapshot
 from qwen_tui.panel_lines import digits, panel_lines
+from qwen_tui.widgets.rows import Rows
 
 WIDTH = 34
 """Cells of the panel with its border and padding."""
@@ -25,7 +25,6 @@ class Panel(VerticalScroll, can_focus=False):
     }
     Panel > Digits { width: 100%; color: $primary; height: 3; }
     Panel > .unit { color: $muted; height: 1; }
-    Panel > .lines { height: auto; }
     """
 
     def __init__(self) -> None:
@@ -35,12 +34,11 @@ class Panel(VerticalScroll, can_focus=False):
     def compose(self) -> ComposeResult:
         yield Digits("-")
         yield Static("tok/s", classes="unit", markup=False)
-        yield Static(classes="lines", markup=False)
+        yield Rows()
 
     def show(self, snapshot: MeterSnapshot) -> None:
         if snapshot == self._shown or not self.display:
             return
         self._shown = snapshot
         self.query_one(Digits).update(digits(snapshot))
-        lines = panel_lines(snapshot, WIDTH - 4)
-        self.query_one(".lines", Static).update(Content("\n").join(lines))
+        self.query_one(Rows).show(panel_lines(snapshot, WIDTH - 4))

@@ -2,35 +2,40 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual.content import Content
 from textual.events import Click
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
-from textual.widget import Widget
 
 from qwen_tui.markdown_blocks import ADDRESS
 from qwen_tui.text_blocks import Block, Laid, Row, finder, holds, lay_out
+from qwen_tui.widgets.one_layout import OneLayout
 
 
 @dataclass
 class _Placed:
-    """A block, how it was laid out, and the row and line it begins at, its empty row before it included."""
+    """A block, how it was laid out, and the row and line it begins at, its empty row before it included.
+
+    `strips`: its rows as drawn last on `ground`, nothing selected. A row that scrolls is not composed again.
+    """
 
     block: Block
     laid: Laid
     gap: bool
     row: int = 0
     line: int = 0
+    ground: Style | None = None
+    strips: dict[int, Strip] = field(default_factory=dict)
 
 
-class TextLines(Widget):
+class TextLines(OneLayout):
     """Untrusted text without markup. `set_blocks` may keep a common beginning, which is not laid out again.
 
     With `cut`, no more than that many rows are shown, and in the last of them how many are left out.
@@ -54,15 +59,23 @@ class TextLines(Widget):
         self._placed: list[_Placed] = []
         self._starts: list[int] = []  # the first row of each placed block
         self._width = 0
+        self._height: int | None = None  # rows as last asked for by the layout
         self._needle = ""
 
     # What is shown.
 
     def set_blocks(self, blocks: Sequence[Block], *, keep: int = 0) -> None:
         """Show the first `keep` of the blocks shown so far and then `blocks`."""
+        height = self._height
         del self._blocks[keep:], self._placed[keep:], self._starts[keep:]
         self._blocks.extend(blocks)
-        self.refresh(layout=True)
+        if height is None or not self.is_laid_out or self._shown(self._lay_out(self._width)) != height:
+            self.refresh(layout=True)
+            return
+        # As high as before: nothing on the screen moves, and what was kept stays as it is drawn.
+        first = self._starts[keep] if keep < len(self._starts) else height
+        if first < height:
+            self.refresh(Region(0, first, self._width, height - first))
 
     def set_cut(self, rows: int | None) -> None:
         if rows != self.cut:
@@ -78,6 +91,7 @@ class TextLines(Widget):
         for placed in self._placed:
             if placed.laid.hits or (find is not None and holds(placed.block, find)):
                 placed.laid = lay_out(placed.block, self._width, find)
+                placed.strips.clear()
         self.refresh()
 
     @property
@@ -103,7 +117,10 @@ class TextLines(Widget):
         return container.width
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        rows = self._lay_out(width)
+        self._height = self._shown(self._lay_out(width))
+        return self._height
+
+    def _shown(self, rows: int) -> int:
         return rows if self.cut is None else min(rows, self.cut)
 
     def _lay_out(self, width: int) -> int:
@@ -127,10 +144,14 @@ class TextLines(Widget):
         last = self._placed[-1]
         return last.row + last.gap + len(last.laid.rows)
 
-    def _row(self, y: int) -> Row:
-        """The row `y`, its line counted from the beginning of all the text."""
+    def _place(self, y: int) -> tuple[_Placed, int]:
+        """The block that row `y` belongs to, and which of its rows that is: -1 for the empty one before it."""
         placed = self._placed[bisect_right(self._starts, y) - 1]
-        inside = y - placed.row - placed.gap
+        return placed, y - placed.row - placed.gap
+
+    @staticmethod
+    def _row(placed: _Placed, inside: int) -> Row:
+        """A row of a block, its line counted from the beginning of all the text."""
         if inside < 0:
             return Row(Content(""), placed.line, 0, placed.block.gap or ())
         row = placed.laid.rows[inside]
@@ -138,6 +159,18 @@ class TextLines(Widget):
         return Row(row.content, line, row.column, row.signs, row.signs_are_text, row.fill)
 
     # Drawing.
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Without an edge its rows are the strips: the toolkit's own cache forgets all of them as the text grows."""
+        if self.gutter.totals != (0, 0):
+            return super().render_lines(crop)
+        background = self.background_colors[1]
+        strips = [self.render_line(y) for y in crop.line_range]
+        for line_filter in self.get_line_filters():
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        if crop.column_span != (0, self.size.width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
 
     def render_line(self, y: int) -> Strip:
         width = self.content_size.width
@@ -147,9 +180,18 @@ class TextLines(Widget):
             return Strip.blank(width, base.rich_style)
         if self.cut is not None and rows > self.cut and y >= self.cut - 1:
             return self._strip(Row(Content.styled(f"… {rows - y:,} more lines", "$muted"), 0, 0), width, base, None)
-        row = self._row(y)
+        placed, inside = self._place(y)
         selection = self.text_selection
-        return self._strip(row, width, base, selection.get_span(row.line) if selection is not None else None)
+        if selection is not None:
+            row = self._row(placed, inside)
+            return self._strip(row, width, base, selection.get_span(row.line))
+        if placed.ground != base:
+            placed.ground = base
+            placed.strips.clear()
+        strip = placed.strips.get(inside)
+        if strip is None:
+            strip = placed.strips[inside] = self._strip(self._row(placed, inside), width, base, None)
+        return strip
 
     def _strip(self, row: Row, width: int, base: Style, selected: tuple[int, int] | None) -> Strip:
         content = row.content
@@ -176,6 +218,11 @@ class TextLines(Widget):
 
     def _style(self, style: str | Style) -> Style:
         return style if isinstance(style, Style) else Style.parse(style)
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        for placed in self._placed:  # their colours are names that another theme reads otherwise
+            placed.strips.clear()
 
     # The mouse.
 

@@ -23,6 +23,7 @@ from qwen_tui.conversation import Conversation
 from qwen_tui.turn_window import Window, around, earlier, end_window, later, moved, same, stand_in, turns_in
 from qwen_tui.turns import Item, Turn
 from qwen_tui.widgets.note import NoteView
+from qwen_tui.widgets.one_layout import OneLayout
 from qwen_tui.widgets.text_lines import TextLines
 from qwen_tui.widgets.turn import TurnView
 from qwen_tui.widgets.welcome import Welcome
@@ -32,7 +33,7 @@ _SCROLL_TARGET: Reactive[float] = vars(Widget)["scroll_target_y"]
 ROWS_ABOVE = 1  # left above a view that is gone to
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(VerticalScroll, OneLayout, can_focus=False):
     """`sync` makes the widgets those of the conversation's items, touching only what may have changed."""
 
     DEFAULT_CSS = """

@@ -6,7 +6,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import Static
 
 from qwen_tui.finding import Part
@@ -16,6 +18,7 @@ from qwen_tui.turn_lines import footer, reasoning_facts, tool_calls_shown
 from qwen_tui.turns import Turn
 from qwen_tui.widgets.answer import Answer
 from qwen_tui.widgets.fold import Fold
+from qwen_tui.widgets.one_layout import OneLayout
 from qwen_tui.widgets.plain import PlainText
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -27,7 +30,7 @@ QUESTION_ROWS = 12
 What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next"]
 
 
-class TurnView(Vertical, can_focus=True):
+class TurnView(Vertical, OneLayout, can_focus=True):
     """Draws a `Turn`; `show` is called whenever it may have changed. While it has the focus, letters are its keys."""
 
     # A click selects text; it does not take the keys away from the composer.
@@ -94,6 +97,10 @@ class TurnView(Vertical, can_focus=True):
             await self.show()
 
     # Drawing.
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Its own rows are all the same: an edge at the left, and nothing else."""
+        return super().render_lines(Region(crop.x, crop.y, crop.width, 1)) * crop.height
 
     async def show(self) -> None:
         """Bring the widgets up to the turn's state. It costs next to nothing where nothing changed."""
