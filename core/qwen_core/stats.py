@@ -18,6 +18,7 @@ class TurnStats:
     state); `generated_tokens` counts every token fed after it, reasoning and stop token included. `live_tok_s` is the
     rate over the last second of a running turn. `bytes_per_token` is what the next token moves at this context
     length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
+    `reasoning_s` is the time from the first token to the last one of reasoning, None without any.
     """
 
     prompt_tokens: int
@@ -39,6 +40,7 @@ class TurnStats:
     recurrent_bytes: int = 0
     snapshot_bytes: int = 0
     stop_s: float | None = None
+    reasoning_s: float | None = None
 
     @property
     def share_of_peak(self) -> float | None:

@@ -103,7 +103,7 @@ def run_turn(
     """
     cached, prompt = len(ids), len(ids) + len(plan.new_ids)
     start = plan.clock()
-    first = end = None
+    first = end = thought = None
     generated = 0
     reason: FinishReason = "length"
     notice = ""
@@ -120,6 +120,7 @@ def run_turn(
             ttft_s=None if first is None else first - start,
             decode_tok_s=decode_rate(generated, first, end),
             live_tok_s=rate.per_second,
+            reasoning_s=None if first is None or thought is None else thought - first,
         )
 
     def event(
@@ -168,7 +169,9 @@ def run_turn(
                     end = plan.clock()
                     first = end if first is None else first
                     rate.arrived(1, end)
+                    reasoned = pieces.reasoning_tokens
                     new = [] if token in plan.stop_ids else pieces.push(token)
+                    thought = end if pieces.reasoning_tokens > reasoned else thought
                     figures = None
                     if end - told >= SNAPSHOT_S:
                         figures, told = stats(), end
@@ -228,6 +231,7 @@ def turn_stats(
     ttft_s: float | None = None,
     decode_tok_s: float | None = None,
     live_tok_s: float | None = None,
+    reasoning_s: float | None = None,
 ) -> TurnStats:
     """The figures of a turn from what was counted and timed; rates from stats.py's formulas, memory from MLX."""
     per_token = bytes_per_token(plan.weight_bytes_per_token, state.recurrent_nbytes, state.kv_nbytes)
@@ -250,4 +254,5 @@ def turn_stats(
         kv_bytes=state.kv_nbytes,
         recurrent_bytes=state.recurrent_nbytes,
         snapshot_bytes=plan.snapshot_bytes,
+        reasoning_s=reasoning_s,
     )

@@ -28,12 +28,14 @@ class Ticks:
         return self.now
 
 
-def figures(session: Session, step: float, monkeypatch: pytest.MonkeyPatch) -> tuple[list[TurnStats], list[int]]:
+def figures(
+    session: Session, step: float, monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> tuple[list[TurnStats], list[int]]:
     """The figures of one answer with a clock of `step`, and how many tokens each event of the answer had."""
     plan = turn_module.TurnPlan
     monkeypatch.setattr("qwen_core.session.TurnPlan", lambda **fields: plan(**fields, clock=Ticks(step)))
     session.restore(())
-    events = list(session.send_stream("What is the capital of France?", **GREEDY))
+    events = list(session.send_stream("What is the capital of France?", **{**GREEDY, **settings}))
     return [event.stats for event in events if event.stats], [len(event.token_ids) for event in events]
 
 
@@ -62,6 +64,17 @@ def test_running_figures_come_at_most_twenty_a_second_and_agree_with_the_last(
     few, _ = figures(session, 0.01, monkeypatch)
     assert [figure.generated_tokens for figure in few[:-1]] == list(range(5, generated + 1, 5))
     assert replace(few[-1], peak_memory_bytes=0, active_memory_bytes=0).decode_tok_s == pytest.approx(100)
+
+
+def test_the_time_of_reasoning_ends_with_its_last_token(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves a second a reading: one reading a token, and one before the first."""
+    thinking, _ = figures(session, 1.0, monkeypatch, reasoning_effort="medium")
+    last = thinking[-1]
+    assert 0 < last.reasoning_tokens < last.generated_tokens
+    assert last.reasoning_s == last.reasoning_tokens - 1
+    assert [figure.reasoning_s for figure in thinking[: last.reasoning_tokens]] == list(range(last.reasoning_tokens))
+    plain, _ = figures(session, 1.0, monkeypatch)
+    assert {figure.reasoning_s for figure in plain} == {None}
 
 
 def test_a_batch_carries_the_latest_figures() -> None:

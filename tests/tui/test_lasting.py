@@ -1,9 +1,11 @@
 """Conversations that last: on disk before they are shown as done, resumed as they were, in the same home."""
 
-from qwen_core.events import EngineDied, Load, Loaded, Restore, Send, TurnStarted
+from dataclasses import replace
+
+from qwen_core.events import EngineDied, Load, Loaded, Message, Restore, Send, TurnDone, TurnStarted
 from qwen_tui.store import open_store
 from support.app_stage import Stage, play, stage
-from support.fake_engine import MODEL, Script, Step, answered, delta, done, loads_only
+from support.fake_engine import MODEL, Script, Step, answered, delta, done, loads_only, stats
 from support.scenes import stored
 
 WIDE = (100, 30)
@@ -60,6 +62,30 @@ def test_another_start_goes_on_where_the_first_ended() -> None:
             await here.ask("three")
             await finished(here, 3)
         assert [m.content for m in stored() if m.role == "user"] == ["one", "two", "three"]
+
+    play(scene())
+
+
+def test_reasoning_keeps_its_tokens_and_its_time() -> None:
+    """What is written beside the fold is the same after a restart."""
+
+    def fold(here: Stage) -> str:
+        return next(line for line in here.lines() if "Reasoning" in line)
+
+    async def scene() -> None:
+        async with stage(loads_only, size=WIDE) as here:
+            await here.ask("one")
+            thought = Message("assistant", "Yes.", reasoning="Let me see.")
+            figures = replace(stats(), reasoning_s=12.34)
+            await here.feed(delta(1, ("reasoning", "Let me see."), ("answer", "Yes."), count=5))
+            await here.feed(TurnDone(1, "stop", thought, tuple(range(10)), figures))
+            await finished(here, 1)
+            shown = fold(here)
+            assert "96" in shown
+            assert "12 s" in shown
+        async with stage(size=WIDE, resume=1) as here:
+            await finished(here, 1)
+            assert fold(here)[:50] == shown[:50]  # beside it are the meters
 
     play(scene())
 

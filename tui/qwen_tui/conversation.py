@@ -287,6 +287,8 @@ class Conversation:
         turn.tool_calls = event.message.tool_calls or turn.tool_calls
         turn.generated_tokens = event.stats.generated_tokens
         turn.reasoning_tokens = event.stats.reasoning_tokens
+        # As the engine measured it, and as it is kept: what is shown now reads the same after a reload.
+        turn.reasoning_s = turn.reasoning_s if event.stats.reasoning_s is None else event.stats.reasoning_s
         self.context_tokens = event.stats.context_tokens
         self.live_tok_s = None
         self.stopping = False

@@ -107,3 +107,4 @@ def _answered(turn: Turn, message: StoredMessage) -> None:
     turn.stats = turn_stats(message.stats)
     if turn.stats is not None:
         turn.generated_tokens, turn.reasoning_tokens = turn.stats.generated_tokens, turn.stats.reasoning_tokens
+        turn.reasoning_s = turn.stats.reasoning_s
