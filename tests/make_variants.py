@@ -1,7 +1,7 @@
 """Write the README's table of the nine variants: python tests/make_variants.py RAW
 
 RAW is an unquantised demo model, as `python -m qwen_core.demo.train --rounded-share 0 --out RAW` writes it (what is in
-the README comes from 175 steps with --budget 2048). Each variant is converted from it into a temporary directory and
+the README comes from --steps 300). Each variant is converted from it into a temporary directory and
 compared with it on conversations that training never saw. Without the last phase of training, which rounds weights to
 nvfp4: a model that has learnt to live with one format says nothing about the others.
 """
