@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from rich.style import Style
 from textual.color import Color
+from textual.command import CommandList
 from textual.geometry import Region
 
 from qwen_tui.layer_palette import contrast
 from qwen_tui.screens.help import HelpScreen
 from qwen_tui.themes import load_themes, theme_folder
-from support.app_stage import play
+from support.app_stage import Stage, play, stage
 from support.settings_stage import SettingsStage, settings_stage
 
 THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
@@ -27,7 +28,7 @@ def colours(style: Style) -> tuple[Color, Color]:
     return (pair[1], pair[0]) if style.reverse else pair
 
 
-def hard_to_read(here: SettingsStage, region: Region, least: float) -> Iterator[str]:
+def hard_to_read(here: SettingsStage | Stage, region: Region, least: float) -> Iterator[str]:
     for number, strip in enumerate(here.app.screen._compositor.render_strips()):
         if region.y <= number < region.bottom:
             for segment in strip.crop(region.x, region.right):
@@ -61,5 +62,22 @@ def test_every_word_can_be_read(theme: str, tmp_path: Path) -> None:
             await here.press("escape", "f1")
             assert isinstance(here.app.screen, HelpScreen)
             assert list(hard_to_read(here, here.app.screen.query_one("#help").region, least)) == []
+
+    play(scene())
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_command_palette_can_be_read(theme: str) -> None:
+    """Its commands with their help, the chosen one among them."""
+    least = 7.0 if theme == "high-contrast" else 4.5
+
+    async def scene() -> None:
+        async with stage(size=(100, 30)) as here:
+            here.app.theme = theme
+            await here.pilot.press("ctrl+p")
+            found = here.app.screen.query_one(CommandList)
+            await here.wait(lambda: found.option_count > 3 and found.highlighted == 0, "the commands")
+            await here.pilot.pause()
+            assert list(hard_to_read(here, found.region, least)) == []
 
     play(scene())

@@ -7,7 +7,7 @@ from textual.theme import Theme
 
 from qwen_tui.layer_palette import CONTRAST, HUES, Palette, contrast, readable
 from qwen_tui.layer_view import BAD, HERE, MUTED, STRONG, TEXT, Paint
-from qwen_tui.themes import FALLBACK_THEME, load_themes, theme_folder
+from qwen_tui.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
 
 BUNDLED, _ = load_themes([theme_folder()])
 THEMES = pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)
@@ -48,6 +48,18 @@ def test_more_bits_stand_out_more(theme: Theme) -> None:
         ratios = [contrast(ground, palette.background) for ground in grounds]
         assert ratios == sorted(ratios)
         assert len(set(ratios)) == 8
+
+
+def test_in_the_colours_of_the_terminal_glyphs_stand_on_its_own_ground() -> None:
+    """Sixteen colours of unknown look cannot be mixed: hues keep the formats apart, what is lit is reversed."""
+    palette = Palette(ANSI_THEME)
+    styles = {cell: palette.style(cell) for cell in CELLS}
+    for cell, style in styles.items():
+        assert style.bgcolor == Color.parse("ansi_default").rich_color
+        assert style.color != style.bgcolor
+        assert bool(style.reverse) == (cell.lit and cell.part == "tile")
+    assert len({styles[Paint("tile", hue, 4)].color for hue in MODES}) == len(MODES)
+    assert palette.style(Paint("tile", "nvfp4", 4, cursor=True)).reverse
 
 
 def simulated(color: Color, kind: str) -> tuple[float, float, float]:

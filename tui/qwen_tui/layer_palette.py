@@ -71,11 +71,15 @@ class Palette:
         self._accent = colour("accent")
         self._error = colour("error")
         self._hues = {hue: colour(name) for hue, name in HUES.items()}
+        self._ansi = theme.ansi
         self.style = lru_cache(maxsize=512)(self._style)
 
     def colours(self, paint: Paint) -> tuple[Color, Color]:
         """(text, ground) of a paint, the cursor left aside."""
         ground = self.background
+        if self._ansi and paint.part in ("tile", "bar"):
+            # The terminal's own sixteen colours cannot be mixed, nobody here knows what they look like.
+            return self._hues[paint.hue], ground
         match paint.part:
             case "tile":
                 return self._tile(paint)
@@ -114,4 +118,5 @@ class Palette:
             # Reversed, so that it is seen without colour as well: the terminal swaps the two.
             fore, back = self._foreground.rich_color, self.background.rich_color
             return Style(color=fore, bgcolor=back, bold=True, reverse=True)
-        return Style(color=text.rich_color, bgcolor=ground.rich_color, bold=bold)
+        reverse = self._ansi and paint.lit and paint.part == "tile"
+        return Style(color=text.rich_color, bgcolor=ground.rich_color, bold=bold, reverse=reverse)
