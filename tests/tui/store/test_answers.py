@@ -10,7 +10,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_core.events import GenerationSettings, Message, Part
-from qwen_tui.store import StoredMessage
+from qwen_tui.store import StoredMessage, StoreError
 from qwen_tui.store.records import clean, title_from, turn_stats
 from qwen_tui.store.writers import Writer, is_gone
 from support.fake_engine import stats
@@ -166,3 +166,27 @@ def test_figures_that_are_not_a_turns_are_none(values: dict[str, object]) -> Non
 def test_alternatives_are_counted() -> None:
     message = StoredMessage(5, 1, None, "user", "Q", siblings=(3, 5, 9))
     assert message.place == (2, 3)
+
+
+def test_a_question_follows_what_its_model_saw_and_not_what_another_program_added(tmp_path: Path) -> None:
+    with opened(tmp_path) as here, opened(tmp_path) as there:
+        conversation = here.conversations.begin()
+        opening = here.answers.ask(conversation, "here first", after=None)
+        _, first = turn(there, conversation, "Q1", "A1")
+        assert there.tree.message(opening).siblings == here.tree.path(conversation)[0].siblings
+        theirs, theirs_answer = turn(there, conversation, "theirs", "A2")
+        mine = here.answers.ask(conversation, "mine", after=first)
+        assert shown(here, conversation) == ["Q1", "A1", "mine"]
+        assert here.tree.message(mine).siblings == (theirs, mine)
+        again = here.answers.ask(conversation, "again", after=mine)
+        assert here.tree.message(again).siblings == (theirs, mine, again)
+        there.tree.delete_turn(theirs)
+        left = here.answers.ask(conversation, "left", after=theirs_answer)
+        assert here.tree.message(left).siblings == (mine, again, left)
+        root = here.answers.ask(conversation, "root", after=None)
+        assert here.tree.message(root).parent_id is None
+        assert shown(here, conversation) == ["root"]
+        with pytest.raises(StoreError, match="another conversation"):
+            here.answers.ask(here.conversations.begin(), "lost", after=first)
+        with pytest.raises(StoreError, match="there is no message 999"):
+            here.answers.ask(conversation, "lost", after=999)

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from qwen_core.events import FinishReason, GenerationSettings, Message, Part
 from qwen_core.stats import TurnStats
@@ -42,21 +43,25 @@ class Answers:
         self._writer = writer
         self._now = now
 
-    def ask(self, conversation_id: int, text: str, shown: str = "") -> int:
+    def ask(
+        self, conversation_id: int, text: str, shown: str = "", *, after: int | Literal["end"] | None = "end"
+    ) -> int:
         """A question at the end of the shown branch; its id. The first one gives the conversation its title.
 
-        `shown`: what the person wrote, where that is less than the `text` that the model gets.
+        `shown`: what the person wrote, where that is less than the `text` that the model gets. `after`: the answer
+        that the model saw last (None: nothing), as another program may have gone on with the branch meanwhile.
         """
-        last, before_last, role = self._tree.end(conversation_id)
-        # Where the question before got no answer, this one stands beside it, as an edited one does.
-        return self._question(conversation_id, before_last if role == "user" else last, text, shown)
+        with self._database.write() as connection:
+            parent_id = self._tree.place_after(conversation_id, after)
+            return self._question(connection, conversation_id, parent_id, text, shown)
 
     def edit(self, question_id: int, text: str, shown: str = "") -> int:
         """Another wording of an earlier question, as an alternative to it that is shown from now on; its id."""
         question = self._tree.message(question_id)
         if question.role != "user":
             raise StoreError("only a question can be edited; an answer is generated again")
-        return self._question(question.conversation_id, question.parent_id, text, shown)
+        with self._database.write() as connection:
+            return self._question(connection, question.conversation_id, question.parent_id, text, shown)
 
     def begin(
         self, question_id: int, settings: GenerationSettings | None = None, model: ModelIdentity | None = None
@@ -188,25 +193,25 @@ class Answers:
                 self._index(connection)
         return [row["id"] for row in left]
 
-    def _question(self, conversation_id: int, parent_id: int | None, text: str, shown: str) -> int:
+    def _question(
+        self, connection: sqlite3.Connection, conversation_id: int, parent_id: int | None, text: str, shown: str
+    ) -> int:
         text, shown = clean(text), clean(shown)
         now = self._now()
-        with self._database.write() as connection:
-            if not connection.execute("SELECT 1 FROM conversations WHERE id = ?", (conversation_id,)).fetchone():
-                raise StoreError(f"there is no conversation {conversation_id}")
-            cursor = connection.execute(
-                "INSERT INTO messages (conversation_id, parent_id, role, content, shown, created_at) "
-                "VALUES (?, ?, 'user', ?, ?, ?)",
-                (conversation_id, parent_id, text, shown if shown != text else "", now),
-            )
-            question_id = _row_id(cursor)
-            choose(connection, question_id)
-            connection.execute(
-                "UPDATE conversations SET updated_at = ?, title = CASE title WHEN '' THEN ? ELSE title END "
-                "WHERE id = ?",
-                (now, title_from(shown or text), conversation_id),
-            )
-            self._index(connection)
+        if not connection.execute("SELECT 1 FROM conversations WHERE id = ?", (conversation_id,)).fetchone():
+            raise StoreError(f"there is no conversation {conversation_id}")
+        cursor = connection.execute(
+            "INSERT INTO messages (conversation_id, parent_id, role, content, shown, created_at) "
+            "VALUES (?, ?, 'user', ?, ?, ?)",
+            (conversation_id, parent_id, text, shown if shown != text else "", now),
+        )
+        question_id = _row_id(cursor)
+        choose(connection, question_id)
+        connection.execute(
+            "UPDATE conversations SET updated_at = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
+            (now, title_from(shown or text), conversation_id),
+        )
+        self._index(connection)
         return question_id
 
     def _require_answer(self, message_id: int) -> None:

@@ -7,6 +7,7 @@ that coming back to a branch shows it as it was left. What is written into an an
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from qwen_core.events import Message
 from qwen_tui.store.database import Database
@@ -79,6 +80,26 @@ class Tree:
             (conversation_id,),
         )
         return (rows[0]["id"], rows[0]["parent_id"], rows[0]["role"]) if rows else (None, None, "")
+
+    def place_after(self, conversation_id: int, after: int | Literal["end"] | None) -> int | None:
+        """The parent of a question that follows `after`: a message, nothing, or the end of the shown branch.
+
+        After a question without an answer it stands beside that, as an edited one does. After a message that was
+        deleted meanwhile it follows what is left above that.
+        """
+        if after == "end":
+            last, before_last, role = self.end(conversation_id)
+            return before_last if role == "user" else last
+        if after is None:
+            return None
+        if self.message(after).conversation_id != conversation_id:
+            raise StoreError(f"message {after} is in another conversation")
+        rows = self._database.read(
+            f"{_UP} SELECT m.id, m.parent_id, m.role FROM up JOIN messages AS m ON m.id = up.child "
+            "WHERE m.deleted_at IS NULL ORDER BY up.depth LIMIT 1",
+            (after,),
+        )
+        return next((row["parent_id"] if row["role"] == "user" else row["id"] for row in rows), None)
 
     def known_before(self, message_id: int) -> tuple[int, ...]:
         """The tokens after the nearest answer above this message for which they are known."""
