@@ -190,3 +190,38 @@ def test_a_question_follows_what_its_model_saw_and_not_what_another_program_adde
             here.answers.ask(here.conversations.begin(), "lost", after=first)
         with pytest.raises(StoreError, match="there is no message 999"):
             here.answers.ask(conversation, "lost", after=999)
+
+
+@pytest.mark.parametrize("how", ["ask", "edit", "begin", "reopen"])
+def test_what_is_asked_in_a_deleted_conversation_brings_it_back(tmp_path: Path, how: str) -> None:
+    with opened(tmp_path) as here, opened(tmp_path) as there:
+        conversation = here.conversations.begin()
+        question, answer = turn(here, conversation, "Q", "A")
+        there.conversations.delete(conversation)
+        if how == "ask":
+            here.answers.ask(conversation, "more")
+        elif how == "edit":
+            here.answers.edit(question, "other")
+        elif how == "begin":
+            here.answers.begin(question)
+        else:
+            here.answers.reopen(answer)
+        assert there.conversations.purge(older_than_days=-1) == 0
+        assert [summary.id for summary in there.conversations.listed()] == [conversation]
+
+
+def test_nothing_is_asked_in_a_conversation_that_was_purged(tmp_path: Path) -> None:
+    with opened(tmp_path) as here, opened(tmp_path) as there:
+        conversation = here.conversations.begin()
+        question, answer = turn(here, conversation, "Q", "A")
+        there.conversations.delete(conversation)
+        assert there.conversations.purge(older_than_days=-1) == 1
+        for action in (
+            lambda: here.answers.ask(conversation, "more"),
+            lambda: here.answers.ask(conversation, "more", after=answer),
+            lambda: here.answers.ask(conversation, "more", after=None),
+            lambda: here.answers.edit(question, "other"),
+            lambda: here.answers.begin(question),
+        ):
+            with pytest.raises(StoreError, match="there is no"):
+                action()

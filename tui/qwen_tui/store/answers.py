@@ -26,7 +26,11 @@ _COLUMNS: Mapping[Part, int] = {"answer": 0, "reasoning": 1, "tool_call": 2}
 
 
 class Answers:
-    """Turns as they happen. Each method is one transaction that is on disk when it returns."""
+    """Turns as they happen. Each method is one transaction that is on disk when it returns.
+
+    A turn that begins in a deleted conversation brings it back: nobody would see what is said there, until it is
+    purged.
+    """
 
     def __init__(
         self,
@@ -88,7 +92,8 @@ class Answers:
             answer_id = _row_id(cursor)
             choose(connection, answer_id)
             connection.execute(
-                "UPDATE conversations SET updated_at = ?, model_id = coalesce(?, model_id) WHERE id = ?",
+                "UPDATE conversations SET updated_at = ?, deleted_at = NULL, model_id = coalesce(?, model_id) "
+                "WHERE id = ?",
                 (now, model_row, question.conversation_id),
             )
         return answer_id
@@ -100,6 +105,11 @@ class Answers:
             connection.execute(
                 "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', writer = ? WHERE id = ?",
                 (self._writer, answer_id),
+            )
+            connection.execute(
+                "UPDATE conversations SET deleted_at = NULL WHERE deleted_at IS NOT NULL "
+                "AND id = (SELECT conversation_id FROM messages WHERE id = ?)",
+                (answer_id,),
             )
 
     def prompt(self, answer_id: int, ids: Sequence[int]) -> None:
@@ -208,7 +218,8 @@ class Answers:
         question_id = _row_id(cursor)
         choose(connection, question_id)
         connection.execute(
-            "UPDATE conversations SET updated_at = ?, title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
+            "UPDATE conversations SET updated_at = ?, deleted_at = NULL, "
+            "title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
             (now, title_from(shown or text), conversation_id),
         )
         self._index(connection)
