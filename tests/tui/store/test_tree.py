@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from qwen_core.events import Message
 from qwen_tui.store import DeletedTurn, StoreError
+from qwen_tui.store.export_json import export_json
 from support.stores import TEXT, TOKENS, opened, shown, turn
 
 
@@ -34,6 +35,18 @@ class Node:
             self.parent.chosen = self
             self.parent.choose()
 
+    def line(self) -> "list[Node]":
+        """It and everything above."""
+        return [self] if self.parent is None else [self, *self.parent.line()]
+
+    def adopt(self, children: "list[Node]") -> None:
+        for child in children:
+            child.parent = self
+        self.children = sorted([*self.children, *children], key=lambda node: node.id)
+
+    def release(self, child: "Node") -> None:
+        self.children = [other for other in self.children if other is not child]
+
     def path(self) -> "list[Node]":
         return [] if self.chosen is None else [self.chosen, *self.chosen.path()]
 
@@ -51,7 +64,8 @@ class TreeMachine(RuleBasedStateMachine):
         self.store = self.exits.enter_context(opened(folder))
         self.conversation = 0
         self.root = Node(None)
-        self.deleted: tuple[DeletedTurn, Node, Node, list[Node]] | None = None
+        self.made: list[Node] = []
+        self.deleted: list[tuple[DeletedTurn, Node, Node | None, list[Node]]] = []
 
     @initialize()
     def begin(self) -> None:
@@ -68,7 +82,7 @@ class TreeMachine(RuleBasedStateMachine):
         else:
             above = path[-1] if path else self.root
         assert above is not None
-        above.add(self.store.answers.ask(self.conversation, text), text)
+        self.made.append(above.add(self.store.answers.ask(self.conversation, text), text))
 
     @precondition(lambda self: self.root.path())
     @rule(text=TEXT, data=st.data())
@@ -76,14 +90,14 @@ class TreeMachine(RuleBasedStateMachine):
         question = data.draw(st.sampled_from(self.root.path()[::2]))
         answer_id = self.store.answers.begin(question.id)
         self.store.answers.finish(answer_id, Message("assistant", text), "stop")
-        question.add(answer_id, text)
+        self.made.append(question.add(answer_id, text))
 
     @precondition(lambda self: self.root.path())
     @rule(text=TEXT, data=st.data())
     def edit(self, text: str, data: st.DataObject) -> None:
         question = data.draw(st.sampled_from(self.root.path()[::2]))
         assert question.parent is not None
-        question.parent.add(self.store.answers.edit(question.id, text), text)
+        self.made.append(question.parent.add(self.store.answers.edit(question.id, text), text))
 
     @precondition(lambda self: self.root.path())
     @rule(step=st.integers(-2, 2), data=st.data())
@@ -107,38 +121,60 @@ class TreeMachine(RuleBasedStateMachine):
     def delete(self, data: st.DataObject) -> None:
         path = self.root.path()
         question = data.draw(st.sampled_from(path[::2]))
-        following = path[path.index(question) + 2 :]
-        undo = self.store.tree.delete_turn(question.id)
-        above = question.parent
+        above, answer = question.parent, question.chosen
         assert above is not None
-        place = above.children.index(question)
+        undo = self.store.tree.delete_turn(question.id)
         neighbours = [child for child in above.children if child is not question]
+        place = above.children.index(question)
+        moved = list(answer.children) if answer is not None else []
         above.children.remove(question)
         above.chosen = None
-        new = self.store.tree.path(self.conversation)[len(path) - len(following) - 2 :]
-        copies: list[Node] = []
-        if following:
-            parent = above
-            for message, original in zip(new, following, strict=True):
-                parent = parent.add(message.id, original.text)
-                copies.append(parent)
+        if answer is not None and answer.chosen is not None:
+            following, answer.children = answer.chosen, []
+            above.adopt(moved)
+            following.choose()
         elif neighbours:
             neighbours[max(0, place - 1)].choose()
-        self.deleted = (undo, question, above, copies)
+        self.deleted.append((undo, question, answer, moved))
 
-    @precondition(lambda self: self.deleted is not None)
-    @rule()
-    def undo(self) -> None:
-        assert self.deleted is not None
-        undo, question, above, copies = self.deleted
-        self.deleted = None
+    @precondition(lambda self: self.deleted)
+    @rule(data=st.data())
+    def undo(self, data: st.DataObject) -> None:
+        """Of any deletion, whatever was asked or deleted since."""
+        deletion = data.draw(st.sampled_from(self.deleted))
+        undo, question, answer, moved = deletion
+        above = question.parent
+        assert above is not None
         if above is not self.root and above not in self.root.all():
-            return  # it was deleted with a turn above it meanwhile
+            with pytest.raises(StoreError, match="bring that back first"):
+                self.store.tree.undo_delete(undo)
+            return
+        self.deleted.remove(deletion)
+        shown_before = self.root.path()
         self.store.tree.undo_delete(undo)
-        if copies:
-            above.children = [child for child in above.children if child is not copies[0]]
-        above.children = sorted([*above.children, question], key=lambda node: node.id)
+        above.adopt([question])
         question.choose()
+        if answer is not None:
+            answer.choose()
+            for child in moved:
+                assert child.parent is not None
+                child.parent.release(child)
+                child.parent = answer
+            gone = [deleted for _, deleted, _, _ in self.deleted]
+            answer.adopt([child for child in moved if child not in gone])
+            stood = [child for child in answer.children if child in shown_before]
+            if stood or (answer.children and answer.chosen not in answer.children):
+                (stood or answer.children)[-1].choose()
+
+    @invariant()
+    def only_deleted_turns_are_out_of_reach(self) -> None:
+        """All else is found and exported, and leads somewhere from wherever the shown branch turns off."""
+        hidden = [question for _, question, _, _ in self.deleted]
+        live = {node.id for node in self.made if not any(above in hidden for above in node.line())}
+        rows = self.store.database.read("SELECT id FROM messages WHERE deleted_at IS NULL")
+        assert {row["id"] for row in rows} == live == {node.id for node in self.root.all()}
+        for node in (self.root, *self.root.all()):
+            assert not node.children or node.chosen in node.children
 
     @invariant()
     def the_shown_branch_is_the_models(self) -> None:
@@ -192,6 +228,29 @@ def test_what_was_deleted_before_stays_deleted_when_a_turn_above_comes_back(tmp_
         store.tree.undo_delete(undo)
         store.tree.undo_delete(DeletedTurn(second))
         assert shown(store, conversation) == ["Q1", "A1", "Q2", "A2"]
+
+
+def test_what_was_asked_after_a_delete_stays_when_it_is_undone(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        alpha, _ = turn(store, conversation, "alpha", "A1", (1, 2))
+        beta, _ = turn(store, conversation, "beta", "A2", (1, 2, 3, 4))
+        again = store.answers.edit(beta, "other beta")
+        store.tree.show(beta)
+        undo = store.tree.delete_turn(alpha)
+        assert shown(store, conversation) == ["beta", "A2"]
+        assert store.tree.message(beta).siblings == (beta, again)
+        _, last = turn(store, conversation, "gamma", "A3", (3, 4, 5))
+        assert store.tree.resume(conversation).ids == (3, 4, 5)
+        store.tree.undo_delete(undo)
+        assert shown(store, conversation) == ["alpha", "A1", "beta", "A2", "gamma", "A3"]
+        assert store.tree.message(beta).siblings == (beta, again)
+        # What the engine had been fed for it is not what it follows now; the next answer builds on the first again.
+        assert store.tree.ids(last) is None
+        assert [hit.message_id for hit in store.search.find("gamma")] == [store.tree.message(last).parent_id]
+        assert "gamma" in export_json(store, [conversation])
+        turn(store, conversation, "delta", "A4", (1, 2, 7))
+        assert store.tree.resume(conversation).ids == (1, 2, 7)
 
 
 def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -> None:

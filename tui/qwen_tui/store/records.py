@@ -117,10 +117,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class DeletedTurn:
-    """How to undo the deletion of a turn."""
+    """How to undo the deletion of a turn: the answer whose followers, `moved_ids`, follow the turn above without it."""
 
     question_id: int
-    copied_id: int | None = None
+    answer_id: int | None = None
+    moved_ids: tuple[int, ...] = ()
 
 
 def clean(text: str) -> str:

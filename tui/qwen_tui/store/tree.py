@@ -35,10 +35,6 @@ WITH RECURSIVE below (id) AS (
     SELECT ? UNION SELECT m.id FROM below JOIN messages AS m ON m.parent_id = below.id
 )
 """
-_COPIED = (
-    "conversation_id, role, content, shown, reasoning, tool_calls, status, finish_reason, error, settings, stats, "
-    "model_id"
-)
 
 
 class Tree:
@@ -201,39 +197,50 @@ class Tree:
     # Taking out.
 
     def delete_turn(self, question_id: int) -> DeletedTurn:
-        """Take a question and its answers out; what follows on the shown branch goes on without them, as a copy."""
-        question = self.message(question_id)
-        if question.role != "user":
-            raise StoreError("a turn is deleted at its question")
-        path = [message.id for message in self.path(question.conversation_id)]
-        following = path[path.index(question_id) + 2 :] if question_id in path else []
+        """Take a question and its answers out; what follows the answer that is shown goes on without them.
+
+        That moves up with all its alternatives: a copy of it would end what another program or an undo knows of it.
+        """
         with self._database.write() as connection:
+            question = self.message(question_id)
+            if question.role != "user":
+                raise StoreError("a turn is deleted at its question")
+            children = self._children(question.conversation_id)
+            answer_id = self._shown_below(question_id, children)
+            moved = () if answer_id is None else children.get(answer_id, ())
+            next_shown = None if answer_id is None else self._shown_below(answer_id, children)
+            _move(connection, moved, question.parent_id)
             _mark(connection, question_id, self._now())
-            copied, parent = None, question.parent_id
-            for message_id in following:
-                cursor = connection.execute(
-                    f"INSERT INTO messages ({_COPIED}, parent_id, created_at) "
-                    f"SELECT {_COPIED}, ?, created_at FROM messages WHERE id = ?",
-                    (parent, message_id),
-                )
-                parent = cursor.lastrowid
-                copied = copied or parent
-            if parent != question.parent_id and parent is not None:
-                choose(connection, parent)
+            if next_shown is not None:
+                choose(connection, next_shown)
             else:
                 _choose_another(connection, question)
-        return DeletedTurn(question_id, copied)
+        return DeletedTurn(question_id, answer_id, moved)
 
     def undo_delete(self, deleted: DeletedTurn) -> None:
-        """Bring a deleted turn back as it was, and take away what went on without it."""
-        parent_id = self.message(deleted.question_id).parent_id
-        if parent_id is not None and parent_id not in self.message(parent_id).siblings:
-            raise StoreError("the turn above was deleted, too: bring that back first")
+        """Bring a deleted turn back, and behind it what went on without it with all that was asked there since."""
         with self._database.write() as connection:
-            if deleted.copied_id is not None:
-                _mark(connection, deleted.copied_id, self._now())
+            question = self.message(deleted.question_id)
+            parent_id = question.parent_id
+            if parent_id is not None and parent_id not in self.message(parent_id).siblings:
+                raise StoreError("the turn above was deleted, too: bring that back first")
+            shown = {message.id for message in self.path(question.conversation_id)}
             _mark(connection, deleted.question_id, None)
             choose(connection, deleted.question_id)
+            if deleted.answer_id is not None:
+                _move(connection, deleted.moved_ids, deleted.answer_id)
+                children = self._children(question.conversation_id)
+                below = children.get(deleted.answer_id, ())
+                # Before the deletion another one may have been shown, and that one may be deleted itself by now.
+                next_shown = next((child for child in below if child in shown), None)
+                next_shown = next_shown or self._shown_below(deleted.answer_id, children)
+                choose(connection, next_shown or (below[-1] if below else deleted.answer_id))
+
+    def _shown_below(self, message_id: int, children: Mapping[int | None, Sequence[int]]) -> int | None:
+        """The child of a message that is shown when the message is."""
+        rows = self._database.read("SELECT chosen_child FROM messages WHERE id = ?", (message_id,))
+        below = children.get(message_id, ())
+        return next((row["chosen_child"] for row in rows if row["chosen_child"] in below), None)
 
     def _children(self, conversation_id: int) -> dict[int | None, tuple[int, ...]]:
         children: dict[int | None, tuple[int, ...]] = {}
@@ -278,6 +285,17 @@ def _choose_another(connection: sqlite3.Connection, gone: StoredMessage) -> None
         connection.execute("UPDATE conversations SET chosen_root = NULL WHERE id = ?", (gone.conversation_id,))
     else:
         connection.execute("UPDATE messages SET chosen_child = NULL WHERE id = ?", (gone.parent_id,))
+
+
+def _move(connection: sqlite3.Connection, message_ids: Sequence[int], parent_id: int | None) -> None:
+    """Let messages follow another one. Below them no tokens are known any more: those they build on are others."""
+    for message_id in message_ids:
+        connection.execute("UPDATE messages SET parent_id = ? WHERE id = ?", (parent_id, message_id))
+        connection.execute(
+            f"{_BELOW} UPDATE messages SET ids_kept = 0, ids = NULL, ids_check = NULL "
+            "WHERE id IN (SELECT id FROM below) AND ids IS NOT NULL",
+            (message_id,),
+        )
 
 
 def _mark(connection: sqlite3.Connection, message_id: int, deleted_at: float | None) -> None:
