@@ -91,6 +91,7 @@ class QwenApp(App[None]):
         self.conversation = Conversation(self.running.generation.system)
         self.load = Load(model_path, dtype, self.conversation.system)
         self._resume = resume
+        self.deleted: list[int] = []  # conversations deleted since the start, the last one at the end
         self._link = EngineLink(engine_factory, self.receive)
         self._composing: Editor | None = None  # held for the end, when the screen is gone and its text is not
         self.looks = Looks(self, theme_folders)
@@ -197,6 +198,11 @@ class QwenApp(App[None]):
         self.conversation.note(text, kind)
         self.chat.request_draw()
 
+    @property
+    def actions(self) -> list[tuple[str, str, str]]:
+        """What keys can be bound to: (action, what it does, its built-in keys)."""
+        return rebindable((QwenApp, ChatScreen, Editor, TurnView))
+
     def request(self) -> GenerationSettings:
         """What to ask of the next answer."""
         return self.running.request()
@@ -215,8 +221,10 @@ class QwenApp(App[None]):
                 self.conversation.snapshot_budget = self.running.context.snapshot_budget_mb << 20
             case "looks.side_panel":
                 self.chat.want_panel(self.running.looks.side_panel)
-            case _ if key == "looks.theme" or key.startswith("keys."):
-                self.looks.use(self.running)
+            case "looks.theme":
+                self.looks.use_theme(self.running)
+            case _ if key.startswith("keys."):
+                self.looks.use_keys(self.running)
             case _:
                 pass
 
@@ -225,16 +233,16 @@ class QwenApp(App[None]):
         with suppress(RuntimeError):
             self.store.submit(work)
 
-    def remember_input(self, text: str) -> None:
+    def remember_input(self, text: str, *, drop_draft: bool = True) -> None:
         """Into the history of inputs; what was being written is no draft any more."""
         kept = self.conversation.kept.id  # before the first question is stored: its draft is that of no conversation
         self.in_store(lambda store: store.writing.remember(text))
-        self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
+        if drop_draft:
+            self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
 
     def leave_turn(self) -> None:
         """Before another conversation is shown: what was begun with this one's turns is over."""
-        self.turns.editing = None
-        self.chat.composer_banner(None)
+        self.turns.forget_editing()
 
     def refusal(self) -> str:
         """Why nothing can be sent now, "" if it can; the draft stays in the composer."""
@@ -258,9 +266,10 @@ class QwenApp(App[None]):
         match parse_input(message.text):
             case Mistake(text):
                 self.flash(text)
-            case Call() as call:
+            case Call(name, argument):
+                whole = self.chat.editor.pastes.expand(argument)
                 self.chat.take_draft()
-                await self.commands.call(call)
+                await self.commands.call(Call(name, whole))
             case Text(text):
                 await self.turns.submit(text)
 
@@ -330,14 +339,15 @@ class QwenApp(App[None]):
     def action_sessions(self, query: str = "") -> None:
         """Every kept conversation: go on with one, search, rename, delete."""
         if self.screen is self.chat:
-            screen = SessionsScreen(self.store, self.conversation.kept.id, query)
+            screen = SessionsScreen(self.store, self.conversation.kept.id, query, deleted=self.deleted)
             self.push_screen(screen, self._session_chosen)
 
     async def _session_chosen(self, result: SessionsResult | None) -> None:
         if result is None:
             return
-        if self.conversation.kept.id in result.deleted:
-            self.opening.new()
+        kept = self.conversation.kept.id
+        if kept is not None and kept in result.deleted:
+            await self.opening.leave_deleted(kept)
         if result.opened is not None:
             await self.opening.resume(result.opened.conversation_id, result.opened.message_id)
 
@@ -358,9 +368,8 @@ class QwenApp(App[None]):
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""
         if self.screen is self.chat:
-            actions = rebindable((QwenApp, ChatScreen, Editor, TurnView))
             words = {"looks.theme": sorted(self.available_themes)}
-            self.push_screen(SettingsScreen(self.loaded, actions, words=words))
+            self.push_screen(SettingsScreen(self.loaded, self.actions, words=words))
 
     @on(SettingsScreen.Changed)
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:

@@ -97,7 +97,7 @@ class AppCommands:
         if not name:
             app.search_themes()
         elif name in app.available_themes:
-            app.theme = name
+            app.change("looks.theme", name)
         else:
             app.flash(f"There is no such theme. There are: {', '.join(sorted(app.available_themes))}.")
 

@@ -141,7 +141,7 @@ class Conversation:
         ]
         self._put(items, resume.ids, fingerprint)
         self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
-        self._restore_after_load = self.engine != "ready" and bool(items)
+        self._restore_after_load = self.engine != "ready"
         return self.restore(saved_state=not same)
 
     def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
@@ -177,7 +177,11 @@ class Conversation:
         """The engine is being started again: once the model is loaded, the conversation must be put back."""
         self._interrupt()
         self.engine, self.progress = "starting", None
-        self._restore_after_load = bool(self.turns)
+        self._restore_after_load = bool(self.turns) or self.system is not None
+
+    def restore_when_loaded(self) -> None:
+        """What the engine is to begin with is no longer what its load says."""
+        self._restore_after_load = True
 
     def restore(self, *, saved_state: bool = False) -> Restore:
         """The conversation as the engine needs it back; `saved_state`: with the file of its state, where there is one.

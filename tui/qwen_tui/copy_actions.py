@@ -33,7 +33,9 @@ class CopyActions:
 
     async def _copy_code(self, answer: str, number: str) -> None:
         blocks = code_blocks(answer)
-        if number and not (number.isascii() and number.isdigit() and 1 <= int(number[:6]) <= len(blocks)):
+        if number and not (
+            number.isascii() and number.isdigit() and len(number) < 7 and 1 <= int(number) <= len(blocks)
+        ):
             self._app.flash(f"The answer has {len(blocks)} blocks of code; there is no {number[:20]!r}.")
             return
         place = int(number) if number else len(blocks)

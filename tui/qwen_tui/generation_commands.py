@@ -91,6 +91,8 @@ class GenerationCommands:
             app.in_store(lambda store: store.conversations.set_system(kept.id or 0, system))
         if app.conversation.engine == "ready":
             app.send(app.conversation.restore_rendered())
+        else:
+            app.conversation.restore_when_loaded()
         app.flash("The system prompt is set for this conversation." if system else "There is no system prompt now.")
 
     def _change(self, key: str, named: str, value: str) -> None:

@@ -9,6 +9,7 @@ from textual.dom import DOMNode
 
 from qwen_core.settings import Settings
 from qwen_tui.colourless import respect_no_color
+from qwen_tui.key_settings import checked_keys
 from qwen_tui.theme_watch import ThemesChanged, ThemeWatch
 from qwen_tui.themes import ANSI_THEME, DEFAULT_THEME, FALLBACK_THEME, theme_folders
 
@@ -31,7 +32,7 @@ class Looks:
         for name in builtin:  # their colours were chosen without our contrast rules
             app.unregister_theme(name)
         respect_no_color(app)
-        self.use(app.loaded.settings)
+        self.use_theme(app.loaded.settings)
 
     def begin(self) -> None:
         """Once the app runs: say what is wrong with themes, and look for saved ones."""
@@ -39,6 +40,9 @@ class Looks:
         wanted = self._app.loaded.settings.looks.theme
         if wanted not in self._app.available_themes:
             self._app.note(f"There is no theme {wanted}; there are {', '.join(sorted(self._app.available_themes))}.")
+        problems = self.use_keys(self._app.loaded.settings)
+        if problems:
+            self._app.note("Keys that could not be bound: " + "; ".join(problems), "error")
         self._app.set_interval(WATCH_S, self.look)
 
     def look(self) -> None:
@@ -62,12 +66,15 @@ class Looks:
         if changed.problems:
             self._app.note(changed.notice, "error")
 
-    def use(self, settings: Settings) -> None:
-        """Take on the theme and the keys of `settings`."""
-        app = self._app
-        if settings.looks.theme in app.available_themes:
-            app.theme = settings.looks.theme
-        app.set_keymap({action: ",".join(keys) for action, keys in settings.keys.items()})
+    def use_theme(self, settings: Settings) -> None:
+        if settings.looks.theme in self._app.available_themes:
+            self._app.theme = settings.looks.theme
+
+    def use_keys(self, settings: Settings) -> list[str]:
+        """Bind the keys of `settings` that can be bound; what is wrong with the others."""
+        keys, problems = checked_keys(settings.keys, self._app.actions)
+        self._app.set_keymap({action: ",".join(names) for action, names in keys.items()})
+        return problems
 
 
 def rebindable(nodes: Iterable[DOMNode | type[DOMNode]]) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from qwen_core.events import SaveState
 from qwen_core.locations import data_dir
 from qwen_tui.branches import Branch, read_branch
 from qwen_tui.recorder import Kept
-from qwen_tui.store import Draft, Store
+from qwen_tui.store import Draft, Store, StoreError
 from qwen_tui.widgets.editor import Editor
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Opening:
         first = app.conversation.next_number
 
         def work(store: Store) -> Branch:
+            if store.conversations.get(conversation_id).deleted_at is not None:
+                raise StoreError(f"Conversation {conversation_id} was deleted: u in the list (F3) brings it back.")
             if message_id is not None:
                 store.tree.show(message_id)
             return read_branch(store, conversation_id, first)
@@ -112,17 +114,39 @@ class Opening:
         self.keep_draft()
         app.leave_turn()
         app.conversation.system = app.running.generation.system
+        if app.conversation.kept.id is not None and app.chat.editor.text:
+            app.chat.editor.set_draft("", {})
+            app.flash("What you were writing stays with the other conversation.")
         command = app.conversation.clear()
         if app.conversation.engine == "ready":
             app.send(command)
+        else:
+            app.conversation.restore_when_loaded()
         app.chat.request_draw()
+
+    async def leave_deleted(self, kept: int) -> None:
+        """The conversation that is open was deleted: leave it, or bring it back where it is being answered."""
+        app = self._app
+        if app.conversation.current is None:
+            self.new()
+            return
+        app.deleted[:] = [one for one in app.deleted if one != kept]
+        try:
+            await app.store.use(lambda store: store.conversations.restore(kept))
+        except QwenError as error:
+            app.flash(str(error))
+        else:
+            app.flash("Not deleted, it is being answered: Esc stops the answer first.")
 
     # Drafts.
 
     def keep_draft(self, editor: Editor | None = None) -> None:
-        """Put what is being written on disk, as this conversation's. What an edit put there is none."""
+        """Put what is being written on disk, as this conversation's.
+
+        What an edit put there is none, unless nothing else is to be kept: then a crash does not lose the new wording.
+        """
         app = self._app
-        if app.turns.editing is not None:
+        if app.turns.editing is not None and app.turns.set_aside:
             return
         kept, draft = app.conversation.kept.id, (editor or app.chat.editor).draft()
 

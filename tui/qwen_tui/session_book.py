@@ -35,7 +35,8 @@ class _Read:
 class SessionBook:
     """The list and its changes. Every awaitable raises QwenError where the store could not do it."""
 
-    def __init__(self, store: StoreThread) -> None:
+    def __init__(self, store: StoreThread, deleted: list[int] | None = None) -> None:
+        """`deleted`: what was deleted before, the last one at the end; it is kept up to date."""
         self._store = store
         self.query = ""
         self.model: str | None = None
@@ -44,7 +45,7 @@ class SessionBook:
         self.models: list[str] = []
         self.more = False  # there are conversations beyond those in `titles`
         self.was_read = False
-        self._deleted: list[int] = []  # the last one at the end: what undo brings back
+        self._deleted: list[int] = [] if deleted is None else deleted  # what undo brings back, the last one first
         self._generation = 0  # a reading that began before a change is not worth showing
         self._reading_more = False
         self._changes: set[asyncio.Task[Any]] = set()
@@ -131,7 +132,7 @@ class SessionBook:
         self.hits = [hit for hit in self.hits if hit.conversation_id != conversation_id]
 
         def failed() -> None:
-            self._deleted = [one for one in self._deleted if one != conversation_id]
+            self._deleted[:] = [one for one in self._deleted if one != conversation_id]
 
         return self._change(lambda store: store.conversations.delete(conversation_id), failed)
 

@@ -97,8 +97,8 @@ def parse_input(line: str) -> Text | Call | Mistake:
         return Text(line[1:])
     if not line.startswith("/"):
         return Text(line)
-    name, _, argument = line[1:].partition(" ")
-    name, argument = name.strip().lower(), argument.strip()
+    name, *rest = line[1:].split(maxsplit=1) if line[1:].strip() else [""]
+    name, argument = name.lower(), "".join(rest).strip()
     command = next((c for c in COMMANDS if c.name == name), None)
     if command is None:
         near = get_close_matches(name[:40], [c.name for c in COMMANDS], n=1)

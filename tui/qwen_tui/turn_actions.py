@@ -29,6 +29,7 @@ class TurnActions:
         self.busy = False
         self._deleted: list[tuple[int, DeletedTurn]] = []
         self.editing: Turn | None = None
+        self.set_aside = ""  # the draft that gave way to an edit, on disk meanwhile
 
     # Asking.
 
@@ -45,10 +46,12 @@ class TurnActions:
             if not content:
                 return
             editing, self.editing = self.editing, None
-            app.remember_input(text)
+            app.remember_input(text, drop_draft=editing is None or not self.set_aside)
             app.chat.take_draft()
-            if editing is not None and editing in app.conversation.items:
+            if editing is not None:
                 app.chat.composer_banner(None)
+                await app.opening.bring_draft()
+            if editing is not None and editing in app.conversation.items:
                 await self._again(editing, content, shown, edits=editing.question_id)
             else:
                 self._ask(content, shown)
@@ -110,6 +113,7 @@ class TurnActions:
         if turn not in conversation.items:
             return
         before = conversation.cut(turn, ids, fingerprint)
+        self._leave_lost_edit()
         again = conversation.ask(text)
         again.shown = shown
         self._begin(again, before, question_id=question_id, edits=edits)
@@ -155,7 +159,9 @@ class TurnActions:
         if turn is None:
             return
         app = self._app
-        app.opening.keep_draft()
+        if self.editing is None:
+            app.opening.keep_draft()
+            self.set_aside = app.chat.editor.text
         self.editing = turn
         place = app.conversation.turns.index(turn) + 1
         app.chat.composer_banner(f"editing turn {place} · Enter asks it anew · Esc leaves")
@@ -167,7 +173,26 @@ class TurnActions:
         if self.editing is not None:
             self.editing = None
             self._app.chat.composer_banner(None)
-            await self._app.opening.bring_draft()
+            if self.set_aside:
+                await self._app.opening.bring_draft()
+            else:
+                self._app.chat.editor.set_draft("", {})
+                self._app.opening.keep_draft()
+
+    def forget_editing(self) -> None:
+        """Another conversation comes: the rewording is this one's draft, or, where that has one, an earlier input."""
+        app = self._app
+        if self.editing is not None and self.set_aside and app.chat.editor.text.strip():
+            app.remember_input(app.chat.editor.text, drop_draft=False)
+            app.chat.editor.recall.add(app.chat.editor.text)
+        self.editing = None
+        app.chat.composer_banner(None)
+
+    def _leave_lost_edit(self) -> None:
+        """The turn that was being reworded is gone: what is in the composer is a message like any other."""
+        if self.editing is not None and self.editing not in self._app.conversation.items:
+            self.editing = None
+            self._app.chat.composer_banner(None)
 
     async def retry(self, turn: Turn | None) -> None:
         """Another answer to the same question: an alternative to the one that is there."""
@@ -191,12 +216,15 @@ class TurnActions:
         refusal = app.refusal()
         if turn is not app.conversation.turns[-1]:
             refusal = "Only the last answer can go on: r answers an earlier question again."
+        elif turn.state == "interrupted":
+            refusal = "A crash cut this answer off, its state is gone: r, or /retry, answers the question again."
         elif not turn.continuable:
             refusal = "There is nothing to continue: the answer was not cut off by a stop or a limit."
         if refusal:
             app.flash(refusal)
             return
         again = app.conversation.go_on(turn)
+        self._leave_lost_edit()
         if turn.answer_id is not None:
             reopened = app.recorder.reopen(again.number, turn.answer_id)
             app.send(Continue(again.number, app.request()), first=reopened.result)
@@ -221,6 +249,7 @@ class TurnActions:
                 return
             self._deleted.append((kept, deleted))
             await app.opening.reload()
+        self._leave_lost_edit()
         app.flash("The turn is deleted; u on a turn, or /undo, brings it back." if question else "The turn is deleted.")
         app.chat.request_draw()
 

@@ -72,15 +72,17 @@ class SessionsScreen(Screen[SessionsResult]):
         current: int | None = None,
         query: str = "",
         *,
+        deleted: list[int] | None = None,
         now: Callable[[], float] = time.time,
         folder: Callable[[], Path] = Path.cwd,
     ) -> None:
-        """`current`: the conversation that is open in the chat. `query`: what to search at first.
+        """`current`: the conversation that is open in the chat. `query`: what to search at first. `deleted`: what was
+        deleted before and can be brought back; the screen keeps it up to date.
 
         `now` gives the time in seconds, `folder` where exports go.
         """
         super().__init__()
-        self.book = SessionBook(store)
+        self.book = SessionBook(store, deleted)
         self.book.search(one_line(typed(query), MAX_QUERY))
         self._list = SessionList(now, current)
         self._folder = folder
