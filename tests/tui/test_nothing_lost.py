@@ -285,3 +285,26 @@ def test_names_of_keys() -> None:
         map(is_key, ["f1", "ctrl+n", "a", "slash", "ctrl+underscore", "question_mark", "shift+tab", "+", "alt+up"])
     )
     assert not any(map(is_key, ["notakey", "hyperspace+x", "ctrl+", "f99"]))
+
+
+# Two programs.
+
+
+def test_a_question_follows_what_its_own_screen_shows() -> None:
+    """Two programs have one conversation open: what both ask next are branches, neither below the other's."""
+
+    async def scene() -> None:
+        async with stage(size=SIZE) as one:
+            await asked(one, "base")
+            async with stage(size=SIZE, resume=1) as other:
+                await other.wait(lambda: other.app.conversation.turns)
+                await asked(other, "from the other")
+                await asked(one, "from here")
+                assert [turn.question for turn in one.app.conversation.turns] == ["base", "from here"]
+        assert [message.content for message in stored() if message.role == "user"] == ["base", "from here"]
+        store = open_store()
+        hits = store.search.find("other")
+        store.close()
+        assert hits
+
+    play(scene())

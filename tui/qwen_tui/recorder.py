@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from qwen_core.errors import QwenError
 from qwen_core.events import (
@@ -42,7 +42,11 @@ class Kept:
 
 @dataclass
 class Beginning:
-    """A turn to put on disk: a new question, another wording of `edits`, or another answer to `question_id`."""
+    """A turn to put on disk: a new question, another wording of `edits`, or another answer to `question_id`.
+
+    `after`: the message that a new question follows on the screen, None for the first, "end" where that is not known.
+    Another program may have gone on with the conversation: its model has not seen that.
+    """
 
     turn: int
     kept: Kept
@@ -52,6 +56,7 @@ class Beginning:
     system: str | None
     question_id: int | None = None
     edits: int | None = None
+    after: int | Literal["end"] | None = "end"
 
 
 @dataclass
@@ -130,9 +135,11 @@ class Recorder:
         elif new.edits is not None:
             question = store.answers.edit(new.edits, new.text, new.shown)
         else:
+            after = new.after
             if new.kept.id is None:
+                after = "end"
                 new.kept.id = store.conversations.begin(new.system, self.model)
-            question = store.answers.ask(new.kept.id, new.text, new.shown)
+            question = store.answers.ask(new.kept.id, new.text, new.shown, after=after)
         answer = store.answers.begin(question, new.settings, self.model)
         with self._lock:
             self._running[new.turn] = _Running(answer)

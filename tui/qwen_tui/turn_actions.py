@@ -5,7 +5,7 @@ Each begins on disk (recorder.py), then on the screen (conversation.py), then in
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qwen_core.errors import QwenError
 from qwen_core.events import Command, Continue, Send
@@ -87,7 +87,7 @@ class TurnActions:
         begun = app.recorder.begin(
             Beginning(
                 turn.number, conversation.kept, turn.question, turn.shown, settings, conversation.system, question_id,
-                edits,
+                edits, self._last_before(turn),
             )
         )  # fmt: skip
 
@@ -98,6 +98,14 @@ class TurnActions:
 
         app.send(*before, Send(turn.number, turn.question, settings), first=stored)
         app.chat.request_draw()
+
+    def _last_before(self, turn: Turn) -> int | Literal["end"] | None:
+        """The message that a question follows here, whatever another program has added on disk."""
+        turns = self._app.conversation.turns
+        earlier = turns[: turns.index(turn)]
+        if not earlier:
+            return None
+        return earlier[-1].answer_id or earlier[-1].question_id or "end"
 
     async def _again(
         self, turn: Turn, text: str, shown: str, *, question_id: int | None = None, edits: int | None = None
