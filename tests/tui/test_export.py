@@ -45,6 +45,13 @@ def test_one_is_chosen_by_its_number(kept: list[int]) -> None:
     assert "no conversation 99" in str(error)
 
 
+def test_a_number_that_no_conversation_can_have_is_wrong_use(kept: list[int]) -> None:
+    error = call(export, "9" * 20).exception
+    assert isinstance(error, click.UsageError)
+    assert "9223372036854775807" in error.format_message()
+    assert isinstance(call(export, 2**63 - 1).exception, QwenError)
+
+
 def test_all_are_printed_one_after_the_other(kept: list[int]) -> None:
     text = call(export, "--all").stdout
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# question two", "# question one"]

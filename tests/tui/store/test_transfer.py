@@ -138,6 +138,8 @@ BAD_FIELDS: list[tuple[str, object, str]] = [
     ("created_at", -1, "created_at: -1 is no time"),
     ("updated_at", 1e12, "is no time"),
     ("created_at", True, "is no time"),
+    ("created_at", 10**400, "created_at: 10+ is no time"),
+    ("updated_at", -(10**400), "updated_at: -10+ is no time"),
     ("model", [], "model: expected an object"),
     ("model", {"weight_bytes": -1}, "weight_bytes: -1"),
     ("messages", {}, "messages: expected a list"),
@@ -229,3 +231,17 @@ def test_markdown_of_anything_keeps_the_texts(question: str, answer: str, reason
     for part in (question, answer, reasoning):
         assert part.strip("\n") in text
     assert text.endswith("\n")
+
+
+def test_a_title_from_elsewhere_is_one_line_without_control_characters(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        turn(store, conversation := store.conversations.begin(), "\x1b]0;Q\x07 \x9bask", "A")
+        assert store.conversations.get(conversation).title == "]0;Q ask"
+        document = json.loads(export_json(store, [conversation]))
+        document["conversations"][0]["title"] = "one\n# two \x1b[31m" + "x" * 186 + " y"
+        document["conversations"][0]["messages"][1]["model"]["name"] = "m\x1b[1m"
+        (added,) = import_json(store, json.dumps(document))
+        assert store.conversations.get(added).title == "one # two [31m" + "x" * 186
+        text = conversation_markdown(store.conversations.get(added), store.tree.path(added))
+        assert text.startswith("# one # two [31mxxx")
+        assert "## m[1m\n" in text

@@ -13,10 +13,11 @@ from qwen_tui.text import one_line, visible
 Format = Literal["markdown", "json"]
 MAX_IMPORT_BYTES = 256 << 20
 SHOWN = 10
+MAX_ID = (1 << 63) - 1  # of SQLite
 
 
 @click.command("export")
-@click.argument("conversation", metavar="[ID]", required=False, type=click.IntRange(1))
+@click.argument("conversation", metavar="[ID]", required=False, type=click.IntRange(1, MAX_ID))
 @click.option("--last", is_flag=True, help="The conversation that was used last.")
 @click.option("--all", "every", is_flag=True, help="All conversations.")
 @click.option(

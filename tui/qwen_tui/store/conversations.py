@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity, model_id
-from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean
+from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, plain_line
 
 MAX_TITLE = 200
 UNDO_DAYS = 30
@@ -42,7 +42,7 @@ class Conversations:
             cursor = connection.execute(
                 "INSERT INTO conversations (title, system, model_id, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
                 (
-                    _title(title),
+                    clean_title(title),
                     None if system is None else clean(system),
                     model_id(connection, model, now),
                     now,
@@ -53,9 +53,9 @@ class Conversations:
 
     def rename(self, conversation_id: int, title: str) -> None:
         """Another title. StoreError if it is empty."""
-        if not _title(title):
+        if not clean_title(title):
             raise StoreError("a conversation needs a title")
-        self._set(conversation_id, "title", _title(title))
+        self._set(conversation_id, "title", clean_title(title))
 
     def pin(self, conversation_id: int, pinned: bool = True) -> None:
         """Keep it at the top of the list, or no longer."""
@@ -156,5 +156,6 @@ def _one(cursor: sqlite3.Cursor) -> None:
         raise StoreError("there is no such conversation (any more)")
 
 
-def _title(text: str) -> str:
-    return " ".join(clean(text).split())[:MAX_TITLE]
+def clean_title(text: str) -> str:
+    """`text` as the title of a conversation."""
+    return plain_line(text)[:MAX_TITLE].rstrip()

@@ -1,13 +1,13 @@
 """Conversations from JSON, as export_json.py writes it: untrusted, so checked to the last field before any is added."""
 
 import json
-import math
 import sqlite3
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from qwen_core.errors import quote
 from qwen_core.events import FinishReason
+from qwen_tui.store.conversations import clean_title
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.export_json import FORMAT, TEXTS, VERSION
 from qwen_tui.store.models import model_id
@@ -46,7 +46,7 @@ class _Checked:
 
     def __init__(self, entry: Any, where: str) -> None:
         entry = _object(entry, where)
-        self.title = _text(entry.get("title"), f"{where}, title", 1000)
+        self.title = clean_title(_text(entry.get("title"), f"{where}, title", 1000))
         system = entry.get("system")
         self.system = None if system is None else _text(system, f"{where}, system")
         self.created_at = _time(entry.get("created_at"), f"{where}, created_at")
@@ -201,8 +201,8 @@ def _text(value: Any, where: str, limit: int = MAX_TEXT) -> str:
 
 
 def _time(value: Any, where: str) -> float:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not fits or not 0 <= value <= 1e11:
+    # Compared before anything makes a float of it: a whole number may be too large for one. No comparison fits NaN.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1e11:
         raise StoreError(f"{where}: {quote(repr(value)[:100])} is no time in seconds since 1970")
     return float(value)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from qwen_tui.formatting import ending, turn_line
-from qwen_tui.store.records import ConversationSummary, StoredMessage, turn_stats
+from qwen_tui.store.records import ConversationSummary, StoredMessage, plain_line, turn_stats
 
 
 def conversation_markdown(conversation: ConversationSummary, messages: Sequence[StoredMessage]) -> str:
@@ -51,5 +51,5 @@ def _folded(title: str, text: str) -> str:
 
 
 def _one_line(text: str, *, edges: bool = False) -> str:
-    line = " ".join(text.split())
+    line = plain_line(text)
     return f" {line}" if edges and line else line

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qwen_core.events import FinishReason, GenerationSettings, Message
 from qwen_core.stats import TurnStats
+from qwen_tui.text import typed
 
 Status = Literal["complete", "running", "interrupted", "failed"]
 StoredRole = Literal["user", "assistant"]
@@ -129,11 +130,16 @@ def clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
+def plain_line(text: str) -> str:
+    """`text` as one line without control characters, as it can stand in a list or a heading, on a terminal or not."""
+    return " ".join(typed(" ".join(clean(text).split())).split())
+
+
 def title_from(question: str) -> str:
     """A title for a conversation that begins with `question`: its first line with a word in it, short."""
-    lines = (" ".join(clean(line).strip("#>*-_`~| \t").split()) for line in question[:4000].splitlines())
+    lines = (plain_line(plain_line(line).strip("#>*-_`~| ")) for line in question[:4000].splitlines())
     line = next((line for line in lines if any(character.isalnum() for character in line)), "")
-    line = line or " ".join(clean(question[:200]).split()) or "Conversation"
+    line = line or plain_line(question[:200]) or "Conversation"
     if len(line) <= MAX_TITLE:
         return line
     cut = line[: MAX_TITLE - 1]
