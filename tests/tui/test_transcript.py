@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from rich.cells import cell_len
+from textual.geometry import Offset
 
 from qwen_core.events import TurnStarted
 from qwen_tui.turn_window import MOST, STEP
@@ -235,5 +237,40 @@ def test_a_resize_keeps_the_place() -> None:
                 await here.pilot.resize_terminal(*size)
                 await rest(here)
                 assert "question 30" in here.text(), size
+
+    play(scene())
+
+
+def test_the_mouse_selects_text_of_an_answer_across_wrapped_rows_and_blocks() -> None:
+    """What is copied are the lines as they were written: no breaks of the screen, no quotation marks of the drawing."""
+    answer = (
+        "The first paragraph is long enough to be broken into two rows of the screen here.\n\n"
+        "- one **bold** thing\n- 東京 takes two cells\n\n```python\nx = 1\ny = 2\n```\n\nThe end."
+    )
+
+    async def scene() -> None:
+        async with stage(loads_only, size=(60, 40)) as here:
+            told(here, 1, answer)
+            await rest(here)
+            view = here.app.chat.transcript.views[0]
+            drawn = view.query_one(Answer)
+            region = drawn.content_region
+            # From "first" in its first row to the "takes" of the list.
+            rows = [drawn.render_line(y).text for y in range(region.height)]
+            begin = Offset(rows[0].index("first"), 0)
+            row = next(y for y, text in enumerate(rows) if "takes" in text)
+            end = Offset(cell_len(rows[row].split("takes")[0]) + len("takes") - 1, row)
+            await here.pilot.mouse_down(drawn, offset=begin)
+            await here.pilot.hover(drawn, offset=end)
+            await here.pilot.mouse_up(drawn, offset=end)
+            await here.pilot.pause()
+            selected = here.app.chat.get_selected_text()
+            assert selected is not None
+            lines = selected.splitlines()
+            assert lines[0] == "first paragraph is long enough to be broken into two rows of the screen here."
+            assert lines[-1].endswith("東京 takes")
+            assert any(line.endswith("one bold thing") for line in lines)
+            await here.pilot.press("ctrl+c")
+            assert here.app.clipboard == selected
 
     play(scene())
