@@ -138,8 +138,8 @@ BAD_FIELDS: list[tuple[str, object, str]] = [
     ("created_at", -1, "created_at: -1 is no time"),
     ("updated_at", 1e12, "is no time"),
     ("created_at", True, "is no time"),
-    ("created_at", 10**400, "created_at: 10+ is no time"),
-    ("updated_at", -(10**400), "updated_at: -10+ is no time"),
+    ("created_at", 10**400, "created_at: 10"),
+    ("updated_at", -(10**400), "updated_at: -10"),
     ("model", [], "model: expected an object"),
     ("model", {"weight_bytes": -1}, "weight_bytes: -1"),
     ("messages", {}, "messages: expected a list"),
@@ -245,3 +245,76 @@ def test_a_title_from_elsewhere_is_one_line_without_control_characters(tmp_path:
         text = conversation_markdown(store.conversations.get(added), store.tree.path(added))
         assert text.startswith("# one # two [31mxxx")
         assert "## m[1m\n" in text
+
+
+def everything(store: Store) -> list[list[tuple[object, ...]]]:
+    tables = ("SELECT id FROM conversations", "SELECT id, content FROM messages", "SELECT rowid FROM search")
+    return [[tuple(row) for row in store.database.read(table)] for table in tables]
+
+
+def large(folder: Path) -> str:
+    """Two conversations as JSON, of which the first alone is many portions of 3000."""
+    (folder / "from").mkdir()
+    with opened(folder / "from") as store:
+        chosen = [store.conversations.begin(), store.conversations.begin()]
+        for number in range(8):
+            turn(store, chosen[0], f"Q{number}", f"A{number}")
+        turn(store, chosen[1], "Q", "A")
+        return export_json(store, chosen)
+
+
+def test_another_program_writes_between_the_portions_of_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as store, opened(tmp_path) as other:
+        text = large(tmp_path)
+        theirs: list[int] = []
+
+        def between(seconds: float) -> None:
+            theirs.append(other.conversations.begin())
+            turn(other, theirs[-1], "theirs", "too")
+            assert sorted(summary.id for summary in other.conversations.listed()) == theirs
+            assert {hit.conversation_id for hit in other.search.find("Q")} == set()
+            assert other.conversations.purge() == 0
+
+        monkeypatch.setattr("qwen_tui.store.import_json.time.sleep", between)
+        added = import_json(store, text, portion=3000)
+        assert len(theirs) > 4
+        assert export_json(store, added) == text
+        assert len(other.conversations.listed()) == len(theirs) + 2
+
+
+@pytest.mark.parametrize("how", ["an error", "Ctrl+C", "a purge"])
+def test_an_import_that_fails_in_the_middle_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Neither messages nor traces in the index; what another program wrote meanwhile stays."""
+    with opened(tmp_path) as store, opened(tmp_path) as other:
+        text = large(tmp_path)
+        kept = other.conversations.begin()
+        pauses: list[float] = []
+
+        def between(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) != 2:
+                return
+            turn(other, kept, "theirs", "too")
+            if how == "an error":
+                with other.database.write() as connection:
+                    connection.execute(
+                        "CREATE TRIGGER full BEFORE INSERT ON messages WHEN NEW.content = 'A6' "
+                        "BEGIN SELECT raise(ABORT, 'enough'); END"
+                    )
+            elif how == "Ctrl+C":
+                raise KeyboardInterrupt
+            else:
+                assert other.conversations.purge(older_than_days=-10_000) == 1
+
+        monkeypatch.setattr("qwen_tui.store.import_json.time.sleep", between)
+        with pytest.raises(KeyboardInterrupt if how == "Ctrl+C" else StoreError):
+            import_json(store, text, portion=3000)
+        assert len(pauses) >= 2
+        own = [message.id for message in other.tree.path(kept)]
+        assert len(own) == 2
+        assert everything(store) == [[(kept,)], [(own[0], "theirs"), (own[1], "too")], [(own[0],), (own[1],)]]
+        assert store.database.read("PRAGMA foreign_key_check") == []

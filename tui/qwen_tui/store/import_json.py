@@ -1,8 +1,16 @@
-"""Conversations from JSON, as export_json.py writes it: untrusted, so checked to the last field before any is added."""
+"""Conversations from JSON, as export_json.py writes it: untrusted, so checked to the last field before any is added.
+
+What is added is committed in portions, so that another program that writes need not wait for all of a large file. It
+counts as deleted until the last portion is there: a program that is killed halfway leaves nothing in the list, and
+what it left is purged like other deleted conversations.
+"""
 
 import json
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, get_args
 
 from qwen_core.errors import quote
@@ -19,10 +27,17 @@ MAX_CONVERSATIONS = 10_000
 MAX_MESSAGES = 100_000
 MAX_TEXT = 16 << 20
 MAX_FIGURES = 100
+PORTION = 1 << 20
+"""About how many characters are written in one transaction: some tenths of a second."""
+_ROW = 500  # what a message or a choice costs beside its text, in characters
 _STATUS = ("complete", "interrupted", "failed")
 
 
-def import_json(store: Store, text: str) -> list[int]:
+# A piece of work in the transaction that is open; how much of a portion it was.
+_Step = Callable[[sqlite3.Connection], int]
+
+
+def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]:
     """Add every conversation in `text`, all or none; their new ids. StoreError says what is wrong with it."""
     try:
         document = json.loads(text, parse_constant=_no_constant)
@@ -35,10 +50,47 @@ def import_json(store: Store, text: str) -> list[int]:
         )
     conversations = _list(document.get("conversations"), "conversations", MAX_CONVERSATIONS)
     checked = [_Checked(entry, f"conversation {number}") for number, entry in enumerate(conversations, 1)]
-    with store.database.write() as connection:
-        added = [entry.insert(connection) for entry in checked]
-        store.search.index(connection)
-    return added
+    kept: list[int] = []  # of what is committed: an id of what was rolled back may be another program's by now
+    try:
+        for _ in _portions(store, (step for entry in checked for step in entry.steps()), portion):
+            kept = [entry.id for entry in checked if entry.id]
+        with store.database.write() as connection:
+            for conversation_id in kept:
+                shown = "UPDATE conversations SET deleted_at = NULL WHERE id = ?"
+                if connection.execute(shown, (conversation_id,)).rowcount != 1:
+                    raise StoreError("another program has removed what was imported so far")
+    except BaseException:
+        with suppress(StoreError):  # what cannot be removed now stays deleted, and is purged later
+            for _ in _portions(store, _removal(store, kept), portion):
+                pass
+        raise
+    return kept
+
+
+def _portions(store: Store, steps: Iterable[_Step], portion: int) -> Iterator[None]:
+    """Take the steps in transactions of about `portion` characters; each is on disk when it is told of."""
+    remaining = iter(steps)
+    step = next(remaining, None)
+    while step is not None:
+        began, done = time.monotonic(), 0
+        with store.database.write() as connection:
+            while step is not None and done < portion:
+                done += step(connection)
+                step = next(remaining, None)
+            store.search.index(connection)
+        yield
+        if step is not None:
+            # SQLite has no queue: another writer looks every 0.1 s whether the file is free, and must meet a gap.
+            time.sleep((time.monotonic() - began) / 4)
+
+
+def _removal(store: Store, conversation_ids: Iterable[int]) -> Iterator[_Step]:
+    """What takes conversations away again: of each the last message first, as the others are above it."""
+    for conversation_id in conversation_ids:
+        query = "SELECT id FROM messages WHERE conversation_id = ? ORDER BY id DESC"
+        for row in store.database.read(query, (conversation_id,)):
+            yield partial(_remove, store, row["id"])
+        yield partial(_remove_empty, conversation_id)
 
 
 class _Checked:
@@ -58,12 +110,24 @@ class _Checked:
         for number, message in enumerate(messages, 1):
             self.messages.append(self._message(message, number, f"{where}, message {number}"))
         self.shown = self._path(_list(entry.get("shown", []), f"{where}, shown", MAX_MESSAGES), where)
+        self.id = 0
+        self._rows: list[int] = []
 
-    def insert(self, connection: sqlite3.Connection) -> int:
-        """Add it, in the transaction that is open; its id."""
+    def steps(self) -> Iterator[_Step]:
+        """What adds it, as a deleted one, and gives it its id."""
+        yield self._begin
+        for message in self.messages:
+            yield partial(self._add, message)
+        # Every branch leads somewhere, the shown one last so that it stands.
+        chosen = {message["parent_id"] or 0: number for number, message in enumerate(self.messages, 1)}
+        chosen |= {self.messages[number - 1]["parent_id"] or 0: number for number in self.shown}
+        for parent, child in chosen.items():
+            yield partial(self._choose, parent, child)
+
+    def _begin(self, connection: sqlite3.Connection) -> int:
         cursor = connection.execute(
-            "INSERT INTO conversations (title, system, model_id, pinned, created_at, updated_at) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO conversations (title, system, model_id, pinned, created_at, updated_at, deleted_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 self.title,
                 self.system,
@@ -71,34 +135,32 @@ class _Checked:
                 int(self.pinned),
                 self.created_at,
                 self.updated_at,
+                time.time(),
             ),
         )
-        conversation_id = cursor.lastrowid or 0
-        rows: list[int] = []
-        for message in self.messages:
-            values = {
-                **message,
-                "conversation_id": conversation_id,
-                "parent_id": rows[message["parent_id"] - 1] if message["parent_id"] else None,
-                "model_id": model_id(connection, message["model_id"], message["created_at"]),
-            }
-            columns = ", ".join(values)
-            marks = ", ".join("?" * len(values))
-            cursor = connection.execute(f"INSERT INTO messages ({columns}) VALUES ({marks})", tuple(values.values()))
-            rows.append(cursor.lastrowid or 0)
-        # Every branch leads somewhere, the shown one last so that it stands.
-        chosen = {message["parent_id"] or 0: number for number, message in enumerate(self.messages, 1)}
-        chosen |= {self.messages[number - 1]["parent_id"] or 0: number for number in self.shown}
-        for parent, child in chosen.items():
-            if parent:
-                connection.execute(
-                    "UPDATE messages SET chosen_child = ? WHERE id = ?", (rows[child - 1], rows[parent - 1])
-                )
-            else:
-                connection.execute(
-                    "UPDATE conversations SET chosen_root = ? WHERE id = ?", (rows[child - 1], conversation_id)
-                )
-        return conversation_id
+        self.id = cursor.lastrowid or 0
+        return _ROW + len(self.system or "")
+
+    def _add(self, message: Mapping[str, Any], connection: sqlite3.Connection) -> int:
+        values = {
+            **message,
+            "conversation_id": self.id,
+            "parent_id": self._rows[message["parent_id"] - 1] if message["parent_id"] else None,
+            "model_id": model_id(connection, message["model_id"], message["created_at"]),
+        }
+        columns = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        cursor = connection.execute(f"INSERT INTO messages ({columns}) VALUES ({marks})", tuple(values.values()))
+        self._rows.append(cursor.lastrowid or 0)
+        return _ROW + sum(len(message[name]) for name in TEXTS) + len(message["ids"] or b"")
+
+    def _choose(self, parent: int, child: int, connection: sqlite3.Connection) -> int:
+        row = self._rows[child - 1]
+        if parent:
+            connection.execute("UPDATE messages SET chosen_child = ? WHERE id = ?", (row, self._rows[parent - 1]))
+        else:
+            connection.execute("UPDATE conversations SET chosen_root = ? WHERE id = ?", (row, self.id))
+        return _ROW
 
     def _message(self, entry: Any, number: int, where: str) -> dict[str, Any]:
         entry = _object(entry, where)
@@ -140,6 +202,18 @@ class _Checked:
                 raise StoreError(f"{where}, shown: message {quote(repr(number))} does not follow {before or 'nothing'}")
             before = number
         return shown
+
+
+def _remove(store: Store, message_id: int, connection: sqlite3.Connection) -> int:
+    rows = connection.execute("SELECT content, reasoning FROM messages WHERE id = ?", (message_id,)).fetchall()
+    store.search.drop(connection, message_id)
+    connection.execute("DELETE FROM messages WHERE id = ?", (message_id,))
+    return _ROW + sum(len(row["content"]) + len(row["reasoning"]) for row in rows)
+
+
+def _remove_empty(conversation_id: int, connection: sqlite3.Connection) -> int:
+    connection.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
+    return _ROW
 
 
 def _ids(entry: Mapping[str, Any], where: str) -> tuple[int, bytes | None, int | None]:

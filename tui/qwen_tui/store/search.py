@@ -98,6 +98,11 @@ class Search:
         if self.full_text:
             connection.execute("DELETE FROM search WHERE rowid NOT IN (SELECT id FROM messages)")
 
+    def drop(self, connection: sqlite3.Connection, message_id: int) -> None:
+        """Take one message out of the index, in the transaction that is open."""
+        if self.full_text:
+            connection.execute("DELETE FROM search WHERE rowid = ?", (message_id,))
+
     def _make_table(self) -> bool:
         options = [row[0] for row in self._database.read("SELECT name FROM pragma_module_list WHERE name = 'fts5'")]
         if not options:
