@@ -23,6 +23,7 @@ from qwen_core.gated_delta import (
     update_rate,
 )
 from qwen_core.quantization import QuantSpec
+from qwen_core.row_parallel import cut_rows, shares, side_by_side
 from qwen_core.state import LinearLayerState, State
 
 # Tokens from which a CPU multiplies faster by the unpacked weight, by mode (1,536 x 512, one core): unpacking costs
@@ -71,14 +72,30 @@ class QuantizedLinear:
     def __call__(self, x: mx.array) -> mx.array:
         if _takes_dense(x, self.rows * x.shape[-1], _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)):
             return _times_transposed(x, self.dequantized(x.dtype))
+        parts = shares(self.rows, x.shape[1], x.shape[-1])
+        if parts == 1:
+            return self._product(x, self.weight, self.scales, self.biases)
+        # A run of rows is a view, no copy.
+        return side_by_side(
+            [
+                lambda stream, rows=rows: self._product(
+                    x, self.weight[rows], self.scales[rows], None if self.biases is None else self.biases[rows], stream
+                )
+                for rows in cut_rows(self.rows, parts)
+            ]
+        )
+
+    def _product(
+        self,
+        x: mx.array,
+        weight: mx.array,
+        scales: mx.array,
+        biases: mx.array | None,
+        stream: mx.Stream | None = None,
+    ) -> mx.array:
+        spec = self.spec
         return mx.quantized_matmul(
-            x,
-            self.weight,
-            self.scales,
-            self.biases,
-            group_size=self.spec.group_size,
-            bits=self.spec.bits,
-            mode=self.spec.mode,
+            x, weight, scales, biases, group_size=spec.group_size, bits=spec.bits, mode=spec.mode, stream=stream
         )
 
     @property
