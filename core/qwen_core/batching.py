@@ -65,7 +65,7 @@ class TurnBatcher:
             self._started = True
             # A turn that is over at once never announced what it would prefill; its figures are in its statistics.
             self._prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
-            out.append(TurnStarted(self._turn, self._prompt, event.cached_tokens))
+            out.append(TurnStarted(self._turn, self._prompt, event.cached_tokens, event.prompt_ids))
         self._stats = event.stats or self._stats
         pieces = _pieces(event)
         if pieces or event.token_ids:

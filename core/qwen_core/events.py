@@ -69,7 +69,8 @@ class StreamEvent:
 
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
     only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; now and then
-    an event on the way carries `stats` as they are by then.
+    an event on the way carries `stats` as they are by then. The first one has in `prompt_ids` all tokens that the
+    answer follows.
     """
 
     text: str = ""
@@ -83,6 +84,7 @@ class StreamEvent:
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None
     notice: str = ""
+    prompt_ids: tuple[int, ...] = ()
 
 
 # Commands, app to worker.
@@ -202,9 +204,12 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class TurnStarted:
+    """A turn begins. `prompt_ids` are all tokens that its answer follows; () where they are not told."""
+
     turn: int
     prompt_tokens: int
     cached_tokens: int
+    prompt_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def run_turn(
             )
             token_ids, figures = (), None
 
-    yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached)
+    yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached, prompt_ids=(*ids, *plan.new_ids))
     logits = None
     for part in _parts(plan):
         logits = None

@@ -1,5 +1,6 @@
 """Sessions on a small random model: whatever a conversation does, the ids are the truth and the state agrees."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -232,6 +233,23 @@ def test_effort_turns_thinking_off_or_on(session: Session, effort: str, opens: b
     events = answer(session, "hi", reasoning_effort=effort, max_new_tokens=4)
     assert events[-1].stats is not None
     assert (events[-1].stats.reasoning_tokens > 0) == opens
+
+
+def test_what_a_crash_left_of_an_answer_goes_on_token_for_token(session: Session) -> None:
+    """From the prompt of the first event and the ids of some others, as they are on disk."""
+    answer(session, "hi", max_new_tokens=6)
+    stream = session.send_stream("and then?", max_new_tokens=12, temperature=0.0)
+    events = list(itertools.islice(stream, 12))
+    stream.close()
+    ids = [*events[0].prompt_ids, *(token for event in events for token in event.token_ids)]
+    assert len(ids) > len(events[0].prompt_ids) > 0
+    half = Message("assistant", "".join(event.text for event in events), "".join(event.reasoning for event in events))
+    asked = [*session.messages[:2], Message("user", "and then?"), half]
+    session.restore(asked, ids)
+    assert list(session.conversation_ids[: len(ids)]) == ids
+    go_on = answer(session, "what?", max_new_tokens=4)
+    assert list(go_on[0].prompt_ids[: len(ids)]) == ids  # nothing of it was rendered anew
+    assert_ids_are_the_truth(session)
 
 
 def test_reasoning_that_was_stopped_is_closed_before_the_next_turn(session: Session) -> None:

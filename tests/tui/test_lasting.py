@@ -112,12 +112,15 @@ def test_an_answer_that_was_cut_off_by_a_crash_comes_back_marked() -> None:
     async def scene() -> None:
         async with stage(loads_only, size=WIDE) as here:
             await here.ask("Why?")
-            await here.feed(TurnStarted(1, 4, 0), delta(1, ("answer", "Half an ans"), ids=(1, 2)))
+            await here.feed(TurnStarted(1, 4, 0, (7, 8, 9, 10)), delta(1, ("answer", "Half an ans"), ids=(1, 2)))
             await here.feed(EngineDied("killed by signal 9", -9, "/tmp/log"))
         async with stage(size=WIDE, resume=1) as here:
             await finished(here, 1)
             assert "Half an ans" in here.text()
             assert "interrupted" in here.text()
+            # Token for token what the model had, its question's prompt included.
+            restore = next(command for command in here.engine.commands if isinstance(command, Restore))
+            assert restore.ids == (7, 8, 9, 10, 1, 2)
 
     play(scene())
 

@@ -24,6 +24,7 @@ from qwen_core.events import (
     Part,
     TurnDone,
     TurnFailed,
+    TurnStarted,
 )
 from qwen_tui.model_name import model_name
 from qwen_tui.store import ModelIdentity, Store
@@ -73,6 +74,7 @@ class _Running:
     """What of an answer has come and is not on disk."""
 
     answer_id: int
+    goes_on: bool = False  # it had tokens of its own before
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
 
@@ -125,7 +127,7 @@ class Recorder:
         def work(store: Store) -> None:
             store.answers.reopen(answer_id)
             with self._lock:
-                self._running[turn] = _Running(answer_id)
+                self._running[turn] = _Running(answer_id, goes_on=True)
 
         return self._submit(work)
 
@@ -153,6 +155,8 @@ class Recorder:
             case Loaded(model):
                 self.model = identity(model)
                 self._submit(lambda store, used=self.model: store.models.used(used))
+            case TurnStarted(turn, prompt_ids=ids):
+                self._begun(turn, ids)
             case Delta():
                 self._add(event)
             case TurnDone(turn, reason, message, ids, stats):
@@ -166,6 +170,13 @@ class Recorder:
                     self._end(turn, lambda store, answer: store.answers.interrupt(answer))
             case _:
                 pass
+
+    def _begun(self, turn: int, ids: Sequence[int]) -> None:
+        """Keep what the answer follows: with that, one that a crash cuts off is resumed token for token."""
+        with self._lock:
+            running = self._running.get(turn)
+        if running is not None and ids and not running.goes_on:
+            self._submit(lambda store: store.answers.prompt(running.answer_id, ids))
 
     def flush(self) -> None:
         """Hand what has come of running answers to the store."""
