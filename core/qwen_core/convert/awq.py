@@ -67,7 +67,7 @@ def folds(config: ModelConfig, importance: Mapping[str, Vector], quantised: set[
     """The factors of every tensor that folding touches, by canonical module name.
 
     `quantised` limits folding to groups with at least one of these modules; None takes all groups. Raises
-    CheckpointError where the importance of a weight is missing or has another width.
+    CheckpointError where the importance of a weight is missing or has another width, or where none is wanted.
     """
     rows: dict[str, Vector] = {}
     columns: dict[str, Vector] = {}
@@ -91,4 +91,8 @@ def folds(config: ModelConfig, importance: Mapping[str, Vector], quantised: set[
         rows[group.producer] = 1 / scale
         for module in (*group.wanted, *group.also):
             columns[module] = scale
+    if not rows:
+        raise CheckpointError(
+            "the importance matrix has no effect: nothing that it could scale is quantised; leave it out"
+        )
     return {module: Fold(rows.get(module), columns.get(module)) for module in rows | columns}

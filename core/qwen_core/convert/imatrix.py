@@ -89,6 +89,8 @@ def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarra
     mean = total.reshape(-1).astype(np.float32) / np.float32(count)
     if not bool((np.isfinite(mean) & (mean >= 0)).all()):
         raise CheckpointError(f"{where} holds NaN, infinity or a negative sum of squares: it is damaged")
+    if not mean.any():
+        raise CheckpointError(f"{where} holds nothing but zeros: measure on more text")
     return mean
 
 

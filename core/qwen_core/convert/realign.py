@@ -104,12 +104,18 @@ def _verify(path: Path, shard: Shard, digests: dict[str, bytes]) -> None:
 
 
 def _copy_others(checkpoint: Checkpoint, target: Path) -> None:
-    """Copy every other file of the directory, sidecars in folders of their own included; no hidden ones."""
+    """Copy every other file of the directory, sidecars in folders of their own included; no hidden ones.
+
+    Nor weight files that the checkpoint does not name: one may bear the name of a shard just written and checked.
+    """
     weights = {path.name for path in checkpoint.shards} | {INDEX, SINGLE}
+    weights |= {path.name for path in checkpoint.path.glob("model*.safetensors")}
     for file in sorted(checkpoint.path.rglob("*")):
         inner = file.relative_to(checkpoint.path)
         if any(part.startswith(".") for part in inner.parts) or (len(inner.parts) == 1 and file.name in weights):
             continue
+        if file.is_symlink() and file.is_dir():
+            raise CheckpointError(f"{quote(file)} is a link to a directory: put the directory itself there")
         if file.is_dir():
             continue
         require_file(file)

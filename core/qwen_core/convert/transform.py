@@ -74,6 +74,11 @@ def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: i
         yield output.name, row * (bits.size // bits.shape[0] if bits.ndim else 1) * bits.itemsize, data.data
         return
     values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
+    if not mx.isfinite(values).all().item():
+        raise CheckpointError(
+            f"{quote(decision.source.file)}: tensor {quote(output.name)} has values that {output.dtype} cannot hold: "
+            "choose --dtype bfloat16"
+        )
     yield output.name, row * (values.size // max(values.shape[0], 1)) * values.dtype.size, _memory(values)
 
 

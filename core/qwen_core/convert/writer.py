@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -88,7 +89,8 @@ class OutputDirectory:
     ) -> None:
         try:
             if self.path != self.place:
-                shutil.rmtree(self.path, ignore_errors=True)
+                with _undisturbed():
+                    shutil.rmtree(self.path, ignore_errors=True)
         finally:
             os.close(self._lock)
 
@@ -165,9 +167,19 @@ def _prefix(place: Path) -> str:
     return f".{place.name}.partial-"
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl+C, from someone in a hurry, waits until this is over."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
 def _remove_dead(place: Path) -> None:
-    """Remove what killed runs for the same place have left."""
-    for left in place.parent.glob(f"{_escape(_prefix(place))}*"):
+    """Remove what killed runs for the same place have left: names as `mkdtemp` makes them, nobody else's."""
+    for left in place.parent.glob(f"{_escape(_prefix(place))}{'[a-z0-9_]' * 8}"):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
             try:

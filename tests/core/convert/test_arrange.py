@@ -1,6 +1,7 @@
 """Aligned places and neighbours, on random shapes and on the published model; the same bytes after realigning."""
 
 import hashlib
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from qwen_core.convert.arrange import FUSED, OutputTensor, arrange
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.realign import realign
 from qwen_core.convert.rules import UniformRules
+from qwen_core.errors import CheckpointError
 from qwen_core.headers import DTYPE_BITS
 from qwen_core.quantization import QuantSpec
 from support.checkpoints import write_checkpoint
@@ -139,6 +141,26 @@ def test_realigning_a_single_file_without_an_index_with_a_tower_beside(tmp_path:
     add_tensors(tmp_path / "wild", {"vision_tower.x.weight": mx.ones((3, 5), mx.bfloat16)})
     realign(open_checkpoint(tmp_path / "wild"), tmp_path / "out", shard_cap=100_000)
     assert tensor_bytes(tmp_path / "out") == tensor_bytes(tmp_path / "wild")
+
+
+def test_realigning_takes_no_weight_file_that_the_model_does_not_name(tmp_path: Path) -> None:
+    """It may bear the name of a shard that was just written and checked, and be of another model."""
+    write_checkpoint(tmp_path / "wild", "q4")
+    write_checkpoint(tmp_path / "other", "q4", seed=7)
+    source = tmp_path / "wild"
+    (shard,) = source.glob("model*.safetensors")
+    (source / "model.safetensors.index.json").unlink(missing_ok=True)
+    shard.rename(source / "model.safetensors")
+    (stray,) = (tmp_path / "other").glob("model*.safetensors")
+    shutil.copyfile(stray, source / "model-00001-of-00001.safetensors")
+    realign(open_checkpoint(source), tmp_path / "out")
+    stray.unlink()
+    (source / "model-00001-of-00001.safetensors").unlink()
+    assert tensor_bytes(tmp_path / "out") == tensor_bytes(source)
+    (source / "mtp").symlink_to(tmp_path / "other", target_is_directory=True)
+    with pytest.raises(CheckpointError, match="is a link to a directory"):
+        realign(open_checkpoint(source), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_what_was_read_back_differently_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

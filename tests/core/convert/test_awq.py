@@ -133,7 +133,8 @@ def test_only_groups_with_a_quantised_weight_are_folded(tmp_path: Path) -> None:
     assert set(folds(config, importance, {"layers.0.mlp.down_proj"})) == {
         "layers.0.mlp.down_proj", "layers.0.mlp.up_proj",
     }  # fmt: skip
-    assert folds(config, importance, {"lm_head"}) == {}
+    with pytest.raises(CheckpointError, match="has no effect"):  # never a silent no-op
+        folds(config, importance, {"lm_head"})
 
 
 def test_names_are_llama_cpps(tmp_path: Path) -> None:
@@ -180,6 +181,7 @@ def test_an_importance_matrix_of_another_model_is_an_error(tmp_path: Path) -> No
         ),
         "never measured": written("e", whole, count=0.0),
         "NaN, infinity": written("f", whole | {"layers.0.mlp.up_proj": np.full(128, np.nan, np.float32)}),
+        "nothing but zeros": written("h", whole | {"layers.0.mlp.up_proj": np.zeros(128, np.float32)}),
         "holds no tensors": written("g", {}),
     }
     for reason, path in cases.items():

@@ -129,6 +129,20 @@ def test_nan_and_infinity_are_named_and_nothing_is_left(dtype: str, value: float
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
 
 
+def test_what_the_wanted_type_cannot_hold_is_named(tmp_path: Path) -> None:
+    """Half precision ends at 65,504: a finite weight must not become infinity without a word."""
+    source = tmp_path / "raw"
+    write_checkpoint(source, "bf16", names="raw", shard_cap=None)
+    (file,) = source.glob("*.safetensors")
+    begin, _ = places(file)["model.language_model.norm.weight"]
+    data = bytearray(file.read_bytes())
+    data[begin : begin + 2] = np.asarray(mx.array([1e5]).astype(mx.bfloat16).view(mx.uint8)).tobytes()
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"norm\.weight has values that F16 cannot hold"):
+        convert(make_plan(open_checkpoint(source), variant_rules("nvfp4"), float_dtype="F16"), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
 def test_tensors_of_other_types_beside_the_model_are_kept_as_they_are(tmp_path: Path) -> None:
     source = tmp_path / "raw"
     written = write_checkpoint(source, "bf16", names="raw", shard_cap=None)

@@ -147,9 +147,20 @@ def test_a_signal_ends_the_command_with_nothing_left(number: int, source: Path, 
     assert left_over(tmp_path) == []
 
 
+def test_a_second_ctrl_c_waits_for_the_end_of_the_clean_up() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), writer._undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        done.append(True)
+    assert done
+
+
 def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(source: Path, tmp_path: Path) -> None:
-    dead, alive, other = (tmp_path / name for name in (".out.partial-dead", ".out.partial-live", ".out2.partial-x"))
-    for path in (dead, alive, other):
+    dead, alive, other = (
+        tmp_path / name for name in (".out.partial-dead_run", ".out.partial-live_run", ".out2.partial-x")
+    )
+    mine = tmp_path / ".out.partial-mine"  # a person's: no run names a directory so
+    for path in (dead, alive, other, mine):
         path.mkdir()
         (path / "model-00001-of-00001.safetensors").write_bytes(b"half")
     descriptor = os.open(alive, os.O_RDONLY)
@@ -158,7 +169,7 @@ def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else(source: Pa
         converted(source, tmp_path / "out")
     finally:
         os.close(descriptor)
-    assert left_over(tmp_path) == [".out.partial-live", ".out2.partial-x", "out"]
+    assert left_over(tmp_path) == [".out.partial-live_run", ".out.partial-mine", ".out2.partial-x", "out"]
 
 
 def test_a_place_that_is_filled_meanwhile_is_not_touched(source: Path, tmp_path: Path) -> None:
