@@ -10,7 +10,7 @@ from typing import TypeVar
 from qwen_core.events import GenerationSettings, Message
 from qwen_tui.screens.sessions import SessionsResult, SessionsScreen
 from qwen_tui.session_lines import Entry, Row
-from qwen_tui.store import ModelIdentity, Store, open_store
+from qwen_tui.store import ConversationSummary, ModelIdentity, Store, open_store
 from qwen_tui.store_thread import StoreThread
 from qwen_tui.widgets.session_list import SessionList
 from support.app_stage import Stage, stage
@@ -171,3 +171,17 @@ async def sessions(
             setattr(editor, "cursor_blink", False)  # noqa: B010 - the query knows only widgets
         await found.settle()
         yield found
+
+
+ORDER = [
+    "A poem about scales and fish",
+    "Explain NVFP4 vs MXFP4",
+    "東京での夕食の予約",
+    "Why is my query slow?",
+    "Packing list for Norway",
+]
+"""The titles of what `furnish` makes, as they are listed."""
+
+
+def titles(here: Sessions) -> list[str]:
+    return [row.title for row in here.rows if isinstance(row, ConversationSummary)]

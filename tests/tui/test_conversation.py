@@ -1,5 +1,7 @@
 """The view-model: what each event and each act makes of the state, and what a restarted engine is given back."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ from qwen_core.events import (
 )
 from qwen_tui.conversation import Conversation
 from qwen_tui.turns import Note
-from support.fake_engine import MODEL, answered, delta, done
+from support.fake_engine import MODEL, answered, delta, done, stats
 
 DEATH = EngineDied("the engine process was ended by SIGKILL", -9, "/log")
 
@@ -88,6 +90,23 @@ def test_reasoning_is_timed_from_its_first_piece_to_the_first_of_the_answer() ->
     after(conversation, delta(1, ("answer", "d")), done(1, "cd", "ab"))
     assert turn.reasoning_s == 5.5
     assert (turn.reasoning, turn.answer) == ("ab", "cd")
+
+
+def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning() -> None:
+    """The figures of the engine count what it was asked for last."""
+    clock = Clock()
+    conversation = loaded(clock=clock)
+    stopped = conversation.ask("hi")
+    figures = replace(stats(4, reasoning=13), reasoning_s=1.5)
+    after(conversation, TurnDone(1, "cancelled", Message("assistant", "", "ab"), (1,), figures))
+    again = conversation.go_on(stopped)
+    clock.time += 100
+    after(conversation, delta(2, ("reasoning", "c"), count=1))
+    clock.time += 2
+    after(conversation, delta(2, ("answer", "d"), count=2))
+    assert again.reasoning_s == 3.5
+    after(conversation, TurnDone(2, "stop", Message("assistant", "d", "abc"), (1, 2), stats(2, reasoning=0)))
+    assert (again.reasoning_tokens, again.reasoning_s) == (13, 3.5)
 
 
 PIECES = st.lists(st.tuples(st.sampled_from(["reasoning", "answer", "tool_call"]), st.text(max_size=5)), max_size=12)

@@ -134,10 +134,16 @@ def test_the_banner_goes_with_the_turn_that_was_edited() -> None:
             assert here.app.chat.editor.text == "beta"
             await asked(here, "beta again")
             assert [turn.question for turn in here.app.conversation.turns] == ["alpha", "beta again"]
-            await here.enter("/edit")
+            # A draft that had given way to the edit is an earlier input then.
+            await here.type("set aside")
+            here.app.turns.edit(None)
             await here.app.turns.retry(here.app.conversation.turns[0])
             await here.settle()
             assert "editing turn" not in here.text()
+            assert here.app.chat.editor.text == "beta again"
+            await here.type("")
+            await here.pilot.press("up")
+            assert here.app.chat.editor.text == "set aside"
 
     play(scene())
 

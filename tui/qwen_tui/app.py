@@ -39,7 +39,7 @@ from qwen_tui.screens.help import HelpScreen
 from qwen_tui.screens.inspector import InspectorScreen
 from qwen_tui.screens.layers import LayersScreen
 from qwen_tui.screens.models import ModelsScreen
-from qwen_tui.screens.sessions import SessionsResult, SessionsScreen
+from qwen_tui.screens.sessions import SessionsScreen
 from qwen_tui.screens.settings import SettingsScreen
 from qwen_tui.slash import Call, Mistake, Text, parse_input
 from qwen_tui.store import Draft, Store
@@ -240,10 +240,6 @@ class QwenApp(App[None]):
         if drop_draft:
             self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
 
-    def leave_turn(self) -> None:
-        """Before another conversation is shown: what was begun with this one's turns is over."""
-        self.turns.forget_editing()
-
     def refusal(self) -> str:
         """Why nothing can be sent now, "" if it can; the draft stays in the composer."""
         conversation = self.conversation
@@ -340,16 +336,7 @@ class QwenApp(App[None]):
         """Every kept conversation: go on with one, search, rename, delete."""
         if self.screen is self.chat:
             screen = SessionsScreen(self.store, self.conversation.kept.id, query, deleted=self.deleted)
-            self.push_screen(screen, self._session_chosen)
-
-    async def _session_chosen(self, result: SessionsResult | None) -> None:
-        if result is None:
-            return
-        kept = self.conversation.kept.id
-        if kept is not None and kept in result.deleted:
-            await self.opening.leave_deleted(kept)
-        if result.opened is not None:
-            await self.opening.resume(result.opened.conversation_id, result.opened.message_id)
+            self.push_screen(screen, self.opening.session_chosen)
 
     async def action_models(self) -> None:
         """Open another model: the recent ones, or any directory."""
@@ -359,11 +346,7 @@ class QwenApp(App[None]):
         listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
         model = self.conversation.model
         memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
-        self.push_screen(ModelsScreen(list(listed.items()), self.load.path, *memory), self._model_chosen)
-
-    async def _model_chosen(self, path: str | None) -> None:
-        if path is not None:
-            await self.opening.open_model(path)
+        self.push_screen(ModelsScreen(list(listed.items()), self.load.path, *memory), self.opening.model_chosen)
 
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""

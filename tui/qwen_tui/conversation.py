@@ -153,6 +153,7 @@ class Conversation:
         """The answer of the last turn goes on, as a turn of a new number that takes its place."""
         again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
         again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
+        again.reasoning_began, again.reasoning_before = None, (turn.reasoning_tokens, turn.reasoning_s or 0.0)
         self._next_turn += 1
         self.items[self.items.index(turn)] = again
         self.live_tok_s, self.rates, self.stopping = None, RateHistory(), False
@@ -189,7 +190,7 @@ class Conversation:
         Only where the engine has nothing of it: an edit goes back to a snapshot, not to what lies on the disk.
 
         The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
-        After an answer that a crash cut off they are not: then the template renders the messages anew.
+        After an engine that died in an answer they are not: then the template renders the messages anew.
         """
         messages = tuple(message for turn in self.turns for message in turn.messages())
         known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
@@ -246,7 +247,7 @@ class Conversation:
             case TurnDone():
                 self._done(turn, event)
             case TurnFailed(_, message):
-                self._close(turn)
+                self._time_reasoning(turn)
                 turn.state, turn.error = "failed", message
                 self._ids_cover_all = False
 
@@ -259,40 +260,41 @@ class Conversation:
                     if turn.reasoning_began is None:
                         turn.reasoning_began = self.now()
                 case "answer":
-                    self._close(turn)
+                    self._time_reasoning(turn)
                     turn.state = "decoding"
                     turn.answer += text
                 case "tool_call":
-                    self._close(turn)
+                    self._time_reasoning(turn)
                     turn.state = "decoding"
                     turn.tool_calls += text
         if turn.state in ("waiting", "prefill"):
             turn.state = "decoding"
-        if turn.state == "reasoning" and turn.reasoning_began is not None:
-            turn.reasoning_s = self.now() - turn.reasoning_began
-        turn.generated_tokens, turn.reasoning_tokens = event.generated_tokens, event.reasoning_tokens
+        self._time_reasoning(turn)
+        turn.generated_tokens = event.generated_tokens
+        turn.reasoning_tokens = turn.reasoning_before[0] + event.reasoning_tokens
         self.context_tokens = event.context_tokens
         turn.stats = event.stats or turn.stats
         if event.live_tok_s is not None:
             self.live_tok_s = event.live_tok_s
             self.rates.add(event.live_tok_s)
 
-    def _close(self, turn: Turn) -> None:
-        """The reasoning of `turn`, if any was open, is over: its time stands."""
+    def _time_reasoning(self, turn: Turn) -> None:
+        """The time of reasoning up to now, if it is going on."""
         if turn.state == "reasoning" and turn.reasoning_began is not None:
-            turn.reasoning_s = self.now() - turn.reasoning_began
+            turn.reasoning_s = turn.reasoning_before[1] + self.now() - turn.reasoning_began
 
     def _done(self, turn: Turn, event: TurnDone) -> None:
-        self._close(turn)
+        self._time_reasoning(turn)
         turn.state, turn.finish_reason, turn.stats = "done", event.finish_reason, event.stats
         # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
         turn.answer = event.message.content or turn.answer
         turn.reasoning = event.message.reasoning or turn.reasoning
         turn.tool_calls = event.message.tool_calls or turn.tool_calls
         turn.generated_tokens = event.stats.generated_tokens
-        turn.reasoning_tokens = event.stats.reasoning_tokens
-        # As the engine measured it, and as it is kept: what is shown now reads the same after a reload.
-        turn.reasoning_s = turn.reasoning_s if event.stats.reasoning_s is None else event.stats.reasoning_s
+        turn.reasoning_tokens = turn.reasoning_before[0] + event.stats.reasoning_tokens
+        if event.stats.reasoning_s is not None:
+            # As the engine measured it, and as it is kept: what is shown now reads the same after a reload.
+            turn.reasoning_s = turn.reasoning_before[1] + event.stats.reasoning_s
         self.context_tokens = event.stats.context_tokens
         self.live_tok_s = None
         self.stopping = False
@@ -310,7 +312,7 @@ class Conversation:
         self.stopping, self.live_tok_s = False, None
         turn = self.current
         if turn is not None:
-            self._close(turn)
+            self._time_reasoning(turn)
             turn.state = "interrupted"
             if turn.has_text:
                 self._ids_cover_all = False

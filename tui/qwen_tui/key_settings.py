@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from textual.keys import Keys
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 
 from qwen_core.errors import quote
 from qwen_tui.key_names import refusal
@@ -20,10 +20,12 @@ def is_key(name: str) -> bool:
 
 def _is_character(name: str) -> bool:
     """Whether `name` is a character's in Unicode, as the toolkit writes it: "question_mark"."""
+    if name in KEY_NAME_REPLACEMENTS.values():
+        return True
     try:
         unicodedata.lookup(name.replace("_", " "))
     except KeyError:
-        return name in ("slash", "backslash", "minus", "plus", "underscore", "at")
+        return False
     return True
 
 

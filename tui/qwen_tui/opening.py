@@ -8,6 +8,7 @@ from qwen_core.events import SaveState
 from qwen_core.locations import data_dir
 from qwen_tui.branches import Branch, read_branch
 from qwen_tui.recorder import Kept
+from qwen_tui.screens.sessions import SessionsResult
 from qwen_tui.store import Draft, Store, StoreError
 from qwen_tui.widgets.editor import Editor
 
@@ -64,7 +65,7 @@ class Opening:
         branch = await self._read(conversation_id, message_id)
         if branch is None:
             return
-        app.leave_turn()
+        app.turns.forget_editing()
         self._show(branch)
         self._offer(branch.draft)
         await app.chat.draw()
@@ -112,7 +113,7 @@ class Opening:
             app.flash("Still answering: Esc stops the answer first.")
             return
         self.keep_draft()
-        app.leave_turn()
+        app.turns.forget_editing()
         app.conversation.system = app.running.generation.system
         if app.conversation.kept.id is not None and app.chat.editor.text:
             app.chat.editor.set_draft("", {})
@@ -124,7 +125,15 @@ class Opening:
             app.conversation.restore_when_loaded()
         app.chat.request_draw()
 
-    async def leave_deleted(self, kept: int) -> None:
+    async def session_chosen(self, result: SessionsResult | None) -> None:
+        """The list of conversations was closed."""
+        kept = self._app.conversation.kept.id
+        if result is not None and kept is not None and kept in result.deleted:
+            await self._leave_deleted(kept)
+        if result is not None and result.opened is not None:
+            await self.resume(result.opened.conversation_id, result.opened.message_id)
+
+    async def _leave_deleted(self, kept: int) -> None:
         """The conversation that is open was deleted: leave it, or bring it back where it is being answered."""
         app = self._app
         if app.conversation.current is None:
@@ -188,6 +197,11 @@ class Opening:
         app.flash("Saving the state …")
 
     # Models.
+
+    async def model_chosen(self, path: str | None) -> None:
+        """The list of models was closed."""
+        if path is not None:
+            await self.open_model(path)
 
     async def open_model(self, path: str) -> None:
         """Load another model in place of the present one; the conversation is rendered anew for it."""

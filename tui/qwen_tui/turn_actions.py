@@ -50,7 +50,8 @@ class TurnActions:
             app.chat.take_draft()
             if editing is not None:
                 app.chat.composer_banner(None)
-                await app.opening.bring_draft()
+                if self.set_aside:
+                    await app.opening.bring_draft()
             if editing is not None and editing in app.conversation.items:
                 await self._again(editing, content, shown, edits=editing.question_id)
             else:
@@ -189,18 +190,23 @@ class TurnActions:
 
     def forget_editing(self) -> None:
         """Another conversation comes: the rewording is this one's draft, or, where that has one, an earlier input."""
-        app = self._app
-        if self.editing is not None and self.set_aside and app.chat.editor.text.strip():
-            app.remember_input(app.chat.editor.text, drop_draft=False)
-            app.chat.editor.recall.add(app.chat.editor.text)
+        if self.editing is not None and self.set_aside:
+            self._to_history(self._app.chat.editor.text)
         self.editing = None
-        app.chat.composer_banner(None)
+        self._app.chat.composer_banner(None)
 
     def _leave_lost_edit(self) -> None:
-        """The turn that was being reworded is gone: what is in the composer is a message like any other."""
+        """The turn that was being reworded is gone: the rewording is the draft now, the draft before it an input."""
         if self.editing is not None and self.editing not in self._app.conversation.items:
             self.editing = None
+            self._to_history(self.set_aside)
             self._app.chat.composer_banner(None)
+
+    def _to_history(self, text: str) -> None:
+        """Have `text` come back with the up key, here and at a later start."""
+        if text.strip():
+            self._app.remember_input(text, drop_draft=False)
+            self._app.chat.editor.recall.add(text)
 
     async def retry(self, turn: Turn | None) -> None:
         """Another answer to the same question: an alternative to the one that is there."""

@@ -21,6 +21,7 @@ class Turn:
 
     `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
     is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes).
+    `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Turn:
     to_prefill: int = 0
     generated_tokens: int = 0
     reasoning_tokens: int = 0
+    reasoning_before: tuple[int, float] = (0, 0.0)
     reasoning_began: float | None = None
     prefill_began: float | None = None
     prefill_s: float | None = None

@@ -75,9 +75,10 @@ def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: i
         return
     values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
     if not mx.isfinite(values).all().item():
+        advice = ": choose --dtype bfloat16" if output.dtype == "F16" else ""
         raise CheckpointError(
-            f"{quote(decision.source.file)}: tensor {quote(output.name)} has values that {output.dtype} cannot hold: "
-            "choose --dtype bfloat16"
+            f"{quote(decision.source.file)}: tensor {quote(output.name)} has values that {output.dtype} cannot "
+            f"hold{advice}"
         )
     yield output.name, row * (values.size // max(values.shape[0], 1)) * values.dtype.size, _memory(values)
 

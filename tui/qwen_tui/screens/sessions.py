@@ -241,7 +241,7 @@ class SessionsScreen(Screen[SessionsResult]):
 
         async def undo() -> None:
             summary = await restored
-            self.status.flash(f"Brought back: {one_line(summary.title, 60)}.")
+            self.status.flash(f"Brought back: {one_line(summary.title, 60)}")
             self._draw(key_of(summary))
 
         self._run(undo, "changes")

@@ -16,8 +16,8 @@ class Rows(OneLayout):
     Rows { height: auto; width: 1fr; }
     """
 
-    def __init__(self, *, classes: str | None = None) -> None:
-        super().__init__(classes=classes)
+    def __init__(self) -> None:
+        super().__init__()
         self._rows: list[Content] = []
 
     def show(self, rows: Sequence[Content]) -> None:

@@ -1,6 +1,5 @@
 """The sessions screen by its keys, over a real store: what is shown, what the store has afterwards, how it ends."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,38 +9,11 @@ from qwen_tui.key_help import key_help
 from qwen_tui.key_names import spoken
 from qwen_tui.screens.sessions import Opened, SessionsResult, SessionsScreen
 from qwen_tui.session_book import PAGE
-from qwen_tui.store import ConversationSummary, Hit, Store, StoreError
-from qwen_tui.store_thread import StoreThread
+from qwen_tui.store import ConversationSummary, Hit, Store
 from qwen_tui.widgets.session_list import SessionList
-from support.app_stage import play, stage
-from support.fake_engine import loads_only
-from support.sessions_stage import DAY, HOUR, MINUTE, Sessions, Shelf, furnish, sessions, shelf
+from support.app_stage import play
+from support.sessions_stage import DAY, HOUR, MINUTE, ORDER, Shelf, furnish, sessions, titles
 from support.stores import OTHER
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Shelf]:
-    here = shelf(tmp_path / "data")
-    yield here
-    here.thread.close()
-
-
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-
-
-def titles(here: Sessions) -> list[str]:
-    return [row.title for row in here.rows if isinstance(row, ConversationSummary)]
-
-
-ORDER = [
-    "A poem about scales and fish",
-    "Explain NVFP4 vs MXFP4",
-    "東京での夕食の予約",
-    "Why is my query slow?",
-    "Packing list for Norway",
-]
 
 
 def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
@@ -87,96 +59,6 @@ def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
 
 
 # Searching.
-
-
-@pytest.mark.parametrize("key", ["slash", "ctrl+f", "tab"])
-def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press(key)
-            await here.type("scale")
-            assert titles(here) == ["A poem about scales and fish"]
-            assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"], made["poem"]}
-            assert "shares one E4M3 scale, so" in here.stage.text()
-            assert store.titles() == ORDER, "letters in the search are no keys"
-            await here.press("enter", "down")
-            row = here.row
-            assert isinstance(row, Hit)
-            await here.press("enter")
-            assert here.result.opened == Opened(row.conversation_id, row.message_id)
-
-    play(scene())
-
-
-def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("slash", "z")
-            assert not here.rows
-            assert "From two letters on" in here.stage.text()
-            await here.press("backspace", "v")
-            assert titles(here) == ["Explain NVFP4 vs MXFP4"]
-            assert not [row for row in here.rows if isinstance(row, Hit)]
-
-    play(scene())
-
-
-def test_a_word_of_one_wide_letter_is_searched(store: Shelf) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="駅") as here:
-            assert [row.conversation_id for row in here.rows if isinstance(row, Hit)] == [made["dinner"]]
-
-    play(scene())
-
-
-def test_escape_clears_the_search_first(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="norway") as here:
-            assert here.view.has_focus
-            assert titles(here) == ["Packing list for Norway"]
-            await here.press("slash", "s", "escape")
-            assert not here.results
-            assert titles(here) == ORDER
-            assert here.view.has_focus
-            await here.press("escape")
-            assert here.result == SessionsResult()
-
-    play(scene())
-
-
-def test_down_leads_from_the_search_to_the_list(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("slash", *"NOR", "down")
-            assert here.view.has_focus
-            await here.press("d")
-            assert "Packing list for Norway" not in store.titles()
-
-    play(scene())
-
-
-def test_the_hit_is_marked_without_colour(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="e4m3") as here:
-            strips = [here.view.render_line(y) for y in range(here.view.size.height)]
-            marked = [segment for strip in strips for segment in strip if segment.style and segment.style.underline]
-            assert [segment.text for segment in marked] == ["E4M3"]
-            await here.press("home")
-            assert all(segment.style and segment.style.bold for segment in marked)
-
-    play(scene())
 
 
 def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
@@ -364,108 +246,6 @@ def test_export_writes_markdown_under_a_free_name(store: Shelf, tmp_path: Path) 
     assert len(written) == 2
     assert all(name.endswith(".md") and "/" not in name and not name.startswith(".") for name in written)
     assert "The answer" in (tmp_path / written[0]).read_text(encoding="utf-8")
-
-
-def test_an_export_that_cannot_be_written_is_said(store: Shelf, tmp_path: Path) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, folder=tmp_path / "gone") as here:
-            await here.press("x")
-            assert here.said.startswith("✕") and "cannot be written" in here.said
-
-    play(scene())
-
-
-# What can go wrong.
-
-
-def test_a_store_that_cannot_be_opened_is_a_line(tmp_path: Path) -> None:
-    def refuse() -> None:
-        raise StoreError("the conversations cannot be opened: no space is left")
-
-    async def scene() -> None:
-        async with stage(loads_only) as platform:
-            thread = StoreThread(lambda: refuse() or pytest.fail())
-            screen = SessionsScreen(thread, None)
-            here = Sessions(platform, screen)
-            await platform.app.push_screen(screen, here.results.append)
-            await here.settle()
-            assert here.said == "✕ the conversations cannot be opened: no space is left"
-            await here.press("d", "u", "m", "x", "enter", "slash", "a", "escape", "escape")
-            assert here.result == SessionsResult()
-            thread.close()
-
-    play(scene())
-
-
-def test_a_change_that_fails_is_said_and_taken_back(store: Shelf) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
-            for key in ("d", "p"):
-                await here.press("home", key)
-                assert here.said.startswith("✕")
-                assert titles(here) == ORDER
-            store.do(lambda s: s.database.read("PRAGMA query_only = OFF"))
-            await here.press("u")
-            assert "Nothing was deleted" in here.said
-            await here.press("escape")
-            assert here.result == SessionsResult()
-            assert made["poem"]
-
-    play(scene())
-
-
-def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            with store.held():
-                await here.stage.pilot.press("d", "escape")
-                assert not here.results, "not before it is in the store"
-            await here.settle()
-            assert here.result.deleted == {made["poem"]}
-            assert store.titles() == ORDER[1:]
-
-    play(scene())
-
-
-def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
-            with store.held():
-                await here.stage.pilot.press("d", "escape")
-            await here.settle()
-            assert not here.results
-            assert here.said.startswith("✕")
-            await here.press("escape")
-            assert here.result == SessionsResult()
-
-    play(scene())
-
-
-def test_what_another_program_deleted_is_a_line(store: Shelf) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.conversations.delete(made["poem"]))
-            store.do(lambda s: s.conversations.purge(0))
-            await here.press("r", "x", "enter")
-            assert "no such conversation" in here.said
-            assert titles(here) == ORDER[1:]
-
-    play(scene())
-
-
-# Much, odd and narrow.
 
 
 def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
