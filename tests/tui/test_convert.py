@@ -120,6 +120,14 @@ def test_help_loads_nothing_heavy() -> None:
         ["--recipe", "r.toml", "--q-mode", "nvfp4"],
         ["--realign", "--variant", "q4"],
         ["--realign", "-q"],
+        ["--realign", "--dtype", "float32"],
+        ["--realign", "--mtp", "drop"],
+        ["--realign", "--vision", "keep"],
+        ["--realign", "--imatrix-path", "x"],
+        ["--realign", "--recipe", "r.toml"],
+        ["--realign", "--text", "t"],
+        ["--check", "--text", "t", "--mtp", "keep"],
+        ["--check", "--text", "t", "--vision", "drop"],
         ["--check", "--imatrix-path", "x", "--text", "t"],
         ["--check"],
         ["--text", "t"],
@@ -136,6 +144,17 @@ def test_options_that_contradict_each_other_are_wrong_use(
     assert cli.main(["convert", str(source), str(place / "out"), *options]) == 2
     assert capsys.readouterr().err.startswith("Usage: ")
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [(["--dtype", "float32"], "takes no --dtype"), (["--mtp", "drop"], "takes no --mtp")],
+)
+def test_realigning_names_the_option_that_it_would_ignore(
+    options: list[str], reason: str, source: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", "--realign", str(source), str(place / "out"), *options]) == 2
+    assert f"--realign {reason}" in capsys.readouterr().err
 
 
 def test_a_result_needs_a_place(source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@
     transform.py              one tensor's bytes through MLX, a few megabytes at a time
     writer.py                 shards on disk in a temporary directory that becomes the result when it is complete
     run.py, realign.py        the two commands made of these
+    unfold.py                 what importance was folded into a model, found again
     quality.py                how far a model's predictions are from those of its original
     alignment.py              what aligning an existing checkpoint would bring
 
-Only transform.py, run.py and quality.py need MLX; importing this package costs nothing.
+Only transform.py, run.py, unfold.py and quality.py need MLX; importing this package costs nothing.
 """

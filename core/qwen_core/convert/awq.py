@@ -66,28 +66,19 @@ def scale_of(importance: Vector) -> Vector:
 def folds(config: ModelConfig, importance: Mapping[str, Vector], quantised: set[str] | None = None) -> dict[str, Fold]:
     """The factors of every tensor that folding touches, by canonical module name.
 
-    `quantised` limits folding to groups with at least one of these modules; None takes all groups. Raises
-    CheckpointError where the importance of a weight is missing or has another width, or where none is wanted.
+    `importance` is `read_imatrix`'s, whose widths are checked. `quantised` limits folding to groups with at least one
+    of these modules; None takes all groups. Raises CheckpointError where the importance of a weight is missing, of a
+    group that is not folded too (the file is then of another model), or where none is wanted.
     """
     rows: dict[str, Vector] = {}
     columns: dict[str, Vector] = {}
-    widths = {"down_proj": config.intermediate_size}
     for group in groups(config):
+        for module in group.wanted:
+            if module not in importance:
+                raise CheckpointError(f"the importance matrix has nothing on {quote(module)}: it is not of this model")
         if quantised is not None and quantised.isdisjoint(group.wanted):
             continue
-        found: list[Vector] = []
-        for module in group.wanted:
-            vector = importance.get(module)
-            if vector is None:
-                raise CheckpointError(f"the importance matrix has nothing on {quote(module)}: it is not of this model")
-            width = widths.get(module.rpartition(".")[2], config.hidden_size)
-            if vector.shape != (width,):
-                raise CheckpointError(
-                    f"the importance matrix has {vector.size} channels for {quote(module)}, but the weight has "
-                    f"{width}: it is not of this model"
-                )
-            found.append(vector)
-        scale = scale_of(np.maximum.reduce(found))
+        scale = scale_of(np.maximum.reduce([importance[module] for module in group.wanted]))
         rows[group.producer] = 1 / scale
         for module in (*group.wanted, *group.also):
             columns[module] = scale

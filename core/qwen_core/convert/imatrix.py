@@ -1,8 +1,9 @@
 """Importance matrices: what llama.cpp measured of every weight's input channels, under our names.
 
 The file is GGUF with two tensors a weight, `NAME.in_sum2` (sums of squares, one a channel) and `NAME.counts` (how many
-tokens they are of). Every name is either understood or an error: an importance matrix that matches nothing must not
-pass for one that was used.
+tokens they are of), as llama.cpp's tools/imatrix/imatrix.cpp writes them; what else it holds (`NAME.in_sum`) is not
+used. A layer, a kind of layer or a width that the model has not is an error, and so is a file that matches nothing: an
+importance matrix of another model must not pass for one that was used.
 
 llama.cpp stores the value heads of linear layers in another order than Hugging Face does, which permutes channels of
 ssm_out alone; nothing here uses that one.
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_core.config import ModelConfig
+from qwen_core.architecture import text_tensors
+from qwen_core.checkpoint import Checkpoint
+from qwen_core.config import LINEAR, ModelConfig, text_section
+from qwen_core.convert.plan import MTP_PREFIX
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.jsonfile import require_file
-from qwen_core.layout import layer_of
+from qwen_core.quantization import canonical_name
 
 # llama.cpp's names (its `qwen35` architecture) and ours, within a layer.
 LAYER_NAMES = {
@@ -34,7 +38,9 @@ LAYER_NAMES = {
     "ffn_down": "mlp.down_proj",
 }
 MODEL_NAMES = {"output": "lm_head", "token_embd": "embed_tokens"}
-_LAYER = re.compile(r"blk\.(\d{1,4})\.(\w+)")
+_LAYER = re.compile(r"blk\.(\d{1,4})\.([\w.]+)")
+# What only the MTP layer has in llama.cpp ("nextn.eh_proj"); the rest of it is a full-attention layer's.
+_MTP_NAMES = "nextn."
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
@@ -48,11 +54,19 @@ def our_name(name: str) -> str | None:
     return None if inner is None else f"layers.{int(match[1])}.{inner}"
 
 
-def read_imatrix(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+def has_mtp(checkpoint: Checkpoint) -> bool:
+    """Whether the model has an MTP layer, here or where its files came from: such files often lack the tensors."""
+    if any(canonical_name(name).startswith(MTP_PREFIX) for name in checkpoint.tensors):
+        return True
+    return bool(text_section(checkpoint.raw_config, "config.json").get("mtp_num_hidden_layers"))
+
+
+def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[str, np.ndarray]:
     """Mean square of every input channel, float32, by canonical module name.
 
-    Raises CheckpointError for a file that is no GGUF importance matrix, one that has nothing of this model, layers
-    that the model lacks, or channels without data.
+    `mtp` says that the model has an MTP layer, which the file may then have measured too (it is not read). Raises
+    CheckpointError for a file that is no GGUF importance matrix, one that has nothing of this model, layers, kinds of
+    layers or widths that the model has not, or channels without data.
     """
     require_file(path)
     where = f"the importance matrix {quote(path)}"
@@ -60,24 +74,49 @@ def read_imatrix(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     sums = {name.removesuffix(_SUMS): data for name, data in tensors.items() if name.endswith(_SUMS)}
     if not sums:
         raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix, as GGUF")
+    widths = {tensor.module: tensor.shape[-1] for tensor in text_tensors(config, lm_head=True)}
     importance: dict[str, np.ndarray] = {}
     for name, total in sums.items():
+        _check_layer(name, config, mtp, where)
         module = our_name(name)
-        if module is None:
+        if module is None or module not in widths:
             continue
-        layer = layer_of(module)
-        if layer is not None and layer >= config.num_hidden_layers:
-            if layer == config.num_hidden_layers:  # llama.cpp numbers the one MTP layer behind the model's
-                continue
+        mean = _mean(total, tensors.get(name + _COUNTS), f"{where}: {quote(name)}")
+        if mean.size != widths[module]:
             raise CheckpointError(
-                f"{where} names {quote(name)}, but the model has {config.num_hidden_layers} layers: it is not of this "
-                "model"
+                f"{where} has {mean.size} channels for {quote(module)}, but the weight has {widths[module]}: it is "
+                "not of this model"
             )
-        importance[module] = _mean(total, tensors.get(name + _COUNTS), f"{where}: {quote(name)}")
+        importance[module] = mean
     if not importance:
         example = next(iter(sums))
         raise CheckpointError(f"{where} matches no tensor of this model; it names, for example, {quote(example)}")
     return importance
+
+
+def _check_layer(name: str, config: ModelConfig, mtp: bool, where: str) -> None:
+    """Raise CheckpointError for a name within a layer that the model has not, or has of the other kind."""
+    match = _LAYER.fullmatch(name.removesuffix(".weight"))
+    if match is None:
+        return
+    index, layers, inner = int(match[1]), config.num_hidden_layers, LAYER_NAMES.get(match[2], "")
+    is_mixer = inner.startswith(("self_attn.", "linear_attn."))
+    is_linear = inner.startswith("linear_attn.")
+    if index < layers:
+        kind = config.layer_types[index]
+        if (is_mixer and is_linear != (kind == LINEAR)) or match[2].startswith(_MTP_NAMES):
+            raise CheckpointError(
+                f"{where} names {quote(name)}, but layer {index} of the model is of {kind.replace('_', ' ')}: it is "
+                "not of this model"
+            )
+        return
+    # llama.cpp numbers the one MTP layer, which is of full attention, behind the model's own (src/models/qwen35.cpp).
+    is_of_mtp = match[2].startswith(_MTP_NAMES) or (inner != "" and not is_linear)
+    if not (mtp and index == layers and is_of_mtp):
+        beside = " and an MTP layer of full attention" if mtp else ""
+        raise CheckpointError(
+            f"{where} names {quote(name)}, but the model has {layers} layers{beside}: it is not of this model"
+        )
 
 
 def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarray:
@@ -100,7 +139,9 @@ def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
 
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise CheckpointError(f"{where} is not a GGUF file (older .dat files: convert them with llama-imatrix)")
+            raise CheckpointError(
+                f"{where} is not a GGUF file; convert an older one (.dat): llama-imatrix --in-file OLD.dat -o NEW.gguf"
+            )
     try:
         return {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
     except Exception as error:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from qwen_core.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint import Checkpoint
 from qwen_core.convert.rules import Rules, Weight
-from qwen_core.errors import CheckpointError, quote
+from qwen_core.errors import CheckpointError, SettingsError, quote
 from qwen_core.headers import DTYPE_BITS, TensorInfo
 from qwen_core.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 
@@ -113,18 +113,24 @@ def _entry(spec: QuantSpec) -> dict[str, Any]:
     return {"group_size": spec.group_size, "bits": spec.bits, "mode": spec.mode}
 
 
-def packed_tensors(name: str, shape: tuple[int, ...], spec: QuantSpec) -> tuple[OutputTensor, ...]:
+def packed_tensors(
+    name: str, shape: tuple[int, ...], spec: QuantSpec, origin: str | None = None
+) -> tuple[OutputTensor, ...]:
     """The tensors that a weight [rows, columns] called `name` becomes (FORMAT.md, "packed tensor of W [N, K]").
 
-    Raises CheckpointError where the columns cannot be divided into the format's groups.
+    Where the columns cannot be divided into the format's groups, raises SettingsError naming `origin`, the rule that a
+    person wrote for this weight, and CheckpointError where there is none.
     """
     module = name.removesuffix(".weight")
     rows, columns = shape
     if columns % spec.group_size:
-        raise CheckpointError(
+        problem = (
             f"tensor {quote(name)} has {columns} columns, which groups of {spec.group_size} do not divide: "
-            f"{spec.mode} cannot hold it; keep it unquantised with a rule of its own (--recipe)"
+            f"{spec.mode} cannot hold it"
         )
+        if origin is not None:
+            raise SettingsError(f"{origin}: {problem}; keep it unquantised with a rule before this one")
+        raise CheckpointError(f"{problem}; keep it unquantised with a rule of its own (--recipe)")
     groups = (rows, columns // spec.group_size)
     weight = OutputTensor(name, "U32", (rows, columns * spec.bits // 32))
     if spec.mode != "affine":
@@ -147,7 +153,7 @@ def make_plan(
     """Decide about every tensor of an unquantised checkpoint.
 
     Raises CheckpointError for a source that is quantised already, a width that no group divides, and `keep_mtp` where
-    there is no MTP layer; SettingsError for rules that do not fit the model.
+    there is no MTP layer; SettingsError for a person's own rules that do not fit the model.
     """
     if checkpoint.specs:
         raise CheckpointError(
@@ -171,12 +177,11 @@ def make_plan(
 def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, float_dtype: FloatDtype) -> Decision:
     info = checkpoint.text[tensor.name]
     name = f"language_model.{tensor.name}" if tensor.name.startswith("lm_head.") else _TEXT_PREFIX + tensor.name
-    spec = None
-    if tensor.kind == "matrix":
-        spec = rules.decide(Weight(tensor.module, checkpoint.config.num_hidden_layers))
+    weight = Weight(tensor.module, checkpoint.config.num_hidden_layers)
+    spec = rules.decide(weight) if tensor.kind == "matrix" else None
     outputs = (OutputTensor(name, float_dtype, tensor.shape),)
     if spec is not None:
-        outputs = packed_tensors(name, tensor.shape, spec)
+        outputs = packed_tensors(name, tensor.shape, spec, rules.origin(weight))
     return Decision(
         source=info,
         part="text",

@@ -8,7 +8,7 @@ The two models are never in memory together: the original's log-probabilities wa
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import numpy as np
 from qwen_core.backend import mx
 from qwen_core.checkpoint import Checkpoint, open_checkpoint
 from qwen_core.config import ModelConfig
+from qwen_core.convert.awq import Fold
+from qwen_core.convert.unfold import find_folds, load_modules, unpacked
 from qwen_core.errors import CapacityError, CheckpointError, SettingsError, quote
 from qwen_core.events import WeightTiers
 from qwen_core.jsonfile import read_text
-from qwen_core.layout import PARTS, role_of
+from qwen_core.layout import role_of
 from qwen_core.model import Model, default_dtype, load_model
-from qwen_core.quantization import QuantSpec
 from qwen_core.tokenizer import load_tokenizer
 from qwen_core.weights import DTYPES, Weights, load_weights
 
@@ -113,27 +114,31 @@ def compare(
 def compare_roles(
     reference: Path, model: Path, text: Text, *, dtype: str | None = None, say: Said = lambda _: None
 ) -> tuple[Quality, list[RoleQuality]]:
-    """The same, and the quality of the reference with one role at a time quantised in the formats of `model`.
+    """The same, and the quality of the reference with the weights of one role at a time taken from `model`.
 
-    The most harmful role comes first. Raises CheckpointError where the reference is quantised itself.
+    They are `model`'s own, not quantised anew: what an importance matrix had folded into them (AWQ) is found by
+    comparing both models and taken out of the quantised weight, so that it computes in the reference what it does in
+    `model`. Unpacked for that, it is rounded to the compute type, which is little even beside 8 bits. The most harmful
+    role comes first. Raises CheckpointError where the reference is quantised itself.
     """
     other, original = open_checkpoint(model), open_checkpoint(reference)
     if original.specs:
         raise CheckpointError(f"{quote(reference)} is quantised: single roles need an unquantised reference")
-    roles: dict[str, dict[str, QuantSpec]] = {}
-    for module, spec in other.specs.items():
-        roles.setdefault(role_of(module), {})[module] = spec
+    roles: dict[str, list[str]] = {}
+    for module in other.specs:
+        roles.setdefault(role_of(module), []).append(module)
     with Reference(original, text, dtype or default_dtype(), say) as measured:
         check_same_model(original.config, other.config, model)
         say(f"predicting with {model}")
         whole = measured.against_model(load_model(other, measured.dtype))
-        found = []
-        for role, specs in roles.items():
+        found = find_folds(original, other)
+        entries = []
+        for role, modules in roles.items():
             say(f"predicting with {role} alone quantised")
-            quality = measured.against_model(quantised_in_memory(original, specs, measured.dtype))
-            formats = tuple(sorted({str(spec) for spec in specs.values()}))
-            found.append(RoleQuality(role, formats, len(specs), quality))
-    return whole, sorted(found, key=lambda entry: -entry.quality.kl_mean)
+            quality = measured.against_model(with_modules_of(original, other, modules, found, measured.dtype))
+            formats = tuple(sorted({str(other.specs[module]) for module in modules}))
+            entries.append(RoleQuality(role, formats, len(modules), quality))
+    return whole, sorted(entries, key=lambda entry: -entry.quality.kl_mean)
 
 
 def check_same_model(one: ModelConfig, other: ModelConfig, path: Path) -> None:
@@ -143,19 +148,32 @@ def check_same_model(one: ModelConfig, other: ModelConfig, path: Path) -> None:
             raise CheckpointError(f"{quote(path)} is another model than the reference: {field} differs")
 
 
-def quantised_in_memory(checkpoint: Checkpoint, specs: Mapping[str, QuantSpec], dtype: str) -> Model:
-    """The model of an unquantised checkpoint with the modules of `specs` quantised as a conversion would."""
-    weights = load_weights(checkpoint, dtype)
-    arrays = weights.arrays
-    for module, spec in specs.items():
-        weight = arrays.pop(f"{module}.weight").astype(mx.bfloat16)
-        parts = mx.quantize(weight, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
-        for part, array in zip(PARTS, parts, strict=False):
-            # As weights.py hands them out: whatever is a float, in the compute type.
-            is_float = array.dtype == mx.bfloat16
-            arrays[module + part] = array.astype(DTYPES[dtype]) if is_float else array
-            mx.eval(arrays[module + part])
-    return Model(checkpoint, Weights(arrays, WeightTiers(0, 0, 0)), dict(specs), dtype, joined=False)
+def with_modules_of(
+    original: Checkpoint, other: Checkpoint, modules: Iterable[str], found: Mapping[str, Fold], dtype: str
+) -> Model:
+    """The model of the unquantised `original` with quantised `modules` of `other` in place of its own.
+
+    What `found` says was folded into those is taken out again, so that they fit the original's norms and neighbours.
+    Such a weight is unpacked, in the compute type; all others stay packed as they are stored.
+    """
+    arrays = load_weights(original, dtype).arrays
+    modules = list(modules)
+    specs = {module: other.specs[module] for module in modules if module not in found}
+    for module in specs:
+        arrays.pop(f"{module}.weight", None)  # a tied original has no lm_head of its own
+    arrays |= load_modules(other, specs, dtype)
+    for module in modules:
+        fold = found.get(module)
+        if fold is None:
+            continue
+        weight = unpacked(load_modules(other, [module], "float32"), module, other.specs[module])
+        if fold.rows is not None:
+            weight = weight / mx.array(fold.rows)[:, None]
+        if fold.columns is not None:
+            weight = weight / mx.array(fold.columns)
+        arrays[f"{module}.weight"] = weight.astype(DTYPES[dtype])
+        mx.eval(arrays[f"{module}.weight"])
+    return Model(original, Weights(arrays, WeightTiers(0, 0, 0)), specs, dtype, joined=False)
 
 
 class Reference:

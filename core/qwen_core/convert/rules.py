@@ -43,6 +43,10 @@ class Rules(Protocol):
         """The format of a weight; None leaves it a float."""
         ...
 
+    def origin(self, weight: Weight) -> str | None:
+        """What a person wrote that decided about a weight, to be named in messages; None where nobody wrote it."""
+        ...
+
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         """The top level of the config's block for a model with these formats; None: no block at all."""
         ...
@@ -59,6 +63,9 @@ class Unquantised:
     name: str = "unquantised"
 
     def decide(self, weight: Weight) -> QuantSpec | None:
+        return None
+
+    def origin(self, weight: Weight) -> str | None:
         return None
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
@@ -81,6 +88,9 @@ class VariantRules:
     def decide(self, weight: Weight) -> QuantSpec | None:
         return recipe_spec(self.variant, weight.role)
 
+    def origin(self, weight: Weight) -> str | None:
+        return None
+
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return default_spec(self.variant)
 
@@ -100,6 +110,9 @@ class UniformRules:
 
     def decide(self, weight: Weight) -> QuantSpec | None:
         return self.spec
+
+    def origin(self, weight: Weight) -> str | None:
+        return None
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return self.spec

@@ -45,10 +45,11 @@ class Rule:
             first, last = (index + weight.layers if index < 0 else index for index in self.layers)
             if not first <= weight.layer <= last:
                 return False
-        return any(
-            fnmatchcase(weight.module, pattern) or fnmatchcase(weight.module, f"*.{pattern}")
-            for pattern in self.patterns
-        )
+        return any(_is_match(weight.module, pattern) for pattern in self.patterns)
+
+
+def _is_match(module: str, pattern: str) -> bool:
+    return fnmatchcase(module, pattern) or fnmatchcase(module, f"*.{pattern}")
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,15 @@ class CustomRules:
     rules: tuple[Rule, ...]
 
     def decide(self, weight: Weight) -> QuantSpec | None:
-        for rule in self.rules:
-            if rule.matches(weight):
-                return rule.spec
-        return None
+        rule = self._first(weight)
+        return None if rule is None else rule.spec
+
+    def origin(self, weight: Weight) -> str | None:
+        rule = self._first(weight)
+        return None if rule is None else rule.where
+
+    def _first(self, weight: Weight) -> Rule | None:
+        return next((rule for rule in self.rules if rule.matches(weight)), None)
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         """The format of most modules, so that fewest have to be named in config.json."""
@@ -70,7 +76,22 @@ class CustomRules:
         return common[0][0] if common else None
 
     def check(self, weights: Iterable[Weight]) -> None:
-        """Raise SettingsError for a rule that no weight of the model ever reaches: it is a slip of the pen."""
+        """Raise SettingsError for what can only be a slip of the pen: a rule that no weight of the model ever reaches,
+        a pattern that is no module's, a layer that the model has not."""
+        weights = list(weights)
+        # A model with tied embeddings has no lm_head, but a recipe for several models may name it.
+        modules = {weight.module for weight in weights} | {"lm_head"}
+        for rule in self.rules:
+            for index in rule.layers or ():
+                layers = weights[0].layers
+                if not -layers <= index < layers:
+                    raise SettingsError(
+                        f"{rule.where}: layers names {index}, but the model has {layers} layers: 0 to {layers - 1}, "
+                        f"or -{layers} to -1 from the end"
+                    )
+            for pattern in rule.patterns if len(rule.patterns) > 1 else ():
+                if not any(_is_match(module, pattern) for module in modules):
+                    raise SettingsError(f"{rule.where}: its pattern {quote(pattern)} matches no weight of this model")
         reached: set[str] = set()
         matched: set[str] = set()
         for weight in weights:

@@ -72,33 +72,51 @@ def clear_errors(what: str) -> Iterator[None]:
 
 
 class OutputDirectory:
-    """The directory that becomes `place` on `commit`, and vanishes without it. To be used with `with`."""
+    """The directory that becomes `place` on `commit`, and vanishes without it.
+
+    It exists within `with` alone: `path` is its temporary place there, and `place` before it and after `commit`.
+    """
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        _remove_dead(place)
-        self.path = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
-        self._lock = os.open(self.path, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = place
+        self._lock: int | None = None
 
     def __enter__(self) -> "OutputDirectory":
+        _remove_dead(self.place)
+        try:
+            # Ctrl+C waits until the name of the new directory is known: one that nobody knows could not be removed.
+            with _undisturbed():
+                self.path = Path(tempfile.mkdtemp(prefix=_prefix(self.place), dir=self.place.parent))
+                self._lock = os.open(self.path, os.O_RDONLY)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            self._discard()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        """Remove the directory unless it has become the result, and give up its lock."""
         try:
             if self.path != self.place:
                 with _undisturbed():
                     shutil.rmtree(self.path, ignore_errors=True)
         finally:
-            os.close(self._lock)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def commit(self) -> None:
         """Give the directory its name. Until this nobody sees a part of it there."""
         mask = os.umask(0)
         os.umask(mask)
         self.path.chmod(0o777 & ~mask)
+        assert self._lock is not None
         os.fsync(self._lock)
         # An empty directory gives way to a rename; one that has been filled meanwhile does not.
         self.path.rename(self.place)

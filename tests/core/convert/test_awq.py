@@ -1,8 +1,12 @@
 """Folding importance: the float model computes what it did, the factors are FORMAT.md's, nothing is done silently."""
 
+import json
+import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -11,12 +15,13 @@ from qwen_core.architecture import text_tensors
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.config import FULL, ModelConfig
 from qwen_core.convert.awq import folds, groups, scale_of
-from qwen_core.convert.imatrix import LAYER_NAMES, our_name, read_imatrix
+from qwen_core.convert.imatrix import LAYER_NAMES, has_mtp, our_name, read_imatrix
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Unquantised
 from qwen_core.convert.run import convert
 from qwen_core.errors import CheckpointError
 from qwen_core.model import load_model
+from support.checkpoints import edit_config
 from support.conversion import load_all, same_bits, variant_rules, write_raw
 from support.importance import llama_name, random_importance, write_imatrix
 
@@ -176,6 +181,21 @@ def test_an_importance_matrix_of_another_model_is_an_error(tmp_path: Path) -> No
         "has nothing on layers.2.mlp.down_proj": written(
             "c", {k: v for k, v in whole.items() if k != "layers.2.mlp.down_proj"}
         ),
+        "has 64 channels for layers.0.linear_attn.out_proj": written(
+            "i", whole | {"layers.0.linear_attn.out_proj": np.ones(64, np.float32)}
+        ),
+        "names blk.0.attn_q.weight, but layer 0 of the model is of linear attention": written(
+            "j", whole, rename=lambda name: name.replace("blk.3.attn_q.", "blk.0.attn_q.")
+        ),
+        "names blk.3.ssm_out.weight, but layer 3 of the model is of full attention": written(
+            "k", whole, rename=lambda name: name.replace("blk.2.ssm_out", "blk.3.ssm_out")
+        ),
+        "names blk.4.ffn_up.weight, but the model has 4 layers": written(
+            "l", whole, rename=lambda name: name.replace("blk.3.ffn_up", "blk.4.ffn_up")
+        ),
+        "names blk.4.nextn.eh_proj.weight, but the model has 4 layers": written(
+            "m", whole, rename=lambda name: name.replace("blk.3.ffn_up", "blk.4.nextn.eh_proj")
+        ),
         "has 64 channels for layers.1.mlp.gate_proj, but the weight has 128": written(
             "d", whole | {"layers.1.mlp.gate_proj": np.ones(64, np.float32)}
         ),
@@ -187,6 +207,88 @@ def test_an_importance_matrix_of_another_model_is_an_error(tmp_path: Path) -> No
     for reason, path in cases.items():
         with pytest.raises(CheckpointError, match=reason):
             fold_from(path, config)
+
+
+def test_an_mtp_layer_may_be_measured_too(tmp_path: Path) -> None:
+    """llama-imatrix --nextn: one more layer, of full attention, where the model has an MTP layer and not elsewhere."""
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    whole = random_importance(config, 1)
+    layers = config.num_hidden_layers
+
+    def written(name: str, *inner: str) -> Path:
+        more = {f"layers.{layers}.{module}": np.ones(128, np.float32) for module in inner}
+        return write_imatrix(tmp_path / name, whole | more, layers + 1)
+
+    attention = written("a", "self_attn.q_proj", "mlp.gate_proj")
+    assert set(read_imatrix(attention, config, mtp=True)) == set(whole)
+    with pytest.raises(CheckpointError, match=r"names blk.4.attn_q.weight, but the model has 4 layers: it"):
+        read_imatrix(attention, config)
+    with pytest.raises(CheckpointError, match=r"blk.4.attn_qkv.weight, but the model has 4 layers and an MTP"):
+        read_imatrix(written("b", "linear_attn.in_proj_qkv"), config, mtp=True)
+    nextn = write_imatrix(tmp_path / "c", whole, layers, rename=lambda n: n.replace("output", "blk.4.nextn.eh_proj", 1))
+    assert "lm_head" not in read_imatrix(nextn, config, mtp=True)
+
+
+def test_an_mtp_layer_is_seen_in_tensors_or_in_the_config(tmp_path: Path) -> None:
+    write_raw(tmp_path / "raw", text={"mtp_num_hidden_layers": 0})
+    without = open_checkpoint(tmp_path / "raw")
+    assert not has_mtp(without)
+    assert has_mtp(replace(without, tensors={"mtp.fc.weight": without.text["norm.weight"]}))
+    text = json.loads((tmp_path / "raw" / "config.json").read_text())["text_config"]
+    edit_config(tmp_path / "raw", text_config=text | {"mtp_num_hidden_layers": 1})
+    assert has_mtp(open_checkpoint(tmp_path / "raw"))
+
+
+def test_groups_that_are_not_folded_are_checked_too(tmp_path: Path) -> None:
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    whole = random_importance(config, 1)
+    del whole["layers.3.self_attn.k_proj"]
+    with pytest.raises(CheckpointError, match=r"has nothing on layers.3.self_attn.k_proj"):
+        folds(config, whole, {"layers.0.mlp.down_proj"})
+
+
+def test_files_as_llama_imatrix_writes_them(tmp_path: Path) -> None:
+    """llama.cpp, tools/imatrix/imatrix.cpp, save_imatrix: sums [experts, channels] and counts [experts, 1] in float32,
+    beside them newer versions' sums of the values themselves."""
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    whole = random_importance(config, 2)
+
+    def written(name: str, experts: int) -> Path:
+        writer = gguf.GGUFWriter(tmp_path / name, "imatrix")
+        writer.add_type("imatrix")
+        writer.add_array("imatrix.datasets", ["wiki.train.raw"])
+        writer.add_uint32("imatrix.chunk_count", 8)
+        writer.add_uint32("imatrix.chunk_size", 512)
+        for module, mean in sorted(whole.items()):
+            weight = llama_name(module, config.num_hidden_layers)
+            counts = np.full((experts, 1), 4096, np.float32)
+            sums = np.tile(mean * np.float32(4096), (experts, 1))
+            writer.add_tensor(f"{weight}.in_sum2", sums)
+            writer.add_tensor(f"{weight}.counts", counts)
+            writer.add_tensor(f"{weight}.in_sum", -sums)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return tmp_path / name
+
+    found = read_imatrix(written("one.gguf", 1), config)
+    assert set(found) == set(whole)
+    for module, mean in whole.items():
+        np.testing.assert_allclose(found[module], mean, rtol=1e-6)
+    with pytest.raises(CheckpointError, match="of a mixture of experts"):
+        read_imatrix(written("two.gguf", 2), config)
+
+
+def test_the_older_format_is_named_with_what_converts_it(tmp_path: Path) -> None:
+    """save_imatrix_legacy: entries of name, calls and values, then the number of calls and the text's name."""
+    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    name = b"blk.0.ffn_up.weight"
+    entry = struct.pack(f"<i{len(name)}sii", len(name), name, 8, 128) + np.ones(128, np.float32).tobytes()
+    (tmp_path / "old.dat").write_bytes(struct.pack("<i", 1) + entry + struct.pack("<ii4s", 8, 4, b"wiki"))
+    with pytest.raises(CheckpointError, match=r"llama-imatrix --in-file OLD\.dat -o NEW\.gguf") as caught:
+        read_imatrix(tmp_path / "old.dat", config)
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_importance_matrices_are_one_line(tmp_path: Path) -> None:

@@ -121,13 +121,34 @@ def test_slips_are_named(text: str, reason: str, tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ('[[rule]]\nmatch = "mlp.gate"\nkeep = true', "rule 1 .* has no effect on this model: it matches no weight"),
-        (RULE + 'layers = [9, 12]\nkeep = true', "rule 1 .* it matches no weight"),
+        (RULE + 'layers = [2, 1]\nkeep = true', "rule 1 .* it matches no weight"),
+        (RULE + 'layers = [1, 4]\nkeep = true', r"rule 1 \(mlp.\*\): layers names 4, but the model has 4 layers"),
+        (RULE + 'layers = [-5, -1]\nkeep = true', "rule 1 .*: layers names -5, .* 4 layers: 0 to 3, or -4 to -1"),
+        (RULE + 'keep = true\n[[rule]]\nmatch = ["q_proj", "k_porj"]\nkeep = true',
+         r"rule 2 \(q_proj, k_porj\): its pattern k_porj matches no weight"),
         (RULE + 'keep = true\n[[rule]]\nmatch = "up_proj"\nmode = "nvfp4"', "rule 2 .* earlier rules take all"),
     ],
 )  # fmt: skip
 def test_rules_without_effect_are_slips(text: str, reason: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=reason):
+    with pytest.raises(SettingsError, match=reason) as caught:
         make_plan(checkpoint, rules(tmp_path, text))
+    assert "rules.toml" in str(caught.value)
+
+
+def test_a_list_may_name_what_only_some_models_have(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """lm_head, which tied models lack; and a mixer that the layers of this rule do not have."""
+    found = rules(tmp_path, '[[rule]]\nmatch = ["q_proj", "mlp.*", "lm_head"]\nlayers = [0, 1]\nmode = "nvfp4"')
+    tensors = text_tensors(checkpoint.config, lm_head=False)
+    found.check(Weight(tensor.module, 4) for tensor in tensors if tensor.kind == "matrix")
+
+
+def test_a_width_that_no_group_divides_names_the_rule(tmp_path: Path) -> None:
+    odd = open_checkpoint(write_raw(tmp_path / "odd", text={"intermediate_size": 272}))
+    text = RULE + "layers = [0, 0]\nkeep = true\n" + RULE + 'mode = "affine"\nbits = 4'
+    reason = r"rules.toml, rule 2 \(mlp.\*\): tensor .*layers.1.mlp.down_proj.weight has 272 columns"
+    with pytest.raises(SettingsError, match=reason) as caught:
+        make_plan(odd, rules(tmp_path, text))
+    assert "a rule before this one" in str(caught.value)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,35 @@ def test_an_interrupted_run_leaves_the_place_as_it_was(source: Path, tmp_path: P
     assert not exists or not list(target.iterdir())
     converted(source, target)
     assert open_checkpoint(target).specs
+
+
+def test_what_ends_the_work_as_it_begins_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between making the temporary directory and the first statement that uses it."""
+
+    def halt(*_: object) -> None:
+        assert left_over(tmp_path) != []
+        raise Halt
+
+    output = writer.OutputDirectory(tmp_path / "out")
+    assert left_over(tmp_path) == []
+    monkeypatch.setattr("fcntl.flock", halt)
+    with pytest.raises(Halt), output:
+        pass
+    assert left_over(tmp_path) == []
+
+
+def test_ctrl_c_before_the_name_is_known_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = writer.tempfile.mkdtemp
+
+    def interrupted(**options: Any) -> str:
+        made = make(**options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(writer.tempfile, "mkdtemp", interrupted)
+    with pytest.raises(KeyboardInterrupt), writer.OutputDirectory(tmp_path / "out"):
+        pass
+    assert left_over(tmp_path) == []
 
 
 def test_progress_counts_every_byte_of_the_source_once(source: Path, tmp_path: Path) -> None:

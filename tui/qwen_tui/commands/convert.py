@@ -64,10 +64,8 @@ class Wish:
 @click.option("--q-recipe", type=click.Choice(RECIPES), metavar="NAME", help="unsloth (default) or uniform.")
 @click.option("--recipe", metavar="FILE.toml", type=_PATH, help="Rules of your own; the first that matches decides.")
 @click.option("--imatrix-path", metavar="FILE.gguf", type=_PATH, help="Fold this importance matrix in (AWQ).")
-@click.option("--mtp", type=click.Choice(("keep", "drop")), default="drop", help="The MTP layer; dropped by default.")
-@click.option(
-    "--vision", type=click.Choice(("keep", "drop")), default="keep", help="The vision tower; kept by default."
-)
+@click.option("--mtp", type=click.Choice(("keep", "drop")), help="The MTP layer; dropped by default.")
+@click.option("--vision", type=click.Choice(("keep", "drop")), help="The vision tower; kept by default.")
 @click.option(
     "--dtype", type=click.Choice(tuple(FLOATS)), metavar="TYPE", help="Of what stays float; bfloat16 by default."
 )
@@ -78,8 +76,8 @@ def convert(
     source: str,
     target: str | None,
     imatrix_path: str | None,
-    mtp: str,
-    vision: str,
+    mtp: str | None,
+    vision: str | None,
     dtype: str | None,
     plan_only: bool,
     is_realign: bool,
@@ -106,6 +104,11 @@ def convert(
         raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
     if (is_check or is_realign) and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
         raise click.UsageError(f"{chosen[0]} takes no quantisation options.")
+    # Both take every tensor as it is; --check computes in --dtype, --realign changes no value.
+    without_effect = {"--mtp": mtp, "--vision": vision, "--dtype": dtype if is_realign else None}
+    for name, value in without_effect.items():
+        if (is_check or is_realign) and value is not None:
+            raise click.UsageError(f"{chosen[0]} takes no {name}.")
     if target is None and not plan_only:
         raise click.UsageError("Missing argument 'DST'.")
     from qwen_core.locate import resolve_model_path
@@ -121,7 +124,7 @@ def convert(
         assert target is not None
         return _realign(path, Path(target))
     plan = make(
-        path, wish, keep_mtp=mtp == "keep", keep_vision=vision == "keep", float_dtype=FLOATS[dtype or "bfloat16"]
+        path, wish, keep_mtp=mtp == "keep", keep_vision=vision != "drop", float_dtype=FLOATS[dtype or "bfloat16"]
     )
     for warning in plan.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -176,10 +179,11 @@ def rules_for(wish: Wish) -> "Rules":
 def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
     """The factors that an importance matrix gives. Nothing quantised: all groups, for a model to quantise later."""
     from qwen_core.convert.awq import folds
-    from qwen_core.convert.imatrix import read_imatrix
+    from qwen_core.convert.imatrix import has_mtp, read_imatrix
 
     config = plan.checkpoint.config
-    return folds(config, read_imatrix(Path(imatrix_path), config), set(plan.specs) or None)
+    importance = read_imatrix(Path(imatrix_path), config, mtp=has_mtp(plan.checkpoint))
+    return folds(config, importance, set(plan.specs) or None)
 
 
 def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
