@@ -1,9 +1,11 @@
-"""Measures what the app costs a decode: `measure_app_decode.py [MODEL_DIR] [--pairs N] [--tokens N]`.
+"""Measures what the app costs a decode: `measure_app_decode.py [MODEL_DIR] [--launches N] [--pairs N]`.
 
 The same answer, token for token, is decoded in the app's engine process while the app draws it in a real terminal (a
 pseudo-terminal of 120 columns: the meters are on, the screen is drawn some ten times a second), and in a process that
 does nothing else, as `qwen-tui run` does. Both stay loaded and are asked in turn, so that a slow moment of the machine
-hits neither alone; the order alternates. Printed is the median ratio of their decode rates, with the range.
+hits neither alone; the order alternates. Both are launched several times: where a process happens to lie in memory
+changes its speed by some percent for as long as it lives. Printed is the median ratio of their decode rates, with the
+range. `--null` measures a second plain process in place of the app: how far from 1 the machine alone leads.
 
 Bounds: 0.95, and 0.98 on a model that takes 10 ms a token or more. A command, not a test: exit code 0 when they hold.
 """
@@ -22,7 +24,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -188,38 +190,29 @@ def start_app(model: str, tokens: int) -> Side:
     return side
 
 
-def measure(model: str, pairs: int, tokens: int) -> bool:
+def measure(model: str, launches: int, pairs: int, tokens: int, *, null: bool) -> bool:
     """Print the figures; whether they keep the bound."""
     # Ended from outside, it must still end what it started.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    app, alone = start_app(model, tokens), Side("alone", model, tokens)
-    try:
-        for side in (app, alone):
-            side.next()
-        for _ in range(WARM_UP_TURNS):
-            app.answer()
-            alone.answer()
-        ratios, rates, by_cpu = [], [], []
-        for number in range(pairs):
-            first, second = (app, alone) if number % 2 == 0 else (alone, app)
-            one, two = first.answer(), second.answer()
-            in_app, by_itself = (one, two) if first is app else (two, one)
-            if in_app["tokens"] != by_itself["tokens"] or in_app["cached"] != by_itself["cached"]:
-                raise SystemExit(f"measure_app_decode: the answers differ: {in_app} and {by_itself}")
-            rates.append((in_app["tok_s"], by_itself["tok_s"]))
-            ratios.append(in_app["tok_s"] / by_itself["tok_s"])
-            if in_app["cpu_s"] and by_itself["cpu_s"]:
-                by_cpu.append(by_itself["cpu_s"] / in_app["cpu_s"])
-            print(f"pair {number + 1}: app {in_app['tok_s']:.1f}, alone {by_itself['tok_s']:.1f} tok/s", flush=True)
-    finally:
-        app.end()
-        alone.end()
-    milliseconds = 1000 / statistics.median(rate for _, rate in rates)
+    ratios: list[float] = []
+    by_cpu: list[float] = []
+    alone_rates: list[float] = []
+    medians: list[float] = []
+    for launch in range(launches):
+        found = [*measure_launch(model, launch, pairs, tokens, null=null)]
+        ratios += (own := [first["tok_s"] / second["tok_s"] for first, second in found])
+        by_cpu += [second["cpu_s"] / first["cpu_s"] for first, second in found if first["cpu_s"] and second["cpu_s"]]
+        alone_rates += [second["tok_s"] for _, second in found]
+        medians.append(statistics.median(own))
+        print(f"launch {launch + 1}: {medians[-1]:.3f}", flush=True)
+    milliseconds = 1000 / statistics.median(alone_rates)
     bound = SLOW_BOUND if milliseconds >= SLOW_MS else BOUND
     ratio = statistics.median(ratios)
+    what = "decode alone, measured the same way against itself," if null else "decode in the app"
     print(
-        f"{Path(model).name}, {tokens} tokens, {milliseconds:.2f} ms a token alone: decode in the app is {ratio:.3f} "
-        f"({min(ratios):.3f} to {max(ratios):.3f}, {pairs} pairs) of decode alone; bound {bound}"
+        f"{Path(model).name}, {tokens} tokens, {milliseconds:.2f} ms a token alone: {what} is {ratio:.3f} of decode "
+        f"alone (launches {min(medians):.3f} to {max(medians):.3f}, pairs {min(ratios):.3f} to {max(ratios):.3f}, "
+        f"{launches} x {pairs}); bound {bound}"
     )
     if by_cpu:
         print(
@@ -229,11 +222,38 @@ def measure(model: str, pairs: int, tokens: int) -> bool:
     return ratio >= bound
 
 
+def measure_launch(
+    model: str, launch: int, pairs: int, tokens: int, *, null: bool
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The figures of the app (of a second plain process for `null`) and of the plain one, pair by pair."""
+    alone = Side("alone", model, tokens)
+    app = Side("alone", model, tokens) if null else start_app(model, tokens)
+    try:
+        for side in (app, alone):
+            side.next()
+        for _ in range(WARM_UP_TURNS):
+            app.answer()
+            alone.answer()
+        for number in range(pairs):
+            first, second = (app, alone) if (launch + number) % 2 == 0 else (alone, app)
+            one, two = first.answer(), second.answer()
+            in_app, by_itself = (one, two) if first is app else (two, one)
+            if in_app["tokens"] != by_itself["tokens"] or in_app["cached"] != by_itself["cached"]:
+                raise SystemExit(f"measure_app_decode: the answers differ: {in_app} and {by_itself}")
+            print(f"pair {number + 1}: {in_app['tok_s']:.1f}, alone {by_itself['tok_s']:.1f} tok/s", flush=True)
+            yield in_app, by_itself
+    finally:
+        app.end()
+        alone.end()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=str(demo_model_path()))
-    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--launches", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=6, help="of answers, in each launch")
     parser.add_argument("--tokens", type=int, default=600)
+    parser.add_argument("--null", action="store_true", help="no app: what the machine makes of two equal sides")
     parser.add_argument("--side", choices=("app", "alone"), help=argparse.SUPPRESS)
     parser.add_argument("--pipes", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -244,7 +264,8 @@ def main() -> int:
         return 0
     with TemporaryDirectory() as home:
         os.environ["QWEN_TUI_HOME"] = home
-        return 0 if measure(arguments.model, arguments.pairs, arguments.tokens) else 1
+        given = arguments.model, arguments.launches, arguments.pairs, arguments.tokens
+        return 0 if measure(*given, null=arguments.null) else 1
 
 
 if __name__ == "__main__":

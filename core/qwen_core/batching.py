@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from qwen_core.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.stats import TokenRate, TurnStats
 
-INTERVAL_S = 1 / 20
+INTERVAL_S = 1 / 10
+"""As often as a screen draws: between two drawings nobody sees more, and each event wakes three threads of the app."""
 
 Clock = Callable[[], float]
 Report = TypeVar("Report")

@@ -4,12 +4,15 @@ import random
 from dataclasses import replace
 
 import pytest
+from textual._compositor import ChopsUpdate, Compositor
 from textual.content import Content
 from textual.geometry import Region, Size
 from textual.screen import Screen
 
 from qwen_core.events import Part
+from qwen_tui.draw_pace import INTERVAL, SHARE, SLOWEST, SOON, DrawPace
 from qwen_tui.screens.chat import ChatScreen
+from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.plain import PlainText
 from qwen_tui.widgets.rows import Rows
 from qwen_tui.widgets.text_lines import TextLines
@@ -61,16 +64,51 @@ def test_a_drawing_is_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene())
 
 
+def painted(update: ChopsUpdate) -> dict[tuple[int, int], str]:
+    """What of an update reaches the screen, styles included, by line and column."""
+    pieces: dict[tuple[int, int], str] = {}
+    for y, begin, end in update.spans:
+        for following, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=True):
+            if x < end and following > begin:
+                assert strip is not None
+                pieces[y, x] = repr(list(strip))
+    return pieces
+
+
+@pytest.fixture
+def both_ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
+    """Every partial update of a screen as ours and as the toolkit's own, which was not written here."""
+    updates: list[tuple[object, object]] = []
+    real = PartialCompositor.render_partial_update
+
+    def twice(compositor: PartialCompositor) -> ChopsUpdate | None:
+        dirty = set(compositor._dirty_regions)
+        ours = real(compositor)
+        compositor._dirty_regions = dirty
+        theirs = Compositor.render_partial_update(compositor)
+        if ours is not None and theirs is not None:
+            updates.append(((ours.spans, painted(ours)), (theirs.spans, painted(theirs))))
+        else:
+            assert ours is theirs is None
+        return ours
+
+    monkeypatch.setattr(PartialCompositor, "render_partial_update", twice)
+    return updates
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(seed: int) -> None:
-    """After any stream, scrolling, marking, folding, selecting and change of theme."""
+def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(seed: int, both_ways: list[tuple[object, object]]) -> None:
+    """After any stream, scrolling, marking, folding, selecting and change of theme; and a part of the screen is painted
+    as the toolkit paints it."""
     rng = random.Random(seed)
 
     async def scene() -> None:
         async with stage(loads_only, rng.choice([(60, 20), (100, 30)])) as here:
             await here.ask("Explain **this**.")
             for number in range(14):
-                match rng.randrange(7):
+                match rng.randrange(8):
+                    case 7:
+                        await here.pilot.press(*rng.choice([["slash", "h"], ["escape"], ["f4"]]))
                     case 0:
                         here.app.theme = rng.choice(sorted(here.app.available_themes))
                     case 1:
@@ -91,6 +129,8 @@ def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(seed: int) -> None:
                 assert strips(here) == shown
 
     play(scene())
+    assert len(both_ways) > 14
+    assert all(ours == theirs for ours, theirs in both_ways)
 
 
 def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +158,46 @@ def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(monkeypa
             assert min(painted) > 0
 
     play(scene())
+
+
+def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Region] = []
+    real = TextLines.refresh
+
+    def heard(lines: TextLines, *regions: Region, layout: bool = False) -> TextLines:
+        asked.extend(regions)
+        return real(lines, *regions, layout=layout)
+
+    async def scene() -> None:
+        async with stage(loads_only, (60, 20)) as here:
+            lines = PlainText()
+            lines.set_cut(4)
+            await here.app.chat.transcript.mount(lines)
+            lines.show("a line\n" * 30)
+            await rest(here)
+            monkeypatch.setattr(TextLines, "refresh", heard)
+            lines.show("a line\n" * 31)
+            assert [region.line_span for region in asked] == [(3, 4)]
+            await rest(here)
+            assert "… 29 more lines" in strips(here)[lines.region.y + 3]
+
+    play(scene())
+
+
+def test_the_next_drawing_waits_for_its_interval_and_for_its_share_of_the_processor() -> None:
+    now, spent = 10.0, 3.0
+    pace = DrawPace(lambda: now, lambda: spent)
+    assert pace.wait() == SOON  # the first waits for nothing
+    pace.began()
+    assert pace.wait() == pytest.approx(INTERVAL)
+    now += INTERVAL - 0.001
+    assert pace.wait() == SOON
+    spent += 0.007
+    assert pace.wait() == pytest.approx(0.007 / SHARE - INTERVAL + 0.001)
+    spent += 1.0
+    assert pace.wait() == pytest.approx(SLOWEST - INTERVAL + 0.001)
+    pace.began()
+    assert pace.wait() == pytest.approx(INTERVAL)
 
 
 def test_rows_draw_again_what_has_changed_in_text_or_style() -> None:

@@ -53,6 +53,11 @@ class Row:
     signs_are_text: bool = False
     fill: str = ""
 
+    def is_same(self, other: "Row") -> bool:
+        """Whether both look the same at the same place, styles included, which `==` of contents leaves out."""
+        places = ((row.line, row.column, row.signs, row.signs_are_text, row.fill) for row in (self, other))
+        return len({*places}) == 1 and self.content.is_same(other.content)
+
 
 @dataclass
 class Laid:

@@ -20,6 +20,7 @@ from textual.widgets import Static
 
 from qwen_core.settings import SidePanel
 from qwen_tui.conversation import Conversation
+from qwen_tui.draw_pace import DrawPace
 from qwen_tui.finding import Match, find_matches, nearest
 from qwen_tui.meters import take_snapshot
 from qwen_tui.text import one_line, visible
@@ -28,12 +29,11 @@ from qwen_tui.widgets.composer import Composer, Editor
 from qwen_tui.widgets.find_bar import FindBar
 from qwen_tui.widgets.header import Header
 from qwen_tui.widgets.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
+from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.status import Place, Status
 from qwen_tui.widgets.text_lines import TextLines
 from qwen_tui.widgets.transcript import Transcript
 from qwen_tui.widgets.turn import TurnView
-
-DRAW_INTERVAL = 0.09  # seconds between drawings while text streams: about 11 a second
 
 
 def freeze_heap() -> None:
@@ -74,9 +74,11 @@ class ChatScreen(Screen[None]):
 
     def __init__(self, conversation: Conversation, pending: str) -> None:
         super().__init__()
+        self._compositor = PartialCompositor()
         self.conversation = conversation
         self.pending = pending
         self.draw_due = False  # a drawing was asked for and has not begun
+        self._pace = DrawPace()
         self._folds_open = False
         self._panel_asked: bool | None = None  # what the person chose; None: by the width of the terminal
         self._banner = Static(id="banner", markup=False)
@@ -96,7 +98,9 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.editor.focus()
-        if not self.app.is_headless:  # else many apps share one process, each of which is garbage at its end
+        if self.app.is_headless:  # then nobody waits for the processor but whoever drives the app
+            self._pace = DrawPace(spent=lambda: 0.0)
+        else:  # in a headless process many apps come and go, each of which is garbage at its end
             self.call_after_refresh(freeze_heap)
 
     @property
@@ -122,14 +126,15 @@ class ChatScreen(Screen[None]):
     # Drawing.
 
     def request_draw(self) -> None:
-        """Draw soon; calls in between are one drawing."""
+        """Draw as soon as the pace allows; calls in between are one drawing."""
         if not self.draw_due:
             self.draw_due = True
-            self.set_timer(DRAW_INTERVAL, self.draw)
+            self.set_timer(self._pace.wait(), self.draw)
 
     async def draw(self) -> None:
         """Bring every widget up to the conversation."""
         self.draw_due = False
+        self._pace.began()
         conversation = self.conversation
         try:
             self.query_one(Header).show(conversation.model, conversation.phase)

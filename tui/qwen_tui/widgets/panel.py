@@ -2,10 +2,11 @@
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.widgets import Digits, Static
+from textual.widgets import Static
 
 from qwen_tui.meters import MeterSnapshot
 from qwen_tui.panel_lines import digits, panel_lines
+from qwen_tui.widgets.large_digits import LargeDigits
 from qwen_tui.widgets.rows import Rows
 
 WIDTH = 34
@@ -23,22 +24,24 @@ class Panel(VerticalScroll, can_focus=False):
     Panel {
         width: 34; border-left: solid $panel; padding: 0 1; scrollbar-size-vertical: 1; color: $foreground;
     }
-    Panel > Digits { width: 100%; color: $primary; height: 3; }
+    Panel > LargeDigits { color: $primary; }
     Panel > .unit { color: $muted; height: 1; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: MeterSnapshot | None = None
+        self._digits = LargeDigits("-")
+        self._figures = Rows()
 
     def compose(self) -> ComposeResult:
-        yield Digits("-")
+        yield self._digits
         yield Static("tok/s", classes="unit", markup=False)
-        yield Rows()
+        yield self._figures
 
     def show(self, snapshot: MeterSnapshot) -> None:
         if snapshot == self._shown or not self.display:
             return
         self._shown = snapshot
-        self.query_one(Digits).update(digits(snapshot))
-        self.query_one(Rows).show(panel_lines(snapshot, WIDTH - 4))
+        self._digits.update(digits(snapshot))
+        self._figures.show(panel_lines(snapshot, WIDTH - 4))

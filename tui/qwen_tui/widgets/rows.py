@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.geometry import Region, Size
 from textual.strip import Strip
+from textual.style import Style
 
-from qwen_tui.widgets.one_layout import OneLayout
+from qwen_tui.widgets.line_strips import LineStrips
 
 
-class Rows(OneLayout):
+def strip_of(content: Content, width: int, base: Style) -> Strip:
+    """One line of `content` as a strip of `width` cells on `base`."""
+    return Strip(content.render_segments(base)).adjust_cell_length(width, base.rich_style)
+
+
+class Rows(LineStrips):
     """`show` takes all rows, none wider than the widget. Only another number of them is laid out."""
 
     DEFAULT_CSS = """
@@ -19,16 +25,21 @@ class Rows(OneLayout):
     def __init__(self) -> None:
         super().__init__()
         self._rows: list[Content] = []
+        self._strips: dict[int, Strip] = {}  # of rows as they are, on _ground and _width
+        self._ground: Style | None = None
+        self._width = 0
 
     def show(self, rows: Sequence[Content]) -> None:
         old, self._rows = self._rows, list(rows)
         if len(old) != len(rows):
+            self._strips.clear()
             self.refresh(layout=True)
             return
-        width = self.content_size.width
-        changed = [Region(0, y, width, 1) for y, row in enumerate(rows) if not row.is_same(old[y])]
+        changed = [y for y, row in enumerate(rows) if not row.is_same(old[y])]
+        for y in changed:
+            self._strips.pop(y, None)
         if changed:
-            self.refresh(*changed)
+            self.refresh(*(Region(0, y, self.content_size.width, 1) for y in changed))
 
     @property
     def plain(self) -> str:
@@ -40,9 +51,17 @@ class Rows(OneLayout):
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._rows)
 
-    def render_line(self, y: int) -> Strip:
-        width, base = self.content_size.width, self.visual_style
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
         if y >= len(self._rows) or not width:
             return Strip.blank(width, base.rich_style)
-        segments = self._rows[y].render_segments(base)
-        return Strip(segments).adjust_cell_length(width, base.rich_style)
+        if (base, width) != (self._ground, self._width):
+            self._ground, self._width = base, width
+            self._strips.clear()
+        strip = self._strips.get(y)
+        if strip is None:
+            strip = self._strips[y] = strip_of(self._rows[y], width, base)
+        return strip
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()  # their colours are names that another theme reads otherwise

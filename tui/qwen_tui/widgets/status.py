@@ -3,13 +3,16 @@
 from typing import Literal
 
 from textual.content import Content
-from textual.widget import Widget
+from textual.strip import Strip
+from textual.style import Style
 
 from qwen_tui import formatting
 from qwen_tui.conversation import Conversation, Phase
 from qwen_tui.text import cells, one_line
 from qwen_tui.widgets.header import fit
+from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase import PHASES
+from qwen_tui.widgets.rows import strip_of
 
 FLASH_SECONDS = 6.0
 WIDE = 100  # cells from which on there is room for both
@@ -65,11 +68,11 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
     return None, pieces
 
 
-class Status(Widget):
+class Status(LineStrips):
     """One line whatever the width: hints give way first, then the figures from the right."""
 
     DEFAULT_CSS = """
-    Status { height: 1; padding: 0 1; color: $muted; }
+    Status { height: 1; color: $muted; }
     """
 
     def __init__(self) -> None:
@@ -118,8 +121,11 @@ class Status(Widget):
             self._flash = ""
             self.refresh()
 
-    def render(self) -> Content:
-        width = self.content_size.width
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
+        return strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
+
+    def _line(self, width: int) -> Content:
+        """What the line says, in `width` cells: one on each side stays empty."""
         if self._flash:
             return Content.styled(fit([self._flash], width), "$accent")
         look = PHASES[self._phase]

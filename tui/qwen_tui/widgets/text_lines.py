@@ -16,7 +16,7 @@ from textual.style import Style
 
 from qwen_tui.markdown_blocks import ADDRESS
 from qwen_tui.text_blocks import Block, Laid, Row, finder, holds, lay_out
-from qwen_tui.widgets.one_layout import OneLayout
+from qwen_tui.widgets.line_strips import LineStrips
 
 
 @dataclass
@@ -34,8 +34,21 @@ class _Placed:
     ground: Style | None = None
     strips: dict[int, Strip] = field(default_factory=dict)
 
+    def take_strips(self, other: "_Placed") -> int:
+        """Keep what was drawn of `other`, a shorter state of this text, as far as it reads the same: how many rows."""
+        if (other.gap, other.row, other.line, other.block.gap) != (self.gap, self.row, self.line, self.block.gap):
+            return 0
+        same = 0
+        for row, before in zip(self.laid.rows, other.laid.rows, strict=False):
+            if not row.is_same(before):
+                break
+            same += 1
+        self.ground = other.ground
+        self.strips = {row: strip for row, strip in other.strips.items() if row < same}
+        return same + self.gap if same else 0
 
-class TextLines(OneLayout):
+
+class TextLines(LineStrips):
     """Untrusted text without markup. `set_blocks` may keep a common beginning, which is not laid out again.
 
     With `cut`, no more than that many rows are shown, and in the last of them how many are left out.
@@ -67,14 +80,21 @@ class TextLines(OneLayout):
     def set_blocks(self, blocks: Sequence[Block], *, keep: int = 0) -> None:
         """Show the first `keep` of the blocks shown so far and then `blocks`."""
         height = self._height
+        replaced = self._placed[keep] if keep < len(self._placed) else None
         del self._blocks[keep:], self._placed[keep:], self._starts[keep:]
         self._blocks.extend(blocks)
-        if height is None or not self.is_laid_out or self._shown(self._lay_out(self._width)) != height:
+        if height is None or not self.is_laid_out:
             self.refresh(layout=True)
             return
-        # As high as before: nothing on the screen moves, and what was kept stays as it is drawn.
-        first = self._starts[keep] if keep < len(self._starts) else height
-        if first < height:
+        rows = self._shown(self._lay_out(self._width))
+        first = self._starts[keep] if keep < len(self._starts) else rows
+        if replaced is not None and keep < len(self._placed):
+            first += self._placed[keep].take_strips(replaced)
+        if self.cut is not None:
+            first = min(first, self.cut - 1)  # which may say how many more there are
+        if rows != height:
+            self.refresh(layout=True)
+        elif first < height:  # as high as before: nothing on the screen moves, and what was kept stays as it is drawn
             self.refresh(Region(0, first, self._width, height - first))
 
     def set_cut(self, rows: int | None) -> None:
@@ -160,22 +180,8 @@ class TextLines(OneLayout):
 
     # Drawing.
 
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Without an edge its rows are the strips: the toolkit's own cache forgets all of them as the text grows."""
-        if self.gutter.totals != (0, 0):
-            return super().render_lines(crop)
-        background = self.background_colors[1]
-        strips = [self.render_line(y) for y in crop.line_range]
-        for line_filter in self.get_line_filters():
-            strips = [strip.apply_filter(line_filter, background) for strip in strips]
-        if crop.column_span != (0, self.size.width):
-            strips = [strip.crop(*crop.column_span) for strip in strips]
-        return strips
-
-    def render_line(self, y: int) -> Strip:
-        width = self.content_size.width
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
         rows = self._lay_out(width)
-        base = self.visual_style
         if y >= rows or not width:
             return Strip.blank(width, base.rich_style)
         if self.cut is not None and rows > self.cut and y >= self.cut - 1:

@@ -1,0 +1,30 @@
+"""How soon the screen is drawn again while an answer streams: ten times a second, unless that took too much."""
+
+from collections.abc import Callable
+from time import monotonic, thread_time
+
+INTERVAL = 0.09  # seconds from one drawing to the next, a little less than between two events of a stream
+SLOWEST = 0.2  # however slow the machine is
+SHARE = 0.05  # of a processor, at most, for all that the screen does; on a small machine the model needs the rest
+SOON = 0.01  # for what follows at once to be part of the drawing
+
+
+class DrawPace:
+    """`began` at every drawing; `wait` then says how long the next one has to wait.
+
+    What counts is the processor time of this thread since the last drawing began: putting it on the screen comes after
+    it, in the toolkit's own time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic, spent: Callable[[], float] = thread_time) -> None:
+        self._clock, self._spent = clock, spent
+        self._began_at = -SLOWEST
+        self._spent_at = spent()
+
+    def began(self) -> None:
+        self._began_at, self._spent_at = self._clock(), self._spent()
+
+    def wait(self) -> float:
+        """Seconds from now."""
+        interval = min(max(INTERVAL, (self._spent() - self._spent_at) / SHARE), SLOWEST)
+        return max(SOON, self._began_at + interval - self._clock())

@@ -1,0 +1,33 @@
+"""Widgets without an edge whose lines are their strips: nothing is put around them, and nothing is kept twice."""
+
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.style import Style
+
+from qwen_tui.widgets.one_layout import OneLayout
+
+
+class LineStrips(OneLayout):
+    """A widget that gives its lines by `line_strip`, and keeps those worth keeping.
+
+    The toolkit's own cache of lines composes an edge around each, and forgets all of them with every change of size.
+    """
+
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
+        """Line `y` of what is inside, `width` cells on `base`; an empty one below the last."""
+        raise NotImplementedError
+
+    def render_line(self, y: int) -> Strip:
+        return self.line_strip(y, self.content_size.width, self.visual_style)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        if self.gutter.totals != (0, 0):
+            return super().render_lines(crop)
+        # Asked for once: each walks up to the screen.
+        width, base, background = self.size.width, self.visual_style, self.background_colors[1]
+        strips = [self.line_strip(y, width, base) for y in crop.line_range]
+        for line_filter in self.get_line_filters():
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        if crop.column_span != (0, width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
