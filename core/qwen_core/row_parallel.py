@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from qwen_core.backend import is_gpu, mx
 
-# Elements times tokens from which sharing out pays: some 1 ms on one core. A product of a quarter of that gained nothing
-# alone on two cores (decode of the demo model was 1.14 times as fast without), and less beside any other program.
+# Elements times tokens from which sharing out pays: some 1 ms on one core. A product of a quarter of that gained
+# nothing on two cores (decode of the demo model was 1.14 times as fast without), and less beside any other program.
 LEAST_WORK = 1 << 21
 # Beyond this, memory and not the processors is what a product waits for.
 MOST_STREAMS = 8

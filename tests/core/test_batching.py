@@ -118,7 +118,7 @@ def test_prefill_is_reported_to_its_end_and_a_notice_keeps_its_place() -> None:
     out += batcher.push(StreamEvent(done=True))
     assert out[0] == TurnStarted(3, 150, 50)
     progress = [event for event in out if isinstance(event, PrefillProgress)]
-    assert [event.done for event in progress] == [*range(0, 100, 13), 100]
+    assert [event.done for event in progress] == [*range(0, 100, 26), 100]
     assert all((event.turn, event.total, event.cached_tokens) == (3, 100, 50) for event in progress)
     rest = out[1 + len(progress) :]
     assert [type(event) for event in rest] == [Delta, Delta, Notice, Delta]
