@@ -186,14 +186,14 @@ def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(monkey
 
 def test_the_next_drawing_waits_for_its_interval_and_for_its_share_of_the_processor() -> None:
     now, spent = 10.0, 3.0
-    pace = DrawPace(lambda: now, lambda: spent)
+    pace = DrawPace(lambda: now, lambda: spent, processors=4)
     assert pace.wait() == SOON  # the first waits for nothing
     pace.began()
     assert pace.wait() == pytest.approx(INTERVAL)
     now += INTERVAL - 0.001
     assert pace.wait() == SOON
     spent += 0.007
-    assert pace.wait() == pytest.approx(0.007 / SHARE - INTERVAL + 0.001)
+    assert pace.wait() == pytest.approx(0.007 / (4 * SHARE) - INTERVAL + 0.001)
     spent += 1.0
     assert pace.wait() == pytest.approx(SLOWEST - INTERVAL + 0.001)
     pace.began()

@@ -1,11 +1,12 @@
 """How soon the screen is drawn again while an answer streams: ten times a second, unless that took too much."""
 
+import os
 from collections.abc import Callable
 from time import monotonic, thread_time
 
 INTERVAL = 0.09  # seconds from one drawing to the next, a little less than between two events of a stream
 SLOWEST = 0.2  # however slow the machine is
-SHARE = 0.05  # of a processor, at most, for all that the screen does; on a small machine the model needs the rest
+SHARE = 0.015  # of all processors, at most, for all that the screen does: on a small machine the model needs the rest
 SOON = 0.01  # for what follows at once to be part of the drawing
 
 
@@ -16,8 +17,15 @@ class DrawPace:
     it, in the toolkit's own time.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic, spent: Callable[[], float] = thread_time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = monotonic,
+        spent: Callable[[], float] = thread_time,
+        processors: int | None = None,
+    ) -> None:
+        """`processors`: how many the machine has; None finds out."""
         self._clock, self._spent = clock, spent
+        self._share = SHARE * (processors or os.cpu_count() or 1)
         self._began_at = -SLOWEST
         self._spent_at = spent()
 
@@ -26,5 +34,5 @@ class DrawPace:
 
     def wait(self) -> float:
         """Seconds from now."""
-        interval = min(max(INTERVAL, (self._spent() - self._spent_at) / SHARE), SLOWEST)
+        interval = min(max(INTERVAL, (self._spent() - self._spent_at) / self._share), SLOWEST)
         return max(SOON, self._began_at + interval - self._clock())
