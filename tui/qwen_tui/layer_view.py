@@ -196,7 +196,7 @@ def axis_runs(layer_map: LayerMap, view: View) -> list[Run]:
     if view.first <= last < end:
         put(last, MUTED)
     # A number every eighth layer; of a small model, as often as there is room.
-    step = 8 if last >= 16 else next(step for step in (1, 2, 4, 8) if step * view.pitch >= 4)
+    step = 8 if last >= 16 else next(step for step in (1, 2, 4, 8) if step * view.pitch > len(str(last)))
     for layer in range(view.first + -view.first % step, min(end, last + 1), step):
         put(layer, MUTED)
     more_left, more_right = view.first > 0, end < layer_map.columns

@@ -21,8 +21,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError as error:
+    raise SystemExit("qwen_core.demo.train: training needs torch; pip install '.[train]'") from error
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
