@@ -97,6 +97,8 @@ def compare(
             progress(side.side, 2 * number + place, 2 * repeat)
             if number or place:
                 rest()
+                if stop():
+                    return pairs
             try:
                 outcomes[side.side] = run(side, stop)
             except Interrupted:

@@ -11,15 +11,16 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from qwen_core.backend import mx
+from qwen_core.bench_rest import rest
 from qwen_core.bench_workloads import (
     CARD_MAX_NEW_TOKENS,
     CARD_SYSTEM,
     CARD_TEMPERATURE,
     CARD_TURNS,
     Workload,
+    check_context,
     prompt_ids,
 )
-from qwen_core.errors import CapacityError
 from qwen_core.generate import decode, prefill, read
 from qwen_core.model import Model
 from qwen_core.sampling import Sampler, SamplingParameters
@@ -74,13 +75,14 @@ class MeasuredCard:
 
 @dataclass
 class Bench:
-    """How to measure. `clock` in seconds; `stop` is asked at every token and prefill step; `pause` waits seconds."""
+    """How to measure. `clock` in seconds; `stop` is asked at every token and prefill step and while resting."""
 
     repeat: int = 3
     cooldown: float = 0.0
     stop: Callable[[], bool] = never
     progress: Report = ignore
     clock: Callable[[], float] = time.perf_counter
+    # Waits seconds, a short while at each call.
     pause: Callable[[float], None] = time.sleep
     _rested: bool = field(default=True, init=False)
 
@@ -92,10 +94,7 @@ class Bench:
         sizes = [workload for workload in workloads if workload.kind != "card"]
         limit = model.config.max_position_embeddings
         for workload in sizes:
-            if depth + workload.tokens + 1 > limit:
-                raise CapacityError(
-                    f"{workload.name} behind {depth:,} tokens is more than the model's context of {limit:,} tokens"
-                )
+            check_context(workload, depth, limit)
         vocabulary = model.config.vocab_size
         self._warm_up(model)
         measured = []
@@ -111,7 +110,8 @@ class Bench:
             seconds = []
             for turn in range(self.repeat):
                 self.progress(workload.name, turn, self.repeat)
-                self._rest()
+                if not self._rest():
+                    break
                 taken = self._once(model, state, start, workload)
                 if taken is None:
                     break
@@ -162,7 +162,8 @@ class Bench:
             if self.stop():
                 break
             self.progress("card", turn * len(CARD_TURNS), self.repeat * len(CARD_TURNS))
-            self._rest()
+            if not self._rest():
+                break
             finished = self._conversation(session, turn)
             if finished:
                 conversations.append(tuple(finished))
@@ -208,11 +209,12 @@ class Bench:
             self.progress(label, fed, len(ids))
         return fed == len(ids)
 
-    def _rest(self) -> None:
-        """Wait for the machine to cool, except before the first repeat of all."""
-        if self.cooldown and not self._rested and not self.stop():
-            self.pause(self.cooldown)
-        self._rested = False
+    def _rest(self) -> bool:
+        """Wait for the machine to cool, except before the first repeat of all; False when stopped meanwhile."""
+        waits, self._rested = self.cooldown > 0 and not self._rested, False
+        if waits:
+            rest(self.cooldown, self.stop, self.pause)
+        return not (waits and self.stop())
 
     def _summed(
         self, workload: Workload, depth: int, seconds: Sequence[float], state: State, start: Snapshot

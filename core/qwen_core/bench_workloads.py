@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qwen_core.errors import SettingsError, quote
+from qwen_core.errors import CapacityError, SettingsError, quote
 
 CARD = "card"
 # PERFORMANCE.md, "The card's own workload": one session, thinking off, and the best decode rate of turns 2 to 4.
@@ -59,6 +59,14 @@ def parse_workloads(text: str) -> tuple[Workload, ...]:
                 f"N from 1 to {MAX_SIZE:,}, several with commas between them"
             )
     return tuple(dict.fromkeys(found))
+
+
+def check_context(workload: Workload, depth: int, limit: int) -> None:
+    """Raise CapacityError where `workload` behind `depth` tokens is more than the model's context of `limit`."""
+    if depth + workload.tokens + 1 > limit:
+        raise CapacityError(
+            f"{workload.name} behind {depth:,} tokens is more than the model's context of {limit:,} tokens"
+        )
 
 
 def prompt_ids(count: int, vocabulary: int, seed: int = 0) -> list[int]:

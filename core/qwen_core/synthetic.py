@@ -24,7 +24,8 @@ from qwen_core.model import Model
 from qwen_core.quantization import QuantSpec
 from qwen_core.recipe import Variant, recipe_spec
 from qwen_core.synthetic_shapes import shape_config, state_bytes
-from qwen_core.weights import DTYPES, TensorPlan, Weights, plan_weights
+from qwen_core.turn import never
+from qwen_core.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_weights
 
 _MEMINFO = Path("/proc/meminfo")
 _PIECE_ELEMENTS = 4 << 20
@@ -119,11 +120,13 @@ def synthetic_model(
     seed: int = 0,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> Model:
     """Random weights for the headers of `synthetic_checkpoint`, as a `Model`. Equal seeds give equal weights.
 
     `context`: tokens that will be fed, for the check of memory against `limit` (None: what this device has).
-    `progress` gets bytes done and bytes in all. Raises CapacityError before anything is made.
+    `progress` gets bytes done and bytes in all. Raises CapacityError before anything is made, and LoadCancelled when
+    `stop`, asked before each tensor, says so.
     """
     dtype = dtype or default_dtype()
     check_fits(checkpoint, dtype, context, memory_limit() if limit is None else limit)
@@ -131,6 +134,8 @@ def synthetic_model(
     total, done = sum(plan.nbytes for plan in plans), 0
     arrays: dict[str, mx.array] = {}
     for index, plan in enumerate(plans):
+        if stop():
+            raise LoadCancelled
         module, _, part = plan.name.rpartition(".")
         spec = checkpoint.specs.get(module)
         draw = np.random.default_rng((seed, index))

@@ -55,6 +55,25 @@ def test_a_stop_keeps_whole_pairs(allowed: int, whole: int) -> None:
     assert len(compare(TASK, peer_task(TASK, float32=False), 2, run=run)) == whole
 
 
+def test_a_stop_in_a_rest_starts_no_other_side() -> None:
+    order: list[str] = []
+
+    def run(task: Task, stop: Callable[[], bool]) -> Outcome:
+        order.append(task.side)
+        return outcome(1.0, 1.0)
+
+    rests: list[int] = []
+    pairs = compare(
+        TASK,
+        peer_task(TASK, float32=False),
+        3,
+        run=run,
+        rest=lambda: rests.append(len(order)),
+        stop=lambda: len(rests) == 2,
+    )
+    assert (len(pairs), order) == (1, ["qwen-tui", "mlx-lm"])
+
+
 def test_ratios_are_taken_pair_by_pair() -> None:
     """A slow moment hits both sides of a pair: 2 and 3 and 2.5, not the ratio of the medians."""
     pairs = [

@@ -10,6 +10,7 @@ import pytest
 from qwen_core import demo_model_path
 from qwen_core.bench import Bench, Measured, extrapolated
 from qwen_core.bench_report import Subject, bench_report, card_scores, roofline
+from qwen_core.bench_rest import STEP_S
 from qwen_core.bench_workloads import CARD_TURNS, Workload, parse_workloads
 from qwen_core.errors import CapacityError
 from qwen_core.hardware import Hardware
@@ -96,7 +97,23 @@ def test_more_than_the_context_is_refused_before_anything_runs(model: Model) -> 
 def test_it_rests_between_repeats_and_not_before_the_first(model: Model) -> None:
     rests: list[float] = []
     measure(model, "pp3,tg2", repeat=2, cooldown=1.5, pause=rests.append)
-    assert rests == [1.5, 1.5, 1.5]
+    assert sum(rests) == 3 * 1.5
+
+
+def test_a_rest_ends_soon_after_a_stop(model: Model) -> None:
+    """A flag set while resting is seen at the next short pause, and what was finished before the rest is kept."""
+    rests: list[float] = []
+    (measured,) = measure(model, "tg2", repeat=3, cooldown=60.0, pause=rests.append, stop=lambda: len(rests) >= 3)
+    assert rests == [STEP_S] * 3
+    assert measured.seconds == (1.0,)
+
+
+def test_a_card_that_is_stopped_in_a_rest_keeps_its_conversations() -> None:
+    rests: list[float] = []
+    with load_session(demo_model_path()) as session:
+        card = Bench(repeat=2, cooldown=60.0, pause=rests.append, stop=lambda: bool(rests)).card(session)
+    assert [len(conversation) for conversation in card.conversations] == [4]
+    assert rests == [STEP_S]
 
 
 @pytest.mark.parametrize("allowed", range(12))

@@ -17,6 +17,7 @@ from qwen_core.sampling import Sampler, SamplingParameters
 from qwen_core.synthetic import check_fits, synthetic_checkpoint, synthetic_model
 from qwen_core.synthetic_shapes import SHAPES, shape_config, state_bytes
 from qwen_core.variants import predict, variant_name
+from qwen_core.weights import LoadCancelled
 from support.checkpoints import write_checkpoint
 
 NVFP4 = find_variant("nvfp4")
@@ -123,6 +124,18 @@ def test_what_does_not_fit_is_refused_in_one_line_before_it_is_made() -> None:
     assert "--layers" in str(error.value)
     assert "\n" not in str(error.value)
     assert told == []
+
+
+def test_a_stop_ends_the_making_between_tensors() -> None:
+    told: list[int] = []
+    with pytest.raises(LoadCancelled):
+        synthetic_model(
+            synthetic_checkpoint("tiny", NVFP4),
+            "float32",
+            progress=lambda done, total: told.append(done),
+            stop=lambda: len(told) == 2,
+        )
+    assert len(told) == 2
 
 
 def test_the_context_counts_for_what_fits() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from qwen_core import bench as core_bench
 from qwen_core.errors import QwenError
+from qwen_core.settings_file import load_settings, settings_path
 from qwen_tui import cli
 from qwen_tui.commands import bench_runs
 from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
@@ -74,6 +75,10 @@ def test_fewer_layers_say_that_they_extrapolate_and_how(capsys: pytest.CaptureFi
     assert cli.main([*TINY, "--layers", "4"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Extrapolated: 4 of 8 layers were run. Time of none + (time of 4 - time of none) x 8/4." in out
+    assert "Memory is not extrapolated: it is what the 4 layers alone took at their peak." in out
+    assert cli.main([*TINY, "--layers", "4", "--json"]) == 0
+    model = json.loads(capsys.readouterr().out)["model"]
+    assert (model["peak_memory_layers"], model["of_layers"]) == (4, 8)
 
 
 def test_more_layers_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,3 +213,11 @@ def test_a_variant_that_does_not_fit_says_so() -> None:
 
 def test_versions_name_everything_that_decides_about_speed() -> None:
     assert all(bench_runs.versions().values())
+
+
+def test_an_override_that_cannot_be_used_is_told_as_run_does(capsys: pytest.CaptureFixture[str]) -> None:
+    settings_path().write_text('[hardware]\npeak_bandwidth_gb_s = "fast"\n', encoding="utf-8")
+    (said,) = load_settings().problems
+    assert cli.main([*TINY, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (1, f"qwen-tui: {said}\n")

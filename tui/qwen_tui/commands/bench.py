@@ -130,16 +130,26 @@ def bench(
         **options,
     )
     _check(request, variant=variant, variants=variants, against=against, workload_given=workload is not None)
+    from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
     from qwen_tui.commands import bench_runs
     from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
 
-    with interruptible() as interrupt, _progress() as progress:
-        if against:
-            report, show = bench_runs.against(request, interrupt, progress), print_against
-        elif variants:
-            report, show = bench_runs.variants(request, interrupt, progress), print_variants
-        else:
-            report, show = bench_runs.model(request, interrupt, progress), print_bench
+    for problem in load_settings().problems:  # among them an override of the peak that cannot be used
+        click.echo(f"qwen-tui: {problem}", err=True)
+    with interruptible() as interrupt:
+        try:
+            with _progress() as progress:
+                if against:
+                    report, show = bench_runs.against(request, interrupt, progress), print_against
+                elif variants:
+                    report, show = bench_runs.variants(request, interrupt, progress), print_variants
+                else:
+                    report, show = bench_runs.model(request, interrupt, progress), print_bench
+        except QwenError:
+            if interrupt.raised:  # while the model was loaded or made: nothing is measured yet
+                click.echo("qwen-tui: interrupted", err=True)
+                return INTERRUPTED
+            raise
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=True, allow_nan=False))
     else:

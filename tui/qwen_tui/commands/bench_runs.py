@@ -1,14 +1,14 @@
 """What `qwen-tui bench` does once its options are known: a model, the variants, or a comparison, each to a report."""
 
 import platform
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from qwen_core.bench_workloads import Workload, prompt_ids
+from qwen_core.bench_rest import rest
+from qwen_core.bench_workloads import Workload, check_context, prompt_ids
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.version import __version__
 
@@ -74,7 +74,8 @@ def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", 
         else:
             loaded, card = load_model(checkpoint, request.dtype, progress=loading, stop=bench.stop), None
             stack.callback(loaded.close)
-        measured = bench.sizes(loaded, request.workloads, request.depth)
+        # Not even the warm-up after a stop: on a large model that takes seconds.
+        measured = [] if bench.stop() else bench.sizes(loaded, request.workloads, request.depth)
         return _subject(checkpoint, loaded.dtype), measured, card
 
 
@@ -111,7 +112,8 @@ def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") ->
         raise SettingsError(f"the {request.shape} has {of_layers} layers: --layers {layers} is more than that")
     measured, dtype = _measure_synthetic(request, variant, bench, layers)
     if layers is not None and layers < of_layers:
-        base, _ = _measure_synthetic(request, variant, bench, 0) if not bench.stop() else ([], dtype)
+        # Times of some layers alone say nothing of the model: stopped before those of none, LoadCancelled is all.
+        base, _ = _measure_synthetic(request, variant, bench, 0)
         measured = [extrapolated(m, b, layers, of_layers) for m, b in zip(measured, base, strict=False)]
     return _subject(whole, dtype, synthetic=True, layers=layers), measured
 
@@ -128,6 +130,7 @@ def _measure_synthetic(
         context=request.depth + max(workload.tokens for workload in request.workloads),
         seed=request.seed,
         progress=lambda done, total: bench.progress("random weights", done, total),
+        stop=bench.stop,
     )
     try:
         return bench.sizes(made, request.workloads, request.depth), made.dtype
@@ -142,6 +145,7 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     from qwen_core.bench_workloads import spread
     from qwen_core.machine import configured_machine
     from qwen_core.synthetic_shapes import shape_config
+    from qwen_core.weights import LoadCancelled
 
     machine = configured_machine(request.peak_gb_s)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
@@ -154,6 +158,8 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
                 break
             try:
                 _, measured = _synthetic(request, row.variant, bench)
+            except LoadCancelled:
+                break  # the rows before this one are finished
             except CapacityError as error:
                 rows[index] = replace(row, refusal=str(error))
                 continue
@@ -185,6 +191,8 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     checkpoint = _checkpoint(request)
     sizes = {workload.kind: workload for workload in request.workloads}
     prompt: Workload = sizes["prefill"]
+    check_context(prompt, 0, checkpoint.config.max_position_embeddings)
+    check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
     task = Task(
         side="qwen-tui",
         path=str(checkpoint.path),
@@ -193,7 +201,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
         dtype=request.dtype,
     )
     peer = peer_task(task, float32=request.float32)
-    pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: time.sleep(request.cooldown))
+    pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
     machine = configured_machine(request.peak_gb_s)
     facts = {
         "device": describe_device(),

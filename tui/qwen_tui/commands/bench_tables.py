@@ -1,4 +1,4 @@
-"""The tables that `qwen-tui bench` prints for people: at any width from 80 columns, plain text in a pipe.
+"""The tables that `qwen-tui bench` prints for people: plain text in a pipe, wrapped where 80 columns are not there.
 
 Takes the reports of qwen_core.bench_report, against and bench_variants, and measures nothing.
 """
@@ -15,6 +15,7 @@ from qwen_core.errors import printable
 from qwen_tui.formatting import decimal_size
 
 PIPE_WIDTH = 80
+_GAP = 2
 
 
 def console_for(out: TextIO | None = None) -> Console:
@@ -34,36 +35,40 @@ def print_bench(console: Console, report: dict[str, Any]) -> None:
     )
     _facts(console, report)
     if report["sizes"]:
-        console.print(_sizes(report["sizes"]))
+        _print_sizes(console, report["sizes"])
     if report["card"] is not None:
         _print_card(console, report["card"])
     if model["extrapolated"]:
         _line(
             console,
             f"Extrapolated: {model['layers']} of {model['of_layers']} layers were run. Time of none + (time of "
-            f"{model['layers']} - time of none) x {model['of_layers']}/{model['layers']}.",
+            f"{model['layers']} - time of none) x {model['of_layers']}/{model['layers']}. "
+            f"Memory is not extrapolated: it is what the {model['layers']} layers alone took at their peak.",
         )
-    _ending(console, report)
+    _ending(console, report, finished=any(row["tok_s"] for row in report["sizes"]) or bool(report["card"]))
 
 
 def print_against(console: Console, report: dict[str, Any]) -> None:
-    """The report of `bench --against`."""
+    """The report of `bench --against`; one line where not even one pair was finished."""
+    if not report["pairs"]:
+        _ending(console, report, finished=False)
+        return
     _line(console, f"qwen-tui against {report['peer']} {report['peer_version'] or ''}: {report['path']}")
     _facts(console, report)
     prefill, decode = report["prefill"], report["decode"]
-    table = _table("", f"prefill {prefill['tokens']}", f"decode {decode['tokens']}")
-    table.add_row("qwen-tui tok/s", _spread(prefill["own_tok_s"]), _spread(decode["own_tok_s"]))
-    table.add_row(f"{report['peer']} tok/s", _spread(prefill["peer_tok_s"]), _spread(decode["peer_tok_s"]))
-    table.add_row("ratio", _spread(prefill["ratio"], 2), _spread(decode["ratio"], 2))
+    rows = [
+        ["qwen-tui tok/s", _spread(prefill["own_tok_s"]), _spread(decode["own_tok_s"])],
+        [f"{report['peer']} tok/s", _spread(prefill["peer_tok_s"]), _spread(decode["peer_tok_s"])],
+        ["ratio", _spread(prefill["ratio"], 2), _spread(decode["ratio"], 2)],
+    ]
     if report["device"].startswith("CPU"):
-        table.add_row("ratio by CPU time", _spread(prefill["cpu_ratio"], 2), _spread(decode["cpu_ratio"], 2))
-    console.print(table)
-    if report["pairs"]:
-        _line(
-            console,
-            f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. The first "
-            f"{report['same_tokens']} of {report['of_tokens']} tokens are the same.",
-        )
+        rows.append(["ratio by CPU time", _spread(prefill["cpu_ratio"], 2), _spread(decode["cpu_ratio"], 2)])
+    _print_table(console, ["", f"prefill {prefill['tokens']}", f"decode {decode['tokens']}"], rows)
+    _line(
+        console,
+        f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. The first "
+        f"{report['same_tokens']} of {report['of_tokens']} tokens are the same.",
+    )
     _ending(console, report)
 
 
@@ -72,9 +77,8 @@ def print_variants(console: Console, report: dict[str, Any]) -> None:
     _line(console, f"{report['model']}: the published variants, at {report['depth']:,} tokens of context")
     _facts(console, report)
     measured = any(row["measured_tok_s"] or row["refusal"] for row in report["variants"])
-    table = _table(
-        "variant", "size", "a token", "ceiling", "of M3 Max", "card", *(["measured here"] if measured else [])
-    )
+    headings = ["variant", "size", "a token", "ceiling", "of M3 Max", "card", *(["measured here"] if measured else [])]
+    rows = []
     for row in report["variants"]:
         cells = [
             row["variant"],
@@ -84,8 +88,8 @@ def print_variants(console: Console, report: dict[str, Any]) -> None:
             _number(row["m3_max_ceiling_tok_s"]),
             _number(row["card_m3_max_tok_s"]),
         ]
-        table.add_row(*cells, *([_measured(row)] if measured else []))
-    console.print(table)
+        rows.append([*cells, *([_measured(row)] if measured else [])])
+    _print_table(console, headings, rows)
     _line(
         console,
         "Ceiling: tok/s here if memory ran at its peak and nothing else took time; of M3 Max: the same at 400 GB/s. "
@@ -103,33 +107,34 @@ def _measured(row: dict[str, Any]) -> str:
     return "does not fit" if row["refusal"] else _spread(row["measured_tok_s"])
 
 
-def _sizes(rows: Sequence[dict[str, Any]]) -> Table:
-    table = _table("workload", "tok/s", "GB/s est.", "of peak", "ceiling", "memory")
-    for row in rows:
-        depth = f" @{row['depth']:,}" if row["depth"] else ""
-        table.add_row(
-            row["workload"] + depth,
+def _print_sizes(console: Console, sizes: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        [
+            row["workload"] + (f" @{row['depth']:,}" if row["depth"] else ""),
             _spread(row["tok_s"]),
             _number(row.get("bandwidth_gb_s")),
             _share(row.get("share_of_peak")),
             _number(row.get("ceiling_tok_s")),
             decimal_size(row["peak_memory_bytes"]),
-        )
-    return table
+        ]
+        for row in sizes
+    ]
+    _print_table(console, ["workload", "tok/s", "GB/s est.", "of peak", "ceiling", "memory"], rows)
 
 
 def _print_card(console: Console, card: dict[str, Any]) -> None:
-    table = _table("turn", "prefilled", "tokens", "first token s", "prefill tok/s", "decode tok/s")
-    for turn in card["turns"]:
-        table.add_row(
+    rows = [
+        [
             str(turn["turn"]),
             f"{turn['prompt_tokens'] - turn['cached_tokens']} of {turn['prompt_tokens']}",
             ", ".join(map(str, turn["generated_tokens"])),
             _spread(turn["ttft_s"], 3),
             _number((turn["prefill_tok_s"] or {}).get("median")),
             _spread(turn["decode_tok_s"]),
-        )
-    console.print(table)
+        ]
+        for turn in card["turns"]
+    ]
+    _print_table(console, ["turn", "prefilled", "tokens", "first token s", "prefill tok/s", "decode tok/s"], rows)
     if card["best"] is None:
         _line(console, "No score: no turn from the second on had two tokens or more.")
         return
@@ -152,17 +157,41 @@ def _facts(console: Console, report: dict[str, Any]) -> None:
     _line(console, f"{report['device']}{dtype} · {peak} · {versions}")
 
 
-def _ending(console: Console, report: dict[str, Any]) -> None:
+def _ending(console: Console, report: dict[str, Any], *, finished: bool = True) -> None:
     if report["interrupted"]:
-        _line(console, "Interrupted: these are the repeats that were finished.")
+        kept = "these are the repeats that were finished" if finished else "nothing was finished"
+        _line(console, f"Interrupted: {kept}.")
 
 
-def _table(*headings: str) -> Table:
+def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose cells are wrapped, never cut, where the console is too narrow for it."""
+    columns = list(zip(headings, *rows, strict=True))
     plain = box.SIMPLE_HEAD if sys.stdout.isatty() else None
     table = Table(box=plain, pad_edge=False, show_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right")
-    return table
+    gap = _GAP if plain is None else _GAP + 1
+    widths: list[int] | list[None] = [None] * len(columns)
+    if sum(max(map(len, column)) for column in columns) + gap * (len(columns) - 1) > console.width:
+        # A range may break after its dots, so that both of its figures stay whole.
+        columns = [tuple(cell.replace("..", ".. ") for cell in column) for column in columns]
+        table = Table(box=None, pad_edge=False, padding=(0, 0, 0, _GAP))
+        widths = _widths(columns, console.width - _GAP * (len(columns) - 1))
+    for index, (heading, *_) in enumerate(columns):
+        table.add_column(heading, justify="left" if index == 0 else "right", overflow="fold", width=widths[index])
+    for row in list(zip(*columns, strict=True))[1:]:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """As much of `room` as each column can use, the first ones first, once the longest word of every one has its own.
+
+    They are more than `room` where not even the words fit: then the console folds these.
+    """
+    widths = [max((len(word) for cell in column for word in cell.split()), default=1) for column in columns]
+    for index, column in enumerate(columns):
+        spare = max(0, room - sum(widths))
+        widths[index] += min(spare, max(map(len, column)) - widths[index])
+    return widths
 
 
 def _line(console: Console, text: str) -> None:
