@@ -16,14 +16,14 @@ from typing import Any, Literal
 PeakSource = Literal["published", "measured", "configured"]
 
 # Peak GB/s by chip as Apple publishes it in its technical specifications and newsroom (apple.com: "unified memory
-# bandwidth" of MacBook Air and Pro, Mac mini, Mac Studio and iMac of each generation); of a Max, the wide one. There
-# is no M4 Ultra, and what an M5 Ultra will reach is not published.
+# bandwidth" of MacBook Air and Pro, Mac mini, Mac Studio and iMac of each generation). A Max made in two widths is in
+# _WIDTHS below. There is no M4 Ultra, and what an M5 Ultra will reach is not published.
 _PEAK_GB_S: dict[str, float] = {
     "M1": 68, "M1 Pro": 200, "M1 Max": 400, "M1 Ultra": 800,
     "M2": 100, "M2 Pro": 200, "M2 Max": 400, "M2 Ultra": 800,
-    "M3": 100, "M3 Pro": 150, "M3 Max": 400, "M3 Ultra": 819,
-    "M4": 120, "M4 Pro": 273, "M4 Max": 546,
-    "M5": 153, "M5 Pro": 307, "M5 Max": 614,
+    "M3": 100, "M3 Pro": 150, "M3 Ultra": 819,
+    "M4": 120, "M4 Pro": 273,
+    "M5": 153, "M5 Pro": 307,
 }  # fmt: skip
 
 
@@ -44,46 +44,52 @@ class Hardware:
 
 
 @dataclass(frozen=True)
-class _NarrowChip:
-    """The Max with fewer GPU cores and memory channels, and the memory sizes (GiB) that only it is sold with."""
+class _Width:
+    """One of the two widths that a Max is made in, and the memory sizes (GiB) that only this one is sold with."""
 
     gpu_cores: int
     gb_s: float
     memory_gib: tuple[int, ...]
 
 
-_NARROW = {
-    "M3 Max": _NarrowChip(30, 300, (36, 96)),
-    "M4 Max": _NarrowChip(32, 410, (36,)),
-    "M5 Max": _NarrowChip(32, 460, (36,)),
+# The same specifications list which memory each number of GPU cores can be bought with; no size is offered with both.
+_WIDTHS = {
+    "M3 Max": (_Width(30, 300, (36, 96)), _Width(40, 400, (48, 64, 128))),
+    "M4 Max": (_Width(32, 410, (36,)), _Width(40, 546, (48, 64, 128))),
+    "M5 Max": (_Width(32, 460, (36,)), _Width(40, 614, (48, 64, 128))),
 }
-_CHIP = re.compile(r"\bApple (M\d+(?: (?:Pro|Max|Ultra))?)\b")
+_VIRTUAL = " (Virtual)"
+_CHIP = re.compile(r"Apple (M[0-9]+(?: (?:Pro|Max|Ultra))?)")
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def chip_name(device_info: Mapping[str, Any]) -> str | None:
-    """ "M3 Max" of a device called "Apple M3 Max"; None for anything that is not an Apple chip."""
-    match = _CHIP.search(str(device_info.get("device_name", "")))
+    """ "M3 Max" of a device called "Apple M3 Max" or "Apple M3 Max (Virtual)"; None for anything else.
+
+    The whole name must be understood: an "M3 Max Something" is another chip, and not an M3 Max.
+    """
+    match = _CHIP.fullmatch(_device_name(device_info).removesuffix(_VIRTUAL))
     return match.group(1) if match else None
 
 
 def peak_bandwidth_gb_s(device_info: Mapping[str, Any], gpu_cores: int | None = None) -> float | None:
-    """Published peak memory bandwidth in decimal GB/s; None where it is not known.
+    """Published peak memory bandwidth in decimal GB/s; None where it is not known, and never a guess.
 
-    The two widths of a Max are told apart by `gpu_cores`, or without it (MLX does not report it) by the memory size;
-    in doubt the wide one is assumed, so that an estimated share of the peak is never flattered.
+    The two widths of a Max are told apart by `gpu_cores`, or without it by the memory size (MLX reports only that);
+    where that fits neither width, nothing is assumed. Nothing is published of a virtual machine's share of its host's.
     """
     chip = chip_name(device_info)
-    if chip is None:
+    if chip is None or _device_name(device_info).endswith(_VIRTUAL):
         return None
-    narrow = _NARROW.get(chip)
-    if narrow is not None:
-        memory = device_info.get("memory_size")
-        is_sold_narrow = isinstance(memory, int) and memory / 2**30 in narrow.memory_gib
-        if gpu_cores == narrow.gpu_cores or (gpu_cores is None and is_sold_narrow):
-            return narrow.gb_s
-    return _PEAK_GB_S.get(chip)
+    if chip not in _WIDTHS:
+        return _PEAK_GB_S.get(chip)
+    memory = device_info.get("memory_size")
+    gib = memory / 2**30 if isinstance(memory, int) else None
+    for width in _WIDTHS[chip]:
+        if gpu_cores == width.gpu_cores or (gpu_cores is None and gib in width.memory_gib):
+            return width.gb_s
+    return None
 
 
 def detect(
@@ -115,7 +121,12 @@ def detect(
 
 
 def _is_apple(device_info: Mapping[str, Any]) -> bool:
-    return str(device_info.get("device_name", "")).startswith("Apple")
+    return _device_name(device_info).startswith("Apple")
+
+
+def _device_name(device_info: Mapping[str, Any]) -> str:
+    """What the device calls itself, with one space between the words."""
+    return " ".join(str(device_info.get("device_name", "")).split())
 
 
 _GPU_CORES = re.compile(r'"gpu-core-count"\s*=\s*(\d{1,4})\b')

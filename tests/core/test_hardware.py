@@ -9,16 +9,23 @@ import pytest
 from qwen_core import hardware
 from qwen_core.hardware import chip_name, memory_bytes, peak_bandwidth_gb_s, recommended_bytes
 
-# PERFORMANCE.md, "The roofline": base / Pro / Max / Ultra, of a Max the wide one.
+# PERFORMANCE.md, "The roofline": base / Pro / Max / Ultra; a Max of two widths is in WIDTHS.
 PUBLISHED: dict[str, tuple[float | None, ...]] = {
     "M1": (68, 200, 400, 800),
     "M2": (100, 200, 400, 800),
-    "M3": (100, 150, 400, 819),
-    "M4": (120, 273, 546, None),
-    "M5": (153, 307, 614, None),
+    "M3": (100, 150, None, 819),
+    "M4": (120, 273, None, None),
+    "M5": (153, 307, None, None),
 }
-# Chip, cores of its narrow GPU, its GB/s, a memory size (GiB) that only the narrow one has, and one of the wide one.
-NARROW = [("M3 Max", 30, 300, 36, 48), ("M4 Max", 32, 410, 36, 128), ("M5 Max", 32, 460, 36, 64)]
+# Chip, GPU cores, GB/s, memory sizes (GiB) that only this width is sold with.
+WIDTHS = [
+    ("M3 Max", 30, 300, (36, 96)),
+    ("M3 Max", 40, 400, (48, 64, 128)),
+    ("M4 Max", 32, 410, (36,)),
+    ("M4 Max", 40, 546, (48, 64, 128)),
+    ("M5 Max", 32, 460, (36,)),
+    ("M5 Max", 40, 614, (48, 64, 128)),
+]
 GIB = 1 << 30
 
 
@@ -33,18 +40,42 @@ def test_every_chip_of_the_table_has_its_published_peak(generation: str) -> None
         assert chip_name(device(generation + grade)) == generation + grade
 
 
-@pytest.mark.parametrize(("chip", "cores", "slow", "small", "large"), NARROW)
-def test_the_narrow_max_is_told_by_its_cores_or_its_memory(
-    chip: str, cores: int, slow: float, small: int, large: int
+@pytest.mark.parametrize(("chip", "cores", "peak", "sizes"), WIDTHS)
+def test_the_widths_of_a_max_are_told_by_its_cores_or_its_memory(
+    chip: str, cores: int, peak: float, sizes: tuple[int, ...]
 ) -> None:
-    fast = peak_bandwidth_gb_s(device(chip))
-    assert fast is not None
-    assert fast > slow
-    assert peak_bandwidth_gb_s(device(chip), gpu_cores=cores) == slow
-    assert peak_bandwidth_gb_s(device(chip, memory_size=small * GIB)) == slow
-    assert peak_bandwidth_gb_s(device(chip, memory_size=large * GIB)) == fast
-    assert peak_bandwidth_gb_s(device(chip, memory_size=small * GIB), gpu_cores=40) == fast, "cores are the better sign"
-    assert peak_bandwidth_gb_s(device(chip, memory_size="much")) == fast
+    assert peak_bandwidth_gb_s(device(chip), gpu_cores=cores) == peak
+    for size in (36, 48, 64, 96, 128):
+        info = device(chip, memory_size=size * GIB)
+        assert peak_bandwidth_gb_s(info, gpu_cores=cores) == peak, "cores are the better sign"
+        assert (peak_bandwidth_gb_s(info) == peak) == (size in sizes)
+
+
+@pytest.mark.parametrize("chip", ["M3 Max", "M4 Max", "M5 Max"])
+def test_a_max_of_unknown_width_has_no_peak(chip: str) -> None:
+    for cores in (0, 20, 31, 80):
+        assert peak_bandwidth_gb_s(device(chip, memory_size=64 * GIB), gpu_cores=cores) is None
+    for memory in (None, "much", 16 * GIB, 64 * GIB - 1):
+        assert peak_bandwidth_gb_s(device(chip, memory_size=memory)) is None
+
+
+def test_cores_do_not_matter_where_they_do_not_tell_widths_apart() -> None:
+    for cores in (7, 24, 32, 80):
+        assert peak_bandwidth_gb_s(device("M1 Max"), gpu_cores=cores) == 400
+
+
+@pytest.mark.parametrize(
+    "name", ["M5 Extreme", "M4 Maximum", "M3 Max-Plus", "M3 Max 2", "M3Max", "M3 max", "M3 Pro Max", "M5+", "M٣", "M3."]
+)
+def test_a_name_that_only_begins_like_a_known_chip_is_none(name: str) -> None:
+    info = device(name, memory_size=64 * GIB)
+    assert (chip_name(info), peak_bandwidth_gb_s(info), peak_bandwidth_gb_s(info, 40)) == (None, None, None)
+    assert chip_name({"device_name": "Not an Apple M3 Pro"}) is None
+
+
+def test_any_white_space_between_the_words_will_do() -> None:
+    assert peak_bandwidth_gb_s({"device_name": " Apple M3 \t Max\n"}, gpu_cores=40) == 400
+    assert peak_bandwidth_gb_s({"device_name": "Apple  M4  Pro"}) == 273
 
 
 @pytest.mark.parametrize(
@@ -54,8 +85,9 @@ def test_an_unknown_chip_has_no_peak(info: dict[str, Any]) -> None:
     assert peak_bandwidth_gb_s(info) is None
 
 
-def test_a_virtual_machine_names_its_chip() -> None:
+def test_a_virtual_machine_names_its_chip_but_has_no_published_peak() -> None:
     assert chip_name({"device_name": "Apple M1 (Virtual)"}) == "M1"
+    assert peak_bandwidth_gb_s({"device_name": "Apple M1 (Virtual)"}) is None
 
 
 def test_memory_is_the_machines_or_its_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def doctor(model_dir: str | None, as_json: bool) -> int:
 def examine(model_dir: str | None = None) -> dict[str, Any]:
     """Everything that doctor knows, as plain values; of a model too if one is named."""
     problems: list[str] = []
-    return {
+    report = {
         "version": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -74,6 +74,8 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
         "terminal": _terminal(),
         "problems": problems,
     }
+    _settings(problems)
+    return report
 
 
 def as_lines(report: dict[str, Any]) -> list[str]:
@@ -165,6 +167,15 @@ def _model(path: Path) -> dict[str, Any]:
     found = {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": variant_name(checkpoint)}
     advice = alignment_advice(checkpoint)
     return found if advice is None else {**found, "advice": advice}
+
+
+def _settings(problems: list[str]) -> None:
+    """What `run` says of config.toml and the environment before it uses the defaults instead."""
+    from qwen_core.settings_file import load_settings
+
+    for problem in load_settings().problems:
+        if not problem.startswith(tuple(problems)):  # a folder that cannot be made: the paths have said so
+            problems.append(printable(problem))
 
 
 def _paths() -> dict[str, str]:
