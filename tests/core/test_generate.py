@@ -192,6 +192,6 @@ def test_chunks_shrink_with_the_context_but_not_below_the_least(heads: int, cont
 
 
 def test_the_27b_takes_full_chunks_at_first() -> None:
-    assert chunk_size(24, 0) == 2048
-    assert chunk_size(24, 8192) == 2048
+    assert chunk_size(24, 0) == 512
+    assert chunk_size(24, 8192) == 512
     assert chunk_size(24, 262_144 - 2048) == LEAST_CHUNK

@@ -93,13 +93,16 @@ def test_a_running_answer_as_text() -> None:
 
 
 def test_a_prompt_being_read_as_text() -> None:
-    snapshot = MeterSnapshot("prefill", MODEL, None, (), True, 4096, 8192, 12.5, 100)
+    snapshot = MeterSnapshot("prefill", MODEL, None, (), True, 4096, 8192, 12.5, 100, cached=42, held=stats())
     assert digits(snapshot) == "-"
-    assert text(snapshot).splitlines()[:3] == [
+    assert text(snapshot).splitlines()[:4] == [
         "prefill 4,096 / 8,192",
         "███████████████···············",
         "left    12 s est.",
+        "prompt  8,192 new · 42 kept",
     ]
+    # What is in memory does not vanish because another turn begins.
+    assert "kv      80.0 MiB\nstate   147.0 MiB\n" in text(snapshot)
 
 
 def test_what_is_not_known_is_not_shown() -> None:
@@ -165,6 +168,21 @@ def test_a_snapshot_follows_the_turn() -> None:
     over = take_snapshot(conversation)
     assert (over.running, over.stats) == (False, stats(reasoning=0))
     assert over.rates == (17.3,), "the graph of the last turn stays"
+    conversation.ask("Another question")
+    assert take_snapshot(conversation).held == over.stats
+
+
+def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_todays() -> None:
+    conversation = Conversation()
+    conversation.apply(Loaded(replace(MODEL, peak_bandwidth_gb_s=351.0, peak_source="configured")))
+    conversation.ask("A question")
+    conversation.apply(done(1, "a"))
+    (shown,) = [take_snapshot(conversation).stats]
+    assert shown is not None
+    assert (shown.peak_bandwidth_gb_s, shown.share_of_peak) == (351.0, pytest.approx(1.0))
+    conversation.apply(Loaded(replace(MODEL, weight_bytes_per_token=MODEL.weight_bytes_per_token // 2)))
+    assert take_snapshot(conversation).stats is None
+    assert take_snapshot(conversation).held is None
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])

@@ -234,7 +234,7 @@ class Conversation:
         match event:
             case TurnStarted():
                 turn.state = "prefill"
-                turn.to_prefill = event.prompt_tokens - event.cached_tokens
+                turn.to_prefill, turn.cached = event.prompt_tokens - event.cached_tokens, event.cached_tokens
                 turn.prefill_began = self.now()
                 self.context_tokens = event.prompt_tokens
             case PrefillProgress():

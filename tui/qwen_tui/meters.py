@@ -3,7 +3,7 @@
 Pure: no widgets, no clock but the one handed in. The lines that a snapshot becomes are panel_lines.py's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qwen_core.events import ModelSummary
 from qwen_core.stats import TurnStats
@@ -12,7 +12,11 @@ from qwen_tui.conversation import Conversation, Phase
 
 @dataclass(frozen=True)
 class MeterSnapshot:
-    """Everything the panel draws. `stats` are the running turn's, else those of the last turn that has any."""
+    """Everything the panel draws.
+
+    `stats` are the running turn's, else those of the last turn that has any, if it was this model's. `held` says what
+    is in memory: before a turn has figures of its own, those of the turn before it.
+    """
 
     phase: Phase
     model: ModelSummary | None = None
@@ -24,20 +28,23 @@ class MeterSnapshot:
     prefill_left_s: float | None = None
     context_tokens: int = 0
     snapshot_budget: int = 0
+    cached: int = 0
+    held: TurnStats | None = None
 
 
 def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     """The figures of this moment."""
     turn = conversation.current
-    stats = turn.stats if turn is not None else None
-    if turn is None:
-        stats = next((past.stats for past in reversed(conversation.turns) if past.stats is not None), None)
+    model = conversation.model
+    earlier = (past.stats for past in reversed(conversation.turns) if past is not turn and past.stats is not None)
+    last = of_model(next(earlier, None), model)
+    stats = turn.stats if turn is not None else last
     left = None
     if turn is not None and turn.state in ("waiting", "prefill"):
         left = remaining_s(turn.prefilled, turn.to_prefill, turn.prefill_s)
     return MeterSnapshot(
         phase=conversation.phase,
-        model=conversation.model,
+        model=model,
         stats=stats,
         rates=tuple(conversation.rates.rates),
         running=turn is not None,
@@ -46,7 +53,18 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
         prefill_left_s=left,
         context_tokens=conversation.context_tokens,
         snapshot_budget=conversation.snapshot_budget,
+        cached=turn.cached if turn is not None else 0,
+        held=last if stats is None else None,
     )
+
+
+def of_model(stats: TurnStats | None, model: ModelSummary | None) -> TurnStats | None:
+    """An earlier turn's figures against the peak of today; None if they are those of another model."""
+    if stats is None or model is None:
+        return stats
+    if stats.weight_bytes_per_token != model.weight_bytes_per_token:
+        return None
+    return replace(stats, peak_bandwidth_gb_s=model.peak_bandwidth_gb_s)
 
 
 def remaining_s(done: int, total: int, spent_s: float | None) -> float | None:

@@ -87,6 +87,7 @@ def _turn(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
         if snapshot.prefill_left_s is not None:
             left = formatting.seconds(snapshot.prefill_left_s)
             lines.append([("left    ", "$muted"), (left, "$foreground"), (" est.", "$muted")])
+        lines.append([("prompt  ", "$muted"), (f"{total:,} new · {snapshot.cached:,} kept", "$foreground")])
     elif stats is not None:
         lines += _answer(stats)
     context = f"{formatting.tokens_short(snapshot.context_tokens)}"
@@ -114,7 +115,7 @@ def _answer(stats: TurnStats) -> list[list[Piece]]:
 
 
 def _memory(snapshot: MeterSnapshot) -> list[list[Piece]]:
-    model, stats = snapshot.model, snapshot.stats
+    model, stats = snapshot.model, snapshot.stats or snapshot.held
     if model is None:
         return []
     lines: list[list[Piece]] = [
@@ -137,7 +138,7 @@ def _memory(snapshot: MeterSnapshot) -> list[list[Piece]]:
 
 def _token(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
     """Where the bytes of a token go: weights by part, then state and KV."""
-    model, stats = snapshot.model, snapshot.stats
+    model, stats = snapshot.model, snapshot.stats or snapshot.held
     if model is None:
         return []
     total = stats.bytes_per_token if stats is not None else model.weight_bytes_per_token

@@ -36,6 +36,7 @@ class Turn:
     tool_calls: str = ""
     prefilled: int = 0
     to_prefill: int = 0
+    cached: int = 0
     generated_tokens: int = 0
     reasoning_tokens: int = 0
     reasoning_before: tuple[int, float] = (0, 0.0)
