@@ -227,6 +227,24 @@ def test_a_source_without_text_files_converts_with_a_warning(
     assert open_checkpoint(place / "out").specs
 
 
+@pytest.mark.parametrize("case", ["full", "raw", "raw/in", "imatrix", "disk"])
+def test_what_is_wrong_is_said_without_the_warnings(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_raw(tmp_path / "raw")
+    (tmp_path / "full" / "x").mkdir(parents=True)
+    command = ["convert", str(raw), str(tmp_path / case), "-q"]
+    if case == "disk":
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 9}))
+    elif case == "imatrix":
+        command += ["--imatrix-path", str(raw / "config.json")]
+    else:
+        monkeypatch.setattr("qwen_tui.commands.convert.make", lambda *_, **__: pytest.fail("planned for no place"))
+    assert cli.main(command) == 1
+    err = capsys.readouterr().err
+    assert (err.count("\n"), err.startswith("qwen-tui: ")) == (1, True)
+
+
 def test_an_importance_matrix_is_used_or_an_error(
     source: Path, tmp_path: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

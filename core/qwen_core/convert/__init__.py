@@ -4,6 +4,7 @@
     plan.py                   every tensor of the result with its name, type, shape and bytes, from headers alone
     arrange.py                the order of tensors in shards, and headers that put them on aligned places
     imatrix.py, awq.py        the importance of input channels, and folding it into weights and norms
+    gguf_bounds.py            whether the headers of an importance matrix can be true
     transform.py              one tensor's bytes through MLX, a few megabytes at a time
     writer.py                 shards on disk in a temporary directory that becomes the result when it is complete
     run.py, realign.py        the two commands made of these

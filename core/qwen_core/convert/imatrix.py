@@ -17,6 +17,7 @@ import numpy as np
 from qwen_core.architecture import text_tensors
 from qwen_core.checkpoint import Checkpoint
 from qwen_core.config import LINEAR, ModelConfig, text_section
+from qwen_core.convert.gguf_bounds import check_bounds
 from qwen_core.convert.plan import MTP_PREFIX
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.jsonfile import require_file
@@ -123,9 +124,13 @@ def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarra
     if counts is None or counts.size != 1:
         raise CheckpointError(f"{where} has no single count beside its sums: it is damaged or of a mixture of experts")
     count = float(counts.reshape(-1)[0])
+    if not np.isfinite(count):
+        raise CheckpointError(f"{where} has a count of {count:g}: it is damaged")
     if not count > 0:
         raise CheckpointError(f"{where} was never measured (its count is {count:g}): measure on more text")
-    mean = total.reshape(-1).astype(np.float32) / np.float32(count)
+    # What overflows or is NaN here is found below, and said in one line; numpy would say it in another.
+    with np.errstate(all="ignore"):
+        mean = total.reshape(-1).astype(np.float32) / np.float32(count)
     if not bool((np.isfinite(mean) & (mean >= 0)).all()):
         raise CheckpointError(f"{where} holds NaN, infinity or a negative sum of squares: it is damaged")
     if not mean.any():
@@ -143,7 +148,12 @@ def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
                 f"{where} is not a GGUF file; convert an older one (.dat): llama-imatrix --in-file OLD.dat -o NEW.gguf"
             )
     try:
-        return {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
+        check_bounds(path)
+        tensors = GGUFReader(path).tensors
+        # Tensors may lie over one another in a hostile file, which would be copied once for each.
+        if sum(int(tensor.n_bytes) for tensor in tensors) > path.stat().st_size:
+            raise ValueError("its tensors have more bytes than the file")
+        return {tensor.name: np.array(tensor.data) for tensor in tensors}
     except Exception as error:
         # The reader of a damaged file fails in whatever way its bytes lead to.
         raise CheckpointError(f"{where} is damaged: {quote(repr(error))}") from None

@@ -26,6 +26,8 @@ from qwen_core.jsonfile import read_text
 from qwen_core.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, is_runnable
 
 MAX_FILE_BYTES = 1 << 20
+# What Windows editors put before UTF-8; TOML has no place for it.
+_MARK = "\N{BYTE ORDER MARK}"
 _KEYS = {"match", "layers", "mode", "bits", "group_size", "keep"}
 
 
@@ -108,7 +110,7 @@ def read_rules(path: Path) -> CustomRules:
     """The rules in the file at `path`. Raises SettingsError naming the file and the rule that is wrong."""
     where = f"the recipe {quote(path)}"
     try:
-        values = tomllib.loads(read_text(path, MAX_FILE_BYTES))
+        values = tomllib.loads(read_text(path, MAX_FILE_BYTES).removeprefix(_MARK))
     except CheckpointError as error:
         raise SettingsError(f"the recipe cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -38,11 +38,7 @@ def convert(
     leaves nothing behind, as does an exception of any other kind.
     """
     source = plan.checkpoint.path
-    place = check_target(source, target)
-    shards = arrange(plan.outputs, shard_cap)
-    check_disk(place, sum(shard.nbytes for shard in shards))
-    if memory_bytes() < WORKING_BYTES:
-        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+    place, shards = check_conversion(plan, target, shard_cap)
     with clear_errors(f"converting to {quote(target)}"), OutputDirectory(place) as output:
         with _no_buffer_cache():
             _write_shards(output, shards, plan, folds or {}, _Meter(plan.source_bytes, progress))
@@ -51,6 +47,16 @@ def convert(
         output.write_json("config.json", plan.config())
         output.commit()
     return shards
+
+
+def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_CAP) -> tuple[Path, tuple[Shard, ...]]:
+    """The resolved `target` and the shards to be written there. Raises for all that is seen to be wrong beforehand."""
+    place = check_target(plan.checkpoint.path, target)
+    shards = arrange(plan.outputs, shard_cap)
+    check_disk(place, sum(shard.nbytes for shard in shards))
+    if memory_bytes() < WORKING_BYTES:
+        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+    return place, shards
 
 
 def _write_shards(

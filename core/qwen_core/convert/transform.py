@@ -29,7 +29,7 @@ _FLOATS: dict[str, tuple[type[np.uint16 | np.uint32], int, mx.Dtype]] = {
 def transformed(file: MappedFile, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
     """The result's bytes of one tensor, in order. Pages of the source are given back as they are used.
 
-    Raises CheckpointError naming the tensor if it holds NaN or infinity.
+    Raises CheckpointError naming the tensor if it holds NaN or infinity, or numbers that the result's type cannot hold.
     """
     info = decision.source
     stored = file.bytes_of(info)
@@ -74,12 +74,7 @@ def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: i
         yield output.name, row * (bits.size // bits.shape[0] if bits.ndim else 1) * bits.itemsize, data.data
         return
     values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
-    if not mx.isfinite(values).all().item():
-        advice = ": choose --dtype bfloat16" if output.dtype == "F16" else ""
-        raise CheckpointError(
-            f"{quote(decision.source.file)}: tensor {quote(output.name)} has values that {output.dtype} cannot "
-            f"hold{advice}"
-        )
+    _check_held(values, decision, output.dtype, ": choose --dtype bfloat16" if output.dtype == "F16" else "")
     yield output.name, row * (values.size // max(values.shape[0], 1)) * values.dtype.size, _memory(values)
 
 
@@ -89,10 +84,23 @@ def _packed_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: 
     assert spec is not None
     # In bfloat16, so that the scales of affine are: it is what the published files were quantised from.
     values = _values(bits, decision, fold, row).astype(mx.bfloat16)
+    _check_held(values, decision, "BF16")
     parts = mx.quantize(values, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
     mx.eval(*parts)
+    for array in parts:
+        # The range of a group, largest less smallest, can be more than either.
+        if array.dtype == mx.bfloat16:
+            _check_held(array, decision, str(spec))
     for output, array in zip(decision.outputs, parts, strict=True):
         yield output.name, row * array.shape[1] * array.dtype.size, _memory(array)
+
+
+def _check_held(values: mx.array, decision: Decision, form: str, advice: str = "") -> None:
+    """Raise CheckpointError where finite numbers became infinite in the result's type."""
+    if not mx.isfinite(values).all().item():
+        raise CheckpointError(
+            f"{quote(decision.source.file)}: tensor {quote(decision.name)} has values that {form} cannot hold{advice}"
+        )
 
 
 def _values(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> mx.array:

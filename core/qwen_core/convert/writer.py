@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,15 +32,32 @@ COPIED = (
 )  # fmt: skip
 # Room for headers and the small files, on top of the tensors.
 _SLACK_BYTES = 64 << 20
+# Of one name in a directory, on every common file system.
+_MAX_NAME_BYTES = 255
+# What `mkdtemp` adds to a prefix.
+_RANDOM = "xxxxxxxx"
 
 
 def check_target(source: Path, target: Path) -> Path:
-    """The resolved path of a result. Raises CheckpointError if it is not new or empty, or lies inside the source."""
-    place, origin = target.resolve(), source.resolve()
+    """The resolved path of a result. Raises CheckpointError if it is not new or empty, cannot be replaced by a rename,
+    or lies inside the source."""
+    try:
+        place, origin = target.resolve(), source.resolve()
+        # Python 3.11 refuses a loop with RuntimeError; later versions give the link itself back.
+        is_loop = place.is_symlink()
+    except RuntimeError:
+        place, origin, is_loop = target, source, True
+    except OSError as error:
+        raise CheckpointError(f"{quote(target)} cannot be used: {quote(error.strerror or error)}") from None
+    if is_loop:
+        raise CheckpointError(f"{quote(target)} is a symbolic link that leads back to itself: give another place")
     if place == origin or origin in place.parents:
         raise CheckpointError(f"{quote(target)} lies inside the source {quote(source)}: give another place")
     try:
         if place.is_dir():
+            # The rename at the end cannot replace it.
+            if os.path.ismount(place):
+                raise CheckpointError(f"{quote(target)} is a mount point: name a directory inside it")
             if any(place.iterdir()):
                 raise CheckpointError(f"{quote(target)} is not empty: give a new directory")
         elif place.exists():
@@ -54,10 +72,17 @@ def check_target(source: Path, target: Path) -> Path:
 def check_disk(place: Path, needed: int) -> None:
     """Raise CapacityError if the file system of `place` has less than `needed` bytes left."""
     free = shutil.disk_usage(place.parent).free
-    if free < needed + _SLACK_BYTES:
-        raise CapacityError(
-            f"the result needs {needed / 1e9:.2f} GB, but {quote(place.parent)} has {free / 1e9:.2f} GB left"
-        )
+    needed += _SLACK_BYTES
+    if free < needed:
+        raise CapacityError(f"the result needs {_size(needed)}, but {quote(place.parent)} has {_size(free)} left")
+
+
+def _size(count: int) -> str:
+    """Bytes as disks count them: "19.99 GB", "67.45 MB"."""
+    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= divisor:
+            return f"{count / divisor:.2f} {unit}"
+    return f"{count} B"
 
 
 @contextmanager
@@ -182,22 +207,46 @@ class ShardFile:
 
 
 def _prefix(place: Path) -> str:
-    return f".{place.name}.partial-"
+    """What the name of a temporary directory begins with: the result's name, cut where the whole would be too long.
+
+    Places whose long names begin alike then share it, which is no harm: what is locked is left alone.
+    """
+    name = os.fsencode(place.name)
+    most = _MAX_NAME_BYTES - len(f"..partial-{_RANDOM}")
+    # A character cut in two is dropped: not every file system takes its half.
+    kept = place.name if len(name) <= most else name[:most].decode(errors="ignore")
+    return f".{kept}.partial-"
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A second Ctrl+C, from someone in a hurry, waits until this is over."""
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    """A second Ctrl+C, from someone in a hurry, waits until this is over.
+
+    Not by a signal mask: that is one thread's, and any other takes the signal, for Python to handle it here all the
+    same. Python handles signals on the main thread alone, so that others are never disturbed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before: dict[int, Any] = {}
     try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler is not None:  # one that Python did not install could not be put back
+                before[number] = handler
+                signal.signal(number, lambda caught, frame: waiting.append(caught))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in waiting[:1]:
+            signal.raise_signal(number)
 
 
 def _remove_dead(place: Path) -> None:
     """Remove what killed runs for the same place have left: names as `mkdtemp` makes them, nobody else's."""
-    for left in place.parent.glob(f"{_escape(_prefix(place))}{'[a-z0-9_]' * 8}"):
+    for left in place.parent.glob(f"{_escape(_prefix(place))}{'[a-z0-9_]' * len(_RANDOM)}"):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
             try:

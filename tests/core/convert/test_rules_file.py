@@ -30,6 +30,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return open_checkpoint(write_raw(tmp_path_factory.mktemp("rules") / "raw"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text('name = "ü"\n[[rule]]\nmatch = "*"\nkeep = true\n', encoding="utf-8-sig")
+    assert read_rules(tmp_path / "rules.toml").name == "ü"
+
+
 def test_the_first_match_decides(tmp_path: Path) -> None:
     found = rules(
         tmp_path,

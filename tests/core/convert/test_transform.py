@@ -9,6 +9,7 @@ import pytest
 
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.convert import transform
+from qwen_core.convert.awq import Fold
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Unquantised
 from qwen_core.convert.run import convert
@@ -140,6 +141,46 @@ def test_what_the_wanted_type_cannot_hold_is_named(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"norm\.weight has values that F16 cannot hold"):
         convert(make_plan(open_checkpoint(source), variant_rules("nvfp4"), float_dtype="F16"), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+DOWN = "model.language_model.layers.1.mlp.down_proj.weight"
+
+
+def put(source: Path, dtype: str, values: list[float]) -> None:
+    """A model whose weight DOWN begins with `values`."""
+    write_checkpoint(source, "bf16", names="raw", float_dtype=dtype, shard_cap=None)
+    (file,) = source.glob("*.safetensors")
+    begin, _ = places(file)[DOWN]
+    kind = {"BF16": mx.bfloat16, "F32": mx.float32}[dtype]
+    bad = np.asarray(mx.array(values).astype(kind).view(mx.uint8)).tobytes()
+    data = bytearray(file.read_bytes())
+    data[begin : begin + len(bad)] = bad
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("variant", ["q4", "nvfp4", "mxfp8"])
+def test_what_becomes_infinite_before_it_is_quantised_is_named(variant: str, tmp_path: Path) -> None:
+    """The largest float32 rounds to infinity in bfloat16, and its group would be NaN."""
+    put(tmp_path / "raw", "F32", [3.4028e38])
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.down_proj\.weight has values that BF16 cannot hold"):
+        converted(tmp_path / "raw", tmp_path / "out", variant)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_a_factor_that_makes_a_weight_infinite_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "raw", "BF16", [2e38])
+    folds = {"layers.1.mlp.down_proj": Fold(None, np.full(256, 2, np.float32))}
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.down_proj\.weight has values that BF16 cannot hold"):
+        converted(tmp_path / "raw", tmp_path / "out", "nvfp4", folds=folds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_a_group_whose_range_is_infinite_is_named(tmp_path: Path) -> None:
+    """Both ends are finite, what lies between them is not: the scale of affine."""
+    put(tmp_path / "raw", "BF16", [3.38e38, -3.38e38])
+    with pytest.raises(CheckpointError, match=r"down_proj\.weight has values that affine 5-bit group 64 cannot hold"):
+        converted(tmp_path / "raw", tmp_path / "out", "q4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
 
 

@@ -123,14 +123,18 @@ def convert(
     if is_realign:
         assert target is not None
         return _realign(path, Path(target))
+    if not plan_only:
+        from qwen_core.convert.writer import check_target
+
+        assert target is not None
+        check_target(path, Path(target))
     plan = make(
         path, wish, keep_mtp=mtp == "keep", keep_vision=vision != "drop", float_dtype=FLOATS[dtype or "bfloat16"]
     )
-    for warning in plan.warnings:
-        click.echo(f"warning: {warning}", err=True)
     if plan_only:
         if imatrix_path is not None:
             _folds(plan, imatrix_path)
+        _warn(plan)
         for line in plan_lines(plan):
             click.echo(printable(line))
         return 0
@@ -187,15 +191,24 @@ def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
 
 
 def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
+    from qwen_core.convert.run import check_conversion
     from qwen_core.convert.run import convert as run
 
     folds = None if imatrix_path is None else _folds(plan, imatrix_path)
+    # Before the warnings: of a conversion that is refused they would only hide the reason.
+    check_conversion(plan, target)
+    _warn(plan)
     with ended_cleanly(), ProgressBar() as progress:
         shards = run(plan, target, folds=folds, progress=progress)
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
     scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
     return 0
+
+
+def _warn(plan: "ConversionPlan") -> None:
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _realign(source: Path, target: Path) -> int:
