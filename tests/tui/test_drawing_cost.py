@@ -96,7 +96,7 @@ def both_ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
     return updates
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(seed: int, both_ways: list[tuple[object, object]]) -> None:
     """After any stream, scrolling, marking, folding, selecting and change of theme; and a part of the screen is painted
     as the toolkit paints it."""
