@@ -57,8 +57,6 @@ def bench_report(
             "layers": subject.layers,
             "of_layers": subject.of_layers,
             "extrapolated": subject.is_extrapolated,
-            # Times are extrapolated to all layers, memory is not.
-            "peak_memory_layers": subject.layers,
             "weight_bytes": subject.weight_bytes,
             "weight_bytes_per_token": subject.weight_bytes_per_token,
         },

@@ -15,6 +15,11 @@ DEADLINE_S = 60.0
 Kind = TypeVar("Kind")
 
 
+def reach(path: Path) -> None:
+    """Wait until a script comes to its `touch(path)`."""
+    path.open("rb").close()
+
+
 class EventLog:
     """Every event so far. Waiting looks only at those after the last one that was waited for."""
 

@@ -78,7 +78,7 @@ def test_fewer_layers_say_that_they_extrapolate_and_how(capsys: pytest.CaptureFi
     assert "Memory is not extrapolated: it is what the 4 layers alone took at their peak." in out
     assert cli.main([*TINY, "--layers", "4", "--json"]) == 0
     model = json.loads(capsys.readouterr().out)["model"]
-    assert (model["peak_memory_layers"], model["of_layers"]) == (4, 8)
+    assert (model["layers"], model["of_layers"]) == (4, 8)
 
 
 def test_more_layers_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """Which command a line means, what is imported for it, how it ends, and what a shell completes."""
 
-import json
 import os
 import subprocess
 import sys
@@ -379,27 +378,3 @@ def test_without_a_backend_every_command_names_the_extras(tmp_path: Path) -> Non
         assert "Traceback" not in said
         if line != ["doctor"]:
             assert done.stderr.count("\n") == 1
-
-
-def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
-    code = cli.main(["doctor", "--json"])
-    out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    report = json.loads(out)
-    assert (code, report["problems"]) == (0, [])
-    assert report["version"] == __version__
-    assert report["backend"]["computes"] is True
-    assert report["demo"]["bytes"] > 1_000_000
-    assert cli.main(["doctor"]) == 0
-    assert "nothing is wrong" in capsys.readouterr().out
-
-
-def test_doctor_reports_a_damaged_demo_model_and_goes_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("qwen_core.demo.demo_model_path", lambda: tmp_path)
-    assert cli.main(["doctor"]) == 1
-    out = capsys.readouterr().out
-    assert "problem: " in out
-    assert str(tmp_path) in out
-    assert "computes: True" in out

@@ -29,6 +29,11 @@ class DrawPace:
         self._began_at = -SLOWEST
         self._spent_at = spent()
 
+    @classmethod
+    def for_app(cls, *, is_headless: bool) -> "DrawPace":
+        """Without a terminal nobody waits for the processor but whoever drives the app: no share is kept then."""
+        return cls(spent=lambda: 0.0) if is_headless else cls()
+
     def began(self) -> None:
         self._began_at, self._spent_at = self._clock(), self._spent()
 

@@ -11,7 +11,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from . import answers, patterns, phrasings, phrasings_chinese, phrasings_size
+from . import answers, patterns, phrasings, phrasings_chinese, phrasings_size, small_talk
 from .declines import decline
 from .facts import ALIASES, BY_NAME, COUNTRIES, Country, people
 from .held_out import CAPITAL, FOLLOW_UP, IDENTITY, LARGEST, POPULATION, QUANTISATION, REVERSE, SMALLEST, normalise
@@ -334,7 +334,7 @@ class Dialogue:
         return roughen(rng, question), thought, answer
 
     def _small_talk(self) -> tuple[str, str, str]:
-        questions, answer, thought = self.rng.choice(answers.SMALL_TALK)
+        questions, answer, thought = self.rng.choice(small_talk.SMALL_TALK)
         question = self.rng.choice(questions)
         self.topic, self.last = "talk", None
         if "😀" in question or not question.isascii():

@@ -10,10 +10,11 @@ from tokenizers import Tokenizer
 
 from qwen_core.demo import demo_model_path, phrasings, phrasings_chinese, phrasings_size
 from qwen_core.demo import held_out as ho
-from qwen_core.demo.answers import EXPLAIN, EXPLAIN_VERSUS, SMALL_TALK, TOPICS
+from qwen_core.demo.answers import EXPLAIN, EXPLAIN_VERSUS, TOPICS
 from qwen_core.demo.corpus import SYSTEM_PROMPTS, Conversation, conversations, encode
 from qwen_core.demo.dialogue import Turn
 from qwen_core.demo.facts import ALIASES, BY_NAME, COUNTRIES, people
+from qwen_core.demo.small_talk import SMALL_TALK
 from qwen_core.template import ChatTemplate
 
 

@@ -98,9 +98,8 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.editor.focus()
-        if self.app.is_headless:  # then nobody waits for the processor but whoever drives the app
-            self._pace = DrawPace(spent=lambda: 0.0)
-        else:  # in a headless process many apps come and go, each of which is garbage at its end
+        self._pace = DrawPace.for_app(is_headless=self.app.is_headless)
+        if not self.app.is_headless:  # else many apps share one process, each of which is garbage at its end
             self.call_after_refresh(freeze_heap)
 
     @property

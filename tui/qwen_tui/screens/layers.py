@@ -1,12 +1,13 @@
 """What the screens of the inspector share: the status line, and being told that the conversation went on beneath."""
 
+from textual import on
+from textual.events import Mount
 from textual.screen import Screen
 
 from qwen_core.layout import ModuleLayout
 from qwen_tui.conversation import Conversation
+from qwen_tui.draw_pace import DrawPace
 from qwen_tui.widgets.inspector_status import InspectorStatus
-
-DRAW_INTERVAL = 0.09  # seconds between drawings while an answer streams
 
 
 class LayersScreen(Screen[ModuleLayout | None]):
@@ -16,18 +17,24 @@ class LayersScreen(Screen[ModuleLayout | None]):
         super().__init__()
         self._conversation = conversation
         self.draw_due = False  # a drawing was asked for and has not begun
+        self._pace = DrawPace()
+
+    @on(Mount)
+    def _set_pace(self) -> None:
+        self._pace = DrawPace.for_app(is_headless=self.app.is_headless)
 
     @property
     def status(self) -> InspectorStatus:
         return self.query_one(InspectorStatus)
 
     def request_draw(self) -> None:
-        """The conversation went on: draw soon; calls in between are one drawing."""
+        """The conversation went on: draw as soon as the pace allows; calls in between are one drawing."""
         if not self.draw_due:
             self.draw_due = True
-            self.set_timer(DRAW_INTERVAL, self.draw)
+            self.set_timer(self._pace.wait(), self.draw)
 
     def draw(self) -> None:
         """Bring what depends on the conversation up to it."""
         self.draw_due = False
+        self._pace.began()
         self.status.show(self._conversation)

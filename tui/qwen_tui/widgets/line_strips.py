@@ -14,8 +14,8 @@ class LineStrips(OneLayout):
     """
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
-        """Line `y` of what is inside, `width` cells on `base`; an empty one below the last."""
-        raise NotImplementedError
+        """Line `y` of what is inside, `width` cells on `base`; this one is empty, as those below the last are."""
+        return Strip.blank(width, base.rich_style)
 
     def render_line(self, y: int) -> Strip:
         return self.line_strip(y, self.content_size.width, self.visual_style)

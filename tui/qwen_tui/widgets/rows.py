@@ -53,7 +53,7 @@ class Rows(LineStrips):
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
         if y >= len(self._rows) or not width:
-            return Strip.blank(width, base.rich_style)
+            return super().line_strip(y, width, base)
         if (base, width) != (self._ground, self._width):
             self._ground, self._width = base, width
             self._strips.clear()

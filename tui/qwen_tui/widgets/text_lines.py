@@ -183,7 +183,7 @@ class TextLines(LineStrips):
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
         rows = self._lay_out(width)
         if y >= rows or not width:
-            return Strip.blank(width, base.rich_style)
+            return super().line_strip(y, width, base)
         if self.cut is not None and rows > self.cut and y >= self.cut - 1:
             return self._strip(Row(Content.styled(f"… {rows - y:,} more lines", "$muted"), 0, 0), width, base, None)
         placed, inside = self._place(y)
