@@ -75,6 +75,10 @@ class Stage:
         await self.enter(text)
         await self.wait(lambda: len(self.engine.sent()) > before, f"{text!r} to be sent")
 
+    def clock(self, at: float) -> None:
+        """The conversation's clock stands at `at` seconds: what it times does not depend on the machine."""
+        self.app.conversation.now = lambda: at
+
     async def feed(self, *events: Event) -> None:
         self.engine.feed(*events)
         await self.settle()

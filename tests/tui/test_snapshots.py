@@ -32,14 +32,15 @@ async def welcome(here: Stage) -> None:
 
 async def answer(here: Stage) -> None:
     await here.ask("Explain NVFP4 vs MXFP4.")
-    here.app.conversation.now = lambda: 1.0
     await here.feed(*answered(1, MARKDOWN, "The person asks about formats."))
     await here.type("And affine?\nIn short.")
 
 
 async def prefill(here: Stage) -> None:
     await here.ask("A long question")
-    await here.feed(TurnStarted(1, 9000, 100), PrefillProgress(1, 4096, 8900, 100))
+    await here.feed(TurnStarted(1, 9000, 100))
+    here.clock(45.0)
+    await here.feed(PrefillProgress(1, 4096, 8900, 100))
 
 
 async def decoding(here: Stage) -> None:
@@ -73,6 +74,7 @@ def name(scene: Scene) -> str:
 def test_screen(scene: Scene, size: tuple[int, int]) -> None:
     async def run() -> str:
         async with stage(loads_only, size) as here:
+            here.clock(1.0)
             await scene(here)
             await here.settle()
             return here.snapshot()
