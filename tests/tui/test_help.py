@@ -106,7 +106,7 @@ def test_all_of_the_help_can_be_reached_by_keyboard(size: tuple[int, int]) -> No
             rows = [str(entry.content) for entry in here.app.screen.query(".key").results(Static)]
             looks = [here.text()]
             while len(looks) < 2 or looks[-1] != looks[-2]:
-                await here.pilot.press(*["down"] * (size[1] // 2))
+                await here.pilot.press("pagedown")
                 await here.pilot.pause()
                 looks.append(here.text())
             seen = "\n".join(looks)
