@@ -49,7 +49,6 @@ async def draw() -> str:
                     await pilot.pause()
                 await until(lambda: app.conversation.current is None)
             app.chat.status.clear_flash()
-            app.chat.editor.cursor_blink = False
             await until(lambda: not app.chat.draw_due)
             await pilot.pause(0.5)
             return place_words(app.export_screenshot(title="qwen-tui"))

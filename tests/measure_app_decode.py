@@ -5,7 +5,9 @@ pseudo-terminal of 120 columns: the meters are on, the screen is drawn some ten 
 does nothing else, as `qwen-tui run` does. Both stay loaded and are asked in turn, so that a slow moment of the machine
 hits neither alone; the order alternates. Both are launched several times: where a process happens to lie in memory
 changes its speed by some percent for as long as it lives. Printed is the median ratio of their decode rates, with the
-range. `--null` measures a second plain process in place of the app: how far from 1 the machine alone leads.
+range. `--null` measures a second plain process in place of the app: how far from 1 the machine alone leads. `--spare`
+(Linux) keeps the model to one processor on both sides: the screen has another, as where a GPU decodes. Without it, and
+without a GPU, a model uses all there are, and on a small machine waits for whatever else does.
 
 Bounds: 0.95, and 0.98 on a model that takes 10 ms a token or more. A command, not a test: exit code 0 when they hold.
 """
@@ -24,7 +26,8 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
@@ -53,10 +56,22 @@ def as_line(stats: TurnStats) -> str:
     return json.dumps(figures) + "\n"
 
 
+def keep_to_one(pid: int) -> None:
+    """Have all threads of a process, and those they start, on one processor."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {min(os.sched_getaffinity(0))})
+
+
+def children_of(pid: int) -> list[int]:
+    """Listed by the thread that started them; none where the system does not say."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for children in lists for child in children.read_text().split()]
+
+
 # The two sides, each in a process of its own. They write one JSON line a turn.
 
 
-def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
+def run_app(model: str, tokens: int, orders: TextIO, out: TextIO, *, spare: bool) -> None:
     """The real app on the terminal this process was given; its engine's figures go to `out` as well as to the app.
 
     Each line of `orders` asks in a new conversation, as the composer does on Enter.
@@ -68,6 +83,8 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
         def tell(event: Event) -> None:
             match event:
                 case Loaded():
+                    if spare:
+                        keep_to_one(*children_of(os.getpid()))
                     out.write('{"ready": true}\n')
                 case TurnDone():
                     out.write(as_line(event.stats))
@@ -98,8 +115,10 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
         app.close_engine()
 
 
-def run_alone(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
+def run_alone(model: str, tokens: int, orders: TextIO, out: TextIO, *, spare: bool) -> None:
     """A session in this process, on its main thread, that answers once for every line of `orders`."""
+    if spare:
+        keep_to_one(os.getpid())
     with load_session(model) as session:
         out.write('{"ready": true}\n')
         for _ in orders:
@@ -112,18 +131,27 @@ def run_alone(model: str, tokens: int, orders: TextIO, out: TextIO) -> None:
 # The measuring process.
 
 
+def seconds_of(pid: int) -> float | None:
+    """CPU time so far of a process; None where the system does not say."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Side:
     """A started process: `answer` makes it answer once."""
 
-    def __init__(self, name: str, model: str, tokens: int, **terminal: Any) -> None:
-        """`terminal`: what becomes of its stdin, stdout and stderr."""
+    def __init__(self, name: str, options: Sequence[str], **terminal: Any) -> None:
+        """`options`: of its command line. `terminal`: what becomes of its stdin, stdout and stderr."""
         self.name = name
         order_reader, order_writer = os.pipe()
         line_reader, line_writer = os.pipe()
         descriptors = (order_reader, line_writer)
         pipes = ["--pipes", *map(str, descriptors)]
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--side", name, *pipes, "--tokens", str(tokens), model],
+            [sys.executable, __file__, "--side", name, *pipes, *options],
             pass_fds=descriptors,
             start_new_session=True,  # a share of the processor of its own: Linux gives one to every session
             env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -143,27 +171,27 @@ class Side:
         return found
 
     def answer(self) -> dict[str, Any]:
-        """The figures of one more answer; `cpu_s`: what it took of the processor, prompt included."""
-        before = self.engine_seconds()
+        """The figures of one more answer; `cpu_s`: what it took of the processor, prompt included.
+
+        `own`: the share of one processor that this process itself took meanwhile, which of the app is what drawing
+        takes. Both are None where they cannot be told: only Linux says.
+        """
+        began, own, engine = time.monotonic(), seconds_of(self.process.pid), self.engine_seconds()
         self._orders.write("\n")
         found = self.next()
-        after = self.engine_seconds()
-        return {**found, "cpu_s": None if before is None or after is None else after - before}
+        took, own_after, engine_after = time.monotonic() - began, seconds_of(self.process.pid), self.engine_seconds()
+        return {
+            **found,
+            "cpu_s": None if engine is None or engine_after is None else engine_after - engine,
+            "own": None if own is None or own_after is None else (own_after - own) / took,
+        }
 
     def engine_seconds(self) -> float | None:
-        """CPU time so far of the process that decodes: of the app its one child, else the process itself.
-
-        None where it cannot be told: only Linux says, and it lists children by the thread that started them.
-        """
-        pid = self.process.pid
-        try:
-            if self.name == "app":
-                lists = Path(f"/proc/{pid}/task").glob("*/children")
-                (pid,) = [int(child) for children in lists for child in children.read_text().split()]
-            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (OSError, ValueError):
-            return None
-        return (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time so far of the process that decodes: of the app its one child, else the process itself."""
+        if self.name != "app":
+            return seconds_of(self.process.pid)
+        children = children_of(self.process.pid)
+        return seconds_of(children[0]) if len(children) == 1 else None
 
     def end(self) -> None:
         self.process.terminate()
@@ -174,11 +202,11 @@ class Side:
             self.process.wait()
 
 
-def start_app(model: str, tokens: int) -> Side:
+def start_app(options: Sequence[str]) -> Side:
     """The app on a pseudo-terminal, whose other end is read as a terminal reads it: else the app would stand still."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
-    side = Side("app", model, tokens, stdin=follower, stdout=follower, stderr=follower)
+    side = Side("app", options, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
 
     def drain() -> None:
@@ -190,18 +218,21 @@ def start_app(model: str, tokens: int) -> Side:
     return side
 
 
-def measure(model: str, launches: int, pairs: int, tokens: int, *, null: bool) -> bool:
+def measure(model: str, launches: int, pairs: int, tokens: int, *, null: bool, spare: bool) -> bool:
     """Print the figures; whether they keep the bound."""
     # Ended from outside, it must still end what it started.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     ratios: list[float] = []
     by_cpu: list[float] = []
+    drawing: list[float] = []
     alone_rates: list[float] = []
     medians: list[float] = []
+    options = ["--tokens", str(tokens), *(["--spare"] if spare else []), model]
     for launch in range(launches):
-        found = [*measure_launch(model, launch, pairs, tokens, null=null)]
+        found = [*measure_launch(options, launch, pairs, null=null)]
         ratios += (own := [first["tok_s"] / second["tok_s"] for first, second in found])
         by_cpu += [second["cpu_s"] / first["cpu_s"] for first, second in found if first["cpu_s"] and second["cpu_s"]]
+        drawing += [first["own"] for first, _ in found if first["own"] is not None]
         alone_rates += [second["tok_s"] for _, second in found]
         medians.append(statistics.median(own))
         print(f"launch {launch + 1}: {medians[-1]:.3f}", flush=True)
@@ -219,15 +250,17 @@ def measure(model: str, launches: int, pairs: int, tokens: int, *, null: bool) -
             f"by CPU time of the engine alone, which a busy machine hardly changes: {statistics.median(by_cpu):.3f} "
             f"({min(by_cpu):.3f} to {max(by_cpu):.3f})"
         )
+    if drawing and not null:
+        print(f"the app itself, drawing: {statistics.median(drawing):.1%} of one processor ({os.cpu_count()} in all)")
     return ratio >= bound
 
 
 def measure_launch(
-    model: str, launch: int, pairs: int, tokens: int, *, null: bool
+    options: Sequence[str], launch: int, pairs: int, *, null: bool
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The figures of the app (of a second plain process for `null`) and of the plain one, pair by pair."""
-    alone = Side("alone", model, tokens)
-    app = Side("alone", model, tokens) if null else start_app(model, tokens)
+    alone = Side("alone", options)
+    app = Side("alone", options) if null else start_app(options)
     try:
         for side in (app, alone):
             side.next()
@@ -254,18 +287,19 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=6, help="of answers, in each launch")
     parser.add_argument("--tokens", type=int, default=600)
     parser.add_argument("--null", action="store_true", help="no app: what the machine makes of two equal sides")
+    parser.add_argument("--spare", action="store_true", help="the model on one processor, the screen has another")
     parser.add_argument("--side", choices=("app", "alone"), help=argparse.SUPPRESS)
     parser.add_argument("--pipes", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         orders, out = os.fdopen(arguments.pipes[0]), os.fdopen(arguments.pipes[1], "w", buffering=1)
         run = run_app if arguments.side == "app" else run_alone
-        run(arguments.model, arguments.tokens, orders, out)
+        run(arguments.model, arguments.tokens, orders, out, spare=arguments.spare)
         return 0
     with TemporaryDirectory() as home:
         os.environ["QWEN_TUI_HOME"] = home
         given = arguments.model, arguments.launches, arguments.pairs, arguments.tokens
-        return 0 if measure(*given, null=arguments.null) else 1
+        return 0 if measure(*given, null=arguments.null, spare=arguments.spare) else 1
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from qwen_core.backend import mx
 from qwen_core.bench_rest import rest
@@ -31,6 +32,8 @@ from qwen_core.turn import never
 
 # Enough to build every kernel (those of a prompt are others than those of a token) and to page the weights in.
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
+# Tokens of a decode from one report of progress to the next: what is timed must not be made of reports.
+TOLD_EVERY = 8
 
 Report = Callable[[str, int, int], None]
 
@@ -108,29 +111,38 @@ class Bench:
                 break
             start = state.snapshot()
             seconds = []
-            for turn in range(self.repeat):
-                self.progress(workload.name, turn, self.repeat)
+            for _ in range(self.repeat):
+                before, whole = len(seconds) * workload.tokens, self.repeat * workload.tokens
+                self.progress(workload.name, before, whole)
                 if not self._rest():
                     break
-                taken = self._once(model, state, start, workload)
+                tell = partial(self._tell, workload.name, before, whole)
+                taken = self._once(model, state, start, workload, tell)
                 if taken is None:
                     break
                 seconds.append(taken)
-            self.progress(workload.name, len(seconds), self.repeat)
+            self.progress(workload.name, len(seconds) * workload.tokens, self.repeat * workload.tokens)
             measured.append(self._summed(workload, depth, seconds, state, start))
         return measured
 
-    def _once(self, model: Model, state: State, start: Snapshot, workload: Workload) -> float | None:
-        """Seconds of one repeat from the point `start` on; None when it was stopped."""
+    def _tell(self, label: str, before: int, whole: int, done: int) -> None:
+        """Of all repeats together."""
+        self.progress(label, before + done, whole)
+
+    def _once(
+        self, model: Model, state: State, start: Snapshot, workload: Workload, tell: Callable[[int], None]
+    ) -> float | None:
+        """Seconds of one repeat from the point `start` on; None when it was stopped. `tell`: tokens so far."""
         state.restore(start)
         vocabulary = model.config.vocab_size
         sampler = Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
         if workload.kind == "prefill":
             ids = prompt_ids(workload.tokens, vocabulary)
             began = self.clock()
-            logits = None
+            logits, done = None, 0
             for step in prefill(model, state, ids, stop=self.stop):
-                logits = step.logits
+                logits, done = step.logits, done + len(step.ids)
+                tell(done)
             if logits is None:
                 return None
             read(sampler(logits))
@@ -144,6 +156,8 @@ class Bench:
             for _ in tokens:
                 if count == 0:
                     began = self.clock()  # the first token belongs to the prefill
+                elif count % TOLD_EVERY == 0:
+                    tell(count)
                 count += 1
                 if count <= workload.tokens and self.stop():
                     return None

@@ -1,7 +1,5 @@
 """Batches: nothing lost, nothing reordered, few enough, and the figures exact under a clock of the test's own."""
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,19 +7,10 @@ from hypothesis import strategies as st
 from qwen_core.batching import Throttle, TurnBatcher
 from qwen_core.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.stats import TokenRate
+from support.clock import Clock
 from support.fake_session import piece
 
 FIELDS: dict[Part, str] = {"reasoning": "reasoning", "answer": "text", "tool_call": "tool_call"}
-
-
-@dataclass
-class Clock:
-    """Time as the test says, in seconds; powers of two keep sums of it exact."""
-
-    now: float = 1024.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def token(text: str, *ids: int, part: Part = "answer") -> StreamEvent:

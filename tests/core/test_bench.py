@@ -126,10 +126,16 @@ def test_a_stop_keeps_the_repeats_that_were_finished(model: Model, allowed: int)
     assert all(seconds == 1.0 for m in measured for seconds in m.seconds)
 
 
-def test_progress_is_told_of_every_repeat(model: Model) -> None:
+def test_progress_is_told_in_tokens_of_all_repeats(model: Model) -> None:
     told: list[tuple[str, int, int]] = []
-    measure(model, "tg2", depth=4, repeat=2, progress=lambda *step: told.append(step))
-    assert told == [("warm-up", 0, 1), ("tg2: context", 4, 4), ("tg2", 0, 2), ("tg2", 1, 2), ("tg2", 2, 2)]
+    measure(model, "tg10,pp3", depth=4, repeat=2, progress=lambda *step: told.append(step))
+    assert told == [
+        ("warm-up", 0, 1),
+        ("tg10: context", 4, 4),
+        *(("tg10", done, 20) for done in (0, 8, 10, 18, 20)),
+        ("pp3: context", 4, 4),
+        *(("pp3", done, 6) for done in (0, 3, 3, 6, 6)),
+    ]
 
 
 def test_the_card_is_one_conversation_a_repeat() -> None:

@@ -177,7 +177,6 @@ async def stage(
     )
     try:
         async with app.run_test(size=size) as pilot:
-            app.chat.editor.cursor_blink = False
             here = Stage(app, pilot, engines)
             await here.wait(lambda: engines, "the engine to be made")
             if ready:

@@ -152,7 +152,6 @@ async def composer_stage(
     app = ComposerApp(suspends)
     async with app.run_test(size=size) as pilot:
         here = ComposerStage(app, pilot)
-        here.editor.cursor_blink = False
         here.editor.focus()
         here.composer.commands = COMMANDS
         here.composer.choices = lambda name: {"theme": ["midnight", "moss", "paper"], "set": ["top_k", "top_p"]}.get(

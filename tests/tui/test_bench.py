@@ -134,10 +134,12 @@ def test_ctrl_c_keeps_what_was_measured(capsys: pytest.CaptureFixture[str], monk
     """The signal comes while the second workload runs: the first one is in the report, and the exit code is 130."""
     once = core_bench.Bench._once
 
-    def interrupted(self: core_bench.Bench, model: Any, state: Any, start: Any, workload: Any) -> float | None:
+    def interrupted(
+        self: core_bench.Bench, model: Any, state: Any, start: Any, workload: Any, tell: Any
+    ) -> float | None:
         if workload.kind == "decode":
             signal.raise_signal(signal.SIGINT)
-        return once(self, model, state, start, workload)
+        return once(self, model, state, start, workload, tell)
 
     monkeypatch.setattr(core_bench.Bench, "_once", interrupted)
     assert cli.main([*TINY, "--json"]) == 130

@@ -23,17 +23,10 @@ from qwen_core.events import (
 )
 from qwen_tui.conversation import Conversation
 from qwen_tui.turns import Note
+from support.clock import Clock
 from support.fake_engine import MODEL, answered, delta, done, stats
 
 DEATH = EngineDied("the engine process was ended by SIGKILL", -9, "/log")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 def loaded(system: str | None = None, clock: Clock | None = None) -> Conversation:
@@ -79,14 +72,14 @@ def test_reasoning_is_timed_from_its_first_piece_to_the_first_of_the_answer() ->
     clock = Clock()
     conversation = loaded(clock=clock)
     turn = conversation.ask("hi")
-    clock.time = 110.0
+    clock.now = 110.0
     after(conversation, delta(1, ("reasoning", "a")))
-    clock.time = 114.0
+    clock.now = 114.0
     after(conversation, delta(1, ("reasoning", "b")))
     assert turn.reasoning_s == 4.0
-    clock.time = 115.5
+    clock.now = 115.5
     after(conversation, delta(1, ("answer", "c")))
-    clock.time = 130.0
+    clock.now = 130.0
     after(conversation, delta(1, ("answer", "d")), done(1, "cd", "ab"))
     assert turn.reasoning_s == 5.5
     assert (turn.reasoning, turn.answer) == ("ab", "cd")
@@ -100,9 +93,9 @@ def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning()
     figures = replace(stats(4, reasoning=13), reasoning_s=1.5)
     after(conversation, TurnDone(1, "cancelled", Message("assistant", "", "ab"), (1,), figures))
     again = conversation.go_on(stopped)
-    clock.time += 100
+    clock.now += 100
     after(conversation, delta(2, ("reasoning", "c"), count=1))
-    clock.time += 2
+    clock.now += 2
     after(conversation, delta(2, ("answer", "d"), count=2))
     assert again.reasoning_s == 3.5
     after(conversation, TurnDone(2, "stop", Message("assistant", "d", "abc"), (1, 2), stats(2, reasoning=0)))

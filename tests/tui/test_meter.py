@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from qwen_core.events import StreamEvent
 from qwen_tui import cli
 from qwen_tui.commands.meter import INTERVAL_S, Meter
+from support.clock import Clock
 from support.fake_engine import stats
 
 MOMENTS = st.lists(st.floats(0, 0.5), min_size=1, max_size=60)
@@ -61,9 +63,55 @@ def test_prefill_is_shown_in_tokens() -> None:
     assert json.loads(out.getvalue()) == line
 
 
-def test_stderr_holds_nothing_but_json_lines(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_takes_long_leaves_no_hole() -> None:
+    out, clock = io.StringIO(), Clock(0.0)
+    meter = Meter(out, clock)
+    meter.tick()
+    assert out.getvalue() == "", "nothing is known yet"
+    meter.event(StreamEvent(to_prefill=512))
+    for clock.now in (0.1, 0.2, 0.3, 0.4, 0.55):
+        meter.tick()
+    meter.event(StreamEvent(to_prefill=512, prefilled=512))
+    clock.now = 0.8
+    meter.tick()
+    meter.event(StreamEvent(text="x", token_ids=(1,), stats=stats()))
+    clock.now = 1.05
+    meter.tick()
+    meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
+    clock.now = 9.0
+    meter.tick()
+    written = [json.loads(line) for line in out.getvalue().splitlines()]
+    seen = [(line["t"], line["phase"], line.get("prefilled")) for line in written]
+    assert seen == [
+        (0.0, "prefill", 0),
+        (0.3, "prefill", 0),
+        (0.55, "prefill", 0),
+        (0.8, "prefill", 512),
+        (1.05, "decode", None),
+        (1.05, "done", None),
+    ]
+
+
+def test_its_thread_writes_while_the_answer_takes_a_step_and_ends_with_it() -> None:
+    written = threading.Event()
+
+    class Out(io.StringIO):
+        def flush(self) -> None:
+            if self.getvalue().count("\n") == 2:
+                written.set()
+
+    with Meter(Out()) as meter:
+        meter.event(StreamEvent(to_prefill=512))
+        assert written.wait(30.0)
+    assert all(thread.name != "meter" for thread in threading.enumerate())
+
+
+def test_stderr_holds_nothing_but_json_lines(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the bundled model, which also reasons and has statistics to tell: none of that is on stderr."""
     question = "What is the capital of France?"
+    monkeypatch.setenv("QWEN_TUI_GENERATION_TEMPERATURE", "hot")  # which is told elsewhere
     assert cli.main(["run", "--meter", "--temperature", "0", "--effort", "medium", "-p", question]) == 0
     out, err = capfd.readouterr()
     assert "Paris" in out

@@ -1,8 +1,11 @@
 """How soon the screen is drawn again while an answer streams: ten times a second, unless that took too much."""
 
 import os
+from asyncio import get_running_loop
 from collections.abc import Callable
 from time import monotonic, thread_time
+
+from textual.message_pump import MessagePump
 
 INTERVAL = 0.09  # seconds from one drawing to the next, a little less than between two events of a stream
 SLOWEST = 0.2  # however slow the machine is
@@ -36,6 +39,10 @@ class DrawPace:
 
     def began(self) -> None:
         self._began_at, self._spent_at = self._clock(), self._spent()
+
+    def call(self, screen: MessagePump, draw: Callable[[], object]) -> None:
+        """Have `screen` call `draw` when that is due. A timer of the toolkit's would be a task each time."""
+        get_running_loop().call_later(self.wait(), screen.call_next, draw)
 
     def wait(self) -> float:
         """Seconds from now."""

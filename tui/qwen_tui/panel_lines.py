@@ -4,6 +4,7 @@ Pure, and asserted as text: glyphs and words carry the meaning, colour only repe
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from textual.content import Content
 
@@ -30,7 +31,7 @@ def panel_lines(snapshot: MeterSnapshot, width: int) -> list[Content]:
     for group in groups:
         if group and lines:
             lines.append(Content(""))
-        lines += [_fitted(pieces, width) for pieces in group]
+        lines += [_fitted(tuple(pieces), width) for pieces in group]
     return lines
 
 
@@ -72,7 +73,9 @@ def _speed(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
     lines.append([(figure, "$foreground"), (f" of {number(peak)}", "$muted")])
     label = f" {share:.0%}"
     lines.append([(bandwidth_bar(share, width - cells(label)), "$primary"), (label, "$foreground")])
-    lines.append([("ceiling ", "$muted"), (f"{number(ceiling)} tok/s", "$foreground"), (" est. here", "$muted")])
+    limit = f"{number(ceiling)} tok/s"
+    note = " est. here" if cells(f"ceiling {limit} est. here") <= width else " est."
+    lines.append([("ceiling ", "$muted"), (limit, "$foreground"), (note, "$muted")])
     source = snapshot.model.peak_source if snapshot.model else None
     lines.append([("peak    ", "$muted"), (f"{number(peak)} GB/s {source or ''}".rstrip(), "$muted")])
     return lines
@@ -169,6 +172,7 @@ def number(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _fitted(pieces: list[Piece], width: int) -> Content:
-    """The pieces on one line, cut at `width`."""
+@lru_cache(maxsize=64)
+def _fitted(pieces: tuple[Piece, ...], width: int) -> Content:
+    """The pieces on one line, cut at `width`. A line that still says the same is the same object."""
     return Content.assemble(*((text, style) for text, style in pieces if text)).truncate(width, ellipsis=True)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,7 @@ def run(
     from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
 
     loaded = load_settings(overrides=overrides_from(options))
-    for problem in loaded.problems:
+    for problem in loaded.problems if not meter else ():
         click.echo(f"qwen-tui: {problem}", err=True)
     settings = loaded.settings.request()
     if prompt_ids is not None:
@@ -117,11 +117,10 @@ def _run(
     from qwen_core.events import ModelSummary
 
     terminal = Terminal(narrate=not meter)
-    figures = Meter(sys.stderr) if meter else None
     answer = Answer()
     events = _events(model_dir, request, settings, dtype, terminal, interrupt)
     model: ModelSummary | None = None
-    with closing(events):
+    with closing(events), Meter(sys.stderr) if meter else nullcontext() as figures:
         for event in events:
             if isinstance(event, ModelSummary):
                 model = event

@@ -128,7 +128,7 @@ class ChatScreen(Screen[None]):
         """Draw as soon as the pace allows; calls in between are one drawing."""
         if not self.draw_due:
             self.draw_due = True
-            self.set_timer(self._pace.wait(), self.draw)
+            self._pace.call(self, self.draw)
 
     async def draw(self) -> None:
         """Bring every widget up to the conversation."""

@@ -31,7 +31,7 @@ class LayersScreen(Screen[ModuleLayout | None]):
         """The conversation went on: draw as soon as the pace allows; calls in between are one drawing."""
         if not self.draw_due:
             self.draw_due = True
-            self.set_timer(self._pace.wait(), self.draw)
+            self._pace.call(self, self.draw)
 
     def draw(self) -> None:
         """Bring what depends on the conversation up to it."""

@@ -79,6 +79,8 @@ class Editor(TextArea):
         self._loaded = ""
         self._draft_timer: Timer | None = None
         super().__init__(compact=True, highlight_cursor_line=False, placeholder="ask anything", show_line_numbers=False)
+        # Each blink paints the field again, twice a second, also while nothing else goes on.
+        self.cursor_blink = False
 
     # Keys.
 

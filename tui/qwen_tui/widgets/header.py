@@ -49,10 +49,13 @@ class Header(Widget):
     def __init__(self, pending: str) -> None:
         super().__init__()
         self._pieces = [visible(pending)]
+        self._model: ModelSummary | None = None  # whose facts the pieces are
         self._phase: Phase = "starting"
 
     def show(self, model: ModelSummary | None, phase: Phase) -> None:
-        pieces = self._pieces if model is None else model_pieces(model)
+        # Asked at every drawing, told anew once a model.
+        pieces = self._pieces if model is None or model is self._model else model_pieces(model)
+        self._model = model
         if (pieces, phase) != (self._pieces, self._phase):
             self._pieces, self._phase = pieces, phase
             self.refresh()

@@ -35,7 +35,7 @@ class Rows(LineStrips):
             self._strips.clear()
             self.refresh(layout=True)
             return
-        changed = [y for y, row in enumerate(rows) if not row.is_same(old[y])]
+        changed = [y for y, row in enumerate(rows) if row is not old[y] and not row.is_same(old[y])]
         for y in changed:
             self._strips.pop(y, None)
         if changed:
