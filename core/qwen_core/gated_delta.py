@@ -7,6 +7,7 @@ bfloat16 makes it exactly one. Projections, shapes of a checkpoint and the keepi
 from collections.abc import Sequence
 
 from qwen_core.backend import elementwise, mx
+from qwen_core.norms import rms_norm
 
 L2_EPSILON = 1e-6
 """Under the root of the L2 norm of queries and keys: transformers, modeling_qwen3_5.py, `l2norm`."""
@@ -62,7 +63,7 @@ def l2_normalise(x: mx.array, scale: mx.array) -> mx.array:
     RMSNorm is this up to a constant: sum(x^2) + e = D * (mean(x^2) + e / D). So that one kernel does both, `scale` [D]
     is a vector that holds the constant: see `query_scale` and `key_scale`.
     """
-    return mx.fast.rms_norm(x, scale, L2_EPSILON / x.shape[-1])
+    return rms_norm(x, scale, L2_EPSILON / x.shape[-1])
 
 
 def key_scale(size: int) -> mx.array:
@@ -116,4 +117,4 @@ def gated_norm(outputs: mx.array, gate: mx.array, weight: mx.array, epsilon: flo
 
     outputs [1, T, Hv, Dv] float32; gate (z) the same shape in any type; weight [Dv] float32.
     """
-    return _times_silu(mx.fast.rms_norm(outputs, weight, epsilon), gate)
+    return _times_silu(rms_norm(outputs, weight, epsilon), gate)

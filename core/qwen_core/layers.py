@@ -22,6 +22,7 @@ from qwen_core.gated_delta import (
     recurrence,
     update_rate,
 )
+from qwen_core.norms import rms_norm
 from qwen_core.quantization import QuantSpec
 from qwen_core.row_parallel import cut_rows, shares, side_by_side
 from qwen_core.state import LinearLayerState, State
@@ -219,7 +220,7 @@ class Norm:
         self.epsilon = epsilon
 
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.fast.rms_norm(x, self.weight, self.epsilon)
+        return rms_norm(x, self.weight, self.epsilon)
 
 
 @elementwise
