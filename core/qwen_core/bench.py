@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from qwen_core.backend import mx
+from qwen_core.backend import is_gpu, mx
 from qwen_core.bench_rest import rest
 from qwen_core.bench_workloads import (
     CARD_MAX_NEW_TOKENS,
@@ -32,6 +32,8 @@ from qwen_core.turn import never
 
 # Enough to build every kernel (those of a prompt are others than those of a token) and to page the weights in.
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
+# Where no kernels are built per size, and 64 tokens of a large model can take half a minute that nothing can end.
+WARM_UP_PROMPT_ON_CPU = 4
 # Tokens of a decode from one report of progress to the next: what is timed must not be made of reports.
 TOLD_EVERY = 8
 
@@ -186,8 +188,9 @@ class Bench:
     def _conversation(self, session: Session, seed: int) -> list[TurnStats]:
         session.restore((), (), CARD_SYSTEM)
         finished = []
+        whole = self.repeat * len(CARD_TURNS)
         for number, question in enumerate(CARD_TURNS):
-            final = None
+            final, tokens, done = None, 0, seed * len(CARD_TURNS) + number
             for event in session.send_stream(
                 question,
                 stop=self.stop,
@@ -197,21 +200,26 @@ class Bench:
                 seed=seed,
             ):
                 final = event if event.done else None
+                tokens += len(event.token_ids)
+                if tokens and tokens % TOLD_EVERY == 0:
+                    self.progress(f"card: turn {done + 1} of {whole}, {tokens:,} tokens", done, whole)
             if final is None or final.stats is None or final.finish_reason == "cancelled":
                 break
             finished.append(final.stats)
-            done = seed * len(CARD_TURNS) + number + 1
-            self.progress("card", done, self.repeat * len(CARD_TURNS))
+            self.progress("card", done + 1, whole)
         return finished
 
     def _warm_up(self, model: Model) -> None:
         self.progress("warm-up", 0, 1)
         vocabulary = model.config.vocab_size
         state = model.new_state()
-        *_, last = prefill(model, state, prompt_ids(WARM_UP_PROMPT, vocabulary))
+        length = WARM_UP_PROMPT if is_gpu() else WARM_UP_PROMPT_ON_CPU
+        logits = None
+        for step in prefill(model, state, prompt_ids(length, vocabulary), stop=self.stop):
+            logits = step.logits
         sampler = Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
-        if last.logits is not None:
-            for _ in decode(model, state, last.logits, sampler, limit=WARM_UP_TOKENS):
+        if logits is not None and not self.stop():
+            for _ in decode(model, state, logits, sampler, limit=WARM_UP_TOKENS):
                 pass
         self._rested = True
 

@@ -48,7 +48,8 @@ class VariantRow:
 def variant_rows(config: ModelConfig, machine: Hardware, *, shape: str | None, depth: int = 0) -> list[VariantRow]:
     """The nine variants of a model of `config`, at a context of `depth` tokens.
 
-    `shape` names one of SHAPES, if the config is that; the card's figures are those of the 27B alone.
+    `shape` names one of SHAPES, if the config is that; the card's figures are those of the 27B alone, in a
+    short conversation.
     """
     recurrent, kv = state_bytes(config, depth, _STATE_BYTES_EACH)
     rows = []
@@ -62,7 +63,7 @@ def variant_rows(config: ModelConfig, machine: Hardware, *, shape: str | None, d
                 bytes_per_token=per_token,
                 ceiling_tok_s=ceiling_tok_s(per_token, machine.peak_bandwidth_gb_s),
                 card_ceiling_tok_s=ceiling_tok_s(per_token, CARD_GB_S),
-                card_tok_s=CARD_TOK_S.get(variant.name) if shape == CARD_SHAPE else None,
+                card_tok_s=CARD_TOK_S.get(variant.name) if shape == CARD_SHAPE and not depth else None,
             )
         )
     return rows

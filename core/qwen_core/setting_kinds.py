@@ -17,6 +17,9 @@ MAX_KEYS = 200
 MAX_KEYS_OF_ACTION = 8
 
 _YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
+LEAST_PEAK_GB_S, MOST_PEAK_GB_S = 0.001, 100_000.0
+"""Of a peak memory bandwidth that a person gives: beyond, its share and its ceiling are no numbers to show."""
+
 _ACTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEY = re.compile(r"[a-z0-9_+]{1,40}|[!-~]")
 

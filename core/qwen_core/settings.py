@@ -10,7 +10,19 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 from qwen_core.events import Effort, GenerationSettings
-from qwen_core.setting_kinds import Choice, Explained, KeyNames, Kind, Number, Switch, WholeNumber, Words, frozen
+from qwen_core.setting_kinds import (
+    LEAST_PEAK_GB_S,
+    MOST_PEAK_GB_S,
+    Choice,
+    Explained,
+    KeyNames,
+    Kind,
+    Number,
+    Switch,
+    WholeNumber,
+    Words,
+    frozen,
+)
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
 HistoryMode = Literal["keep-reasoning", "drop-reasoning"]
@@ -126,7 +138,7 @@ class HardwareSection:
     peak_bandwidth_gb_s: Annotated[
         float | None,
         Explained(
-            Number(0, 100_000, above=True),
+            Number(LEAST_PEAK_GB_S, MOST_PEAK_GB_S),
             "Peak memory bandwidth in GB/s that the meters compare with. Not set: the chip's published one.",
         ),
     ] = None

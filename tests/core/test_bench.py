@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from qwen_core import demo_model_path
-from qwen_core.bench import Bench, Measured, extrapolated
+from qwen_core.backend import is_gpu
+from qwen_core.bench import WARM_UP_PROMPT, WARM_UP_PROMPT_ON_CPU, Bench, Measured, extrapolated
 from qwen_core.bench_report import Subject, bench_report, card_scores, roofline
 from qwen_core.bench_rest import STEP_S
 from qwen_core.bench_workloads import CARD_TURNS, Workload, parse_workloads
@@ -71,7 +72,7 @@ def test_prefill_and_decode_are_timed_by_the_clock(model: Model) -> None:
 def test_every_repeat_starts_from_the_same_depth(model: Model) -> None:
     watched = Watched(model)
     measured = measure(watched, "pp5,tg3", depth=9, repeat=2)
-    warm_up = [64, 1, 1]
+    warm_up = [WARM_UP_PROMPT if is_gpu() else WARM_UP_PROMPT_ON_CPU, 1, 1]
     # The context once, then 5 tokens twice; the context again, then one token and 3 + 1 drawn ones, twice.
     assert watched.fed == [*warm_up, 9, 5, 5, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
     assert [m.context_tokens for m in measured] == [9 + 5, 9 + 2]
@@ -116,13 +117,13 @@ def test_a_card_that_is_stopped_in_a_rest_keeps_its_conversations() -> None:
     assert rests == [STEP_S]
 
 
-@pytest.mark.parametrize("allowed", range(12))
+@pytest.mark.parametrize("allowed", range(14))
 def test_a_stop_keeps_the_repeats_that_were_finished(model: Model, allowed: int) -> None:
     asked = count()
     measured = measure(model, "tg3", repeat=3, stop=lambda: next(asked) >= allowed)
     kept = len(measured[0].seconds) if measured else 0
-    # Before the workload, and then at each of the 3 timed tokens of each repeat.
-    assert kept == max(0, min(3, (allowed - 1) // 3))
+    # Twice in the warm-up, before the workload, and then at each of the 3 timed tokens of each repeat.
+    assert kept == max(0, min(3, (allowed - 3) // 3))
     assert all(seconds == 1.0 for m in measured for seconds in m.seconds)
 
 
@@ -149,6 +150,15 @@ def test_the_card_is_one_conversation_a_repeat() -> None:
         assert conversation[0].cached_tokens == 0
         assert all(turn.cached_tokens > 0 for turn in conversation[1:])
         assert all(turn.reasoning_tokens == 0 for turn in conversation)
+
+
+def test_the_bar_of_the_card_says_how_far_its_turn_is() -> None:
+    with load_session(demo_model_path()) as session:
+        told: list[tuple[str, int, int]] = []
+        Bench(repeat=1, progress=lambda *step: told.append(step)).card(session)
+    assert told[:2] == [("warm-up", 0, 1), ("card", 0, 4)]
+    assert ("card: turn 4 of 4, 8 tokens", 3, 4) in told
+    assert told[-1] == ("card", 4, 4)
 
 
 def test_a_card_that_is_stopped_keeps_its_whole_turns() -> None:

@@ -39,7 +39,11 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--variants --synthetic tiny --variant q4", "--variant has no meaning"),
         ("--variants --workload tg4", "--workload has no meaning without it"),
         ("--variants --synthetic tiny --workload pp4", "give one tgN"),
-        ("--peak 0", "is not above 0"),
+        ("--variants --repeat 4", "--repeat has no meaning without it"),
+        ("--variants --dtype float32", "--dtype has no meaning without it"),
+        ("--seed 1", "--seed is that of the weights of --synthetic"),
+        ("--peak 0", "is not at least 0.001"),
+        ("--peak 1e308", "at most 100000"),
     ],
 )
 def test_contradictions_are_usage_errors(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

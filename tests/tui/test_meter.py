@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 from dataclasses import replace
 from itertools import pairwise
@@ -104,6 +105,28 @@ def test_its_thread_writes_while_the_answer_takes_a_step_and_ends_with_it() -> N
         meter.event(StreamEvent(to_prefill=512))
         assert written.wait(30.0)
     assert all(thread.name != "meter" for thread in threading.enumerate())
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has left."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(text)
+
+
+def test_an_answer_goes_on_when_nobody_reads_its_figures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Gone())
+    for options in (["--meter"], []):
+        assert cli.main(["run", *options, "--effort", "medium", "-p", "What is the capital of France?"]) == 0
+        assert "Paris" in capsys.readouterr().out
+
+
+def test_a_stream_that_was_closed_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["run", "--effort", "none", "-p", "What is the capital of France?"]) == 0
+    assert "Paris" in capsys.readouterr().out
 
 
 def test_stderr_holds_nothing_but_json_lines(

@@ -172,17 +172,36 @@ def test_a_snapshot_follows_the_turn() -> None:
     assert take_snapshot(conversation).held == over.stats
 
 
+def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
+    """What it had been before it was cut off is not shown as what goes on now; what is in memory stays."""
+    conversation = Conversation()
+    conversation.apply(Loaded(MODEL))
+    cut = conversation.ask("A question")
+    conversation.apply(done(1, "a", reason="cancelled"))
+    before = take_snapshot(conversation).stats
+    conversation.go_on(cut)
+    conversation.apply(TurnStarted(2, 1000, 200))
+    conversation.apply(PrefillProgress(2, 400, 800, 200))
+    reading = take_snapshot(conversation)
+    assert (reading.stats, reading.held, reading.rates) == (None, before, ())
+    assert "prefill 400 / 800" in text(reading)
+    conversation.apply(delta(2, ("answer", "b"), count=1))
+    assert take_snapshot(conversation).stats is not None
+
+
 def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_todays() -> None:
     conversation = Conversation()
     conversation.apply(Loaded(replace(MODEL, peak_bandwidth_gb_s=351.0, peak_source="configured")))
     conversation.ask("A question")
+    conversation.apply(delta(1, ("answer", "a"), count=5))
     conversation.apply(done(1, "a"))
+    assert take_snapshot(conversation).rates == (17.3,)
     (shown,) = [take_snapshot(conversation).stats]
     assert shown is not None
     assert (shown.peak_bandwidth_gb_s, shown.share_of_peak) == (351.0, pytest.approx(1.0))
     conversation.apply(Loaded(replace(MODEL, weight_bytes_per_token=MODEL.weight_bytes_per_token // 2)))
-    assert take_snapshot(conversation).stats is None
-    assert take_snapshot(conversation).held is None
+    anew = take_snapshot(conversation)
+    assert (anew.stats, anew.held, anew.rates) == (None, None, ())
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])

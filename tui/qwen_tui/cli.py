@@ -75,6 +75,9 @@ for command in (run, inspect, convert, doctor, bench, export, import_conversatio
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 at fault, 2 usage, 130 interrupted (DESIGN.md)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this, as by `2>&-`
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     try:
         code = program.main(arguments, prog_name="qwen-tui", standalone_mode=False)
     except click.Abort:

@@ -38,15 +38,17 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     model = conversation.model
     earlier = (past.stats for past in reversed(conversation.turns) if past is not turn and past.stats is not None)
     last = of_model(next(earlier, None), model)
-    stats = turn.stats if turn is not None else last
-    left = None
+    stats, left = turn.stats if turn is not None else last, None
+    held = stats or last
     if turn is not None and turn.state in ("waiting", "prefill"):
+        # An answer that is continued has figures of what came before; what it does now is to read.
+        stats = None
         left = remaining_s(turn.prefilled, turn.to_prefill, turn.prefill_s)
     return MeterSnapshot(
         phase=conversation.phase,
         model=model,
         stats=stats,
-        rates=tuple(conversation.rates.rates),
+        rates=tuple(conversation.rates.rates) if turn is not None or stats is not None else (),
         running=turn is not None,
         prefilled=turn.prefilled if turn is not None else 0,
         to_prefill=turn.to_prefill if turn is not None else 0,
@@ -54,7 +56,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
         context_tokens=conversation.context_tokens,
         snapshot_budget=conversation.snapshot_budget,
         cached=turn.cached if turn is not None else 0,
-        held=last if stats is None else None,
+        held=held if stats is None else None,
     )
 
 

@@ -107,8 +107,7 @@ class Terminal:
     def progress(self, line: str) -> None:
         """A line that the next output replaces; only where someone watches."""
         if self._narrates and self.err.isatty() and os.environ.get("TERM") != "dumb":
-            self.err.write(CLEAR_LINE + line)
-            self.err.flush()
+            self._tell(CLEAR_LINE + line)
             self._progress_shown = True
 
     def line(self, text: str) -> None:
@@ -145,15 +144,21 @@ class Terminal:
             return
         self._clear_progress()
         shown = visible(text)
-        self.err.write(f"{DIM}{shown}{DIM_OFF}" if dim and self._colour else shown)
-        self.err.flush()
+        self._tell(f"{DIM}{shown}{DIM_OFF}" if dim and self._colour else shown)
         self._err_line_open = not text.endswith("\n")
 
     def _clear_progress(self) -> None:
         if self._progress_shown:
-            self.err.write(CLEAR_LINE)
-            self.err.flush()
+            self._tell(CLEAR_LINE)
             self._progress_shown = False
+
+    def _tell(self, text: str) -> None:
+        """Onto stderr. Where nobody takes it any more the answer goes on: that is what was asked for."""
+        try:
+            self.err.write(text)
+            self.err.flush()
+        except OSError:
+            self._narrates = False
 
 
 def statistics(stats: TurnStats) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from qwen_core.bench_workloads import Workload, parse_workloads
 from qwen_core.errors import QwenError
 from qwen_core.recipe import VARIANTS, Variant, find_variant
+from qwen_core.setting_kinds import LEAST_PEAK_GB_S, MOST_PEAK_GB_S
 from qwen_core.synthetic_shapes import SHAPES
 from qwen_tui.commands.options import DTYPES, Number, WholeNumber, json_option, model_argument
 from qwen_tui.commands.run import INTERRUPTED, OK, interruptible
@@ -99,7 +101,13 @@ class Request:
     help="The same checkpoint and tokens in mlx-lm, in turn, each in a fresh process.",
 )
 @click.option("--float32", is_flag=True, help="With --against: mlx-lm's parameters cast to float32.")
-@click.option("--peak", "peak_gb_s", type=Number(0, above=True), metavar="GB/S", help="Peak memory bandwidth to go by.")
+@click.option(
+    "--peak",
+    "peak_gb_s",
+    type=Number(LEAST_PEAK_GB_S, MOST_PEAK_GB_S),
+    metavar="GB/S",
+    help="Peak memory bandwidth to go by.",
+)
 @click.option("--seed", type=WholeNumber(0, 2**32 - 1), default=0, metavar="N", help="Of the weights of --synthetic.")
 @click.option("--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16.")
 @json_option
@@ -118,7 +126,8 @@ def bench(
 
     Greedy, without end-of-text, after a warm-up that is discarded; the median of the repeats with their range. GB/s
     are estimates: bytes that a token must read times tok/s. The share of the peak is that of the ceiling as well, the
-    tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured.
+    tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured; of --layers that takes
+    both times.
     """
     default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL
     request = Request(
@@ -129,7 +138,7 @@ def bench(
         layers=layers,
         **options,
     )
-    _check(request, variant=variant, variants=variants, against=against, workload_given=workload is not None)
+    _check(request, variant=variant, variants=variants, against=against, given=_given())
     from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
     from qwen_tui.commands import bench_runs
     from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
@@ -157,8 +166,14 @@ def bench(
     return INTERRUPTED if report["interrupted"] else OK
 
 
-def _check(request: Request, *, variant: str | None, variants: bool, against: str | None, workload_given: bool) -> None:
-    """UsageError where options contradict each other."""
+def _given() -> set[str]:
+    """The names of the options that were given and not left as they are."""
+    context = click.get_current_context()
+    return {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+
+
+def _check(request: Request, *, variant: str | None, variants: bool, against: str | None, given: set[str]) -> None:
+    """UsageError where options contradict each other, or one has no effect."""
     kinds = [workload.kind for workload in request.workloads]
 
     def refuse(message: str) -> None:
@@ -176,8 +191,11 @@ def _check(request: Request, *, variant: str | None, variants: bool, against: st
         refuse("--variants measures all of them: --variant has no meaning there.")
     if variants and against:
         refuse("--variants and --against exclude each other.")
-    if variants and workload_given and request.shape is None:
-        refuse("--variants measures only with --synthetic: --workload has no meaning without it.")
+    if variants and request.shape is None:
+        for name in sorted(given & {"workload", "repeat", "cooldown", "dtype"}):
+            refuse(f"--variants measures only with --synthetic: --{name} has no meaning without it.")
+    if "seed" in given and request.shape is None:
+        refuse("--seed is that of the weights of --synthetic: give that as well.")
     if variants and kinds != ["decode"]:
         refuse("--variants measures one decode: give one tgN.")
     if request.shape is not None and "card" in kinds:

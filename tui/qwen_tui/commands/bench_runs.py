@@ -142,7 +142,7 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
     from qwen_core.backend import describe_device
     from qwen_core.bench_variants import CARD_SHAPE, variant_rows
-    from qwen_core.bench_workloads import spread
+    from qwen_core.bench_workloads import check_context, spread
     from qwen_core.machine import configured_machine
     from qwen_core.synthetic_shapes import shape_config
     from qwen_core.weights import LoadCancelled
@@ -150,6 +150,8 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     machine = configured_machine(request.peak_gb_s)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
     config = shape_config(shape) if shape else _checkpoint(request).config
+    for workload in request.workloads:
+        check_context(workload, request.depth, config.max_position_embeddings)
     rows = variant_rows(config, machine, shape=shape, depth=request.depth)
     if request.shape is not None:
         bench = _bench(request, stop, progress)

@@ -45,7 +45,8 @@ def print_bench(console: Console, report: dict[str, Any]) -> None:
             f"{model['layers']} - time of none) x {model['of_layers']}/{model['layers']}. "
             f"Memory is not extrapolated: it is what the {model['layers']} layers alone took at their peak.",
         )
-    _ending(console, report, finished=any(row["tok_s"] for row in report["sizes"]) or bool(report["card"]))
+    turns = report["card"]["turns"] if report["card"] is not None else []
+    _ending(console, report, finished=any(row["tok_s"] for row in report["sizes"]) or bool(turns))
 
 
 def print_against(console: Console, report: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ def print_variants(console: Console, report: dict[str, Any]) -> None:
     for row in report["variants"]:
         if row["refusal"]:
             _line(console, f"{row['variant']}: {row['refusal']}")
-    if report["layers"] is not None:
+    if report["layers"] is not None and report["layers"] < report["of_layers"]:
         _line(console, f"Measured: extrapolated from {report['layers']} of {report['of_layers']} layers.")
     _ending(console, report)
 

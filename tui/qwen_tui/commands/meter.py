@@ -21,12 +21,14 @@ class Meter:
     phase: "prefill" with `prefilled`, `to_prefill` and `cached_tokens`; "decode" and "done" with the fields of
     `TurnStats`, derived ones included. The last line of a turn is always written.
 
-    Entered as a context it has a thread, which writes the last figures again where a step takes longer than a line may:
-    a plot has no holes while a long prompt is read.
+    Once nobody reads them any more it writes nothing: the answer is what was asked for. Entered as a context it has a
+    thread, which writes the last figures again where a step takes longer than a line may: a plot has no holes while a
+    long prompt is read.
     """
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.perf_counter) -> None:
         self._out = out
+        self._is_read = True
         self._clock = clock
         self._began: float | None = None
         self._due = 0.0
@@ -45,10 +47,7 @@ class Meter:
 
     def _run(self) -> None:
         while not self._over.wait(INTERVAL_S / 5):
-            try:
-                self.tick()
-            except (OSError, ValueError):  # nobody reads them any more; the next event ends the program
-                return
+            self.tick()
 
     def event(self, event: StreamEvent) -> None:
         """Take one step of the answer."""
@@ -71,7 +70,7 @@ class Meter:
                 self._write_if_due(self._clock() - self._began, self._last)
 
     def _write_if_due(self, elapsed: float, event: StreamEvent) -> None:
-        if elapsed < self._due:
+        if elapsed < self._due or not self._is_read:
             return
         if event.stats is not None:
             self._write(elapsed, "decode", event.stats.as_dict())
@@ -83,5 +82,8 @@ class Meter:
         # A token that comes late must not make all later lines late: four a second, if not evenly.
         self._due = max(self._due, elapsed - INTERVAL_S / 2) + INTERVAL_S
         line = json.dumps({"t": round(elapsed, 4), "phase": phase, **figures}, allow_nan=False)
-        self._out.write(line + "\n")
-        self._out.flush()
+        try:
+            self._out.write(line + "\n")
+            self._out.flush()
+        except OSError:
+            self._is_read = False

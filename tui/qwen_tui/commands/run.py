@@ -141,7 +141,7 @@ def _run(
     if answer.final.finish_reason == "cancelled":
         return INTERRUPTED
     if answer.final.finish_reason == "context" and not answer.token_ids:
-        if as_json:
+        if as_json and not meter:
             click.echo(f"qwen-tui: {answer.final.notice}", err=True)
         return FAULT
     return OK
