@@ -202,6 +202,9 @@ def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_tod
     conversation.apply(Loaded(replace(MODEL, weight_bytes_per_token=MODEL.weight_bytes_per_token // 2)))
     anew = take_snapshot(conversation)
     assert (anew.stats, anew.held, anew.rates) == (None, None, ())
+    conversation.go_on(conversation.turns[0])
+    anew = take_snapshot(conversation)
+    assert (anew.stats, anew.held) == (None, None), "nor where its answer goes on with this one"
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])

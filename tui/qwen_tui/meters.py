@@ -38,7 +38,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     model = conversation.model
     earlier = (past.stats for past in reversed(conversation.turns) if past is not turn and past.stats is not None)
     last = of_model(next(earlier, None), model)
-    stats, left = turn.stats if turn is not None else last, None
+    stats, left = of_model(turn.stats, model) if turn is not None else last, None
     held = stats or last
     if turn is not None and turn.state in ("waiting", "prefill"):
         # An answer that is continued has figures of what came before; what it does now is to read.
