@@ -202,7 +202,7 @@ class Bench:
                 final = event if event.done else None
                 tokens += len(event.token_ids)
                 if tokens and tokens % TOLD_EVERY == 0:
-                    self.progress(f"card: turn {done + 1} of {whole}, {tokens:,} tokens", done, whole)
+                    self.progress(f"card {done + 1} of {whole}: {tokens:,} tokens", done, whole)
             if final is None or final.stats is None or final.finish_reason == "cancelled":
                 break
             finished.append(final.stats)

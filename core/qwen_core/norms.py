@@ -18,11 +18,8 @@ def rms_norm(x: mx.array, weight: mx.array, epsilon: float) -> mx.array:
 
 def rms_norm_portable(x: mx.array, weight: mx.array, epsilon: float) -> mx.array:
     """The same of float32 alone, for any device."""
-    return _normalise(x, _sum_of_squares(x), weight, _scalar(1 / x.shape[-1]), _scalar(epsilon))
-
-
-def _sum_of_squares(x: mx.array) -> mx.array:
-    return mx.sum(mx.square(x), axis=-1, keepdims=True)
+    squares = mx.sum(mx.square(x), axis=-1, keepdims=True)
+    return _normalise(x, squares, weight, _scalar(1 / x.shape[-1]), _scalar(epsilon))
 
 
 @elementwise

@@ -157,7 +157,7 @@ def test_the_bar_of_the_card_says_how_far_its_turn_is() -> None:
         told: list[tuple[str, int, int]] = []
         Bench(repeat=1, progress=lambda *step: told.append(step)).card(session)
     assert told[:2] == [("warm-up", 0, 1), ("card", 0, 4)]
-    assert ("card: turn 4 of 4, 8 tokens", 3, 4) in told
+    assert ("card 4 of 4: 8 tokens", 3, 4) in told
     assert told[-1] == ("card", 4, 4)
 
 

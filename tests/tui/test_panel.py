@@ -243,6 +243,7 @@ def test_a_key_shows_and_hides_it(key: str) -> None:
             await here.pilot.resize_terminal(90, 30)
             await here.settle()
             assert "ceiling 19.7 tok/s" in here.text(), "what the person chose holds again"
+            assert "need 70 columns" not in here.text()
 
     play(scene())
 

@@ -35,6 +35,8 @@ from qwen_tui.widgets.text_lines import TextLines
 from qwen_tui.widgets.transcript import Transcript
 from qwen_tui.widgets.turn import TurnView
 
+NO_ROOM = f"The meters need {LEAST_COLUMNS} columns"
+
 
 def freeze_heap() -> None:
     """What the program consists of is there to stay: a full collection need not look through all of it again.
@@ -166,6 +168,8 @@ class ChatScreen(Screen[None]):
         wanted = columns >= FROM_COLUMNS if self._panel_asked is None else self._panel_asked
         self.panel.display = wanted and columns >= LEAST_COLUMNS
         self.panel.show(take_snapshot(self.conversation))
+        if self.panel.display and self.status.flash_text.startswith(NO_ROOM):
+            self.status.clear_flash()
 
     def want_panel(self, wanted: SidePanel) -> None:
         """Whether the meters are shown, as the settings have it: "auto" goes by the width of the terminal."""
@@ -176,7 +180,7 @@ class ChatScreen(Screen[None]):
         self._panel_asked = not self.panel.display
         self._place_panel(self.size.width)
         if self._panel_asked and not self.panel.display:
-            self.status.flash(f"The meters need {LEAST_COLUMNS} columns; this terminal has {self.size.width}.")
+            self.status.flash(f"{NO_ROOM}; this terminal has {self.size.width}.")
 
     # The composer.
 
