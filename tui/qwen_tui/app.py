@@ -264,10 +264,10 @@ class QwenApp(App[None]):
                 self.flash(text)
             case Call(name, argument):
                 whole = self.chat.editor.pastes.expand(argument)
-                self.chat.take_draft()
+                self.chat.take_draft(message.text)
                 await self.commands.call(Call(name, whole))
             case Text(text):
-                await self.turns.submit(text)
+                await self.turns.submit(text, message.text)
 
     @on(Editor.Trouble)
     def _trouble(self, message: Editor.Trouble) -> None:

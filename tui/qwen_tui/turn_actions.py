@@ -33,8 +33,11 @@ class TurnActions:
 
     # Asking.
 
-    async def submit(self, text: str) -> None:
-        """A message from the composer: a new question, or the new wording of the one that is being edited."""
+    async def submit(self, text: str, written: str) -> None:
+        """A message from the composer: a new question, or the new wording of the one that is being edited.
+
+        `written` is how it stands in the composer.
+        """
         app = self._app
         refusal = app.refusal() or ("One moment: your text is kept." if self.busy else "")
         if refusal:
@@ -46,8 +49,8 @@ class TurnActions:
             if not content:
                 return
             editing, self.editing = self.editing, None
-            app.remember_input(text, drop_draft=editing is None or not self.set_aside)
-            app.chat.take_draft()
+            app.remember_input(written, drop_draft=editing is None or not self.set_aside)
+            app.chat.take_draft(written)
             if editing is not None:
                 app.chat.composer_banner(None)
                 if self.set_aside:

@@ -189,9 +189,9 @@ class ChatScreen(Screen[None]):
         event.stop()
         self.post_message(self.Entered(event.text))
 
-    def take_draft(self) -> None:
-        """The text was taken: remember it, empty the composer, follow the end again."""
-        self.editor.take()
+    def take_draft(self, sent: str) -> None:
+        """The composer's text was sent: remember it, take it out of there, follow the end again."""
+        self.editor.take(sent)
         self.transcript.follow()
 
     def offer_draft(self, text: str) -> None:

@@ -28,6 +28,7 @@ from qwen_tui.text import one_line
 from qwen_tui.values_reader import ValuesReader
 from qwen_tui.widgets.header import Header
 from qwen_tui.widgets.inspector_status import InspectorStatus
+from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.layer_detail import LayerDetail
 from qwen_tui.widgets.layer_headline import LayerHeadline
 from qwen_tui.widgets.layer_map import LayerMapView
@@ -66,7 +67,7 @@ class InspectorScreen(LayersScreen):
         yield LayerDetail(id="detail")
         with Horizontal(id="bar"):
             yield Static("/", markup=False)
-            yield Input(
+            yield OneLine(
                 self.inspection.filter,
                 id="filter",
                 max_length=MAX_LENGTH,

@@ -16,6 +16,7 @@ from textual.widgets.option_list import Option
 from qwen_tui import formatting
 from qwen_tui.model_lines import ModelLine, fit, read_model
 from qwen_tui.text import one_line
+from qwen_tui.widgets.key_order import OneLine
 
 Read = Callable[[str, str], ModelLine]
 
@@ -63,7 +64,7 @@ class ModelsScreen(ModalScreen[str | None]):
             yield OptionList(*(Option(self._shown(line)) for line in self.lines), markup=False)
             if not self.lines:
                 yield Static("No models were opened before.", classes="line", markup=False)
-            yield Input(placeholder="a directory, or owner/name from the cache")
+            yield OneLine(placeholder="a directory, or owner/name from the cache")
 
     def on_mount(self) -> None:
         box = self.query_one("#models")

@@ -26,6 +26,7 @@ from qwen_tui.store.search import MAX_QUERY
 from qwen_tui.store_thread import StoreThread
 from qwen_tui.text import one_line, typed
 from qwen_tui.widgets.header import fit
+from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.session_list import SessionList
 from qwen_tui.widgets.session_status import SessionKeys, SessionStatus
 
@@ -46,7 +47,7 @@ class SessionsResult:
     deleted: frozenset[int] = frozenset()
 
 
-class LineInput(Input):
+class LineInput(OneLine):
     """A line of text without the bindings of the toolkit that mean something else on this screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

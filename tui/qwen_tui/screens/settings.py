@@ -41,6 +41,7 @@ from qwen_tui.setting_rows import (
     typed_as,
 )
 from qwen_tui.text import one_line
+from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.session_status import SessionKeys, SessionStatus
 from qwen_tui.widgets.setting_editors import KeyCapture, ValueEditor
 from qwen_tui.widgets.setting_list import SettingList
@@ -108,7 +109,7 @@ class SettingsScreen(Screen[None]):
             yield Static(id="detail", markup=False)
         with Horizontal(id="filter-bar", classes="bar"):
             yield Static("/", markup=False)
-            yield Input(id="filter", max_length=MAX_FILTER, compact=True, select_on_focus=False)
+            yield OneLine(id="filter", max_length=MAX_FILTER, compact=True, select_on_focus=False)
         with Horizontal(id="value-bar", classes="bar"):
             yield Static("›", markup=False)
             yield ValueEditor()

@@ -21,6 +21,7 @@ from qwen_tui.external_editor import edit_externally
 from qwen_tui.input_history import History
 from qwen_tui.pastes import Draft, Pastes
 from qwen_tui.text import typed
+from qwen_tui.widgets.key_order import act_in_order
 
 DRAFT_SECONDS = 0.5  # without a change until the draft is told
 
@@ -84,7 +85,7 @@ class Editor(TextArea):
 
     # Keys.
 
-    def on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         taken = self.first(event.key)
         if not taken and event.key == "enter":
             self.post_message(self.Submitted(self.text))
@@ -92,6 +93,8 @@ class Editor(TextArea):
         if taken:
             event.stop()
             event.prevent_default()
+        else:
+            await act_in_order(self, event)
 
     def action_newline(self) -> None:
         self.insert_typed("\n")
@@ -140,12 +143,16 @@ class Editor(TextArea):
         """Replace everything; of the pastes those stay whose tokens are in `text`."""
         self.set_draft(text, self.pastes.kept(text))
 
-    def take(self) -> str:
-        """The text was sent: remember it, empty the field. Returns it in full."""
-        text = self.text
-        self.recall.add(text)
-        full = self.pastes.expand(text)
-        self.set_draft("", {})
+    def take(self, sent: str | None = None) -> str:
+        """`sent`, by default the whole text, was sent: remember it, keep only what was typed behind it since.
+
+        Returns it in full. A text that does not begin with `sent` any more stays as it is.
+        """
+        sent = self.text if sent is None else sent
+        self.recall.add(sent)
+        full = self.pastes.expand(sent)
+        if self.text.startswith(sent):
+            self.set_text(self.text[len(sent) :])
         return full
 
     @on(TextArea.Changed)

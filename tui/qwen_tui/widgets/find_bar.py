@@ -11,9 +11,10 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from qwen_tui.text import typed
+from qwen_tui.widgets.key_order import OneLine
 
 
-class FindInput(Input):
+class FindInput(OneLine):
     """The field. Its own meaning of Ctrl+F, a word to the right, gives way to that of the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,6 +9,7 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from qwen_tui.text import typed
+from qwen_tui.widgets.key_order import act_in_order
 
 
 class ValueEditor(TextArea):
@@ -44,12 +45,14 @@ class ValueEditor(TextArea):
         self.text = text
         self.move_cursor(self.document.end)
 
-    def on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         if event.key == "enter":
             self.post_message(self.Submitted(self.text))
         if event.key in ("enter", "tab", "shift+tab"):
             event.stop()
             event.prevent_default()
+        else:
+            await act_in_order(self, event)
 
     def on_paste(self, event: Paste) -> None:
         event.stop()
