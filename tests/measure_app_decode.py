@@ -102,7 +102,7 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO, *, spare: bool
         while app.refusal():  # the engine is ready, or done, a moment before the screen knows
             await asyncio.sleep(0.01)
         app.opening.new()
-        await app.turns.submit(QUESTION, text)
+        await app.turns.submit(QUESTION, QUESTION)
 
     def enter() -> None:
         for _ in orders:

@@ -1,12 +1,15 @@
 """Leaving while widgets are being made: what was never composed is mounted all the same, and that is no error."""
 
+import asyncio
+
 import pytest
 from textual.app import ComposeResult
 
+from qwen_core.events import Notice
 from qwen_tui.turns import Turn
 from qwen_tui.widgets.fold import Fold
 from qwen_tui.widgets.turn import TurnView
-from support.app_stage import play, stage
+from support.app_stage import Stage, play, stage
 
 
 @pytest.mark.parametrize("kind", [Fold, TurnView])
@@ -24,5 +27,25 @@ def test_a_widget_that_was_never_composed_is_mounted_in_peace(
             await here.app.chat.transcript.mount(widget)
             await here.settle()
             assert here.app.is_running
+
+    play(scene())
+
+
+def test_what_the_engine_says_while_the_screens_go_is_no_error() -> None:
+    async def scene() -> None:
+        left: list[int] = []
+        gone = asyncio.Event()
+
+        async def tell(here: Stage) -> None:
+            while not gone.is_set():
+                here.engine.feed(Notice("one more word"))
+                left.append(len(here.app.screen_stack))
+                await asyncio.sleep(0)
+
+        async with stage() as here:
+            telling = asyncio.create_task(tell(here))
+        gone.set()
+        await telling
+        assert 0 in left, "nothing was said when no screen was left"
 
     play(scene())

@@ -178,8 +178,9 @@ class QwenApp(App[None]):
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
         self.chat.request_draw()
-        if isinstance(self.screen, LayersScreen):
-            self.screen.request_draw()
+        for screen in self.screen_stack[-1:]:  # none while the app is left
+            if isinstance(screen, LayersScreen):
+                screen.request_draw()
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
