@@ -5,6 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as limits
+
+# How long an example takes says how busy the machine is. All else stays as hypothesis has it, also its choice of the
+# same examples every time where CI is set.
+limits.register_profile("untimed", parent=limits.default, deadline=None)
+limits.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
 
