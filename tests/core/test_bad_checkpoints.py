@@ -123,7 +123,7 @@ def test_a_missing_shard(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_file_cut_anywhere_is_cut_short(data: st.DataObject, tmp_path: Path) -> None:
     if not (tmp_path / ONE).exists():
         (single(tmp_path) / ONE).rename(tmp_path / "whole")

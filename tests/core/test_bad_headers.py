@@ -124,7 +124,7 @@ def test_too_many_tensors_over_several_files_are_refused(tmp_path: Path) -> None
 
 @given(name=st.text(st.characters(codec="utf-8"), max_size=40), length=st.sampled_from([0, 10_000]))
 @example(name="\x1b]0;owned\x07\x7f\x9b31m\u202e\r\n", length=0)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_any_name_is_kept_in_a_tower_and_quoted_in_a_complaint(
     name: str, length: int, model: Path, header: dict[str, Any]
 ) -> None:

@@ -41,7 +41,7 @@ def test_every_scale_byte_with_every_code(spec: QuantSpec, compute: decoding.Com
 
 @pytest.mark.parametrize(("compute", "dtype"), COMPUTE)
 @pytest.mark.parametrize("spec", [*AFFINE, *BYTE_SCALED], ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 5), groups=st.sampled_from([2, 4, 6]))
 def test_random_bits_decode_as_mlx_decodes_them(
     spec: QuantSpec, compute: decoding.Compute, dtype: mx.Dtype, seed: int, rows: int, groups: int
@@ -66,7 +66,7 @@ def test_random_bits_decode_as_mlx_decodes_them(
 
 
 @pytest.mark.parametrize("spec", AFFINE, ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_affine_weights_of_ordinary_size(spec: QuantSpec, seed: int) -> None:
     """Scales and biases near each other in size, where the two roundings of bfloat16 are seen."""
@@ -80,7 +80,7 @@ def test_affine_weights_of_ordinary_size(spec: QuantSpec, seed: int) -> None:
 
 
 @pytest.mark.parametrize("bits", AFFINE_BITS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_codes_are_a_little_endian_stream_of_bits(bits: int, data: st.DataObject) -> None:
     """Against one whole number of arbitrary size, which knows no bytes or words at all."""

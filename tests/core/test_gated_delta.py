@@ -38,7 +38,7 @@ def recurrence64(q: Array, k: Array, v: Array, gate: Array, beta: Array, state: 
     return outputs, state
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 2), st.integers(1, 3), st.sampled_from([8, 32]), st.integers(0, 2**32 - 1))
 def test_recurrence_is_its_definition(tokens: int, key_heads: int, group: int, size: int, seed: int) -> None:
     random = np.random.RandomState(seed)
@@ -100,7 +100,7 @@ def test_4096_tokens_with_keys_match_float64() -> None:
     np.testing.assert_allclose(as_numpy(after)[0], expected_state, atol=2e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_convolution_is_its_definition_and_does_not_see_chunks(kernel: int, tokens: int, seed: int) -> None:
     random = np.random.RandomState(seed)
@@ -129,7 +129,7 @@ def test_l2_norm_is_transformers_formula(magnitude: float) -> None:
 
 
 @given(st.floats(-120, 120), st.floats(-6, 6), st.floats(-5, 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_decay_and_update_rate_are_their_definitions_everywhere(a: float, bias: float, a_log: float) -> None:
     gate = gated_delta.decay(mx.array([a]), mx.array([bias]), -mx.exp(mx.array([a_log])))
     a, bias, a_log = (float(np.float32(x)) for x in (a, bias, a_log))

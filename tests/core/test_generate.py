@@ -50,7 +50,7 @@ def holds_exactly(model: Model, state: State, ids: list[int]) -> None:
     np.testing.assert_allclose(found, fresh_logits(model, [*ids, 17]), rtol=0, atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ids=IDS, limit=st.integers(0, 6), taken=st.integers(0, 6), warm=st.booleans())
 def test_closing_at_any_token_leaves_the_state_there(
     model: Model, ids: list[int], limit: int, taken: int, warm: bool
@@ -92,7 +92,7 @@ def test_a_closed_decode_can_be_taken_up_again(model: Model) -> None:
     assert pieces == whole
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ids=IDS, chunk=st.integers(1, 6), allowed=st.integers(0, 9))
 def test_prefill_reports_what_is_in_the_state_also_when_stopped(
     model: Model, ids: list[int], chunk: int, allowed: int

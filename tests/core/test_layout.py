@@ -190,7 +190,7 @@ SIZES = st.fixed_dictionaries(
     float_dtype=st.sampled_from(["BF16", "F32"]),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mix_is_told_back_and_adds_up(
     text: dict[str, Any],
     tied: bool,

@@ -51,7 +51,7 @@ def all_logits(model: Model, ids: list[int] = IDS) -> NDArray[np.float32]:
     return rows(model(mx.array([ids]), model.new_state())[0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.sets(st.integers(1, len(IDS) - 1), max_size=12))
 def test_any_split_of_a_prompt_gives_the_same_logits(
     model: Model, expected: NDArray[np.float32], cuts: set[int]

@@ -30,7 +30,7 @@ def only_complains(path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_damage_to_a_header_never_crashes(data: st.DataObject, victim: Path) -> None:
     """Bytes of a true header overwritten, inserted or removed at random."""
     original = (victim / ONE).read_bytes()
@@ -57,7 +57,7 @@ JSON = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_values_in_a_header_never_crash(data: st.DataObject, victim: Path) -> None:
     """Valid JSON with a random value at a random place of a true header or config."""
     name = data.draw(st.sampled_from([ONE, "config.json"]))

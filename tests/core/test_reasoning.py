@@ -113,7 +113,7 @@ def oracle(output: list[str], in_reasoning: bool) -> list[Piece]:
     return runs([piece for piece in pieces if piece[1]])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(output=OUTPUT, in_reasoning=st.booleans())
 @example(output=["x", "</think>", "\n\n", "<think>", "\n", "y", "</think>", "z"], in_reasoning=True)
 @example(output=["<tool_call>", "a", "</tool_call>", "\n", "<tool_call>", "b"], in_reasoning=False)
@@ -126,7 +126,7 @@ def test_parts_are_those_of_the_rule(tokenizer: Tokenizer, output: list[str], in
     assert runs(split(tokenizer, ids, in_reasoning)) == oracle(output, in_reasoning)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), output=OUTPUT, in_reasoning=st.booleans())
 def test_text_may_come_late(tokenizer: Tokenizer, data: st.DataObject, output: list[str], in_reasoning: bool) -> None:
     """However the decoder holds text back (but never past a control token), the parts are the same."""
@@ -144,7 +144,7 @@ def test_text_may_come_late(tokenizer: Tokenizer, data: st.DataObject, output: l
     assert runs(late) == runs(split(tokenizer, ids, in_reasoning))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data(), in_reasoning=st.booleans())
 def test_random_ids_lose_nothing_but_tags_and_white_space(
     tokenizer: Tokenizer, data: st.DataObject, in_reasoning: bool
@@ -214,7 +214,6 @@ CALLS = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(calls=CALLS)
 def test_calls_written_by_the_real_template_read_back(
     calls: list[tuple[str, dict[str, Any]]], fixtures_dir: Path
@@ -231,7 +230,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(text=st.one_of(st.text(), st.lists(FRAGMENTS, max_size=30).map("".join)))
 def test_junk_is_read_without_an_error(text: str) -> None:
     for call in parse_tool_calls(text):

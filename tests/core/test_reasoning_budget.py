@@ -3,7 +3,6 @@
 import pytest
 import tokenizers
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_core.reasoning import Splitter
@@ -26,7 +25,6 @@ def decode(tokens: tuple[int, ...]) -> str:
     return "".join(map(chr, tokens))
 
 
-@limits(deadline=None)
 @given(BUDGETS, TOKENS)
 def test_it_closes_once_and_in_time(budget: ReasoningBudget, tokens: list[tuple[str, bool]]) -> None:
     watch = BudgetWatch(budget, encode)
@@ -55,7 +53,6 @@ def test_it_closes_once_and_in_time(budget: ReasoningBudget, tokens: list[tuple[
     assert watch.closed == (closed_at is not None)
 
 
-@limits(deadline=None)
 @given(BUDGETS, st.integers(0, 29), st.integers(0, 200))
 def test_an_answer_is_never_touched(budget: ReasoningBudget, thought: int, answered: int) -> None:
     watch = BudgetWatch(budget, encode)
@@ -69,7 +66,6 @@ def test_budgets_that_make_no_sense_are_refused(limits: tuple[int, int]) -> None
         ReasoningBudget(*limits)
 
 
-@limits(deadline=None)
 @given(BUDGETS, st.lists(st.sampled_from(["so", " we", " think", "\n", "\n\n"]), min_size=50, max_size=60))
 def test_what_is_fed_ends_the_block_for_the_splitter(budget: ReasoningBudget, thoughts: list[str]) -> None:
     """With a real tokenizer: all of it is reasoning, and the first word after it is the answer's."""

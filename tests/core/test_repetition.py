@@ -28,7 +28,6 @@ def repeats(tokens: Sequence[int], period: int) -> int:
     return held + period if held else 0
 
 
-@limits(deadline=None)
 @given(LIMITS, TOKENS | LOOPY)
 def test_the_rule_holds_token_by_token(limits: tuple[int, int, int], tokens: list[int]) -> None:
     max_period, copies, least = limits
@@ -43,7 +42,6 @@ def test_the_rule_holds_token_by_token(limits: tuple[int, int, int], tokens: lis
         assert verdict == (expected[0] if expected else None)
 
 
-@limits(deadline=None)
 @given(st.lists(st.integers(0, 300_000), max_size=400), st.data())
 def test_every_endless_loop_is_noticed_in_time(before: list[int], data: st.DataObject) -> None:
     period = data.draw(st.one_of(st.integers(1, 12), st.sampled_from([100, 511, 512])))
@@ -59,7 +57,6 @@ def test_every_endless_loop_is_noticed_in_time(before: list[int], data: st.DataO
     raise AssertionError("not noticed")
 
 
-@limits(deadline=None)
 @given(st.lists(st.integers(0, 300_000), max_size=2000, unique=True), st.integers(1, 3))
 def test_text_without_repeats_never_sets_it_off(tokens: list[int], times: int) -> None:
     """Nor does the same text two or three times over: a refrain is no loop."""
@@ -67,7 +64,7 @@ def test_text_without_repeats_never_sets_it_off(tokens: list[int], times: int) -
     assert not any(guard.push(token) for token in tokens * times)
 
 
-@limits(deadline=None, max_examples=20)
+@limits(max_examples=20)
 @given(st.integers(1, 512), st.integers(0, 10**6))
 def test_one_other_token_begins_the_count_anew(period: int, place: int) -> None:
     """A loop that says another word in each fourth copy is never noticed; without that word it is."""

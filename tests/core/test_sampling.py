@@ -75,7 +75,7 @@ def drawn_from(logits: list[float], parameters: SamplingParameters) -> dict[int,
     return {int(token): value for token, value in zip(np.array(ids[0]), values, strict=True) if value > -np.inf}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LOGITS, PARAMETERS)
 def test_the_distribution_drawn_from_is_the_defined_one(logits: list[float], parameters: SamplingParameters) -> None:
     expected, close = oracle(logits, parameters)
@@ -87,7 +87,7 @@ def test_the_distribution_drawn_from_is_the_defined_one(logits: list[float], par
     assert len(found) >= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 4000),
     st.sampled_from([1, 2, 5, 20, 64]),
@@ -123,7 +123,7 @@ def test_extreme_temperatures_stay_finite(temperature: float) -> None:
     assert chances.argmax() == 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(-2, 2),

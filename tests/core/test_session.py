@@ -116,7 +116,7 @@ TURNS = st.builds(
 )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turns=st.lists(TURNS, min_size=1, max_size=5),
     template=st.sampled_from([TEMPLATE, TEMPLATE, REWRITING_TEMPLATE]),

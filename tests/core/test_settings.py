@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_core.errors import SettingsError
@@ -100,7 +99,6 @@ def test_presets_are_the_recommended_ones() -> None:
     assert resolve_sampling(PRESETS["non-thinking"], published, thinking=False) == NOT_THINKING
 
 
-@limits(deadline=None)
 @given(settings())
 def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
     section = tree.generation
@@ -114,7 +112,6 @@ def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
         assert getattr(request, entry.name) == (getattr(PRESETS[section.preset], entry.name) if own is None else own)
 
 
-@limits(deadline=None)
 @given(settings(), settings())
 def test_what_is_saved_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, first: Settings, then: Settings
@@ -127,7 +124,6 @@ def test_what_is_saved_is_what_is_read(
         assert set(loaded.origins) >= {entry.key for entry, value in changes(Settings(), tree) if value is not None}
 
 
-@limits(deadline=None)
 @given(DOCUMENTS, settings())
 def test_any_toml_is_read_and_can_be_saved_over(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], wanted: Settings
@@ -156,7 +152,6 @@ def test_any_toml_is_read_and_can_be_saved_over(
     assert kept is None or kept.read_text(encoding="utf-8") == text
 
 
-@limits(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("settings") / "config.toml"
@@ -170,7 +165,6 @@ def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, content: b
     assert all("\n" not in problem and problem.isprintable() for problem in loaded.problems)
 
 
-@limits(deadline=None)
 @given(st.sampled_from(FIELDS), st.data())
 def test_the_environment_beats_the_file_and_an_option_the_environment(
     tmp_path_factory: pytest.TempPathFactory, entry: Field, data: st.DataObject

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.model import Model, load_model
@@ -56,7 +56,6 @@ def test_the_longest_proper_prefix_is_found_among_what_was_kept(
 
 
 @given(budget=st.integers(0, 6), count=st.integers(1, 8))
-@settings(deadline=None)
 def test_the_oldest_go_when_the_budget_is_passed_but_never_the_newest(state: State, budget: int, count: int) -> None:
     one = state.recurrent_nbytes
     store = SnapshotStore(budget_bytes=budget * one)

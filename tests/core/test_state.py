@@ -97,7 +97,7 @@ def test_any_walk_over_snapshots_is_exact(model: Model, monkeypatch: pytest.Monk
     monkeypatch.setattr("qwen_core.state.GROWTH", 4)
     Walks.model = model
     walks = Walks.TestCase
-    walks.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+    walks.settings = settings(max_examples=30, stateful_step_count=15)
     walks().runTest()
 
 

@@ -108,7 +108,7 @@ def test_a_state_of_something_else_is_refused(
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_refused_or_harmless(
     data: st.DataObject, saved: tuple[Path, Session], tmp_path: Path
 ) -> None:

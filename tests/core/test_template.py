@@ -97,7 +97,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=5), options=OPTIONS)
 def test_random_conversations_render_as_theirs(real_source: str, messages: Messages, options: dict[str, Any]) -> None:
     for source in (real_source, TEMPLATE):
@@ -155,7 +155,7 @@ FRAGMENTS = st.sampled_from((
 ))  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_random_templates_render_as_theirs_or_are_one_line(source: str) -> None:
     try:

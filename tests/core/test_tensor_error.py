@@ -123,7 +123,7 @@ def test_both_sides_may_be_raw_and_the_reference_may_be_converted(opened: Callab
     assert compare_with_reference(raw, converted, CONV).snr_db == math.inf
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), module=st.sampled_from([GATE, DOWN, OUT]))
 def test_any_bytes_against_any_bytes(seed: int, module: str, opened: Callable[..., Checkpoint]) -> None:
     """Random bits on both sides: NaN and infinite values are counted and left out, whichever side they are on."""

@@ -71,7 +71,7 @@ def test_a_very_long_name_is_compared_with_nothing(variants: Callable[[str], Che
 
 
 @given(name=st.text(max_size=40) | st.sampled_from(["\x1b[2J" * 3000, "q" * 10_000, "layers." * 2000, "."]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_name_is_one_printable_line(variants: Callable[[str], Checkpoint], name: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         read_values(variants("q4"), f"?{name}")
@@ -84,7 +84,6 @@ def sampled_groups(tensor: StoredTensor, limit: int) -> list[int]:
 
 
 @given(limit=st.integers(0, 40_000), module=st.sampled_from([GATE, DOWN, "norm"]))
-@settings(deadline=None)
 def test_a_sample_is_spread_evenly_over_whole_groups(
     variants: Callable[[str], Checkpoint], limit: int, module: str
 ) -> None:

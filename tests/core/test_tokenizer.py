@@ -67,7 +67,6 @@ def ids_of(tokenizer: Tokenizer) -> st.SearchStrategy[list[int]]:
     )
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_decoding_is_the_librarys(tokenizer: Tokenizer, library: tokenizers.Tokenizer, data: st.DataObject) -> None:
     ids = [id for id in data.draw(ids_of(tokenizer)) if library.id_to_token(id) is not None]
@@ -75,7 +74,6 @@ def test_decoding_is_the_librarys(tokenizer: Tokenizer, library: tokenizers.Toke
     assert tokenizer.decode(ids, skip_special=True) == library.decode(ids, skip_special_tokens=True)
 
 
-@settings(deadline=None)
 @given(data=st.data(), skip_special=st.booleans())
 def test_a_stream_joins_to_the_whole(tokenizer: Tokenizer, data: st.DataObject, skip_special: bool) -> None:
     stream = tokenizer.stream(skip_special=skip_special)
@@ -85,7 +83,6 @@ def test_a_stream_joins_to_the_whole(tokenizer: Tokenizer, data: st.DataObject, 
         assert "".join(pieces) + stream.flush() == tokenizer.decode(ids, skip_special=skip_special)
 
 
-@settings(deadline=None)
 @given(text=MIXED)
 def test_text_comes_back_and_streams_in_whole_characters(tokenizer: Tokenizer, text: str) -> None:
     expected = tokenizer.decode(tokenizer.encode(text))
@@ -99,13 +96,11 @@ def test_text_comes_back_and_streams_in_whole_characters(tokenizer: Tokenizer, t
     assert stream.flush() == ""
 
 
-@settings(deadline=None)
 @given(text=MIXED)
 def test_encoding_is_the_librarys(tokenizer: Tokenizer, library: tokenizers.Tokenizer, text: str) -> None:
     assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids
 
 
-@settings(deadline=None)
 @given(text=MIXED)
 def test_ordinary_text_makes_no_control_token(tokenizer: Tokenizer, stripped: tokenizers.Tokenizer, text: str) -> None:
     ids = tokenizer.encode_ordinary(text)
@@ -114,7 +109,6 @@ def test_ordinary_text_makes_no_control_token(tokenizer: Tokenizer, stripped: to
     assert tokenizer.decode(ids) == unicodedata.normalize("NFC", text)
 
 
-@settings(deadline=None)
 @given(text=MIXED)
 def test_cutting_at_control_tokens_loses_nothing(tokenizer: Tokenizer, text: str) -> None:
     pieces = tokenizer.cut_at_control(text)
@@ -232,7 +226,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data[:start] + draw(st.one_of(st.binary(max_size=8), st.just(b""), st.just(b"9"))) + data[end:]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=damaged(), text=MIXED)
 def test_damage_is_a_clear_line_or_a_tokenizer(tmp_path: Path, data: bytes, text: str) -> None:
     try:

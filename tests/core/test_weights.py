@@ -8,7 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -229,7 +229,6 @@ def test_pages_are_in_memory_before_they_are_adopted_and_gone_once_they_are_copi
 
 
 @given(data=st.data())
-@settings(deadline=None)
 def test_copying_in_pieces_of_any_size_is_copying(data: st.DataObject, pages: Path) -> None:
     """At any byte of the file: most shards of the family are aligned to nothing."""
     dtype = data.draw(st.sampled_from(["BF16", "F32", "U32", "U8"]))

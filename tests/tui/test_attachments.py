@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -67,7 +66,6 @@ def test_what_is_a_mention(folder: Path, text: str, names: list[str]) -> None:
     assert named(text, folder) == names
 
 
-@limits(deadline=None)
 @given(st.text(st.sampled_from('@ab./~"`\n ()')), st.text(max_size=60))
 def test_any_text_can_be_looked_through(tmp_path_factory: pytest.TempPathFactory, text: str, other: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "empty"
@@ -78,7 +76,6 @@ def test_any_text_can_be_looked_through(tmp_path_factory: pytest.TempPathFactory
         assert attached.text.startswith(given_text) or attached.files
 
 
-@limits(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=200)
     | st.sampled_from(["```\n````\nx\n", "\ufeffwith a mark\n"])

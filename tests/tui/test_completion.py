@@ -71,7 +71,6 @@ def test_which_word_is_being_written(marked: str, word: tuple[str, int, int, str
     assert (found and (found.kind, found.start, found.end, found.typed)) == word
 
 
-@limits(deadline=None)
 @given(st.text(st.sampled_from('/@"`~. ab\n東'), max_size=20), st.integers(0, 20))
 def test_any_text_has_a_word_or_none(text: str, place: int) -> None:
     place = min(place, len(text))
@@ -121,7 +120,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..") and len(name.encode()) < 200)
 
 
-@limits(deadline=None, max_examples=150)
+@limits(max_examples=150)
 @given(NAMES, NAMES, st.booleans(), st.sampled_from(["", " after", ")", ", and", "\nnext"]))
 @example("~root", "x", False, "")
 @example("~", "~", True, ".")

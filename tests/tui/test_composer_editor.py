@@ -53,7 +53,7 @@ def test_what_the_editor_saves_comes_back_and_nothing_stays(
     assert list(temporary.iterdir()) == []
 
 
-@limits(deadline=None, max_examples=25)
+@limits(max_examples=25)
 @given(st.text(max_size=40))
 def test_an_editor_that_changes_nothing_gives_back_the_text(text: str) -> None:
     """But for a newline at its end, which every editor adds."""

@@ -133,7 +133,7 @@ async def take_step(model: Model, editor: Editor, step: str, serial: int) -> Non
     model.elements = now
 
 
-@limits(deadline=None, max_examples=60)
+@limits(max_examples=60)
 @given(STEPS)
 def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -> None:
     async def scene() -> None:

@@ -1,7 +1,6 @@
 """Code blocks and conversations as text to copy."""
 
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_core.events import Message
@@ -10,7 +9,6 @@ from qwen_tui.copying import CodeBlock, code_blocks, conversation_text
 CODE = st.lists(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), max_size=20), max_size=5)
 
 
-@limits(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["python", "", "c++"]), CODE.map("\n".join), st.sampled_from("`~")), max_size=4)
 )

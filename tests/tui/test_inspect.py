@@ -286,7 +286,7 @@ def test_mixed_formats_of_one_role_stand_apart_with_their_layers(mixed: Subject)
 
 
 @given(width=st.integers(20, 160), data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_table_of_any_choice_fits_and_adds_up(mixed: Subject, width: int, data: st.DataObject) -> None:
     layout = mixed.layout
     roles = data.draw(st.lists(st.sampled_from(sorted(layout.by_role())), max_size=3))

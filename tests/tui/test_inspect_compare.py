@@ -99,7 +99,7 @@ def test_filters_know_the_words_of_both(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_exactly_the_modules_that_were_changed_differ(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -75,7 +75,7 @@ async def press_at_once(app: App[None], field: Field, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", list(FIELDS))
-@limits(max_examples=5, deadline=None)
+@limits(max_examples=5)
 @example(lists=[["a", "backspace", "b", "left", "c", "ctrl+u", "a"]])
 @given(lists=st.lists(KEYS, min_size=1, max_size=4))
 def test_any_keys_at_once_write_what_they_write_one_by_one(name: str, lists: list[list[str]]) -> None:

@@ -133,7 +133,7 @@ SPECS = [Spec("affine", 3, 64), Spec("affine", 8, 32), Spec("nvfp4", 4, 16), Spe
     tied=st.booleans(),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_module_is_in_one_cell_and_the_cells_add_up(
     layers: int, interval: int, tied: bool, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

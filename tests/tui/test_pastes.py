@@ -1,7 +1,6 @@
 """Long pastes: short on the screen, whole when sent, and only what was pasted is replaced."""
 
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_tui.pastes import Pastes
@@ -10,7 +9,6 @@ LINES = st.lists(st.text(max_size=8) | st.just("[paste 1: 3 lines]"), max_size=8
 PIECES = st.lists(st.tuples(st.booleans(), LINES), max_size=6)
 
 
-@limits(deadline=None)
 @given(PIECES, st.integers(1, 4))
 def test_what_is_sent_is_what_was_pasted_and_typed(pieces: list[tuple[bool, str]], limit: int) -> None:
     """Also where a paste spells the token of another: it is looked at once."""

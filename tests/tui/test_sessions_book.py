@@ -46,7 +46,7 @@ class Model:
         ]
 
 
-@limits(deadline=None, max_examples=80)
+@limits(max_examples=80)
 @given(steps=STEPS)
 def test_any_sequence_of_changes(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str]]) -> None:
     """The changes come faster than the store takes them, but where a step says wait; pages are of three."""

@@ -111,7 +111,7 @@ WILD = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(WILD, min_size=3, max_size=5))
 def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(texts: list[str]) -> None:
     """Few examples of many texts: starting the app is what costs."""

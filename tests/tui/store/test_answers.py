@@ -24,7 +24,7 @@ def said(batches: list[tuple[list[tuple[Part, str]], list[int]]], part: Part) ->
     return "".join(text for pieces, _ in batches for name, text in pieces if name == part)
 
 
-@limits(deadline=None, max_examples=40)
+@limits(max_examples=40)
 @given(BATCHES, BATCHES, TOKENS, st.booleans())
 def test_what_was_appended_is_what_an_interrupted_answer_has(
     tmp_path_factory: pytest.TempPathFactory,

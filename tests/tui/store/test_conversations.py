@@ -146,7 +146,7 @@ def test_numbers_of_conversations_are_never_used_again(tmp_path: Path) -> None:
         assert store.conversations.begin() > first
 
 
-@limits(deadline=None, max_examples=40)
+@limits(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from([None, 1, 2]), TEXT, st.dictionaries(st.integers(1, 999), TEXT, max_size=2))))
 def test_each_conversation_has_its_last_draft(
     tmp_path_factory: pytest.TempPathFactory, drafts: list[tuple[int | None, str, dict[int, str]]]
@@ -168,7 +168,7 @@ def test_each_conversation_has_its_last_draft(
             assert store.writing.draft(place) == last.get(place, Draft(""))
 
 
-@limits(deadline=None, max_examples=30)
+@limits(max_examples=30)
 @given(st.lists(TEXT, max_size=12), st.integers(1, 12))
 def test_inputs_come_back_in_order_without_the_same_twice_in_a_row(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], limit: int

@@ -94,7 +94,7 @@ def test_a_newer_file_and_that_of_another_program_are_left_alone(tmp_path: Path)
         assert not list(tmp_path.glob("*damaged*"))
 
 
-@limits(deadline=None, max_examples=30)
+@limits(max_examples=30)
 @given(
     st.binary(min_size=1, max_size=3000) | st.binary(min_size=100, max_size=100).map(lambda b: b"SQLite format 3\0" + b)
 )
@@ -123,7 +123,7 @@ def test_the_log_of_a_damaged_file_is_kept_with_it(tmp_path: Path) -> None:
         assert log.read_bytes() == b"its log"
 
 
-@limits(deadline=None, max_examples=25)
+@limits(max_examples=25)
 @example(48, 21)
 @given(st.integers(0, 1 << 16), st.integers(1, 4096))
 def test_what_is_in_the_log_of_a_killed_program_outlives_damage_to_the_file(
@@ -168,7 +168,7 @@ def test_a_schema_that_is_no_text_is_damage(tmp_path: Path, place: int) -> None:
         assert "is kept as" in store.notices[0]
 
 
-@limits(deadline=None, max_examples=25)
+@limits(max_examples=25)
 @given(st.integers(0, 1 << 20), st.integers(1, 4096))
 def test_a_file_overwritten_in_the_middle_loses_nothing_silently(
     tmp_path_factory: pytest.TempPathFactory, place: int, length: int

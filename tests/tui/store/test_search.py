@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("full_text", [True, False])
 
 
 @BOTH
-@limits(deadline=None, max_examples=40)
+@limits(max_examples=40)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6), data=st.data())
 def test_a_piece_of_a_message_finds_it(
     tmp_path_factory: pytest.TempPathFactory, full_text: bool, texts: list[str], data: st.DataObject
@@ -45,7 +45,7 @@ def plain(text: str) -> str:
 
 
 @BOTH
-@limits(deadline=None, max_examples=60)
+@limits(max_examples=60)
 @given(
     query=st.text(max_size=40) | st.sampled_from(['"', "NEAR(", "a AND", "content:x", "*", "^a", "-", "(", "'", "a\0b"])
 )

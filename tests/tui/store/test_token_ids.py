@@ -2,20 +2,17 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_tui.store.token_ids import MAX_ID, checksum, common_prefix, pack, unpack
 from support.stores import TOKENS
 
 
-@limits(deadline=None)
 @given(TOKENS)
 def test_what_is_packed_is_unpacked(ids: list[int]) -> None:
     assert unpack(pack(ids)) == tuple(ids)
 
 
-@limits(deadline=None)
 @given(st.binary(max_size=60) | TOKENS.map(pack), st.integers(0, 59), st.integers(0, 255))
 def test_damage_gives_an_error_or_the_same_ids(data: bytes, place: int, byte: int) -> None:
     damaged = data[:place] + bytes([byte]) + data[place + 1 :]

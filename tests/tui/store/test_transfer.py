@@ -51,7 +51,7 @@ def lived(store: Store, steps: list[tuple[str, str, str]]) -> int:
     return conversation
 
 
-@limits(deadline=None, max_examples=30)
+@limits(max_examples=30)
 @given(STEPS, STEPS)
 def test_what_goes_out_comes_in(
     tmp_path_factory: pytest.TempPathFactory, first: list[tuple[str, str, str]], second: list[tuple[str, str, str]]
@@ -90,7 +90,7 @@ JSON = st.recursive(
 )
 
 
-@limits(deadline=None, max_examples=60)
+@limits(max_examples=60)
 @given(STEPS.filter(len), JSON, st.data())
 def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str]], value: Any, data: st.DataObject

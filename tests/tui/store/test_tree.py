@@ -189,10 +189,10 @@ class TreeMachine(RuleBasedStateMachine):
 
 
 TestTree = TreeMachine.TestCase
-TestTree.settings = limits(max_examples=25, stateful_step_count=20, deadline=None)
+TestTree.settings = limits(max_examples=25, stateful_step_count=20)
 
 
-@limits(deadline=None, max_examples=25)
+@limits(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 100), TOKENS), min_size=1, max_size=6))
 def test_ids_of_every_answer_come_back_whatever_was_rendered_anew(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, list[int]]]
