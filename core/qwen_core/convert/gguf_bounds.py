@@ -19,11 +19,11 @@ _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
 
 
-def check_bounds(path: Path) -> None:
-    """Raise ValueError for counts or lengths in the headers that the file has no room for, or that no importance
-    matrix has."""
+def check_bounds(path: Path, ending: str) -> bool:
+    """Whether the name of any tensor ends with `ending`. Raises ValueError for counts or lengths in the headers that
+    the file has no room for, or that no importance matrix has."""
     with path.open("rb") as file:
-        _Walk(file, path.stat().st_size).headers()
+        return _Walk(file, path.stat().st_size).headers(ending.encode())
 
 
 class _Walk:
@@ -35,7 +35,7 @@ class _Walk:
         self._entries = MAX_ENTRIES
         self._order = "<"
 
-    def headers(self) -> None:
+    def headers(self, ending: bytes) -> bool:
         # The version is a small number: read in the wrong byte order its low half is empty.
         if self._number("I") & 0xFFFF == 0:
             self._order = ">"
@@ -45,12 +45,20 @@ class _Walk:
         for _ in range(keys):
             self._string()
             self._value(self._number("I"), 0)
+        is_named = False
         for _ in range(tensors):
             self._string()
+            is_named = self._ends_with(ending) or is_named
             dimensions = self._number("I")
             if dimensions > _MAX_DIMENSIONS:
                 raise ValueError(f"a tensor of {dimensions:,} dimensions")
             self._skip(8 * dimensions + 4 + 8)  # sizes, type, offset
+        return is_named
+
+    def _ends_with(self, ending: bytes) -> bool:
+        """Whether `ending` stands right before the position: of a name, however long it is, no more is read."""
+        self._file.seek(self._position - len(ending))
+        return self._file.read(len(ending)) == ending
 
     def _value(self, kind: int, depth: int) -> None:
         if kind in _SCALARS:

@@ -73,8 +73,6 @@ def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[
     where = f"the importance matrix {quote(path)}"
     tensors = _tensors(path, where)
     sums = {name.removesuffix(_SUMS): data for name, data in tensors.items() if name.endswith(_SUMS)}
-    if not sums:
-        raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix, as GGUF")
     widths = {tensor.module: tensor.shape[-1] for tensor in text_tensors(config, lm_head=True)}
     importance: dict[str, np.ndarray] = {}
     for name, total in sums.items():
@@ -139,7 +137,7 @@ def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarra
 
 
 def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
-    """Every tensor of a GGUF file."""
+    """The sums and counts of a GGUF file; nothing else of it is copied, which may be a whole model by mistake."""
     from gguf import GGUFReader
 
     with path.open("rb") as file:
@@ -148,12 +146,16 @@ def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
                 f"{where} is not a GGUF file; convert an older one (.dat): llama-imatrix --in-file OLD.dat -o NEW.gguf"
             )
     try:
-        check_bounds(path)
-        tensors = GGUFReader(path).tensors
+        # Before the reader, which makes objects of every word of a vocabulary.
+        has_sums = check_bounds(path, _SUMS)
+        tensors = GGUFReader(path).tensors if has_sums else []
         # Tensors may lie over one another in a hostile file, which would be copied once for each.
         if sum(int(tensor.n_bytes) for tensor in tensors) > path.stat().st_size:
             raise ValueError("its tensors have more bytes than the file")
-        return {tensor.name: np.array(tensor.data) for tensor in tensors}
+        found = {tensor.name: np.array(tensor.data) for tensor in tensors if tensor.name.endswith((_SUMS, _COUNTS))}
     except Exception as error:
         # The reader of a damaged file fails in whatever way its bytes lead to.
         raise CheckpointError(f"{where} is damaged: {quote(repr(error))}") from None
+    if not has_sums:
+        raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix, as GGUF")
+    return found

@@ -1,6 +1,7 @@
 """Headers of importance matrices that claim more than their file has: refused at once, before the gguf reader."""
 
 import struct
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -83,7 +84,41 @@ def test_every_kind_of_value_may_be_there(tmp_path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        check_bounds(path)
+        assert check_bounds(path, "t")
+        assert not check_bounds(path, ".in_sum2")
+
+
+def test_a_model_is_told_from_its_names_alone(
+    config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader makes objects of every word of the vocabulary."""
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: pytest.fail("read for nothing"))
+    data = head(1, 0) + text(b"blk.0.ffn_up.weight") + struct.pack("<IQIQ", 1, 1000, 0, 0)
+    (tmp_path / "model.gguf").write_bytes(data + bytes(-len(data) % 32) + bytes(4000))
+    with pytest.raises(CheckpointError, match=r"holds no tensors \*\.in_sum2"):
+        read_imatrix(tmp_path / "model.gguf", config)
+
+
+def test_of_other_tensors_nothing_is_copied(config: ModelConfig, tmp_path: Path) -> None:
+    good = random_importance(config, 1)
+    path = write_imatrix(tmp_path / "good", good, config.num_hidden_layers)
+    large = np.zeros(32 << 20, np.uint8).view(np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "both", "imatrix")
+    writer.add_tensor("blk.0.ffn_up.weight", large)
+    for tensor in gguf.GGUFReader(path).tensors:
+        writer.add_tensor(tensor.name, np.array(tensor.data))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    tracemalloc.start()
+    try:
+        found = read_imatrix(tmp_path / "both", config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert set(found) == set(good)
+    assert peak < large.nbytes // 2
 
 
 def test_tensors_that_lie_over_one_another_are_not_copied(config: ModelConfig, tmp_path: Path) -> None:
