@@ -70,7 +70,11 @@ def check_target(source: Path, target: Path) -> Path:
 
 
 def check_disk(place: Path, needed: int) -> None:
-    """Raise CapacityError if the file system of `place` has less than `needed` bytes left."""
+    """Raise CapacityError if the file system of `place` has less than `needed` bytes left.
+
+    What killed runs for the same place have left is removed first: it may be what the room is missing for.
+    """
+    _remove_dead(place)
     free = shutil.disk_usage(place.parent).free
     needed += _SLACK_BYTES
     if free < needed:

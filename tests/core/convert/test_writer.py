@@ -161,6 +161,22 @@ def test_a_disk_without_room_is_seen_before_anything_is_written(
         converted(source, tmp_path / "out")
 
 
+@pytest.mark.parametrize("operation", ["convert", "realign"])
+def test_what_a_killed_run_left_makes_room_for_the_next(
+    operation: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = tmp_path / ".out.partial-dead_run"
+    dead.mkdir()
+    monkeypatch.setattr(
+        writer.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 0 if dead.exists() else 1 << 40})
+    )
+    if operation == "convert":
+        converted(source, tmp_path / "out")
+    else:
+        realign(open_checkpoint(source), tmp_path / "out")
+    assert left_over(tmp_path) == ["out"]
+
+
 def test_a_machine_without_memory_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qwen_core.convert.run.memory_bytes", lambda: 100 << 20)
     with pytest.raises(CapacityError, match="memory"):
