@@ -4,6 +4,7 @@ Knows nothing of models. Used for config.json, the index, shard headers, generat
 """
 
 import json
+import math
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,9 +56,14 @@ def read_json_object(path: Path, limit: int) -> dict[str, Any]:
 
 
 def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
-    """Parse `data` strictly: one object, no key twice, no NaN or Infinity. `where` begins the messages."""
+    """Parse `data` strictly: one object, no key twice, no NaN or Infinity, no number that would become Infinity.
+
+    `where` begins the messages. Raises CheckpointError.
+    """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError:
         raise CheckpointError(f"{where}: JSON is nested too deeply") from None
     except ValueError as error:  # malformed JSON, bad UTF-8, a doubled key, or a number of thousands of digits
@@ -80,6 +86,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(literal: str) -> float:
+    value = float(literal)
+    if math.isinf(value):
+        raise ValueError(f"the number {literal} is too large")
+    return value
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -152,7 +152,7 @@ class OutputDirectory:
         self.path = self.place
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         (self.path / name).write_text(text, encoding="utf-8")
 
     def write_index(self, shards: Iterable[Shard]) -> None:
