@@ -5,6 +5,7 @@ matters: on a CPU `mx.quantize` to fp4 takes forty times its input in temporarie
 """
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
@@ -27,11 +28,14 @@ _FLOATS: dict[str, tuple[type[np.uint16 | np.uint32], int, mx.Dtype]] = {
 
 
 def transformed(file: MappedFile, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
-    """The result's bytes of one tensor, in order. Pages of the source are given back as they are used.
+    """The result's bytes of one tensor, in order; nothing where it has none. Pages of the source are given back as
+    they are used.
 
     Raises CheckpointError naming the tensor if it holds NaN or infinity, or numbers that the result's type cannot hold.
     """
     info = decision.source
+    if not info.nbytes:
+        return
     stored = file.bytes_of(info)
     if info.dtype not in _FLOATS:
         yield decision.name, 0, stored.data
@@ -71,11 +75,11 @@ def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: i
     unchanged = output.dtype == decision.source.dtype and not decision.add_one and fold is None
     if unchanged and not decision.channels_last:
         data = np.ascontiguousarray(bits).reshape(-1)
-        yield output.name, row * (bits.size // bits.shape[0] if bits.ndim else 1) * bits.itemsize, data.data
+        yield output.name, row * prod(bits.shape[1:]) * bits.itemsize, data.data
         return
     values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
     _check_held(values, decision, output.dtype, ": choose --dtype bfloat16" if output.dtype == "F16" else "")
-    yield output.name, row * (values.size // max(values.shape[0], 1)) * values.dtype.size, _memory(values)
+    yield output.name, row * prod(values.shape[1:]) * values.dtype.size, _memory(values)
 
 
 def _packed_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> Iterator[Bytes]:

@@ -153,7 +153,8 @@ class OutputDirectory:
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-        (self.path / name).write_text(text, encoding="utf-8")
+        # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes the escape that it was read from.
+        (self.path / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def write_index(self, shards: Iterable[Shard]) -> None:
         self.write_json(INDEX, index_of(shards))

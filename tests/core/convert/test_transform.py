@@ -10,12 +10,22 @@ import pytest
 from qwen_core.checkpoint import open_checkpoint
 from qwen_core.convert import transform
 from qwen_core.convert.awq import Fold
-from qwen_core.convert.plan import make_plan
+from qwen_core.convert.plan import FloatDtype, make_plan
 from qwen_core.convert.rules import Unquantised
 from qwen_core.convert.run import convert
 from qwen_core.errors import CheckpointError
 from support.checkpoints import Names, Stored, write_checkpoint, write_safetensors
-from support.conversion import NINE, add_tensors, converted, load_all, places, same_bits, variant_rules, write_raw
+from support.conversion import (
+    NINE,
+    add_tensors,
+    converted,
+    headers,
+    load_all,
+    places,
+    same_bits,
+    variant_rules,
+    write_raw,
+)
 
 
 @pytest.fixture
@@ -191,3 +201,32 @@ def test_tensors_of_other_types_beside_the_model_are_kept_as_they_are(tmp_path: 
     write_safetensors(source / "model.safetensors", written.tensors | odd)
     converted(source, tmp_path / "out", "q4")
     assert load_all(tmp_path / "out")["vision_tower.position_ids"].tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("float_dtype", ["BF16", "F32"])
+def test_tensors_without_elements_or_without_dimensions_are_kept(float_dtype: FloatDtype, tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    written = write_checkpoint(source, "bf16", names="raw", shard_cap=None)
+    half = np.array(1.5, np.float32)
+    odd = {
+        "model.visual.rows.weight": Stored("BF16", (4, 0), b""),
+        "model.visual.columns.weight": Stored("F32", (0, 4), b""),
+        "model.visual.nothing": Stored("F32", (0,), b""),
+        "model.visual.patch_embed.proj.weight": Stored("F32", (0, 3, 2, 4, 4), b""),
+        "model.visual.bytes": Stored("U8", (0,), b""),
+        "model.visual.scale": Stored("F32", (), half.tobytes()),
+        "mtp.scale": Stored("BF16", (), half.tobytes()[2:]),
+    }
+    write_safetensors(source / "model.safetensors", written.tensors | odd)
+    plan = make_plan(open_checkpoint(source), variant_rules("q4"), keep_mtp=True, float_dtype=float_dtype)
+    convert(plan, tmp_path / "out")
+    result = headers(tmp_path / "out")
+    assert result["vision_tower.rows.weight"] == (float_dtype, (4, 0))
+    assert result["vision_tower.columns.weight"] == (float_dtype, (0, 4))
+    assert result["vision_tower.nothing"] == (float_dtype, (0,))
+    assert result["vision_tower.patch_embed.proj.weight"] == (float_dtype, (0, 2, 4, 4, 3))
+    assert result["vision_tower.bytes"] == ("U8", (0,))
+    whole = load_all(tmp_path / "out")
+    for name in ("vision_tower.scale", "mtp.scale"):
+        assert result[name] == (float_dtype, ())
+        assert whole[name].item() == 1.5

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import resource
 import signal
@@ -115,6 +116,16 @@ def test_a_result_takes_along_the_files_that_chatting_needs(source: Path, tmp_pa
     mask = os.umask(0)
     os.umask(mask)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_half_of_a_surrogate_pair_in_the_config_is_written_as_it_was_read(source: Path, tmp_path: Path) -> None:
+    config = json.loads((source / "config.json").read_text())
+    odd = {"half": "\ud83d", "\ude00": "x", "whole": "🙂", "plain": "ü"}
+    (source / "config.json").write_text(json.dumps(config | odd))
+    converted(source, tmp_path / "out")
+    result = open_checkpoint(tmp_path / "out").raw_config
+    assert {key: result[key] for key in odd} == odd
+    assert '"ü"' in (tmp_path / "out" / "config.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("operation", ["convert", "realign"])
