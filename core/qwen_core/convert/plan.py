@@ -5,7 +5,7 @@ layout are those of FORMAT.md: `language_model.` before the text model, `vision_
 as 1 + w, convolutions [channels, kernel, 1].
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -152,8 +152,9 @@ def make_plan(
 ) -> ConversionPlan:
     """Decide about every tensor of an unquantised checkpoint.
 
-    Raises CheckpointError for a source that is quantised already, a width that no group divides, and `keep_mtp` where
-    there is no MTP layer; SettingsError for a person's own rules that do not fit the model.
+    Raises CheckpointError for a source that is quantised already, a width that no group divides, two tensors that
+    would have one name, and `keep_mtp` where there is no MTP layer; SettingsError for a person's own rules that do not
+    fit the model.
     """
     if checkpoint.specs:
         raise CheckpointError(
@@ -168,10 +169,24 @@ def make_plan(
     if keep_mtp and not any(decision.part == "mtp" for decision in beside):
         raise CheckpointError(f"{quote(checkpoint.path)} has no tensors mtp.*, which --mtp keep wants")
     dropped = {"mtp": not keep_mtp, "vision": not keep_vision}
-    kept = [decision for decision in beside if not dropped.get(decision.part, False)]
+    decisions += [decision for decision in beside if not dropped.get(decision.part, False)]
+    _check_names(decisions)
     return ConversionPlan(
-        checkpoint, rules, float_dtype, (*decisions, *kept), tuple(_warnings(checkpoint, beside, dropped))
+        checkpoint, rules, float_dtype, tuple(decisions), tuple(_warnings(checkpoint, beside, dropped))
     )
+
+
+def _check_names(decisions: Iterable[Decision]) -> None:
+    """Raise CheckpointError where two tensors of the source would have one name in the result."""
+    sources: dict[str, TensorInfo] = {}
+    for decision in decisions:
+        for output in decision.outputs:
+            other = sources.setdefault(output.name, decision.source)
+            if other is not decision.source:
+                raise CheckpointError(
+                    f"tensors {quote(other.name)} and {quote(decision.source.name)} in {quote(decision.source.file)} "
+                    f"are both {quote(output.name)} in the result: remove one of them"
+                )
 
 
 def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, float_dtype: FloatDtype) -> Decision:

@@ -181,3 +181,22 @@ def test_a_source_without_tokenizer_is_warned_about(tmp_path: Path) -> None:
     ]
     edit_config(tmp_path / "raw", quantization={"group_size": 64, "bits": 4})
     assert "quantization" not in make_plan(open_checkpoint(tmp_path / "raw"), Unquantised()).config()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "result"),
+    [
+        ("vision_tower.a.weight", "visual.a.weight", "vision_tower.a.weight"),
+        ("model.visual.a.weight", "model.vision_tower.a.weight", "vision_tower.a.weight"),
+        ("model.mtp.fc.weight", "mtp.fc.weight", "mtp.fc.weight"),
+    ],
+)
+def test_two_tensors_that_would_have_one_name_are_both_named(one: str, other: str, result: str, tmp_path: Path) -> None:
+    written = write_checkpoint(tmp_path / "raw", "bf16", names="raw", shard_cap=None)
+    twins = {one: Stored("BF16", (2,), bytes(4)), other: Stored("BF16", (3,), bytes(6))}
+    write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | twins)
+    checkpoint = open_checkpoint(tmp_path / "raw")
+    with pytest.raises(CheckpointError) as caught:
+        make_plan(checkpoint, Unquantised(), keep_mtp="mtp" in one)
+    assert all(name in str(caught.value) for name in (one, other, f"both {result} in the result"))
+    make_plan(checkpoint, Unquantised(), keep_mtp=False, keep_vision=False)  # what is left out collides with nothing
