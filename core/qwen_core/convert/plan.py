@@ -23,6 +23,7 @@ VISION_PREFIXES = ("vision_tower.", "visual.")
 MTP_PREFIX = "mtp."
 # Keys of config.json that say how a checkpoint was quantised.
 _BLOCKS = ("quantization", "quantization_config")
+_TYING = "tie_word_embeddings"
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,16 @@ class ConversionPlan:
         return {decision.module: decision.spec for decision in self.decisions if decision.spec is not None}
 
     def config(self) -> dict[str, Any]:
-        """The result's config.json: the source's with two equal blocks that say what was quantised how."""
+        """The result's config.json: the source's with two equal blocks that say what was quantised how.
+
+        Of a head tied to the embedding it says what the tensors do: mlx-lm goes by config.json alone, and only by its
+        text section.
+        """
         config = {key: value for key, value in self.checkpoint.raw_config.items() if key not in _BLOCKS}
+        tied = self.checkpoint.config.tie_word_embeddings
+        if isinstance(config.get("text_config"), dict):
+            config["text_config"] = _with_tying(config["text_config"], tied)
+        config = _with_tying(config, tied)
         default = self.rules.default(self.specs.values())
         if default is None:
             return config
@@ -107,6 +116,13 @@ class ConversionPlan:
             if decision.spec is not None and decision.spec != default:
                 block[decision.output_module] = _entry(decision.spec)
         return config | dict.fromkeys(_BLOCKS, block)
+
+
+def _with_tying(section: Mapping[str, Any], tied: bool) -> dict[str, Any]:
+    """A section of config.json that says `tied`; unchanged where it does already, also by saying nothing of it."""
+    if section.get(_TYING, False) == tied:
+        return dict(section)
+    return {**section, _TYING: tied}
 
 
 def _entry(spec: QuantSpec) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from qwen_core.convert.rules_file import read_rules
 from qwen_core.convert.run import convert
 from qwen_core.layout import make_layout
 from qwen_core.variants import identify
+from support.checkpoints import edit_config, write_checkpoint
 from support.conversion import NINE, load_all, same_bits, tensor_bytes, variant_rules, write_raw
 from support.peer_mlx_lm import our_answer, peer_answer, prompt
 
@@ -66,6 +67,26 @@ def test_what_is_converted_here_answers_alike_in_mlx_lm(name: str, source: Path,
     ours, theirs = our_answer(target, ids), peer_answer(target, ids)
     assert ours == theirs
     assert len(set(ours)) > 4, "a model that repeats itself compares little"
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+@pytest.mark.parametrize("has_head", [True, False])
+def test_a_config_that_says_of_the_head_what_the_tensors_do_not(
+    has_head: bool, is_nested: bool, tmp_path: Path
+) -> None:
+    """The tensors decide here, the text section of config.json decides there."""
+    write_checkpoint(tmp_path / "raw", "bf16", names="raw", tied=not has_head, nested=is_nested, seed=11)
+    changes: dict[str, Any] = {"tie_word_embeddings": True}
+    if is_nested:
+        text = json.loads((tmp_path / "raw" / "config.json").read_text())["text_config"]
+        changes["text_config"] = text | {"tie_word_embeddings": has_head}
+    edit_config(tmp_path / "raw", **changes)
+    convert(make_plan(open_checkpoint(tmp_path / "raw"), variant_rules("nvfp4")), tmp_path / "out")
+    config = open_checkpoint(tmp_path / "out").raw_config
+    assert {section["tie_word_embeddings"] for section in (config, config.get("text_config", config))} == {not has_head}
+    if is_nested:  # mlx-lm has no model of the other kind
+        ids = prompt(3)
+        assert our_answer(tmp_path / "out", ids) == peer_answer(tmp_path / "out", ids)
 
 
 def convert_with_peer(source: Path, target: Path, **options: Any) -> None:
