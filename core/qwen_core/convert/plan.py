@@ -18,11 +18,13 @@ from qwen_core.headers import DTYPE_BITS, TensorInfo
 from qwen_core.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 
 FloatDtype = Literal["BF16", "F16", "F32"]
-Part = Literal["text", "mtp", "vision", "other"]
+Part = Literal["text", "mtp", "vision"]
 VISION_PREFIXES = ("vision_tower.", "visual.")
 MTP_PREFIX = "mtp."
 # Keys of config.json that say how a checkpoint was quantised.
 _BLOCKS = ("quantization", "quantization_config")
+# Ends of tensors that are no weights but computed from config.json. Older files carry them; mlx-lm refuses them.
+_BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")
 _TYING = "tie_word_embeddings"
 
 
@@ -230,25 +232,27 @@ _TEXT_PREFIX = "language_model.model."
 
 
 def _beside(checkpoint: Checkpoint) -> Iterator[TensorInfo]:
-    """Tensors that the text model does not use, MTP first, in the order of their names."""
+    """The weights of MTP and the vision tower, MTP first, in the order of their names."""
     text = {info.name for info in checkpoint.text.values()}
-    infos = [info for info in checkpoint.tensors.values() if info.name not in text]
+    infos = [info for info in checkpoint.tensors.values() if info.name not in text and not _is_buffer(info)]
     yield from sorted(infos, key=lambda info: (not canonical_name(info.name).startswith(MTP_PREFIX), info.name))
 
 
+def _is_buffer(info: TensorInfo) -> bool:
+    return info.name.endswith(_BUFFERS)
+
+
 def _beside_decision(checkpoint: Checkpoint, info: TensorInfo, float_dtype: FloatDtype) -> Decision:
-    """MTP and the vision tower stay floats; anything else stays what it is."""
-    canonical, raw = canonical_name(info.name), not checkpoint.converted
-    part: Part = "other"
-    name, shape = info.name, info.shape
-    if canonical.startswith(MTP_PREFIX):
-        part, name = "mtp", canonical
-    elif canonical.startswith(VISION_PREFIXES):
-        part, name = "vision", f"vision_tower.{canonical.split('.', 1)[1]}"
+    """MTP and the vision tower stay floats; what is no float stays what it is."""
+    canonical, raw, shape = canonical_name(info.name), not checkpoint.converted, info.shape
+    part: Part = "mtp" if canonical.startswith(MTP_PREFIX) else "vision"
+    # A checkpoint with anything else beside the text model would not have opened.
+    assert part == "mtp" or canonical.startswith(VISION_PREFIXES), info.name
+    name = canonical if part == "mtp" else f"vision_tower.{canonical.split('.', 1)[1]}"
     channels_last = part == "vision" and raw and len(shape) == 5 and canonical.endswith("patch_embed.proj.weight")
     if channels_last:
         shape = (shape[0], *shape[2:], shape[1])
-    dtype = float_dtype if part != "other" and info.dtype in FLOAT_DTYPES else info.dtype
+    dtype = float_dtype if info.dtype in FLOAT_DTYPES else info.dtype
     return Decision(
         source=info,
         part=part,
@@ -270,3 +274,5 @@ def _warnings(checkpoint: Checkpoint, beside: list[Decision], dropped: Mapping[s
         yield f"{quote(checkpoint.path)} has no chat template: the result cannot chat until it is copied into it"
     if dropped["mtp"] and (count := sum(decision.part == "mtp" for decision in beside)):
         yield f"{count} MTP tensors are left out, as in the published files (--mtp keep carries them)"
+    if count := sum(_is_buffer(info) for info in checkpoint.tensors.values()):
+        yield f"{count} rotary buffers (inv_freq) are left out: they are computed, not weights"

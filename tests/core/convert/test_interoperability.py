@@ -1,9 +1,11 @@
 """Both ways with mlx-lm: it strictly loads what is converted here and answers alike; what it converts loads here."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
 
 from qwen_core.checkpoint import open_checkpoint
@@ -15,7 +17,7 @@ from qwen_core.convert.run import convert
 from qwen_core.layout import make_layout
 from qwen_core.variants import identify
 from support.checkpoints import edit_config, write_checkpoint
-from support.conversion import NINE, load_all, same_bits, tensor_bytes, variant_rules, write_raw
+from support.conversion import NINE, add_tensors, load_all, same_bits, tensor_bytes, variant_rules, write_raw
 from support.peer_mlx_lm import our_answer, peer_answer, prompt
 
 mlx_lm_utils = pytest.importorskip("mlx_lm.utils")
@@ -87,6 +89,27 @@ def test_a_config_that_says_of_the_head_what_the_tensors_do_not(
     if is_nested:  # mlx-lm has no model of the other kind
         ids = prompt(3)
         assert our_answer(tmp_path / "out", ids) == peer_answer(tmp_path / "out", ids)
+
+
+def test_buffers_that_are_computed_anyway_are_left_out(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "raw")
+    frequencies = mx.ones((16,), mx.bfloat16)
+    add_tensors(
+        tmp_path / "raw",
+        {
+            "model.language_model.layers.3.self_attn.rotary_emb.inv_freq": frequencies,
+            "model.language_model.rotary_emb.inv_freq": frequencies,
+            "model.visual.rotary_pos_emb.inv_freq": frequencies,
+            "mtp.layers.0.self_attn.rotary_emb.inv_freq": frequencies,
+            "mtp.norm.weight": frequencies,
+        },
+    )
+    plan = make_plan(open_checkpoint(tmp_path / "raw"), variant_rules("nvfp4"), keep_mtp=True)
+    assert any("4 rotary buffers" in warning for warning in plan.warnings)
+    convert(plan, tmp_path / "out")
+    assert [name for name in open_checkpoint(tmp_path / "out").tensors if "inv_freq" in name] == []
+    ids = prompt(3)
+    assert our_answer(tmp_path / "out", ids) == peer_answer(tmp_path / "out", ids)
 
 
 def convert_with_peer(source: Path, target: Path, **options: Any) -> None:
