@@ -174,10 +174,11 @@ def make_plan(
     would have one name, and `keep_mtp` where there is no MTP layer; SettingsError for a person's own rules that do not
     fit the model.
     """
-    if checkpoint.specs:
+    packed = len(checkpoint.specs) + sum(_is_packed(checkpoint, info) for info in _beside(checkpoint))
+    if packed:
         raise CheckpointError(
-            f"{quote(checkpoint.path)} is quantised already ({len(checkpoint.specs)} modules): convert its unquantised "
-            "original, or rewrite it aligned with --realign"
+            f"{quote(checkpoint.path)} is quantised already ({packed} module{'s' * (packed > 1)}): convert its "
+            "unquantised original, or rewrite it aligned with --realign"
         )
     layers = checkpoint.config.num_hidden_layers
     expected = list(text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings))
@@ -236,6 +237,12 @@ def _beside(checkpoint: Checkpoint) -> Iterator[TensorInfo]:
     text = {info.name for info in checkpoint.text.values()}
     infos = [info for info in checkpoint.tensors.values() if info.name not in text and not _is_buffer(info)]
     yield from sorted(infos, key=lambda info: (not canonical_name(info.name).startswith(MTP_PREFIX), info.name))
+
+
+def _is_packed(checkpoint: Checkpoint, info: TensorInfo) -> bool:
+    """Whether a tensor beside the text model is a quantised weight."""
+    scales = info.name.removesuffix(".weight") + ".scales"
+    return info.dtype == "U32" and info.name.endswith(".weight") and scales in checkpoint.tensors
 
 
 def _is_buffer(info: TensorInfo) -> bool:

@@ -163,6 +163,25 @@ def test_a_quantised_source_is_refused(tmp_path: Path) -> None:
         make_plan(open_checkpoint(tmp_path / "q"), Unquantised())
 
 
+@pytest.mark.parametrize("module", ["mtp.fc", "model.visual.blocks.0.attn.qkv"])
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_source_with_a_quantised_module_beside_the_text_model_is_refused(
+    module: str, keep: bool, tmp_path: Path
+) -> None:
+    written = write_checkpoint(tmp_path / "raw", "bf16", names="raw", shard_cap=None)
+    packed = {
+        f"{module}.weight": Stored("U32", (8, 16)),
+        f"{module}.scales": Stored("U8", (8, 8)),
+        "model.visual.counter": Stored("U32", (3,)),
+    }
+    write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | packed)
+    with pytest.raises(CheckpointError, match=r"quantised already \(1 module\): .*--realign"):
+        make_plan(open_checkpoint(tmp_path / "raw"), Unquantised(), keep_mtp=keep, keep_vision=keep)
+    del packed[f"{module}.weight"], packed[f"{module}.scales"]
+    write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | packed)
+    make_plan(open_checkpoint(tmp_path / "raw"), Unquantised())
+
+
 def test_a_width_that_no_group_divides_is_named(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw", text={"intermediate_size": 272})
     checkpoint = open_checkpoint(tmp_path / "raw")
