@@ -7,10 +7,11 @@ the new file.
 import hashlib
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import INDEX, SINGLE, Checkpoint
+from qwen_core.checkpoint import INDEX, Checkpoint
 from qwen_core.convert.arrange import SHARD_CAP, Shard, arrange
 from qwen_core.convert.plan import OutputTensor
 from qwen_core.convert.progress import ConvertProgress, Progress
@@ -29,13 +30,14 @@ def realign(
 ) -> tuple[Shard, ...]:
     """Write `checkpoint` aligned into the new directory `target`; gives its shards.
 
-    Names, types, shapes, bytes and all other files stay what they are. Raises as `convert` does, and leaves nothing
-    behind when it fails.
+    Names, types, shapes, bytes and all other files stay what they are. Raises as `convert` does, CheckpointError also
+    for a file that has the name of one to be written, and leaves nothing behind when it fails.
     """
     place = check_target(checkpoint.path, target)
     infos = in_order(checkpoint)
     shards = arrange([OutputTensor(info.name, info.dtype, info.shape) for info in infos], shard_cap)
-    check_disk(place, sum(shard.nbytes for shard in shards))
+    others = _others(checkpoint, shards)
+    check_disk(place, sum(shard.nbytes for shard in shards) + sum(require_file(file) for file in others))
     with clear_errors(f"realigning to {quote(target)}"), OutputDirectory(place) as output:
         total, done, start = checkpoint.total_bytes, 0, time.monotonic()
         for shard in shards:
@@ -52,7 +54,7 @@ def realign(
                 file.check_complete()
             _verify(output.path / shard.file, shard, digests)
         output.write_index(shards)
-        _copy_others(checkpoint, output.path)
+        _copy_others(others, checkpoint.path, output.path)
         output.commit()
     return shards
 
@@ -103,24 +105,38 @@ def _verify(path: Path, shard: Shard, digests: dict[str, bytes]) -> None:
                 )
 
 
-def _copy_others(checkpoint: Checkpoint, target: Path) -> None:
-    """Copy every other file of the directory, sidecars in folders of their own included; no hidden ones.
+def _others(checkpoint: Checkpoint, shards: Iterable[Shard]) -> list[Path]:
+    """Every other file of the directory, sidecars in folders of their own included; no hidden ones.
 
-    Nor weight files that the checkpoint does not name: one may bear the name of a shard just written and checked.
+    Raises CheckpointError for what cannot be copied, and for a weight file beside the model's own that bears the name
+    of a new shard: nobody can tell whether it is wanted.
     """
-    weights = {path.name for path in checkpoint.shards} | {INDEX, SINGLE}
-    weights |= {path.name for path in checkpoint.path.glob("model*.safetensors")}
+    written = {shard.file.casefold() for shard in shards} | {INDEX.casefold()}
+    own = {path.name for path in checkpoint.shards} | {INDEX}
+    found: list[Path] = []
     for file in sorted(checkpoint.path.rglob("*")):
         inner = file.relative_to(checkpoint.path)
-        if any(part.startswith(".") for part in inner.parts) or (len(inner.parts) == 1 and file.name in weights):
+        if any(part.startswith(".") for part in inner.parts) or (len(inner.parts) == 1 and file.name in own):
             continue
         if file.is_symlink() and file.is_dir():
             raise CheckpointError(f"{quote(file)} is a link to a directory: put the directory itself there")
         if file.is_dir():
             continue
         require_file(file)
-        (target / inner).parent.mkdir(parents=True, exist_ok=True)
+        # Some file systems hold names that differ in case for one.
+        if len(inner.parts) == 1 and file.name.casefold() in written:
+            raise CheckpointError(
+                f"{quote(file)} is not part of the model, but has the name of a file of the result: move it elsewhere"
+            )
+        found.append(file)
+    return found
+
+
+def _copy_others(files: Iterable[Path], source: Path, target: Path) -> None:
+    for file in files:
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(file, target / inner)
+            shutil.copyfile(file, place)
         except PermissionError:
             raise CheckpointError(f"{quote(file)} cannot be read") from None

@@ -1,7 +1,6 @@
 """Aligned places and neighbours, on random shapes and on the published model; the same bytes after realigning."""
 
 import hashlib
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from qwen_core.convert.arrange import FUSED, OutputTensor, arrange
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.realign import realign
 from qwen_core.convert.rules import UniformRules
-from qwen_core.errors import CheckpointError
+from qwen_core.errors import CapacityError, CheckpointError
 from qwen_core.headers import DTYPE_BITS
 from qwen_core.quantization import QuantSpec
 from support.checkpoints import write_checkpoint
@@ -143,23 +142,46 @@ def test_realigning_a_single_file_without_an_index_with_a_tower_beside(tmp_path:
     assert tensor_bytes(tmp_path / "out") == tensor_bytes(tmp_path / "wild")
 
 
-def test_realigning_takes_no_weight_file_that_the_model_does_not_name(tmp_path: Path) -> None:
-    """It may bear the name of a shard that was just written and checked, and be of another model."""
-    write_checkpoint(tmp_path / "wild", "q4")
-    write_checkpoint(tmp_path / "other", "q4", seed=7)
+@pytest.mark.parametrize("name", ["model-00001-of-00001.safetensors", "Model-00001-of-00001.safetensors"])
+def test_a_stray_weight_file_with_the_name_of_a_new_shard_is_an_error(name: str, tmp_path: Path) -> None:
+    """It may be of another model, and the shard that was written and checked must not be overwritten."""
     source = tmp_path / "wild"
-    (shard,) = source.glob("model*.safetensors")
-    (source / "model.safetensors.index.json").unlink(missing_ok=True)
-    shard.rename(source / "model.safetensors")
-    (stray,) = (tmp_path / "other").glob("model*.safetensors")
-    shutil.copyfile(stray, source / "model-00001-of-00001.safetensors")
-    realign(open_checkpoint(source), tmp_path / "out")
-    stray.unlink()
-    (source / "model-00001-of-00001.safetensors").unlink()
-    assert tensor_bytes(tmp_path / "out") == tensor_bytes(source)
-    (source / "mtp").symlink_to(tmp_path / "other", target_is_directory=True)
+    write_checkpoint(source, "q4", shard_cap=None)
+    (source / name).write_bytes(b"stray")
+    with pytest.raises(CheckpointError, match=rf"{name} is not part of the model, .*: move it elsewhere"):
+        realign(open_checkpoint(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["model-mtp.safetensors", "model.safetensors", "model-00001-of-00007.safetensors"])
+def test_weight_files_beside_the_model_are_copied(name: str, tmp_path: Path) -> None:
+    source = tmp_path / "wild"
+    write_checkpoint(source, "q4", shard_cap=300_000)
+    (source / name).write_bytes(b"stray")
+    checkpoint = open_checkpoint(source)
+    assert len(checkpoint.shards) > 1
+    assert name not in {path.name for path in checkpoint.shards}
+    shards = realign(checkpoint, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_bytes() == b"stray"
+    assert set(open_checkpoint(tmp_path / "out").shards) == {tmp_path / "out" / shard.file for shard in shards}
+
+
+def test_files_beside_the_model_need_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "wild"
+    write_checkpoint(source, "q4")
+    with (source / "model-mtp.safetensors").open("wb") as file:
+        file.truncate(1 << 30)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1 << 30}))
+    with pytest.raises(CapacityError, match=r"the result needs 1\.14 GB"):
+        realign(open_checkpoint(source), tmp_path / "out")
+
+
+def test_a_link_to_a_directory_beside_the_model_is_an_error(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "wild", "q4")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "wild" / "mtp").symlink_to(tmp_path / "other", target_is_directory=True)
     with pytest.raises(CheckpointError, match="is a link to a directory"):
-        realign(open_checkpoint(source), tmp_path / "again")
+        realign(open_checkpoint(tmp_path / "wild"), tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
