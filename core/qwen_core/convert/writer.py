@@ -62,7 +62,10 @@ def check_target(source: Path, target: Path) -> Path:
                 raise CheckpointError(f"{quote(target)} is not empty: give a new directory")
         elif place.exists():
             raise CheckpointError(f"{quote(target)} is not a directory")
-        if not place.parent.is_dir():
+        nearest = next(parent for parent in place.parents if parent.exists())
+        if not nearest.is_dir():
+            raise CheckpointError(f"{quote(nearest)} is a file, not a directory: give another place")
+        if nearest != place.parent:
             raise CheckpointError(f"{quote(place.parent)} does not exist: make it first")
     except OSError as error:
         raise CheckpointError(f"{quote(target)} cannot be used: {quote(error.strerror or error)}") from None

@@ -264,7 +264,9 @@ def test_places_that_cannot_be_written_are_refused(source: Path, tmp_path: Path)
         (tmp_path / "link" / "inner", "lies inside the source"),
         (tmp_path / "full", "is not empty"),
         (tmp_path / "file", "is not a directory"),
-        (tmp_path / "no" / "such", "does not exist"),
+        (tmp_path / "no" / "such", "/no does not exist: make it first"),
+        (tmp_path / "file" / "inner", "/file is a file, not a directory"),
+        (tmp_path / "file" / "far" / "inner", "/file is a file, not a directory"),
         (tmp_path, "is not empty"),
     ):
         with pytest.raises(CheckpointError, match=reason):
