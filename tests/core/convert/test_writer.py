@@ -213,6 +213,28 @@ def test_a_signal_ends_the_command_with_nothing_left(number: int, source: Path, 
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("options", [["--variant", "q4"], ["--realign"]])
+def test_a_signal_that_was_ignored_at_the_start_stays_so(
+    number: int, options: list[str], source: Path, tmp_path: Path
+) -> None:
+    """SIGHUP under nohup, SIGINT in a shell's background job: sent with every piece that is written."""
+    code = (
+        "import os, sys\nfrom qwen_core.convert import writer\nput = writer.ShardFile.write\n"
+        f"def write(*rest):\n    os.kill(os.getpid(), {number})\n    put(*rest)\n"
+        "writer.ShardFile.write = write\n"
+        "from qwen_tui.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "convert", str(source), str(tmp_path / "out"), *options]
+    before = signal.signal(number, signal.SIG_IGN)  # which children inherit
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        signal.signal(number, before)
+    assert done.returncode == 0, done.stderr
+    assert left_over(tmp_path) == ["out"]
+
+
 def test_a_second_ctrl_c_waits_for_the_end_of_the_clean_up() -> None:
     done = []
     with pytest.raises(KeyboardInterrupt), writer._undisturbed():

@@ -253,14 +253,21 @@ class ProgressBar:
 
 @contextmanager
 def ended_cleanly() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the work as Ctrl+C does, so that what is half written is removed."""
+    """SIGTERM and SIGHUP end the work as Ctrl+C does, so that what is half written is removed.
+
+    One that is ignored stays so: `nohup` and shells start programs that way, and Python leaves SIGINT alone likewise.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # None: a handler that Python did not install and could not put back.
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, before[number])
