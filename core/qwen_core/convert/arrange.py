@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from qwen_core.convert.plan import OutputTensor
@@ -99,13 +100,13 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _neighbours(module: str, modules: dict[str, dict[str, OutputTensor]]) -> list[str]:
-    """The modules that lie side by side with `module`, itself among them; only itself where formats differ."""
+    """The modules that lie side by side with `module`, itself among them: those next to it that have its format."""
     parent, _, role = module.rpartition(".")
     for roles in FUSED:
         if role in roles:
-            group = [f"{parent}.{name}" for name in roles]
-            if all(name in modules for name in group) and len({_format(modules[name]) for name in group}) == 1:
-                return group
+            names = [f"{parent}.{name}" for name in roles]
+            runs = groupby(names, key=lambda name: _format(modules[name]) if name in modules else None)
+            return next(group for _, run in runs if module in (group := list(run)))
     return [module]
 
 

@@ -1,7 +1,8 @@
 """Aligned places and neighbours, on random shapes and on the published model; the same bytes after realigning."""
 
 import hashlib
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,30 @@ def test_neighbours_of_different_formats_stay_apart() -> None:
     twin = [OutputTensor("m.up_proj.weight", "U32", (24, 16)), OutputTensor("m.up_proj.scales", "U8", (24, 8))]
     (shard,) = arrange([weight, scales, *twin])
     assert [tensor.name for tensor in shard.tensors] == [weight.name, twin[0].name, scales.name, twin[1].name]
+
+
+@pytest.mark.parametrize(
+    ("formats", "order"),
+    [
+        ("aab", "qk qk v v"),
+        ("abb", "q q kv kv"),
+        ("aba", "q q k k v v"),
+        ("aaa", "qkv qkv"),
+        ("a-a", "q q v v"),
+        ("aa-", "qk qk"),
+    ],
+)
+def test_next_ones_of_one_format_lie_side_by_side_whatever_the_third_has(formats: str, order: str) -> None:
+    tensors = [
+        OutputTensor(f"m.{role}_proj.{part}", "U32" if part == "weight" else "U8", (8, 16 if kind == "a" else 32))
+        for role, kind in zip("qkv", formats, strict=True)
+        for part in ("weight", "scales")
+        if kind != "-"
+    ]
+    (shard,) = arrange(tensors)
+    parts = [tensor.name.split(".")[1:] for tensor in shard.tensors]
+    found = ["".join(role[0] for role, _ in run) for _, run in groupby(parts, key=itemgetter(1))]
+    assert " ".join(found) == order
 
 
 @given(st.integers(1000, 200_000))
