@@ -282,4 +282,4 @@ def _warnings(checkpoint: Checkpoint, beside: list[Decision], dropped: Mapping[s
     if dropped["mtp"] and (count := sum(decision.part == "mtp" for decision in beside)):
         yield f"{count} MTP tensors are left out, as in the published files (--mtp keep carries them)"
     if count := sum(_is_buffer(info) for info in checkpoint.tensors.values()):
-        yield f"{count} rotary buffers (inv_freq) are left out: they are computed, not weights"
+        yield f"rotary buffers (inv_freq, {count}) are left out: they are computed, not weights"
