@@ -5,6 +5,7 @@ measured when it is stopped. Turning measurements into a report is bench_report.
 against.py's.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -100,32 +101,36 @@ class Bench:
         limit = model.config.max_position_embeddings
         for workload in sizes:
             check_context(workload, depth, limit)
-        vocabulary = model.config.vocab_size
         self._warm_up(model)
         measured = []
         for workload in sizes:
-            if self.stop():
+            taken = None if self.stop() else self._size(model, workload, depth)
+            if taken is None:
                 break
-            mx.reset_peak_memory()
-            state = model.new_state()
-            context = prompt_ids(depth, vocabulary, seed=1)
-            if not self._feed(model, state, context, f"{workload.name}: context"):
-                break
-            start = state.snapshot()
-            seconds = []
-            for _ in range(self.repeat):
-                before, whole = len(seconds) * workload.tokens, self.repeat * workload.tokens
-                self.progress(workload.name, before, whole)
-                if not self._rest():
-                    break
-                tell = partial(self._tell, workload.name, before, whole)
-                taken = self._once(model, state, start, workload, tell)
-                if taken is None:
-                    break
-                seconds.append(taken)
-            self.progress(workload.name, len(seconds) * workload.tokens, self.repeat * workload.tokens)
-            measured.append(self._summed(workload, depth, seconds, state, start))
+            measured.append(taken)
         return measured
+
+    def _size(self, model: Model, workload: Workload, depth: int) -> Measured | None:
+        """All repeats of one workload, in memory of its own; None when stopped before the first."""
+        mx.reset_peak_memory()
+        state = model.new_state()
+        context = prompt_ids(depth, model.config.vocab_size, seed=1)
+        if not self._feed(model, state, context, f"{workload.name}: context"):
+            return None
+        start = state.snapshot()
+        seconds = []
+        for _ in range(self.repeat):
+            before, whole = len(seconds) * workload.tokens, self.repeat * workload.tokens
+            self.progress(workload.name, before, whole)
+            if not self._rest():
+                break
+            tell = partial(self._tell, workload.name, before, whole)
+            taken = self._once(model, state, start, workload, tell)
+            if taken is None:
+                break
+            seconds.append(taken)
+        self.progress(workload.name, len(seconds) * workload.tokens, self.repeat * workload.tokens)
+        return self._summed(workload, depth, seconds, state, start)
 
     def _tell(self, label: str, before: int, whole: int, done: int) -> None:
         """Of all repeats together."""
@@ -183,7 +188,9 @@ class Bench:
             finished = self._conversation(session, turn)
             if finished:
                 conversations.append(tuple(finished))
-        return MeasuredCard(tuple(conversations), mx.get_peak_memory())
+        taken = MeasuredCard(tuple(conversations), mx.get_peak_memory())
+        session.release()  # what is measured next must not count it
+        return taken
 
     def _conversation(self, session: Session, seed: int) -> list[TurnStats]:
         session.restore((), (), CARD_SYSTEM)
@@ -260,10 +267,9 @@ def extrapolated(measured: Measured, without_layers: Measured, layers: int, of_l
     Embedding, head, sampling and the host's own work are in both; what is left is the layers' and grows with their
     number: seconds = none + (layers - none) * of_layers / layers. So do the bytes of the state.
     """
-    base = sorted(without_layers.seconds)
-    if not base or not measured.seconds:
+    if not without_layers.seconds or not measured.seconds:
         return replace(measured, seconds=())
-    middle = base[len(base) // 2]
+    middle = statistics.median(without_layers.seconds)
     factor = of_layers / layers
     return replace(
         measured,

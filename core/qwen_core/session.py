@@ -99,6 +99,10 @@ class Session:
         self.conversation_ids = list(ids) if valid else []
         self._reasoning_open = self._opens_reasoning(self.conversation_ids)
 
+    def release(self) -> None:
+        """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
+        self._reset_state()
+
     def save_state(self, path: str | Path) -> StateSaved:
         """Write the state to a file, for `load_state` to go on from. Raises QwenError where that cannot be done."""
         if self.ids != self.conversation_ids:

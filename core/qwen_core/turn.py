@@ -192,8 +192,13 @@ def run_turn(
                 logits = step.logits
                 ids.extend(step.ids)
                 generated += len(step.ids)
+                end = plan.clock()
+                rate.arrived(len(step.ids), end)
                 for token in step.ids:
-                    yield from event(pieces.push(token), (token,))
+                    reasoned = pieces.reasoning_tokens
+                    new = pieces.push(token)
+                    thought = end if pieces.reasoning_tokens > reasoned else thought
+                    yield from event(new, (token,))
     tail = pieces.flush()
     if tail:
         yield from event(tail)

@@ -152,6 +152,16 @@ def test_the_card_is_one_conversation_a_repeat() -> None:
         assert all(turn.reasoning_tokens == 0 for turn in conversation)
 
 
+def test_the_memory_of_sizes_is_their_own() -> None:
+    """Neither what the card's conversation left nor what the size before it took."""
+    with load_session(demo_model_path()) as session:
+        alone, after_itself = Bench(repeat=1).sizes(session.model, parse_workloads("tg4,tg5"), depth=500)
+        Bench(repeat=1).card(session)
+        (after_card,) = Bench(repeat=1).sizes(session.model, parse_workloads("tg4"), depth=500)
+    assert after_itself.peak_memory_bytes == pytest.approx(alone.peak_memory_bytes, rel=0.02)
+    assert after_card.peak_memory_bytes == pytest.approx(alone.peak_memory_bytes, rel=0.02)
+
+
 def test_the_bar_of_the_card_says_how_far_its_turn_is() -> None:
     with load_session(demo_model_path()) as session:
         told: list[tuple[str, int, int]] = []
@@ -182,6 +192,7 @@ def test_extrapolation_scales_the_layers_alone() -> None:
     assert (whole.recurrent_bytes, whole.kv_bytes) == (160, 80)
     assert whole.rates == (4 / 33, 4 / 65)
     assert extrapolated(with_layers, measured("tg4"), 4, 64).seconds == ()
+    assert extrapolated(measured("tg4", 2.0), measured("tg4", 0.5, 1.5), 4, 8).seconds == (3.0,)
 
 
 SUBJECT = Subject("m", "UD-NVFP4_K_XL", False, 64, 64, 21_000_000_000, 19_990_000_000, "bfloat16", "Metal Apple M3 Max")

@@ -8,6 +8,7 @@ from qwen_core import demo_model_path, load_session
 from qwen_core import turn as turn_module
 from qwen_core.batching import TurnBatcher
 from qwen_core.events import Delta, Load, Loaded, Send, StreamEvent, TurnDone
+from qwen_core.reasoning_budget import BudgetWatch, ReasoningBudget
 from qwen_core.session import Session
 from qwen_core.stats import TurnStats, ceiling_tok_s, decode_rate
 from support.engines import running_engine
@@ -75,6 +76,16 @@ def test_the_time_of_reasoning_ends_with_its_last_token(session: Session, monkey
     assert [figure.reasoning_s for figure in thinking[: last.reasoning_tokens]] == list(range(last.reasoning_tokens))
     plain, _ = figures(session, 1.0, monkeypatch)
     assert {figure.reasoning_s for figure in plain} == {None}
+
+
+def test_what_a_budget_feeds_takes_its_time_too(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tokens, then the limit inside the words that close the reasoning: fed in one step, a second later."""
+    monkeypatch.setattr("qwen_core.session.BudgetWatch", lambda _, encode: BudgetWatch(ReasoningBudget(3, 0), encode))
+    thinking, _ = figures(session, 1.0, monkeypatch, reasoning_effort="medium", reasoning_budget=3, max_new_tokens=7)
+    last = thinking[-1]
+    assert last.generated_tokens == 7
+    assert last.decode_tok_s == (7 - 1) / 3
+    assert last.reasoning_s == 3
 
 
 def test_a_batch_carries_the_latest_figures() -> None:

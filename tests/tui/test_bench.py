@@ -2,13 +2,16 @@
 
 import io
 import json
+import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qwen_core import bench as core_bench
+from qwen_core import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.settings_file import load_settings, settings_path
 from qwen_tui import cli
@@ -32,6 +35,7 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--synthetic tiny --workload card", "needs a tokenizer"),
         ("--float32", "--float32 belongs to --against"),
         ("--against mlx-lm --depth 5", "leave --depth out"),
+        ("--workload card --depth 5", "--depth belongs to ppN and tgN"),
         ("--against mlx-lm --workload pp5", "one ppN and one tgN"),
         ("--against mlx-lm --synthetic tiny", "needs a checkpoint on disk"),
         ("--against llama", "is not"),
@@ -96,6 +100,17 @@ def test_the_demo_holds_the_cards_conversation(capsys: pytest.CaptureFixture[str
     assert [turn["turn"] for turn in report["card"]["turns"]] == [1, 2, 3, 4]
     assert report["card"]["best"] >= report["card"]["median"] > 0
     assert report["sizes"] == []
+    assert report["model"]["name"] == "demo model"
+    assert report["command"] == "qwen-tui bench --workload card --repeat 1 --json"
+
+
+def test_a_directory_that_is_given_as_a_dot_has_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(demo_model_path(), tmp_path / "my-model")
+    monkeypatch.chdir(copied)
+    assert cli.main(["bench", ".", "--workload", "tg2", "--repeat", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["name"] == "my-model"
 
 
 def test_what_does_not_fit_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +125,7 @@ def test_the_variants_are_nine_with_the_cards_one_figure(capsys: pytest.CaptureF
     assert cli.main(["bench", "--variants", "--json", "--peak", "400"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["model"] == "27b"
+    assert (report["workload"], report["repeat"], report["dtype"]) == (None, None, None)
     cards = {row["variant"]: row["card_m3_max_tok_s"] for row in report["variants"]}
     assert len(cards) == 9
     assert {name: figure for name, figure in cards.items() if figure} == {"UD-NVFP4_K_XL": 14.9}
@@ -174,6 +190,7 @@ def shown(show: Callable[..., None], report: dict[str, Any]) -> str:
 FACTS: dict[str, Any] = {
     "device": "CPU x",
     "dtype": None,
+    "command": "qwen-tui bench",
     "versions": {"mlx": "1"},
     "peak_bandwidth_gb_s": None,
     "peak_source": None,
@@ -185,7 +202,15 @@ def test_a_comparison_shows_ratio_and_range() -> None:
     rate = {"median": 100.0, "min": 90.0, "max": 110.0}
     ratio = {"median": 1.25, "min": 1.1, "max": 1.5}
     phase = {"tokens": 8, "own_tok_s": rate, "peer_tok_s": rate, "ratio": ratio, "cpu_ratio": ratio}
-    report = {**FACTS, "path": "/m", "peer": "mlx-lm float32", "peer_version": "2", "pairs": 3, "prefill": phase}
+    report = {
+        **FACTS,
+        "path": "/m",
+        "peer": "mlx-lm float32",
+        "peer_version": "2",
+        "pairs": 3,
+        "prefill": phase,
+        "peer_dtype": "float32",
+    }
     text = shown(print_against, {**report, "decode": phase, "same_tokens": 9, "of_tokens": 9})
     assert "1.25 (1.10..1.50)" in text
     assert "peak unknown" in text
@@ -211,7 +236,16 @@ def test_a_variant_that_does_not_fit_says_so() -> None:
         "measured_tok_s": None,
         "refusal": "it needs 30 GB",
     }
-    report = {**FACTS, "model": "27b", "depth": 0, "layers": None, "of_layers": 64, "variants": [row]}
+    report = {
+        **FACTS,
+        "model": "27b",
+        "depth": 0,
+        "layers": None,
+        "of_layers": 64,
+        "variants": [row],
+        "workload": "tg8",
+        "repeat": 3,
+    }
     text = shown(print_variants, report)
     assert "does not fit" in text
     assert "UD-Q8_K_XL: it needs 30 GB" in text

@@ -12,6 +12,9 @@ RATE = {"median": 12225.9, "min": 12220.0, "max": 12240.0}
 FIGURES = ("12,226", "(12,220..", "12,240)")
 FACTS: dict[str, Any] = {
     "device": "CPU x",
+    "dtype": "float32",
+    "peer_dtype": "as stored",
+    "command": "qwen-tui bench --workload card",
     "versions": {},
     "peak_bandwidth_gb_s": None,
     "interrupted": False,
@@ -49,6 +52,7 @@ MODEL = {"name": "m", "variant": "v", "weight_bytes_per_token": 5, "extrapolated
 BENCH = {**FACTS, "model": MODEL, "sizes": [SIZE], "card": {"turns": [TURN], "best": None}}
 AGAINST = {**FACTS, "path": "/m", "peer": "mlx-lm float32", "peer_version": "2", "pairs": 3, "same_tokens": 9}
 VARIANTS = {**FACTS, "model": "27b", "depth": 0, "layers": None, "of_layers": 64, "variants": [VARIANT]}
+VARIANTS |= {"workload": "tg8", "repeat": 3}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 from textual.app import ComposeResult
+from textual.widgets import TextArea
 
 from qwen_core.events import Notice
 from qwen_tui.turns import Turn
+from qwen_tui.widgets.editor import Editor
 from qwen_tui.widgets.fold import Fold
 from qwen_tui.widgets.turn import TurnView
 from support.app_stage import Stage, play, stage
@@ -31,14 +33,17 @@ def test_a_widget_that_was_never_composed_is_mounted_in_peace(
     play(scene())
 
 
-def test_what_the_engine_says_while_the_screens_go_is_no_error() -> None:
+def test_what_is_said_and_written_while_the_screens_go_is_no_error() -> None:
     async def scene() -> None:
         left: list[int] = []
         gone = asyncio.Event()
 
         async def tell(here: Stage) -> None:
+            editor = here.app.chat.editor
             while not gone.is_set():
                 here.engine.feed(Notice("one more word"))
+                here.app.post_message(TextArea.Changed(editor))
+                here.app.post_message(Editor.DraftChanged(editor.draft()))
                 left.append(len(here.app.screen_stack))
                 await asyncio.sleep(0)
 

@@ -1,6 +1,7 @@
 """`qwen-tui bench`: how fast this machine runs a model, and how near that is to what its memory allows."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ MAX_REPEAT, MAX_COOLDOWN_S, MAX_LAYERS = 1000, 3600, 4096
 DEFAULT_MODEL, DEFAULT_SYNTHETIC = "card,pp512,tg128", "pp512,tg128"
 # The variants' table measures nine models: the size that the card scores by is enough.
 DEFAULT_VARIANTS = "tg32"
+LINE = "qwen_tui.line"
 VARIANT_NAMES = (*(variant.name.split("-")[1].split("_")[0].lower() for variant in VARIANTS), "bf16")
 
 
@@ -57,7 +59,15 @@ class Request:
     seed: int
 
 
-@click.command()
+class LineKept(click.Command):
+    """Remembers the command line: a report says how it came about."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[LINE] = f"{ctx.command_path} {shlex.join(args)}".rstrip()
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=LineKept)
 @model_argument
 @click.option(
     "--workload",
@@ -159,6 +169,7 @@ def bench(
                 click.echo("qwen-tui: interrupted", err=True)
                 return INTERRUPTED
             raise
+    report["command"] = click.get_current_context().meta[LINE]
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=True, allow_nan=False))
     else:
@@ -200,6 +211,8 @@ def _check(request: Request, *, variant: str | None, variants: bool, against: st
         refuse("--variants measures one decode: give one tgN.")
     if request.shape is not None and "card" in kinds:
         refuse("--workload card needs a tokenizer, which --synthetic has not: give ppN and tgN.")
+    if kinds == ["card"] and "depth" in given:
+        refuse("--workload card is a conversation from its beginning: --depth belongs to ppN and tgN.")
     if against is not None:
         if request.shape is not None:
             refuse("--against needs a checkpoint on disk: --synthetic has none.")

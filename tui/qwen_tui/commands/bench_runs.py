@@ -11,6 +11,7 @@ from qwen_core.bench_rest import rest
 from qwen_core.bench_workloads import Workload, check_context, prompt_ids
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.version import __version__
+from qwen_tui.model_name import pending_name
 
 if TYPE_CHECKING:
     from qwen_core.bench import Bench, Measured
@@ -87,7 +88,7 @@ def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, l
 
     of_layers = checkpoint.config.num_hidden_layers
     return Subject(
-        name=checkpoint.path.name,
+        name=checkpoint.path.name if synthetic else pending_name(str(checkpoint.path)),
         variant=variant_name(checkpoint),
         synthetic=synthetic,
         layers=of_layers if layers is None else layers,
@@ -140,7 +141,7 @@ def _measure_synthetic(
 
 def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
-    from qwen_core.backend import describe_device
+    from qwen_core.backend import default_dtype, describe_device
     from qwen_core.bench_variants import CARD_SHAPE, variant_rows
     from qwen_core.bench_workloads import check_context, spread
     from qwen_core.machine import configured_machine
@@ -149,7 +150,11 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
 
     machine = configured_machine(request.peak_gb_s)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
-    config = shape_config(shape) if shape else _checkpoint(request).config
+    if shape is not None:
+        name, config = shape, shape_config(shape)
+    else:
+        checkpoint = _checkpoint(request)
+        name, config = pending_name(str(checkpoint.path)), checkpoint.config
     for workload in request.workloads:
         check_context(workload, request.depth, config.max_position_embeddings)
     rows = variant_rows(config, machine, shape=shape, depth=request.depth)
@@ -169,8 +174,11 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
             rows[index] = replace(row, measured_tok_s=rates.as_dict() if rates else None)
     return {
         "kind": "variants",
-        "model": shape or request.model_dir,
+        "model": name,
         "depth": request.depth,
+        "workload": request.workloads[0].name if request.shape is not None else None,
+        "repeat": request.repeat if request.shape is not None else None,
+        "dtype": (request.dtype or default_dtype()) if request.shape is not None else None,
         "layers": request.layers,
         "of_layers": config.num_hidden_layers,
         "device": describe_device(),
@@ -186,7 +194,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     """The same checkpoint and tokens here and in mlx-lm."""
     from qwen_core.against import against_report, compare, peer_task, require_peer
     from qwen_core.against_side import Task
-    from qwen_core.backend import describe_device
+    from qwen_core.backend import default_dtype, describe_device
     from qwen_core.machine import configured_machine
 
     require_peer()
@@ -207,7 +215,8 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     machine = configured_machine(request.peak_gb_s)
     facts = {
         "device": describe_device(),
-        "dtype": request.dtype,
+        "dtype": request.dtype or default_dtype(),
+        "peer_dtype": "float32" if request.float32 else "as stored",
         "versions": versions(),
         "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
         "peak_source": machine.peak_source,

@@ -67,7 +67,8 @@ def print_against(console: Console, report: dict[str, Any]) -> None:
     _print_table(console, ["", f"prefill {prefill['tokens']}", f"decode {decode['tokens']}"], rows)
     _line(
         console,
-        f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. The first "
+        f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. qwen-tui computes in "
+        f"{report['dtype']}, the parameters of {report['peer']} are {report['peer_dtype']}. The first "
         f"{report['same_tokens']} of {report['of_tokens']} tokens are the same.",
     )
     _ending(console, report)
@@ -99,8 +100,11 @@ def print_variants(console: Console, report: dict[str, Any]) -> None:
     for row in report["variants"]:
         if row["refusal"]:
             _line(console, f"{row['variant']}: {row['refusal']}")
-    if report["layers"] is not None and report["layers"] < report["of_layers"]:
-        _line(console, f"Measured: extrapolated from {report['layers']} of {report['of_layers']} layers.")
+    if measured:
+        of_layers = ""
+        if report["layers"] is not None and report["layers"] < report["of_layers"]:
+            of_layers = f", extrapolated from {report['layers']} of {report['of_layers']} layers"
+        _line(console, f"Measured: {report['workload']}, repeats: {report['repeat']}{of_layers}.")
     _ending(console, report)
 
 
@@ -162,6 +166,8 @@ def _ending(console: Console, report: dict[str, Any], *, finished: bool = True) 
     if report["interrupted"]:
         kept = "these are the repeats that were finished" if finished else "nothing was finished"
         _line(console, f"Interrupted: {kept}.")
+    if finished:
+        _line(console, f"Command: {report['command']}")
 
 
 def _print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -83,20 +83,26 @@ class ChatScreen(Screen[None]):
         self._pace = DrawPace()
         self._folds_open = False
         self._panel_asked: bool | None = None  # what the person chose; None: by the width of the terminal
+        # Kept here, for what still arrives while leaving takes the widgets off the screen.
+        self._header = Header(pending)
+        self.transcript = Transcript(pending)
+        self.panel = Panel()
+        self.composer = Composer()
+        self.status = Status()
         self._banner = Static(id="banner", markup=False)
         self._find_bar = FindBar()
         self._banner.display = self._find_bar.display = False
         self._found: Match | None = None
 
     def compose(self) -> ComposeResult:
-        yield Header(self.pending)
+        yield self._header
         with Horizontal(id="body"):
-            yield Transcript(self.pending)
-            yield Panel()
+            yield self.transcript
+            yield self.panel
         yield self._find_bar
         yield self._banner
-        yield Composer()
-        yield Status()
+        yield self.composer
+        yield self.status
 
     def on_mount(self) -> None:
         self.editor.focus()
@@ -105,24 +111,8 @@ class ChatScreen(Screen[None]):
             self.call_after_refresh(freeze_heap)
 
     @property
-    def composer(self) -> Composer:
-        return self.query_one(Composer)
-
-    @property
     def editor(self) -> Editor:
         return self.composer.editor
-
-    @property
-    def transcript(self) -> Transcript:
-        return self.query_one(Transcript)
-
-    @property
-    def panel(self) -> Panel:
-        return self.query_one(Panel)
-
-    @property
-    def status(self) -> Status:
-        return self.query_one(Status)
 
     # Drawing.
 
@@ -138,7 +128,7 @@ class ChatScreen(Screen[None]):
         self._pace.began()
         conversation = self.conversation
         try:
-            self.query_one(Header).show(conversation.model, conversation.phase)
+            self._header.show(conversation.model, conversation.phase)
             self._draw_status()
             self.panel.show(take_snapshot(conversation))
             await self.transcript.sync(conversation)

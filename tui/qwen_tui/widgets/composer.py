@@ -52,6 +52,7 @@ class Composer(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
+        self.editor = Editor()
         self.commands: Sequence[SlashCommand] = COMMANDS
         self.choices: Callable[[str], Sequence[str]] = lambda name: ()
         self.folder = Path()
@@ -67,15 +68,11 @@ class Composer(Vertical):
         yield self._list
         with Horizontal(classes="line"):
             yield Static("›", classes="prompt", markup=False)
-            yield Editor()
+            yield self.editor
 
     def on_mount(self) -> None:
         self.editor.first = self._take_key
         self.screen.screen_layout_refresh_signal.subscribe(self, self._laid_out)
-
-    @property
-    def editor(self) -> Editor:
-        return self.query_one(Editor)
 
     # What is being written.
 
