@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.events import Loaded, PrefillProgress, TurnStarted
+from qwen_core.events import EngineDied, Loaded, PrefillProgress, TurnStarted
 from qwen_core.stats import TurnStats
 from qwen_tui.conversation import Conversation
 from qwen_tui.meters import MeterSnapshot, remaining_s, take_snapshot
 from qwen_tui.panel_lines import bandwidth_bar, digits, panel_lines
 from qwen_tui.rates import MOST_RATES, RateHistory
+from qwen_tui.recorder import Kept
+from qwen_tui.store.records import Resume
 from qwen_tui.text import cells
+from qwen_tui.turns import Turn
 from support.app_stage import Stage, play, stage
 from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
 
@@ -60,12 +63,12 @@ def text(snapshot: MeterSnapshot, width: int = WIDTH) -> str:
 
 
 def test_states_of_earlier_turns_are_shown_within_their_budget() -> None:
-    snapshot = MeterSnapshot("decoding", MODEL, stats(), snapshot_budget=1 << 30)
+    snapshot = MeterSnapshot("decoding", MODEL, snapshot_budget=1 << 30, held=stats())
     assert "past    294.0 MiB of 1.0 GiB\n" in text(snapshot)
 
 
 def test_a_running_answer_as_text() -> None:
-    snapshot = MeterSnapshot("decoding", MODEL, stats(), (8.0, 12.0, 16.0), True, context_tokens=1650)
+    snapshot = MeterSnapshot("decoding", MODEL, stats(), (8.0, 12.0, 16.0), True, context_tokens=1650, held=stats())
     assert digits(snapshot) == "17.3"
     assert text(snapshot) == (
         "▁▄█\n"
@@ -187,6 +190,34 @@ def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
     assert "prefill 400 / 800" in text(reading)
     conversation.apply(delta(2, ("answer", "b"), count=1))
     assert take_snapshot(conversation).stats is not None
+
+
+def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
+    """A conversation that comes back from the disk, and one whose engine has died, still have their figures."""
+    conversation = Conversation()
+    conversation.apply(Loaded(MODEL))
+    conversation.ask("A question")
+    conversation.apply(done(1, "a"))
+    assert "kv      80.0 MiB" in text(take_snapshot(conversation))
+    turns = conversation.turns
+    for again in (
+        lambda: conversation.load(Kept(1), turns, Resume(None, (), (1, 2, 3)), ""),
+        lambda: conversation.apply(EngineDied("gone", 1)),
+        conversation.restarting,
+        lambda: conversation.apply(Loaded(MODEL)),
+    ):
+        conversation.held = stats()
+        again()
+        snapshot = take_snapshot(conversation)
+        assert (snapshot.stats, snapshot.held) == (stats(reasoning=0), None)
+        assert "kv      80.0 MiB" not in text(snapshot)
+        assert "free" not in text(snapshot)
+
+
+def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
+    conversation = Conversation()
+    conversation.load(Kept(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (), (1, 2, 3)), "")
+    assert take_snapshot(conversation).context_tokens == 3
 
 
 def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_todays() -> None:

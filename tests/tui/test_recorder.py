@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.events import Delta, EngineDied, GenerationSettings, Loaded, Part, TurnFailed
+from qwen_core.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnFailed
+from qwen_tui.conversation import Conversation
 from qwen_tui.recorder import FLUSH_S, Beginning, Begun, Kept, Recorder
 from qwen_tui.store import Store, StoredMessage, StoreError, open_store
+from qwen_tui.store.records import turn_stats
 from qwen_tui.store_thread import StoreThread
+from qwen_tui.turns import stored_turns
 from support.fake_engine import MODEL, delta, done
 
 
@@ -149,6 +152,30 @@ def test_an_answer_that_goes_on_is_one_answer(scene: Scene) -> None:
     scene.recorder.record(delta(2, ("answer", "two"), ids=(2,)))
     scene.recorder.record(EngineDied("gone", 1))
     assert scene.path()[-1].content == "one two"
+
+
+@pytest.mark.parametrize("end", [done(2, "ab", "why"), done(2, "ab", "why", reason="cancelled"), EngineDied("gone", 1)])
+def test_figures_of_an_answer_that_goes_on_read_the_same_from_the_disk(scene: Scene, end: Event) -> None:
+    """Those of its last run, also where that was cut off; and the reasoning of all runs."""
+    conversation = Conversation()
+
+    def tell(*events: Event) -> None:
+        for event in events:
+            scene.recorder.record(event)
+            conversation.apply(event)
+
+    tell(Loaded(MODEL))
+    turn, begun = conversation.ask("Q"), scene.begin(1)
+    tell(delta(1, ("reasoning", "why"), reasoning=40, count=40), done(1, "a", "why", reason="cancelled"))
+    scene.recorder.reopen(2, begun.answer_id).result()
+    assert turn_stats(scene.path()[-1].stats) is None
+    conversation.go_on(turn)
+    tell(delta(2, ("answer", "b"), ids=(2,), count=7, reasoning=5), end)
+    (shown,) = conversation.turns
+    (read,) = stored_turns(scene.path(), [(1, 1)], 1)
+    assert read.stats == shown.stats is not None
+    assert read.reasoning_tokens == shown.reasoning_tokens
+    assert read.reasoning_before[0] == shown.reasoning_before[0] == 96
 
 
 def test_leaving_marks_what_runs_as_interrupted(scene: Scene, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from qwen_core.events import (
     TurnFailed,
     TurnStarted,
 )
+from qwen_core.stats import TurnStats
 from qwen_tui import formatting
 from qwen_tui.rates import RateHistory
 from qwen_tui.recorder import Kept
@@ -54,6 +55,8 @@ class Conversation:
     rates: RateHistory = field(default_factory=RateHistory)
     stopping: bool = False
     state_path: str = ""
+    held: TurnStats | None = None
+    """What the engine said last of its memory; None where it has nothing of this conversation yet."""
     snapshot_budget: int = 0  # bytes that states of earlier turns may take
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
@@ -165,8 +168,8 @@ class Conversation:
         self._ids, self._ids_from = ids, fingerprint
         self._ids_cover_all = bool(ids) or not turns
         stats = next((turn.stats for turn in reversed(turns) if turn.stats is not None), None)
-        self.context_tokens = stats.context_tokens if stats is not None else 0
-        self.live_tok_s = None
+        self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
+        self.live_tok_s, self.held = None, None
         self.rates = RateHistory()
 
     def forget(self, turn: Turn) -> Restore:
@@ -177,7 +180,7 @@ class Conversation:
     def restarting(self) -> None:
         """The engine is being started again: once the model is loaded, the conversation must be put back."""
         self._interrupt()
-        self.engine, self.progress = "starting", None
+        self.engine, self.progress, self.held = "starting", None, None
         self._restore_after_load = bool(self.turns) or self.system is not None
 
     def restore_when_loaded(self) -> None:
@@ -209,7 +212,7 @@ class Conversation:
             case LoadProgress():
                 self.engine, self.progress = "loading", event
             case Loaded(model):
-                self.engine, self.model, self.progress = "ready", model, None
+                self.engine, self.model, self.progress, self.held = "ready", model, None, None
                 if self._restore_after_load:
                     self._restore_after_load = False
                     return self.restore(saved_state=True)
@@ -274,6 +277,7 @@ class Conversation:
         turn.reasoning_tokens = turn.reasoning_before[0] + event.reasoning_tokens
         self.context_tokens = event.context_tokens
         turn.stats = event.stats or turn.stats
+        self.held = event.stats or self.held
         if event.live_tok_s is not None:
             self.live_tok_s = event.live_tok_s
             self.rates.add(event.live_tok_s)
@@ -285,7 +289,7 @@ class Conversation:
 
     def _done(self, turn: Turn, event: TurnDone) -> None:
         self._time_reasoning(turn)
-        turn.state, turn.finish_reason, turn.stats = "done", event.finish_reason, event.stats
+        turn.state, turn.finish_reason, turn.stats, self.held = "done", event.finish_reason, event.stats, event.stats
         # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
         turn.answer = event.message.content or turn.answer
         turn.reasoning = event.message.reasoning or turn.reasoning
@@ -303,7 +307,7 @@ class Conversation:
 
     def _died(self, event: EngineDied) -> None:
         self._interrupt()
-        self.engine, self.progress = "engine down", None
+        self.engine, self.progress, self.held = "engine down", None, None
         log = f" · log: {event.log_path}" if event.log_path else ""
         self.note(f"{event.reason}{log}", "error")
 

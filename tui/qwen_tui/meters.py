@@ -15,7 +15,7 @@ class MeterSnapshot:
     """Everything the panel draws.
 
     `stats` are the running turn's, else those of the last turn that has any, if it was this model's. `held` says what
-    is in memory: before a turn has figures of its own, those of the turn before it.
+    is in memory: None before the engine has answered in this conversation, also where earlier turns have figures.
     """
 
     phase: Phase
@@ -39,7 +39,6 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     earlier = (past.stats for past in reversed(conversation.turns) if past is not turn and past.stats is not None)
     last = of_model(next(earlier, None), model)
     stats, left = of_model(turn.stats, model) if turn is not None else last, None
-    held = stats or last
     if turn is not None and turn.state in ("waiting", "prefill"):
         # An answer that is continued has figures of what came before; what it does now is to read.
         stats = None
@@ -56,7 +55,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
         context_tokens=conversation.context_tokens,
         snapshot_budget=conversation.snapshot_budget,
         cached=turn.cached if turn is not None else 0,
-        held=held if stats is None else None,
+        held=of_model(conversation.held, model),
     )
 
 

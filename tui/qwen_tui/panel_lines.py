@@ -118,7 +118,7 @@ def _answer(stats: TurnStats) -> list[list[Piece]]:
 
 
 def _memory(snapshot: MeterSnapshot) -> list[list[Piece]]:
-    model, stats = snapshot.model, snapshot.stats or snapshot.held
+    model, stats = snapshot.model, snapshot.held
     if model is None:
         return []
     lines: list[list[Piece]] = [

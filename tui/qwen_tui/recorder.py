@@ -26,6 +26,7 @@ from qwen_core.events import (
     TurnFailed,
     TurnStarted,
 )
+from qwen_core.stats import TurnStats
 from qwen_tui.model_name import model_name
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store_thread import StoreThread
@@ -77,6 +78,7 @@ class _Running:
     goes_on: bool = False  # it had tokens of its own before
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
+    stats: TurnStats | None = None
 
 
 def after(seconds: float, action: Callable[[], None]) -> None:
@@ -185,8 +187,8 @@ class Recorder:
             # Handed over under the lock: what ends a turn must come after what it had said.
             for running in self._running.values():
                 if running.pieces or running.ids:
-                    said = (running.answer_id, running.pieces, running.ids)
-                    running.pieces, running.ids = [], []
+                    said = (running.answer_id, running.pieces, running.ids, running.stats)
+                    running.pieces, running.ids, running.stats = [], [], None
                     self._submit(lambda store, said=said: store.answers.append(*said))
 
     def _add(self, event: Delta) -> None:
@@ -196,6 +198,7 @@ class Recorder:
                 return
             running.pieces += event.pieces
             running.ids += event.ids
+            running.stats = event.stats or running.stats
             begin, self._flush_due = not self._flush_due, True
         if begin:
             self._later(FLUSH_S, self.flush)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from qwen_core.events import FinishReason, Message
 from qwen_core.stats import TurnStats
-from qwen_tui.store.records import StoredMessage, turn_stats
+from qwen_tui.store.records import StoredMessage, reasoning_before, turn_stats
 
 TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
 _RUNNING = ("waiting", "prefill", "reasoning", "decoding")
@@ -107,7 +107,10 @@ def _answered(turn: Turn, message: StoredMessage) -> None:
     # An answer that another program is writing this moment counts as interrupted here.
     turn.state = _STATES.get(message.status, "interrupted")
     turn.finish_reason, turn.error = message.finish_reason, message.error
-    turn.stats = turn_stats(message.stats)
+    turn.stats, turn.reasoning_before = turn_stats(message.stats), reasoning_before(message.stats)
+    turn.reasoning_tokens, turn.reasoning_s = turn.reasoning_before[0], turn.reasoning_before[1] or None
     if turn.stats is not None:
-        turn.generated_tokens, turn.reasoning_tokens = turn.stats.generated_tokens, turn.stats.reasoning_tokens
-        turn.reasoning_s = turn.stats.reasoning_s
+        turn.generated_tokens = turn.stats.generated_tokens
+        turn.reasoning_tokens += turn.stats.reasoning_tokens
+        if turn.stats.reasoning_s is not None:
+            turn.reasoning_s = turn.reasoning_before[1] + turn.stats.reasoning_s

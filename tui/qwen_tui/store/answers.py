@@ -9,14 +9,23 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from qwen_core.events import FinishReason, GenerationSettings, Message, Part
 from qwen_core.stats import TurnStats
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import model_id
-from qwen_tui.store.records import ModelIdentity, clean, settings_json, stats_json, title_from
+from qwen_tui.store.records import (
+    ModelIdentity,
+    clean,
+    from_json,
+    reasoning_before,
+    settings_json,
+    stats_json,
+    title_from,
+    turn_stats,
+)
 from qwen_tui.store.token_ids import checksum, common_prefix, pack, unpack
 from qwen_tui.store.tree import Tree, choose
 from qwen_tui.store.writers import is_gone
@@ -102,9 +111,15 @@ class Answers:
         """A stopped answer goes on: what is appended from now on follows what it has."""
         self._require_answer(answer_id)
         with self._database.write() as connection:
+            # Its figures were those of the run that ended; of them only the reasoning belongs to the text that is kept.
+            values = _stats(connection, answer_id)
+            figures, (tokens, seconds) = turn_stats(values), reasoning_before(values)
+            if figures is not None:
+                tokens, seconds = tokens + figures.reasoning_tokens, seconds + (figures.reasoning_s or 0.0)
             connection.execute(
-                "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', writer = ? WHERE id = ?",
-                (self._writer, answer_id),
+                "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', stats = ?, writer = ? "
+                "WHERE id = ?",
+                (stats_json(None, (tokens, seconds)), self._writer, answer_id),
             )
             connection.execute(
                 "UPDATE conversations SET deleted_at = NULL WHERE deleted_at IS NOT NULL "
@@ -121,8 +136,17 @@ class Answers:
                 (kept, rest, checksum(ids), answer_id),
             )
 
-    def append(self, answer_id: int, pieces: Iterable[tuple[Part, str]], ids: Sequence[int] = ()) -> None:
-        """More of a running answer, as the engine's batches bring it; the caller flushes every half second."""
+    def append(
+        self,
+        answer_id: int,
+        pieces: Iterable[tuple[Part, str]],
+        ids: Sequence[int] = (),
+        stats: TurnStats | None = None,
+    ) -> None:
+        """More of a running answer, as the engine's batches bring it; the caller flushes every half second.
+
+        `stats`: its figures up to here, which stay where the answer never ends.
+        """
         texts = ["", "", ""]
         for part, text in pieces:
             texts[_COLUMNS[part]] += clean(text)
@@ -131,6 +155,9 @@ class Answers:
                 "INSERT INTO parts (message_id, content, reasoning, tool_calls, ids) VALUES (?, ?, ?, ?, ?)",
                 (answer_id, *texts, pack(ids) if ids else None),
             )
+            if stats is not None:
+                figures = stats_json(stats, reasoning_before(_stats(connection, answer_id)))
+                connection.execute("UPDATE messages SET stats = ? WHERE id = ?", (figures, answer_id))
 
     def finish(
         self,
@@ -155,7 +182,7 @@ class Answers:
                     kept,
                     rest,
                     checksum(ids),
-                    stats_json(stats) if stats else "{}",
+                    stats_json(stats, reasoning_before(_stats(connection, answer_id))),
                     answer_id,
                 ),
             )
@@ -264,6 +291,11 @@ def _merge(connection: sqlite3.Connection, answer_id: int, status: str, error: s
         (*texts, status, error, ids, check, answer_id),
     )
     connection.execute("DELETE FROM parts WHERE message_id = ?", (answer_id,))
+
+
+def _stats(connection: sqlite3.Connection, answer_id: int) -> dict[str, Any]:
+    row = connection.execute("SELECT stats FROM messages WHERE id = ?", (answer_id,)).fetchone()
+    return from_json(row["stats"]) if row is not None else {}
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:

@@ -147,6 +147,9 @@ def title_from(question: str) -> str:
     return (cut[:space] if space > MAX_TITLE // 2 else cut).rstrip(" ,;:.") + "…"
 
 
+_TOKENS_BEFORE, _SECONDS_BEFORE = "reasoning_tokens_before", "reasoning_s_before"
+
+
 def to_json(values: Mapping[str, Any]) -> str:
     """`values` as strict JSON: a figure that is no number is left out."""
     kept = {
@@ -170,8 +173,20 @@ def settings_json(settings: GenerationSettings) -> str:
     return to_json(asdict(settings))
 
 
-def stats_json(stats: TurnStats) -> str:
-    return to_json(asdict(stats))
+def stats_json(stats: TurnStats | None, reasoning_before: tuple[int, float] = (0, 0.0)) -> str:
+    """The figures of an answer's last run, and the tokens and seconds of reasoning of the runs before it."""
+    values: dict[str, Any] = {} if stats is None else asdict(stats)
+    tokens, seconds = reasoning_before
+    if tokens or seconds:
+        values |= {_TOKENS_BEFORE: tokens, _SECONDS_BEFORE: seconds}
+    return to_json(values)
+
+
+def reasoning_before(values: Mapping[str, Any]) -> tuple[int, float]:
+    """Tokens and seconds of reasoning from before a stored answer went on."""
+    tokens, seconds = values.get(_TOKENS_BEFORE, 0), values.get(_SECONDS_BEFORE, 0.0)
+    known = all(_is_figure(value) and math.isfinite(value) for value in (tokens, seconds))
+    return (int(tokens), float(seconds)) if known else (0, 0.0)
 
 
 def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
