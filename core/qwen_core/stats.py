@@ -108,3 +108,10 @@ def ceiling_tok_s(bytes_per_token: int, peak_gb_s: float | None) -> float | None
 def bytes_per_token(weight_bytes: int, recurrent_bytes: int, kv_bytes: int) -> int:
     """Bytes that decoding one token moves: weights and KV read once, the recurrent state read and written."""
     return weight_bytes + 2 * recurrent_bytes + kv_bytes
+
+
+def remaining_s(done: int, total: int, spent_s: float | None) -> float | None:
+    """Seconds left at the pace so far; None before there is a pace."""
+    if spent_s is None or spent_s <= 0 or not 0 < done < total:
+        return None
+    return spent_s / done * (total - done)

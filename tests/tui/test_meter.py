@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import sys
 import threading
 from dataclasses import replace
@@ -15,7 +16,7 @@ from qwen_core.events import StreamEvent
 from qwen_tui import cli
 from qwen_tui.commands.meter import INTERVAL_S, Meter
 from support.clock import Clock
-from support.fake_engine import stats
+from support.fake_engine import MODEL, stats
 
 MOMENTS = st.lists(st.floats(0, 0.5), min_size=1, max_size=60)
 
@@ -61,7 +62,50 @@ def test_prefill_is_shown_in_tokens() -> None:
     meter = Meter(out, lambda: 0.0)
     meter.event(StreamEvent(to_prefill=512, prefilled=128, cached_tokens=7))
     line = {"t": 0.0, "phase": "prefill", "prefilled": 128, "to_prefill": 512, "cached_tokens": 7}
-    assert json.loads(out.getvalue()) == line
+    assert json.loads(out.getvalue()) == {**line, "prefill_left_s": None}
+
+
+def test_the_time_left_of_a_prefill_is_its_pace_so_far() -> None:
+    out, clock = io.StringIO(), Clock(0.0)
+    meter = Meter(out, clock)
+    meter.event(StreamEvent(to_prefill=512))
+    clock.now = 2.0
+    meter.event(StreamEvent(to_prefill=512, prefilled=128))
+    clock.now = 3.0
+    meter.tick()
+    assert [json.loads(line)["prefill_left_s"] for line in out.getvalue().splitlines()] == [None, 6.0, 6.0]
+
+
+def test_a_line_says_of_the_model_what_the_panel_says() -> None:
+    out = io.StringIO()
+    meter = Meter(out, lambda: 0.0)
+    meter.loaded(replace(MODEL, recommended_bytes=50 << 30))
+    meter.event(StreamEvent(to_prefill=512))
+    meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
+    prefill, done = (json.loads(line) for line in out.getvalue().splitlines())
+    for line in (prefill, done):
+        assert (line["peak_source"], line["context_limit"]) == (MODEL.peak_source, MODEL.context_limit)
+        assert line["weights_in_memory_bytes"] == MODEL.tiers.total
+        assert line["token_parts"] == dict(MODEL.token_parts)
+    assert done["free_memory_bytes"] == (50 << 30) - (21 << 30)
+
+
+def test_the_time_lost_to_a_stop_is_in_the_last_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = Meter.event
+
+    def interrupted(meter: Meter, step: StreamEvent) -> None:
+        if step.text:
+            monkeypatch.setattr(Meter, "event", event)
+            signal.raise_signal(signal.SIGINT)
+        event(meter, step)
+
+    monkeypatch.setattr(Meter, "event", interrupted)
+    assert cli.main(["run", "--meter", "--effort", "none", "-p", "What is the capital of France?"]) == 130
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert last["finish_reason"] == "cancelled"
+    assert last["stop_s"] >= 0
 
 
 def test_a_step_that_takes_long_leaves_no_hole() -> None:

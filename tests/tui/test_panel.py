@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.events import EngineDied, Loaded, PrefillProgress, TurnStarted
-from qwen_core.stats import TurnStats
+from qwen_core.stats import TurnStats, remaining_s
 from qwen_tui.conversation import Conversation
-from qwen_tui.meters import MeterSnapshot, remaining_s, take_snapshot
+from qwen_tui.meters import MeterSnapshot, take_snapshot
 from qwen_tui.panel_lines import bandwidth_bar, digits, panel_lines
 from qwen_tui.rates import MOST_RATES, RateHistory
 from qwen_tui.recorder import Kept

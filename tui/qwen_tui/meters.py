@@ -6,7 +6,7 @@ Pure: no widgets, no clock but the one handed in. The lines that a snapshot beco
 from dataclasses import dataclass, replace
 
 from qwen_core.events import ModelSummary
-from qwen_core.stats import TurnStats
+from qwen_core.stats import TurnStats, remaining_s
 from qwen_tui.conversation import Conversation, Phase
 
 
@@ -66,10 +66,3 @@ def of_model(stats: TurnStats | None, model: ModelSummary | None) -> TurnStats |
     if stats.weight_bytes_per_token != model.weight_bytes_per_token:
         return None
     return replace(stats, peak_bandwidth_gb_s=model.peak_bandwidth_gb_s)
-
-
-def remaining_s(done: int, total: int, spent_s: float | None) -> float | None:
-    """Seconds left at the pace so far; None before there is a pace."""
-    if spent_s is None or spent_s <= 0 or not 0 < done < total:
-        return None
-    return spent_s / done * (total - done)

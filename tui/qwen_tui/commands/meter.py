@@ -8,8 +8,11 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
+from qwen_core.stats import remaining_s
+
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.events import StreamEvent
+    from qwen_core.events import ModelSummary, StreamEvent
+    from qwen_core.stats import TurnStats
 
 
 INTERVAL_S = 0.25
@@ -18,8 +21,11 @@ INTERVAL_S = 0.25
 class Meter:
     """Writes one object a line: `t` (seconds since the first event), `phase`, and every figure that is known.
 
-    phase: "prefill" with `prefilled`, `to_prefill` and `cached_tokens`; "decode" and "done" with the fields of
-    `TurnStats`, derived ones included. The last line of a turn is always written.
+    phase: "prefill" with `prefilled`, `to_prefill`, `cached_tokens` and an estimate of the seconds that are left;
+    "decode" and "done" with the fields of `TurnStats`, derived ones included. Once the model is known every line has
+    what the panel shows of it: where the peak comes from, the longest context, the bytes of its weights in memory and
+    the parts of those that a token reads; and the memory that is free, an estimate. The last line of a turn is always
+    written.
 
     Once nobody reads them any more it writes nothing: the answer is what was asked for. Entered as a context it has a
     thread, which writes the last figures again where a step takes longer than a line may: a plot has no holes while a
@@ -32,6 +38,9 @@ class Meter:
         self._clock = clock
         self._began: float | None = None
         self._due = 0.0
+        self._model: dict[str, Any] = {}
+        self._memory_limit = 0
+        self._prefill_s = 0.0  # at the last step of it
         self._last: StreamEvent | None = None  # that had figures, of a turn that goes on
         self._lock = Lock()
         self._over = Event()
@@ -49,6 +58,17 @@ class Meter:
         while not self._over.wait(INTERVAL_S / 5):
             self.tick()
 
+    def loaded(self, model: ModelSummary) -> None:
+        """What the lines from now on say of the model."""
+        with self._lock:
+            self._memory_limit = model.recommended_bytes or model.memory_bytes
+            self._model = {
+                "peak_source": model.peak_source,
+                "context_limit": model.context_limit,
+                "weights_in_memory_bytes": model.tiers.total or model.weight_bytes,
+                "token_parts": dict(model.token_parts),
+            }
+
     def event(self, event: StreamEvent) -> None:
         """Take one step of the answer."""
         with self._lock:
@@ -58,9 +78,9 @@ class Meter:
             elapsed = now - self._began
             if event.done and event.stats is not None:
                 self._last = None
-                self._write(elapsed, "done", {**event.stats.as_dict(), "finish_reason": event.finish_reason})
+                self._write(elapsed, "done", {**self._figures(event.stats), "finish_reason": event.finish_reason})
             elif event.stats is not None or event.to_prefill:
-                self._last = event
+                self._last, self._prefill_s = event, elapsed
                 self._write_if_due(elapsed, event)
 
     def tick(self) -> None:
@@ -73,15 +93,20 @@ class Meter:
         if elapsed < self._due or not self._is_read:
             return
         if event.stats is not None:
-            self._write(elapsed, "decode", event.stats.as_dict())
+            self._write(elapsed, "decode", self._figures(event.stats))
         else:
             figures = {name: getattr(event, name) for name in ("prefilled", "to_prefill", "cached_tokens")}
+            figures["prefill_left_s"] = remaining_s(event.prefilled, event.to_prefill, self._prefill_s)
             self._write(elapsed, "prefill", figures)
+
+    def _figures(self, stats: TurnStats) -> dict[str, Any]:
+        free = max(0, self._memory_limit - stats.active_memory_bytes) if self._memory_limit else None
+        return {**stats.as_dict(), "free_memory_bytes": free}
 
     def _write(self, elapsed: float, phase: str, figures: dict[str, Any]) -> None:
         # A token that comes late must not make all later lines late: four a second, if not evenly.
         self._due = max(self._due, elapsed - INTERVAL_S / 2) + INTERVAL_S
-        line = json.dumps({"t": round(elapsed, 4), "phase": phase, **figures}, allow_nan=False)
+        line = json.dumps({"t": round(elapsed, 4), "phase": phase, **self._model, **figures}, allow_nan=False)
         try:
             self._out.write(line + "\n")
             self._out.flush()

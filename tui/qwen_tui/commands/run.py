@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -30,6 +31,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.raised = False
+        self.raised_at = 0.0  # by the monotonic clock
 
     def __call__(self) -> bool:
         return self.raised
@@ -37,7 +39,14 @@ class Interrupt:
     def handle(self, number: int, frame: FrameType | None) -> None:
         if self.raised:
             raise KeyboardInterrupt
-        self.raised = True
+        self.raised, self.raised_at = True, time.monotonic()
+
+    def timed(self, event: StreamEvent) -> StreamEvent:
+        """The same event; the last one of an answer that was interrupted says how long the stop took."""
+        if not self.raised or not event.done or event.stats is None:
+            return event
+        lost = max(0.0, time.monotonic() - self.raised_at)
+        return replace(event, stats=replace(event.stats, stop_s=lost))
 
 
 @contextmanager
@@ -124,7 +133,10 @@ def _run(
         for event in events:
             if isinstance(event, ModelSummary):
                 model = event
+                if figures is not None:
+                    figures.loaded(model)
                 continue
+            event = interrupt.timed(event)
             answer.add(event)
             if figures is not None:
                 figures.event(event)
