@@ -79,7 +79,7 @@ def test_the_answer_is_on_stdout_and_the_rest_on_stderr(
     reasoning, figures = err.splitlines()
     assert reasoning == "Which city?"
     assert "10.0 tok/s" in figures
-    assert "400 GB/s (estimate)" in figures
+    assert "GB/s (estimate) of 400 GB/s" in figures
     assert (fake.calls.path, fake.calls.text, fake.calls.closed) == ("./dir", "capital of France?", True)
 
 

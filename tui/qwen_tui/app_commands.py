@@ -9,6 +9,7 @@ from textual.app import SystemCommand
 from qwen_core.errors import QwenError
 from qwen_tui import formatting
 from qwen_tui.generation_commands import SETTABLE, SHORT, GenerationCommands
+from qwen_tui.meters import of_model
 from qwen_tui.slash import COMMANDS, Call
 from qwen_tui.text import one_line
 
@@ -102,11 +103,15 @@ class AppCommands:
             app.flash(f"There is no such theme. There are: {', '.join(sorted(app.available_themes))}.")
 
     def _stats(self) -> None:
-        turn = next((turn for turn in reversed(self._app.conversation.turns) if turn.stats is not None), None)
-        if turn is None or turn.stats is None:
+        conversation = self._app.conversation
+        stats = next((turn.stats for turn in reversed(conversation.turns) if turn.stats is not None), None)
+        if stats is None:
             self._app.flash("There are no figures yet: ask something first.")
-        else:
-            self._app.note("\n".join(formatting.all_figures(turn.stats)))
+            return
+        # The peak is today's, as in the panel, unless the figures are another model's.
+        todays = of_model(stats, conversation.model)
+        source = conversation.model.peak_source if conversation.model and todays else None
+        self._app.note("\n".join(formatting.all_figures(todays or stats, source)))
 
     async def _export(self, argument: str) -> None:
         from qwen_tui.exporting import export_conversation

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.events import FinishReason
+    from qwen_core.hardware import PeakSource
     from qwen_core.stats import TurnStats
 
 GIB = 1 << 30
@@ -100,7 +101,12 @@ def turn_pieces(stats: TurnStats) -> list[str]:
     return pieces
 
 
-def all_figures(stats: TurnStats) -> list[str]:
+def peak(gb_s: float, source: PeakSource | None) -> str:
+    """ "351 GB/s, measured": a peak and where it comes from, if that is known."""
+    return f"{gb_s:,.0f} GB/s" + (f", {source}" if source else "")
+
+
+def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list[str]:
     """Everything that was measured of one answer, a line for each kind of thing."""
     kept = f"{stats.cached_tokens:,} of them kept in the state"
     lines = [
@@ -120,9 +126,9 @@ def all_figures(stats: TurnStats) -> list[str]:
     if stats.bandwidth_gb_s is not None:
         reads += f" · {stats.bandwidth_gb_s:,.1f} GB/s est."
     if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
-        reads += f", {stats.share_of_peak:.0%} of {stats.peak_bandwidth_gb_s:,.0f} GB/s"
+        reads += f", {stats.share_of_peak:.0%} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     if stats.ceiling_tok_s is not None:
-        reads += f" · ceiling {rate(stats.ceiling_tok_s)}"
+        reads += f" · ceiling {rate(stats.ceiling_tok_s)} est."
     memory = f"memory {size(stats.active_memory_bytes)}, at most {size(stats.peak_memory_bytes)}"
     state = f"KV {size(stats.kv_bytes)}, recurrent state {size(stats.recurrent_bytes)}"
     lines += [reads, f"{memory}; {state}, snapshots {size(stats.snapshot_bytes)}"]

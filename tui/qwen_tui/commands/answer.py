@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from qwen_core.stats import TurnStats
-from qwen_tui.formatting import ending, size_of, turn_line
+from qwen_tui.formatting import ending, peak, size_of, turn_line
 from qwen_tui.text import visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.events import LoadProgress, ModelSummary, StreamEvent
+    from qwen_core.hardware import PeakSource
 
 DIM, DIM_OFF = "\x1b[2m", "\x1b[22m"
 CLEAR_LINE = "\r\x1b[K"
@@ -161,17 +162,18 @@ class Terminal:
             self._narrates = False
 
 
-def statistics(stats: TurnStats) -> str:
-    """The line after an answer. The bandwidth is what the rate implies, and says so."""
+def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:
+    """The line after an answer. The bandwidth is what the rate implies, and says so; so does a peak."""
     line = turn_line(stats)
     if stats.bandwidth_gb_s is not None:
-        peak = f" of {stats.peak_bandwidth_gb_s:,.0f}" if stats.peak_bandwidth_gb_s else ""
-        line += f" · {stats.bandwidth_gb_s:,.1f}{peak} GB/s (estimate)"
+        line += f" · {stats.bandwidth_gb_s:,.1f} GB/s (estimate)"
+        if stats.peak_bandwidth_gb_s:
+            line += f" of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     return line
 
 
-def summary_lines(final: StreamEvent) -> list[str]:
+def summary_lines(final: StreamEvent, peak_source: PeakSource | None = None) -> list[str]:
     """What there is to say about an answer that has ended: its figures, how it ended if not by itself, a notice."""
-    lines = [] if final.stats is None else [statistics(final.stats)]
+    lines = [] if final.stats is None else [statistics(final.stats, peak_source)]
     how = ending(final.finish_reason) if final.finish_reason else ""
     return [*lines, *(line for line in (how, final.notice) if line)]

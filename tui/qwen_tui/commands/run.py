@@ -148,7 +148,7 @@ def _run(
         if as_json:
             terminal.print(answer.as_json(model))
         else:
-            for line in summary_lines(answer.final):
+            for line in summary_lines(answer.final, model.peak_source):
                 terminal.line(line)
     if answer.final.finish_reason == "cancelled":
         return INTERRUPTED
