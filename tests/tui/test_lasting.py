@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from qwen_core.events import EngineDied, Load, Loaded, Message, Restore, Send, TurnDone, TurnStarted
 from qwen_tui.store import open_store
+from qwen_tui.store.records import turn_stats
 from support.app_stage import Stage, play, stage
 from support.fake_engine import MODEL, Script, Step, answered, delta, done, loads_only, stats
 from support.scenes import stored
@@ -121,6 +122,21 @@ def test_an_answer_that_was_cut_off_by_a_crash_comes_back_marked() -> None:
             # Token for token what the model had, its question's prompt included.
             restore = next(command for command in here.engine.commands if isinstance(command, Restore))
             assert restore.ids == (7, 8, 9, 10, 1, 2)
+
+    play(scene())
+
+
+def test_leaving_in_the_middle_of_an_answer_keeps_all_that_was_shown() -> None:
+    async def scene() -> None:
+        async with stage(loads_only) as here:
+            await here.ask("Count.")
+            await here.feed(*(delta(1, ("answer", f"{number} "), ids=(number,)) for number in range(50)))
+            shown = here.app.conversation.turns[0].answer
+        store = open_store()
+        question, answer = store.tree.path(1)
+        assert (question.content, answer.status, answer.content) == ("Count.", "interrupted", shown)
+        assert turn_stats(answer.stats) is not None
+        store.close()
 
     play(scene())
 

@@ -137,6 +137,7 @@ class QwenApp(App[None]):
         self._link.close()
         if self._composing is not None:
             self.opening.keep_draft(self._composing)
+        self.recorder.flush()  # also the last half second of an answer that is left
         self.store.close()
 
     # The engine.
