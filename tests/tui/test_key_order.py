@@ -118,3 +118,22 @@ def test_what_is_typed_behind_enter_before_it_is_acted_on_stays_in_the_composer(
             await here.wait(lambda: editor.text == "next")
 
     play(scene())
+
+
+def test_what_is_typed_behind_a_rewording_stays_and_the_draft_set_aside_comes_back_with_up() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            editor = here.app.chat.editor
+            await here.ask("alpha")
+            await here.wait(lambda: here.app.conversation.current is None)
+            await here.type("set aside")
+            await here.app.turns.do(here.app.conversation.turns[0], "edit")
+            await here.wait(lambda: editor.text == "alpha")
+            await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
+            await here.wait(lambda: editor.text == "next")
+            await here.wait(lambda: not here.app.turns.busy)
+            assert editor.text == "next"
+            await here.pilot.press("up")
+            assert editor.text == "set aside"
+
+    play(scene())

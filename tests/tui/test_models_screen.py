@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from textual.events import Key
 from textual.widgets import OptionList
 
 from qwen_tui.model_lines import ModelLine, fit, read_model
@@ -89,3 +90,19 @@ def test_headers_are_read_and_what_cannot_be_read_is_a_line() -> None:
     assert (line.variant, line.problem) == ("UD-NVFP4_K_XL", "")
     assert line.weight_bytes > 1_000_000
     assert "does not exist" in read_model("/no/such/place", "gone").problem
+
+
+@pytest.mark.parametrize("first", [["down"], ["tab", "d"]], ids=["the list", "the field"])
+def test_a_second_enter_at_once_leaves_no_more_than_the_first(first: list[str]) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            answers = await opened(here)
+            await here.pilot.press(*first)
+            for _ in range(2):
+                here.app.post_message(Key("enter", "\r"))
+            await here.wait(lambda: answers)
+            await here.settle()
+            assert len(answers) == 1
+            assert here.app.screen is here.app.chat
+
+    play(scene())

@@ -165,14 +165,17 @@ class Opening:
 
         app.in_store(save)
 
-    async def bring_draft(self) -> None:
-        """Show the draft of this conversation as it is on disk."""
+    async def bring_draft(self, *, over: bool = True) -> bool:
+        """Show the draft of this conversation as it is on disk, and say so; not `over` what is being written."""
         kept = self._app.conversation.kept.id
         try:
             draft = await self._app.store.use(lambda store: store.writing.draft(kept))
         except QwenError:
             draft = Draft("")
+        if self._app.chat.editor.text and not over:
+            return False
         self._app.chat.editor.set_draft(draft.text, draft.pastes)
+        return True
 
     def _offer(self, draft: Draft) -> None:
         if draft.text or self._app.conversation.kept.id is not None:

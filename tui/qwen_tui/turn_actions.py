@@ -53,8 +53,8 @@ class TurnActions:
             app.chat.take_draft(written)
             if editing is not None:
                 app.chat.composer_banner(None)
-                if self.set_aside:
-                    await app.opening.bring_draft()
+                if self.set_aside and not await app.opening.bring_draft(over=False):
+                    self._to_history(self.set_aside)  # something else was typed behind Enter
             if editing is not None and editing in app.conversation.items:
                 await self._again(editing, content, shown, edits=editing.question_id)
             else:

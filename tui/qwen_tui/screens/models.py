@@ -85,10 +85,10 @@ class ModelsScreen(ModalScreen[str | None]):
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         line = self.lines[event.option_index]
-        if not line.problem:
+        if not line.problem and self.is_current:  # a second Enter comes when this screen is gone
             self.dismiss(line.path)
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:
-        if event.value.strip():
+        if event.value.strip() and self.is_current:
             self.dismiss(event.value.strip())

@@ -147,6 +147,7 @@ def title_from(question: str) -> str:
     return (cut[:space] if space > MAX_TITLE // 2 else cut).rstrip(" ,;:.") + "…"
 
 
+_MOST = 1e30  # of a figure in a file that someone else has edited
 _TOKENS_BEFORE, _SECONDS_BEFORE = "reasoning_tokens_before", "reasoning_s_before"
 
 
@@ -185,7 +186,7 @@ def stats_json(stats: TurnStats | None, reasoning_before: tuple[int, float] = (0
 def reasoning_before(values: Mapping[str, Any]) -> tuple[int, float]:
     """Tokens and seconds of reasoning from before a stored answer went on."""
     tokens, seconds = values.get(_TOKENS_BEFORE, 0), values.get(_SECONDS_BEFORE, 0.0)
-    known = all(_is_figure(value) and math.isfinite(value) for value in (tokens, seconds))
+    known = all(_is_figure(value) and abs(value) < _MOST for value in (tokens, seconds))
     return (int(tokens), float(seconds)) if known else (0, 0.0)
 
 

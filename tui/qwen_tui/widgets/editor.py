@@ -153,6 +153,7 @@ class Editor(TextArea):
         full = self.pastes.expand(sent)
         if self.text.startswith(sent):
             self.set_text(self.text[len(sent) :])
+            self._loaded = ""  # that was typed
         return full
 
     @on(TextArea.Changed)
