@@ -68,7 +68,7 @@ def print_against(console: Console, report: dict[str, Any]) -> None:
     _line(
         console,
         f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. qwen-tui computes in "
-        f"{report['dtype']}, the parameters of {report['peer']} are {report['peer_dtype']}. The first "
+        f"{report['dtype']}, the parameters of {report['peer'].split()[0]} are {report['peer_dtype']}. The first "
         f"{report['same_tokens']} of {report['of_tokens']} tokens are the same.",
     )
     _ending(console, report)
