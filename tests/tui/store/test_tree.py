@@ -162,8 +162,10 @@ class TreeMachine(RuleBasedStateMachine):
                 child.parent = answer
             gone = [deleted for _, deleted, _, _ in self.deleted]
             answer.adopt([child for child in moved if child not in gone])
+            if answer.chosen not in answer.children:
+                answer.chosen = None  # it was deleted meanwhile
             stood = [child for child in answer.children if child in shown_before]
-            if stood or (answer.children and answer.chosen not in answer.children):
+            if stood or (answer.children and answer.chosen is None):
                 (stood or answer.children)[-1].choose()
 
     @invariant()
@@ -228,6 +230,21 @@ def test_what_was_deleted_before_stays_deleted_when_a_turn_above_comes_back(tmp_
         store.tree.undo_delete(undo)
         store.tree.undo_delete(DeletedTurn(second))
         assert shown(store, conversation) == ["Q1", "A1", "Q2", "A2"]
+
+
+def test_a_turn_that_comes_back_alone_does_not_show_what_moved_on_without_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        first, _ = turn(store, conversation, "Q1", "A1")
+        second, _ = turn(store, conversation, "Q2", "A2")
+        third = store.answers.ask(conversation, "Q3")
+        undo_first, undo_second = store.tree.delete_turn(first), store.tree.delete_turn(second)
+        store.tree.undo_delete(undo_first)
+        assert shown(store, conversation) == ["Q1", "A1"]
+        assert [summary.turns for summary in store.conversations.listed()] == [1]
+        assert store.tree.message(first).siblings == (first, third)
+        store.tree.undo_delete(undo_second)
+        assert shown(store, conversation) == ["Q1", "A1", "Q2", "A2", "Q3"]
 
 
 def test_what_was_asked_after_a_delete_stays_when_it_is_undone(tmp_path: Path) -> None:

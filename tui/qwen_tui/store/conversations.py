@@ -8,17 +8,17 @@ from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity, model_id
 from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, plain_line
+from qwen_tui.store.tree import STEP_DOWN
 
 MAX_TITLE = 200
 UNDO_DAYS = 30
 """How long a deleted conversation can be brought back; older ones go when a program starts."""
 
 # The questions of the shown branch, for the list: one walk down for each conversation that is listed.
-_TURNS = """
+_TURNS = f"""
 (WITH RECURSIVE path (id, depth) AS (
     SELECT c.chosen_root, 0 WHERE c.chosen_root IS NOT NULL
-    UNION SELECT m.chosen_child, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
-    WHERE m.chosen_child IS NOT NULL AND path.depth < 100000
+    {STEP_DOWN}
 ) SELECT count(*) FROM path JOIN messages AS m ON m.id = path.id WHERE m.role = 'user') AS turns
 """
 _INTERRUPTED = "EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation_id = c.id AND m.status = 'interrupted')"

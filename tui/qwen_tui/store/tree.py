@@ -17,11 +17,16 @@ from qwen_tui.store.records import DeletedTurn, Resume, StoredMessage, from_json
 from qwen_tui.store.token_ids import checksum, unpack
 
 # UNION, not UNION ALL: a file that was tampered with into a circle must not hang the program.
-_DOWN = """
+# A choice may be of a message that was deleted since, or that follows another one by now: the shown branch ends there.
+STEP_DOWN = """
+    UNION SELECT child.id, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
+    JOIN messages AS child ON child.id = m.chosen_child AND child.parent_id = m.id AND child.deleted_at IS NULL
+    WHERE path.depth < 100000
+"""
+_DOWN = f"""
 WITH RECURSIVE path (id, depth) AS (
     SELECT chosen_root, 0 FROM conversations WHERE id = ? AND chosen_root IS NOT NULL
-    UNION SELECT m.chosen_child, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
-    WHERE m.chosen_child IS NOT NULL AND path.depth < 100000
+    {STEP_DOWN}
 )
 """
 _UP = """
