@@ -72,7 +72,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the model's memory. The session takes no more turns."""
-        self._reset_state()
+        self.release()
         self.loaded.close()
 
     def summary(self) -> ModelSummary:
@@ -101,7 +101,9 @@ class Session:
 
     def release(self) -> None:
         """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
-        self._reset_state()
+        self._snapshots.clear()
+        self.ids = []
+        self.state = self.model.new_state()
 
     def save_state(self, path: str | Path) -> StateSaved:
         """Write the state to a file, for `load_state` to go on from. Raises QwenError where that cannot be done."""
@@ -240,7 +242,7 @@ class Session:
                 self._reasoning_open = pieces.reasoning_is_open
                 self._history_changed = False
             if in_step:
-                self._reset_state()
+                self.release()
 
     def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.
@@ -294,14 +296,9 @@ class Session:
             self.ids = list(kept.ids)
             self._snapshots.drop_after(len(self.ids))
         elif live < 0:
-            self._reset_state()
+            self.release()
         if self.ids:
             self._snapshots.keep(self.ids, self.state)
-
-    def _reset_state(self) -> None:
-        self._snapshots.clear()
-        self.ids = []
-        self.state = self.model.new_state()
 
     def _opens_reasoning(self, ids: Sequence[int]) -> bool:
         """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""

@@ -93,7 +93,7 @@ class QwenApp(App[None]):
         self._resume = resume
         self.deleted: list[int] = []  # conversations deleted since the start, the last one at the end
         self._link = EngineLink(engine_factory, self.receive)
-        self._composing: Editor | None = None  # held for the end, when the screen is gone and its text is not
+        self._has_begun = False  # before that nothing was written, and the draft on disk is not on the screen
         self.looks = Looks(self, theme_folders)
         self.chat = ChatScreen(self.conversation, pending_name(model_path))
         self.inspection = Inspection(model_path)
@@ -123,7 +123,7 @@ class QwenApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._composing = self.chat.editor
+        self._has_begun = True
         self.chat.composer.choices = self.commands.choices
         self._take_on("composer.paste_lines")
         self._take_on("context.snapshot_budget_mb")
@@ -135,8 +135,8 @@ class QwenApp(App[None]):
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""
         self._link.close()
-        if self._composing is not None:
-            self.opening.keep_draft(self._composing)
+        if self._has_begun:
+            self.opening.keep_draft()
         self.recorder.flush()  # also the last half second of an answer that is left
         self.store.close()
 

@@ -10,7 +10,6 @@ from qwen_tui.branches import Branch, read_branch
 from qwen_tui.recorder import Kept
 from qwen_tui.screens.sessions import SessionsResult
 from qwen_tui.store import Draft, Store, StoreError
-from qwen_tui.widgets.editor import Editor
 
 if TYPE_CHECKING:
     from qwen_tui.app import QwenApp
@@ -149,7 +148,7 @@ class Opening:
 
     # Drafts.
 
-    def keep_draft(self, editor: Editor | None = None) -> None:
+    def keep_draft(self) -> None:
         """Put what is being written on disk, as this conversation's.
 
         What an edit put there is none, unless nothing else is to be kept: then a crash does not lose the new wording.
@@ -157,7 +156,7 @@ class Opening:
         app = self._app
         if app.turns.editing is not None and app.turns.set_aside:
             return
-        kept, draft = app.conversation.kept.id, (editor or app.chat.editor).draft()
+        kept, draft = app.conversation.kept.id, app.chat.editor.draft()
 
         def save(store: Store) -> None:
             store.writing.save_draft(kept, Draft(draft.text, draft.pastes))
