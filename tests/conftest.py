@@ -1,6 +1,7 @@
 """What every test may ask for: the shared fixtures folder, and a home of its own for the program's files."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ limits.register_profile("untimed", parent=limits.default, deadline=None)
 limits.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where the trainer of the demo model is, which is not installed. At the end: what is installed comes first.
+sys.path.append(str(ROOT / "core"))
 
 
 @pytest.fixture(scope="session")

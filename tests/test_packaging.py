@@ -115,7 +115,7 @@ def test_the_licence_is_apache_2() -> None:
 
 
 def test_the_reference_in_the_readme_is_the_programs_own_help() -> None:
-    assert with_reference(README) == README, "run: python tests/make_reference.py"
+    assert with_reference(README) == README, "run: python tests/tools/make_reference.py"
     for command in ("qwen-tui", *(f"qwen-tui {name}" for name in program.commands)):
         assert help_text(command) in README, f"the README has no block for {command}"
 
@@ -178,8 +178,8 @@ def test_the_picture_shows_a_conversation_with_the_demo_model() -> None:
 def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_values(tmp_path: Path) -> None:
     """What stands in it is what the program says today of the shapes it is drawn from."""
     from make_layer_picture import LAYER, MODULE, PICTURE
-    from qwen_tui.layer_detail import title_of
-    from qwen_tui.layer_legend import entries, headline
+    from qwen_tui.layers.detail import title_of
+    from qwen_tui.layers.legend import entries, headline
     from support.checkpoints import write_checkpoint
     from support.layouts import map_at
 
@@ -201,7 +201,7 @@ def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_valu
 
 def test_the_readme_says_how_to_read_the_layers(tmp_path: Path) -> None:
     """Each character with its format, and the shares that it gives as examples."""
-    from qwen_tui.layer_map import MODE_LETTERS
+    from qwen_tui.layers.map import MODE_LETTERS
     from support.checkpoints import write_checkpoint
     from support.layouts import map_at
 
@@ -227,7 +227,7 @@ def test_the_python_example_of_the_readme_runs() -> None:
 
 
 def test_the_messages_example_of_the_readme_is_one() -> None:
-    from qwen_tui.commands.request import parse_messages
+    from qwen_tui.commands.run_request import parse_messages
 
     (example,) = re.findall(r"such as `(\[.*?\])`", README)
     messages, system = parse_messages(example, "the README")

@@ -11,10 +11,10 @@ from qwen_core.errors import QwenError
 from qwen_core.version import __version__
 
 if TYPE_CHECKING:
-    from qwen_core.checkpoint import Checkpoint, open_checkpoint
+    from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
     from qwen_core.demo import demo_model_path
-    from qwen_core.model import Model, load_model
-    from qwen_core.session import Session, load_session
+    from qwen_core.model.model import Model, load_model
+    from qwen_core.session.session import Session, load_session
 
 __all__ = [
     "Checkpoint",
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checkpoint": "qwen_core.checkpoint",
-    "Model": "qwen_core.model",
-    "Session": "qwen_core.session",
+    "Checkpoint": "qwen_core.checkpoint.directory",
+    "Model": "qwen_core.model.model",
+    "Session": "qwen_core.session.session",
     "demo_model_path": "qwen_core.demo",
-    "load_model": "qwen_core.model",
-    "load_session": "qwen_core.session",
-    "open_checkpoint": "qwen_core.checkpoint",
+    "load_model": "qwen_core.model.model",
+    "load_session": "qwen_core.session.session",
+    "open_checkpoint": "qwen_core.checkpoint.directory",
 }
 
 

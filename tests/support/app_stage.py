@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from textual.pilot import Pilot
 
-from qwen_core.events import Event, GenerationSettings
-from qwen_core.settings import Settings, with_value
-from qwen_core.settings_file import LoadedSettings
-from qwen_tui.app import QwenApp
-from qwen_tui.first_start import first_start
-from qwen_tui.store_thread import StoreThread
+from qwen_core.protocol.events import Event, GenerationSettings
+from qwen_core.settings.file import LoadedSettings
+from qwen_core.settings.tree import Settings, with_value
+from qwen_tui.app.app import QwenApp
+from qwen_tui.app.first_start import first_start
+from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
 
 DEADLINE_S = 30.0

@@ -15,11 +15,11 @@ from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from qwen_tui.pastes import Draft
-from qwen_tui.slash import SlashCommand
-from qwen_tui.themes import FALLBACK_THEME
-from qwen_tui.widgets.completion import Completion
-from qwen_tui.widgets.composer import Composer, Editor
+from qwen_tui.composer.completion_list import Completion
+from qwen_tui.composer.composer import Composer, Editor
+from qwen_tui.composer.pastes import Draft
+from qwen_tui.composer.slash import SlashCommand
+from qwen_tui.settings.themes import FALLBACK_THEME
 
 DEADLINE_S = 30.0
 COMMANDS = (

@@ -9,11 +9,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.recipe import find_variant
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import ConversionPlan, make_plan
 from qwen_core.convert.rules import Rules, VariantRules
-from qwen_core.convert.run import convert
-from qwen_core.recipe import find_variant
 from support.checkpoints import Stored, read_header_json, write_checkpoint, write_safetensors
 
 # The shorthand of make_checkpoint.py and published_plan.py for the nine.

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from qwen_core.engine import Engine
-from qwen_core.events import Event
+from qwen_core.engine.engine import Engine
+from qwen_core.protocol.events import Event
 
 DEADLINE_S = 60.0
 Kind = TypeVar("Kind")

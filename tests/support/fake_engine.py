@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from qwen_core.events import (
+from qwen_core.protocol.events import (
     Command,
     Delta,
     EngineDied,
@@ -24,7 +24,7 @@ from qwen_core.events import (
     TurnStarted,
     WeightTiers,
 )
-from qwen_core.stats import TurnStats
+from qwen_core.protocol.stats import TurnStats
 
 Step = tuple[float, Event]
 Script = Callable[[Command], Iterable[Step]]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.errors import CheckpointError, TextError
-from qwen_core.events import GenerationSettings, LoadProgress, Message, ModelSummary, StreamEvent, WeightTiers
-from qwen_core.stats import TurnStats
+from qwen_core.protocol.events import GenerationSettings, LoadProgress, Message, ModelSummary, StreamEvent, WeightTiers
+from qwen_core.protocol.stats import TurnStats
 
 FACTORY = "support.fake_session:load_fake"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from qwen_core.architecture import text_tensors
-from qwen_core.config import ModelConfig
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.config import ModelConfig
 
 
 def llama_name(module: str, layers: int) -> str:

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from qwen_core.checkpoint import Checkpoint
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.demo import demo_model_path
-from qwen_core.layout import ModuleLayout
-from qwen_core.tensor_values import TensorValues, read_values
-from qwen_tui.inspection import Stop
-from qwen_tui.layer_map import Place
-from qwen_tui.screens.inspector import InspectorScreen
-from qwen_tui.screens.layers import LayersScreen
-from qwen_tui.screens.tensor import TensorScreen
-from qwen_tui.widgets.layer_map import LayerMapView
+from qwen_core.tensors.values import TensorValues, read_values
+from qwen_tui.layers.base_screen import LayersScreen
+from qwen_tui.layers.inspection import Stop
+from qwen_tui.layers.map import Place
+from qwen_tui.layers.map_view import LayerMapView
+from qwen_tui.layers.screen import InspectorScreen
+from qwen_tui.layers.tensor_screen import TensorScreen
 from support.app_stage import Stage
 
 

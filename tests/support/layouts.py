@@ -3,11 +3,11 @@
 from functools import cache
 from pathlib import Path
 
-from qwen_core.checkpoint import Checkpoint, open_checkpoint
-from qwen_core.layout import make_layout
-from qwen_core.variants import identify
-from qwen_tui.layer_map import LayerMap, make_map
-from qwen_tui.layer_view import View, axis_runs, heading_runs, lines_of, row_runs, text_of
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.variants import identify
+from qwen_tui.layers.map import LayerMap, make_map
+from qwen_tui.layers.map_text import View, axis_runs, heading_runs, lines_of, row_runs, text_of
 
 
 def map_of(checkpoint: Checkpoint) -> LayerMap:

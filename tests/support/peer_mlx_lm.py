@@ -6,9 +6,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from qwen_core.generate import decode, prefill
-from qwen_core.model import load_model
-from qwen_core.sampling import Sampler, SamplingParameters
+from qwen_core.model.model import load_model
+from qwen_core.session.generate import decode, prefill
+from qwen_core.session.sampling import Sampler, SamplingParameters
 
 VOCABULARY, PROMPT, STEPS = 512, 40, 24
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.demo import demo_model_path
 from support.checkpoints import Stored, disk_name, write_safetensors
 from support.conversion import raw_bytes

@@ -1,7 +1,7 @@
 """Random models that two implementations build from the same seed, so that only logits need to be stored.
 
-tests/core/make_goldens.py puts these weights into transformers; tests/core/test_goldens.py writes them as a model
-directory. Names, shapes and layout are those of transformers' `Qwen3_5ForCausalLM`.
+tests/tools/make_goldens.py puts these weights into transformers; tests/core/model/test_goldens.py writes them as a
+model directory. Names, shapes and layout are those of transformers' `Qwen3_5ForCausalLM`.
 """
 
 import json

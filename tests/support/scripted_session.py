@@ -1,6 +1,7 @@
 """A `Session` and a `Completion` that yield given events: for tests of the headless commands around a model.
 
-They keep to the signatures and events of qwen_core.session and qwen_core.completion; `Calls` records what was asked.
+They keep to the signatures and events of qwen_core.session.session and qwen_core.session.completion; `Calls` records
+what was asked.
 """
 
 import sys
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from qwen_core.events import (
+from qwen_core.protocol.events import (
     FinishReason,
     GenerationSettings,
     LoadProgress,
@@ -20,7 +21,7 @@ from qwen_core.events import (
     StreamEvent,
     WeightTiers,
 )
-from qwen_core.stats import TurnStats
+from qwen_core.protocol.stats import TurnStats
 
 SUMMARY = ModelSummary(
     name="fake",
@@ -90,7 +91,7 @@ class ScriptedSession:
     def install(self, patch: pytest.MonkeyPatch) -> Self:
         """Stand in for both modules, so that none of what they import is needed."""
         for name, function in (("session", self.load_session), ("completion", self.load_completion)):
-            module = ModuleType(f"qwen_core.{name}")
+            module = ModuleType(f"qwen_core.session.{name}")
             setattr(module, function.__name__, function)
             patch.setitem(sys.modules, module.__name__, module)
         return self

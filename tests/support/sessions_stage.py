@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from qwen_core.events import GenerationSettings, Message
-from qwen_tui.screens.sessions import SessionsResult, SessionsScreen
-from qwen_tui.session_lines import Entry, Row
+from qwen_core.protocol.events import GenerationSettings, Message
+from qwen_tui.conversation_list.lines import Entry, Row
+from qwen_tui.conversation_list.list_view import SessionList
+from qwen_tui.conversation_list.screen import SessionsResult, SessionsScreen
 from qwen_tui.store import ConversationSummary, ModelIdentity, Store, open_store
-from qwen_tui.store_thread import StoreThread
-from qwen_tui.widgets.session_list import SessionList
+from qwen_tui.store.thread import StoreThread
 from support.app_stage import Stage, stage
 from support.fake_engine import loads_only
 from support.stores import MODEL, OTHER

@@ -13,12 +13,12 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 
-from qwen_core.settings_file import LoadedSettings, load_settings
-from qwen_tui.colourless import respect_no_color
-from qwen_tui.screens.help import HelpScreen
-from qwen_tui.screens.settings import SettingsScreen
-from qwen_tui.setting_rows import Action
-from qwen_tui.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
+from qwen_core.settings.file import LoadedSettings, load_settings
+from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.settings.no_color import respect_no_color
+from qwen_tui.settings.rows import Action
+from qwen_tui.settings.screen import SettingsScreen
+from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
 
 DEADLINE_S = 30.0
 ACTIONS: tuple[Action, ...] = (

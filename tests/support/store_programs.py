@@ -7,7 +7,7 @@ python -m support.store_programs share DATABASE NAME TURNS CONVERSATION   turns 
 import sys
 from pathlib import Path
 
-from qwen_core.events import Message
+from qwen_core.protocol.events import Message
 from qwen_tui.store import open_store
 
 PIECES = 12

@@ -7,8 +7,8 @@ does not.
 import mlx.core as mx
 import numpy as np
 
-from qwen_core.checkpoint import Checkpoint, TensorInfo
-from qwen_core.quantization import QuantSpec
+from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.quantization import QuantSpec
 
 _KINDS = {"U8": np.uint8, "U32": np.uint32, "BF16": np.uint16, "F16": np.float16, "F32": np.float32}
 

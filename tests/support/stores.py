@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from qwen_core.events import GenerationSettings, Message
+from qwen_core.protocol.events import GenerationSettings, Message
 from qwen_tui.store import ModelIdentity, Store, open_store
 
 MODEL = ModelIdentity("f" * 32, "/models/Qwen3.6-27B-UD-NVFP4_K_XL-mlx", "Qwen3.6-27B", "UD-NVFP4_K_XL", 21_900_000_000)

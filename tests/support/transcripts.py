@@ -1,7 +1,7 @@
 """Long conversations on the stage, put there without an engine, and what their transcript shows."""
 
-from qwen_tui.turns import Turn
-from qwen_tui.widgets.transcript import Transcript
+from qwen_tui.chat.transcript import Transcript
+from qwen_tui.conversation.turns import Turn
 from support.app_stage import Stage
 from support.fake_engine import stats
 

@@ -35,9 +35,9 @@ def imported(forbidden: str, *names: str) -> str:
 
 def test_the_app_imports_no_mlx() -> None:
     names = modules(Path(qwen_tui.__file__).parent, "qwen_tui")
-    assert "qwen_tui.screens.chat" in names
+    assert "qwen_tui.chat.screen" in names
     assert imported("mlx", *names) == ""
-    assert imported("mlx,textual", "qwen_tui.app") == "textual"  # the check can tell
+    assert imported("mlx,textual", "qwen_tui.app.app") == "textual"  # the check can tell
 
 
 def test_the_core_names_no_screen() -> None:

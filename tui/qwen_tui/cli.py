@@ -111,7 +111,7 @@ def _crash(error: Exception) -> int:
         return FAULT
     line = printable(f"{type(error).__name__}: {error}", 300)
     try:
-        from qwen_core.locations import state_dir
+        from qwen_core.settings.paths import state_dir
 
         path = state_dir() / "qwen-tui.log"
         with path.open("a", encoding="utf-8", errors="backslashreplace") as log:

@@ -1,12 +1,12 @@
 """Whether rewriting a checkpoint aligned would help: what of it cannot be used where it lies in its files.
 
-Headers alone; where the bytes go is arrange.py's business. inspect and doctor show the advice.
+Headers alone; where the bytes go is shards.py's business. inspect and doctor show the advice.
 """
 
 from dataclasses import dataclass
 
-from qwen_core.checkpoint import Checkpoint
-from qwen_core.headers import DTYPE_BITS
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.headers import DTYPE_BITS
 
 # Smaller tensors are copied whatever their place (weights.py).
 _LEAST_BYTES = 1 << 16

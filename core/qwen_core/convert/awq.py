@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qwen_core.config import FULL, ModelConfig
+from qwen_core.checkpoint.config import FULL, ModelConfig
 from qwen_core.errors import CheckpointError, quote
 
 Vector = np.ndarray  # float32, one dimension

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import Checkpoint
-from qwen_core.config import LINEAR, ModelConfig, text_section
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.config import LINEAR, ModelConfig, text_section
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.quantization import canonical_name
 from qwen_core.convert.gguf_bounds import check_bounds
 from qwen_core.convert.plan import MTP_PREFIX
 from qwen_core.errors import CheckpointError, quote
-from qwen_core.jsonfile import require_file
-from qwen_core.quantization import canonical_name
+from qwen_core.files import require_file
 
 # llama.cpp's names (its `qwen35` architecture) and ours, within a layer.
 LAYER_NAMES = {

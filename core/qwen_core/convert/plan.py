@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
-from qwen_core.architecture import TextTensor, text_tensors
-from qwen_core.checkpoint import Checkpoint
+from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
+from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
-from qwen_core.headers import DTYPE_BITS, TensorInfo
-from qwen_core.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 
 FloatDtype = Literal["BF16", "F16", "F32"]
 Part = Literal["text", "mtp", "vision"]

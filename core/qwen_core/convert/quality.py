@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_core.backend import mx
-from qwen_core.checkpoint import Checkpoint, open_checkpoint
-from qwen_core.config import ModelConfig
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.layout import role_of
 from qwen_core.convert.awq import Fold
-from qwen_core.convert.unfold import find_folds, load_modules, unpacked
+from qwen_core.convert.found_folds import find_folds, load_modules, unpacked
+from qwen_core.device.backend import mx
 from qwen_core.errors import CapacityError, CheckpointError, SettingsError, quote
-from qwen_core.events import WeightTiers
-from qwen_core.jsonfile import read_text
-from qwen_core.layout import role_of
-from qwen_core.model import Model, default_dtype, load_model
-from qwen_core.tokenizer import load_tokenizer
-from qwen_core.weights import DTYPES, Weights, load_weights
+from qwen_core.files import read_text
+from qwen_core.model.model import Model, default_dtype, load_model
+from qwen_core.model.weights import DTYPES, Weights, load_weights
+from qwen_core.protocol.events import WeightTiers
+from qwen_core.text.tokenizer import load_tokenizer
 
 # Tokens that are predicted from one another; each window starts with an empty state.
 WINDOW = 512

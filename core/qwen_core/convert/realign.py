@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import INDEX, Checkpoint
-from qwen_core.convert.arrange import SHARD_CAP, Shard, arrange
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.directory import INDEX, Checkpoint
+from qwen_core.checkpoint.headers import TensorInfo
+from qwen_core.checkpoint.layout import PARTS
+from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.convert.plan import OutputTensor
 from qwen_core.convert.progress import ConvertProgress, Progress
+from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_target, clear_errors
 from qwen_core.errors import CheckpointError, QwenError, quote
-from qwen_core.headers import TensorInfo
-from qwen_core.jsonfile import require_file
-from qwen_core.layout import PARTS
-from qwen_core.mapping import MappedFile
+from qwen_core.files import require_file
 
 _PIECE = 16 << 20
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from qwen_core.checkpoint.layout import layer_of, role_of
+from qwen_core.checkpoint.quantization import AFFINE_BITS, AFFINE_GROUPS, FLOAT_MODES, Mode, QuantSpec, is_runnable
+from qwen_core.checkpoint.recipe import AFFINE_GROUP, VARIANTS, Variant, default_spec, recipe_spec
 from qwen_core.errors import SettingsError, quote
-from qwen_core.layout import layer_of, role_of
-from qwen_core.quantization import AFFINE_BITS, AFFINE_GROUPS, FLOAT_MODES, Mode, QuantSpec, is_runnable
-from qwen_core.recipe import AFFINE_GROUP, VARIANTS, Variant, default_spec, recipe_spec
 
 RECIPES = ("unsloth", "uniform")
 

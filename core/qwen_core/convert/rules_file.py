@@ -20,10 +20,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from qwen_core.checkpoint.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, is_runnable
 from qwen_core.convert.rules import Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
-from qwen_core.jsonfile import read_text
-from qwen_core.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, is_runnable
+from qwen_core.files import read_text
 
 MAX_FILE_BYTES = 1 << 20
 # What Windows editors put before UTF-8; TOML has no place for it.

@@ -9,11 +9,11 @@ from math import prod
 
 import numpy as np
 
-from qwen_core.backend import mx
+from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.plan import Decision
+from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError, quote
-from qwen_core.mapping import MappedFile
 
 Bytes = tuple[str, int, memoryview]  # output name, offset in bytes, data
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qwen_core.checkpoint import INDEX
-from qwen_core.convert.arrange import Shard, index_of
+from qwen_core.checkpoint.directory import INDEX
+from qwen_core.convert.shards import Shard, index_of
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
-from qwen_core.jsonfile import require_file
+from qwen_core.files import require_file
 
 # What a result takes along from its source. Weights, index and config.json are written anew.
 COPIED = (

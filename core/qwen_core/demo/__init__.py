@@ -1,8 +1,4 @@
-"""The bundled demo model: a few megabytes of the real architecture, and everything that makes it.
-
-`python -m qwen_core.demo.train` writes the conversations, trains and publishes; `python -m qwen_core.demo.evaluate`
-asks the result what training never asked. Importing this package costs nothing: no MLX, no torch.
-"""
+"""The bundled demo model: a few megabytes of the real architecture. core/demo_training, not installed, makes it."""
 
 from __future__ import annotations
 

@@ -11,16 +11,16 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import open_checkpoint
-from qwen_core.config import FULL, ModelConfig
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.config import FULL, ModelConfig
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert.awq import folds, groups, scale_of
+from qwen_core.convert.convert import convert
 from qwen_core.convert.imatrix import LAYER_NAMES, has_mtp, our_name, read_imatrix
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Unquantised
-from qwen_core.convert.run import convert
 from qwen_core.errors import CheckpointError
-from qwen_core.model import load_model
+from qwen_core.model.model import load_model
 from support.checkpoints import edit_config
 from support.conversion import load_all, same_bits, variant_rules, write_raw
 from support.importance import llama_name, random_importance, write_imatrix

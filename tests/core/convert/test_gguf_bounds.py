@@ -9,8 +9,8 @@ import gguf
 import numpy as np
 import pytest
 
-from qwen_core.checkpoint import open_checkpoint
-from qwen_core.config import ModelConfig
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert.gguf_bounds import MAX_ENTRIES, check_bounds
 from qwen_core.convert.imatrix import read_imatrix
 from qwen_core.errors import CheckpointError

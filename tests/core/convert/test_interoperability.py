@@ -8,14 +8,14 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.variants import identify
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.realign import realign
 from qwen_core.convert.rules import Rules, Unquantised, built_in_rules
 from qwen_core.convert.rules_file import read_rules
-from qwen_core.convert.run import convert
-from qwen_core.layout import make_layout
-from qwen_core.variants import identify
 from support.checkpoints import edit_config, write_checkpoint
 from support.conversion import NINE, add_tensors, load_all, same_bits, tensor_bytes, variant_rules, write_raw
 from support.peer_mlx_lm import our_answer, peer_answer, prompt

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from qwen_core.checkpoint import Checkpoint, open_checkpoint
-from qwen_core.convert.arrange import arrange
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.recipe import VARIANTS, find_variant
+from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Unquantised, built_in_rules
+from qwen_core.convert.shards import arrange
 from qwen_core.convert.writer import OutputDirectory
 from qwen_core.errors import CheckpointError, SettingsError
-from qwen_core.layout import make_layout
-from qwen_core.quantization import QuantSpec
-from qwen_core.recipe import VARIANTS, find_variant
-from qwen_core.variants import identify
 from support.checkpoints import Stored, edit_config, write_checkpoint, write_safetensors
 from support.conversion import NINE, variant_rules, write_raw
 

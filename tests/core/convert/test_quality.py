@@ -7,17 +7,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.layout import role_of
 from qwen_core.convert import quality
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.quality import Text, compare, compare_roles, read_ids
 from qwen_core.convert.rules import Unquantised
 from qwen_core.convert.rules_file import read_rules
-from qwen_core.convert.run import convert
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError
-from qwen_core.layout import role_of
-from qwen_core.model import load_model
+from qwen_core.model.model import load_model
 from support.checkpoints import write_checkpoint
 from support.conversion import converted, write_raw
 

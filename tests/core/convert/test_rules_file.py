@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from qwen_core.architecture import text_tensors
-from qwen_core.checkpoint import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Weight
 from qwen_core.convert.rules_file import CustomRules, read_rules
-from qwen_core.convert.run import convert
 from qwen_core.errors import SettingsError
-from qwen_core.quantization import QuantSpec
 from support.conversion import NINE, load_all, same_bits, variant_rules, write_raw
 
 LAYERS = (*["linear_attention"] * 3, "full_attention") * 16

@@ -7,12 +7,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert import transform
 from qwen_core.convert.awq import Fold
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import FloatDtype, make_plan
 from qwen_core.convert.rules import Unquantised
-from qwen_core.convert.run import convert
 from qwen_core.errors import CheckpointError
 from support.checkpoints import Names, Stored, write_checkpoint, write_safetensors
 from support.conversion import (
@@ -33,7 +33,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a few rows, so that small matrices are cut as large ones are."""
     whole = transform.transformed
     monkeypatch.setattr(
-        "qwen_core.convert.run.transformed", lambda file, decision, fold: whole(file, decision, fold, piece=3000)
+        "qwen_core.convert.convert.transformed", lambda file, decision, fold: whole(file, decision, fold, piece=3000)
     )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from qwen_core.checkpoint import open_checkpoint
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert import writer
+from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.progress import ConvertProgress
 from qwen_core.convert.realign import realign
-from qwen_core.convert.run import convert
 from qwen_core.errors import CapacityError, CheckpointError, QwenError
 from support.checkpoints import write_checkpoint
 from support.conversion import converted, headers, variant_rules, write_raw
@@ -189,7 +189,7 @@ def test_what_a_killed_run_left_makes_room_for_the_next(
 
 
 def test_a_machine_without_memory_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen_core.convert.run.memory_bytes", lambda: 100 << 20)
+    monkeypatch.setattr("qwen_core.convert.convert.memory_bytes", lambda: 100 << 20)
     with pytest.raises(CapacityError, match="memory"):
         converted(source, tmp_path / "out")
     assert left_over(tmp_path) == []
@@ -317,8 +317,8 @@ def test_a_source_cut_short_after_it_was_opened_is_an_error(source: Path, tmp_pa
 
 
 def test_a_shard_with_a_hole_is_never_finished(tmp_path: Path) -> None:
-    from qwen_core.convert.arrange import arrange
     from qwen_core.convert.plan import OutputTensor
+    from qwen_core.convert.shards import arrange
 
     (shard,) = arrange([OutputTensor("a", "U8", (16,)), OutputTensor("b", "U8", (16,))])
     with writer.OutputDirectory(tmp_path / "out") as output, output.shard(shard) as file:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
+from demo_training.vocabulary import ADDED_TOKENS
 from qwen_core.demo import demo_model_path
-from qwen_core.demo.vocabulary import ADDED_TOKENS
 from qwen_core.errors import QwenError
-from qwen_core.template import ChatTemplate
+from qwen_core.text.template import ChatTemplate
 
 MODEL = demo_model_path()
 AFFINE = {"down_proj": 5, "embed_tokens": 6, "lm_head": 8} | dict.fromkeys(

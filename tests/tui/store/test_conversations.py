@@ -184,7 +184,7 @@ def test_inputs_come_back_in_order_without_the_same_twice_in_a_row(
 
 
 def test_the_history_of_inputs_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qwen_tui.store.writing.MAX_INPUTS", 5)
+    monkeypatch.setattr("qwen_tui.store.drafts.MAX_INPUTS", 5)
     with opened(tmp_path) as store:
         for number in range(20):
             store.writing.remember(str(number))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from qwen_core.events import Message
+from qwen_core.protocol.events import Message
 from support.stores import MODEL, OTHER, opened, turn
 
 WORDS = st.text(st.sampled_from("abcDE12é"), min_size=1, max_size=6) | st.sampled_from(

@@ -10,11 +10,11 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from qwen_core.events import GenerationSettings, Message
+from qwen_core.protocol.events import GenerationSettings, Message
 from qwen_tui.store import Store, StoreError
 from qwen_tui.store.export_json import export_json
+from qwen_tui.store.export_markdown import conversation_markdown
 from qwen_tui.store.import_json import import_json
-from qwen_tui.store.markdown import conversation_markdown
 from support.fake_engine import stats
 from support.stores import MODEL, OTHER, TEXT, opened, shown, turn
 

@@ -10,7 +10,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from qwen_core.events import Message
+from qwen_core.protocol.events import Message
 from qwen_tui.store import DeletedTurn, StoreError
 from qwen_tui.store.export_json import export_json
 from support.stores import TEXT, TOKENS, opened, shown, turn

@@ -1,1 +1,1 @@
-"""One file a command. What the commands share is in options.py (their words) and request.py (what they read)."""
+"""One file a command. What the commands share is in options.py (their words) and run_request.py (what they read)."""

@@ -11,11 +11,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from qwen_core.bench_workloads import Workload, parse_workloads
+from qwen_core.bench.synthetic_shapes import SHAPES
+from qwen_core.bench.workloads import Workload, parse_workloads
+from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
 from qwen_core.errors import QwenError
-from qwen_core.recipe import VARIANTS, Variant, find_variant
-from qwen_core.setting_kinds import LEAST_PEAK_GB_S, MOST_PEAK_GB_S
-from qwen_core.synthetic_shapes import SHAPES
+from qwen_core.settings.kinds import LEAST_PEAK_GB_S, MOST_PEAK_GB_S
 from qwen_tui.commands.options import DTYPES, Number, WholeNumber, json_option, model_argument
 from qwen_tui.commands.run import INTERRUPTED, OK, interruptible
 
@@ -149,7 +149,7 @@ def bench(
         **options,
     )
     _check(request, variant=variant, variants=variants, against=against, given=_given())
-    from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
+    from qwen_core.settings.file import load_settings  # here: the program's --help needs none of it
     from qwen_tui.commands import bench_runs
     from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
 

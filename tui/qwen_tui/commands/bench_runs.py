@@ -7,16 +7,16 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from qwen_core.bench_rest import rest
-from qwen_core.bench_workloads import Workload, check_context, prompt_ids
+from qwen_core.bench.bench_rest import rest
+from qwen_core.bench.workloads import Workload, check_context, prompt_ids
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.version import __version__
-from qwen_tui.model_name import pending_name
+from qwen_tui.text.model_name import pending_name
 
 if TYPE_CHECKING:
-    from qwen_core.bench import Bench, Measured
-    from qwen_core.checkpoint import Checkpoint
-    from qwen_core.recipe import Variant
+    from qwen_core.bench.measure import Bench, Measured
+    from qwen_core.checkpoint.directory import Checkpoint
+    from qwen_core.checkpoint.recipe import Variant
     from qwen_tui.commands.bench import Request
 
 Progress = Callable[[str, int, int], None]
@@ -30,8 +30,8 @@ def versions() -> dict[str, str]:
 
 def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
-    from qwen_core.bench_report import bench_report
-    from qwen_core.machine import configured_machine
+    from qwen_core.bench.report import bench_report
+    from qwen_core.device.machine import configured_machine
 
     machine = configured_machine(request.peak_gb_s)
     bench = _bench(request, stop, progress)
@@ -44,21 +44,21 @@ def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
 
 
 def _bench(request: "Request", stop: Stop, progress: Progress) -> "Bench":
-    from qwen_core.bench import Bench
+    from qwen_core.bench.measure import Bench
 
     return Bench(repeat=request.repeat, cooldown=request.cooldown, stop=stop, progress=progress)
 
 
 def _checkpoint(request: "Request") -> "Checkpoint":
     from qwen_core import demo_model_path, open_checkpoint
-    from qwen_core.locate import resolve_model_path
+    from qwen_core.checkpoint.locate import resolve_model_path
 
     return open_checkpoint(demo_model_path() if request.model_dir is None else resolve_model_path(request.model_dir))
 
 
 def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", Any]:
-    from qwen_core.model import load_model
-    from qwen_core.session import load_session
+    from qwen_core.model.model import load_model
+    from qwen_core.session.session import load_session
 
     checkpoint = _checkpoint(request)
     wants_card = any(workload.kind == "card" for workload in request.workloads)
@@ -81,10 +81,10 @@ def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", 
 
 
 def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, layers: int | None = None) -> Any:
-    from qwen_core.backend import describe_device
-    from qwen_core.bench_report import Subject
-    from qwen_core.layout import make_layout
-    from qwen_core.variants import variant_name
+    from qwen_core.bench.report import Subject
+    from qwen_core.checkpoint.layout import make_layout
+    from qwen_core.checkpoint.variants import variant_name
+    from qwen_core.device.backend import describe_device
 
     of_layers = checkpoint.config.num_hidden_layers
     return Subject(
@@ -102,8 +102,8 @@ def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, l
 
 def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") -> tuple[Any, "list[Measured]"]:
     """Measure a synthetic model; of fewer layers than it has, extrapolated to all of them."""
-    from qwen_core.bench import extrapolated
-    from qwen_core.synthetic import synthetic_checkpoint
+    from qwen_core.bench.measure import extrapolated
+    from qwen_core.bench.synthetic import synthetic_checkpoint
 
     assert request.shape is not None
     whole = synthetic_checkpoint(request.shape, variant)
@@ -122,7 +122,7 @@ def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") ->
 def _measure_synthetic(
     request: "Request", variant: "Variant | None", bench: "Bench", layers: int | None
 ) -> "tuple[list[Measured], str]":
-    from qwen_core.synthetic import synthetic_checkpoint, synthetic_model
+    from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model
 
     assert request.shape is not None
     made = synthetic_model(
@@ -141,12 +141,12 @@ def _measure_synthetic(
 
 def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
-    from qwen_core.backend import default_dtype, describe_device
-    from qwen_core.bench_variants import CARD_SHAPE, variant_rows
-    from qwen_core.bench_workloads import check_context, spread
-    from qwen_core.machine import configured_machine
-    from qwen_core.synthetic_shapes import shape_config
-    from qwen_core.weights import LoadCancelled
+    from qwen_core.bench.synthetic_shapes import shape_config
+    from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
+    from qwen_core.bench.workloads import check_context, spread
+    from qwen_core.device.backend import default_dtype, describe_device
+    from qwen_core.device.machine import configured_machine
+    from qwen_core.model.weights import LoadCancelled
 
     machine = configured_machine(request.peak_gb_s)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
@@ -192,10 +192,10 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
 
 def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """The same checkpoint and tokens here and in mlx-lm."""
-    from qwen_core.against import against_report, compare, peer_task, require_peer
-    from qwen_core.against_side import Task
-    from qwen_core.backend import default_dtype, describe_device
-    from qwen_core.machine import configured_machine
+    from qwen_core.bench.against import against_report, compare, peer_task, require_peer
+    from qwen_core.bench.against_process import Task
+    from qwen_core.device.backend import default_dtype, describe_device
+    from qwen_core.device.machine import configured_machine
 
     require_peer()
     checkpoint = _checkpoint(request)

@@ -1,6 +1,6 @@
 """The tables that `qwen-tui bench` prints for people: plain text in a pipe, wrapped where 80 columns are not there.
 
-Takes the reports of qwen_core.bench_report, against and bench_variants, and measures nothing.
+Takes the reports of qwen_core.bench.report, against and bench_variants, and measures nothing.
 """
 
 import sys
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qwen_core.errors import printable
-from qwen_tui.formatting import decimal_size
+from qwen_tui.text.formatting import decimal_size
 
 PIPE_WIDTH = 80
 _GAP = 2

@@ -38,7 +38,7 @@ def check_backend() -> None:
     spec = find_spec("mlx")
     places = spec.submodule_search_locations if spec else None
     if not any(library for place in places or () for library in Path(place).glob("lib/libmlx.*")):
-        import_module("qwen_core.backend")
+        import_module("qwen_core.device.backend")
 
 
 @click.command(cls=ChatCommand, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,8 +48,8 @@ def check_backend() -> None:
 @generation_options
 def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | None, **options: Any) -> int:
     """Chat with the model in MODEL_DIR, or with the bundled demo model."""
-    from qwen_core.locate import resolve_model_path
-    from qwen_core.settings_file import load_settings
+    from qwen_core.checkpoint.locate import resolve_model_path
+    from qwen_core.settings.file import load_settings
 
     if latest and resume is not None:
         raise click.UsageError("--continue and --resume exclude each other.")
@@ -57,12 +57,12 @@ def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | N
     check_backend()
     path = None if model_dir is None else str(resolve_model_path(model_dir))
     if latest or resume is not None:
-        from qwen_tui.resuming import chosen_conversation
+        from qwen_tui.commands.resuming import chosen_conversation
 
         resume, own = chosen_conversation(resume)
         path = path or own
     loaded = load_settings(overrides=overrides_from(options))
 
-    from qwen_tui.app import run_app
+    from qwen_tui.app.app import run_app
 
     return run_app(path, loaded, dtype, resume)

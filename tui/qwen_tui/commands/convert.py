@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from qwen_core.errors import SettingsError, printable
-from qwen_tui.commands.answer import Terminal
+from qwen_tui.commands.convert_check import check, quality_options
+from qwen_tui.commands.convert_plan import plan_lines
 from qwen_tui.commands.options import WholeNumber
-from qwen_tui.commands.plan_table import plan_lines
-from qwen_tui.commands.quality import check, quality_options
-from qwen_tui.formatting import bar, seconds, size, size_of
+from qwen_tui.commands.run_answer import Terminal
+from qwen_tui.text.formatting import bar, seconds, size, size_of
 
 if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, FloatDtype
@@ -111,7 +111,7 @@ def convert(
             raise click.UsageError(f"{chosen[0]} takes no {name}.")
     if target is None and not plan_only:
         raise click.UsageError("Missing argument 'DST'.")
-    from qwen_core.locate import resolve_model_path
+    from qwen_core.checkpoint.locate import resolve_model_path
 
     path = resolve_model_path(source)
     if is_check:
@@ -146,7 +146,7 @@ def make(
     path: Path, wish: Wish, *, keep_mtp: bool = False, keep_vision: bool = True, float_dtype: "FloatDtype" = "BF16"
 ) -> "ConversionPlan":
     """The plan for the checkpoint at `path`."""
-    from qwen_core.checkpoint import open_checkpoint
+    from qwen_core.checkpoint.directory import open_checkpoint
     from qwen_core.convert.plan import make_plan
 
     rules = rules_for(wish)
@@ -155,10 +155,10 @@ def make(
 
 def rules_for(wish: Wish) -> "Rules":
     """The rules that the options ask for. UsageError where two of them answer the same question."""
+    from qwen_core.checkpoint.quantization import Mode
+    from qwen_core.checkpoint.recipe import VARIANTS, find_variant
     from qwen_core.convert.rules import Unquantised, VariantRules, built_in_rules
     from qwen_core.convert.rules_file import read_rules
-    from qwen_core.quantization import Mode
-    from qwen_core.recipe import VARIANTS, find_variant
 
     whole = {"--variant": wish.variant, "--recipe": wish.file}
     given = [name for name, value in whole.items() if value is not None]
@@ -191,8 +191,8 @@ def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
 
 
 def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
-    from qwen_core.convert.run import check_conversion
-    from qwen_core.convert.run import convert as run
+    from qwen_core.convert.convert import check_conversion
+    from qwen_core.convert.convert import convert as run
 
     folds = None if imatrix_path is None else _folds(plan, imatrix_path)
     # Before the warnings: of a conversion that is refused they would only hide the reason.
@@ -212,7 +212,7 @@ def _warn(plan: "ConversionPlan") -> None:
 
 
 def _realign(source: Path, target: Path) -> int:
-    from qwen_core.checkpoint import open_checkpoint
+    from qwen_core.checkpoint.directory import open_checkpoint
     from qwen_core.convert.realign import realign
 
     checkpoint = open_checkpoint(source)

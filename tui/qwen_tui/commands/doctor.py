@@ -24,8 +24,8 @@ PROBE_SECONDS = 60
 # One real computation: a backend that imports may still have no device.
 PROBE = """
 import json
-from qwen_core.backend import default_dtype, describe_device, device_info, mx
-from qwen_core.machine import configured_machine
+from qwen_core.device.backend import default_dtype, describe_device, device_info, mx
+from qwen_core.device.machine import configured_machine
 machine = configured_machine()
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
@@ -119,7 +119,7 @@ def _packages(problems: list[str]) -> dict[str, str | None]:
 
 
 def _memory() -> int:
-    from qwen_core.hardware import memory_bytes
+    from qwen_core.device.hardware import memory_bytes
 
     return memory_bytes()
 
@@ -148,7 +148,7 @@ def _demo() -> dict[str, Any]:
 
 
 def _named(model_dir: str) -> dict[str, Any]:
-    from qwen_core.locate import resolve_model_path
+    from qwen_core.checkpoint.locate import resolve_model_path
 
     return _model(resolve_model_path(model_dir))
 
@@ -156,10 +156,10 @@ def _named(model_dir: str) -> dict[str, Any]:
 def _model(path: Path) -> dict[str, Any]:
     """A model as far as its headers and its text files tell. Advice is what would help, not what is wrong."""
     from qwen_core import open_checkpoint
+    from qwen_core.checkpoint.variants import variant_name
     from qwen_core.convert.alignment import alignment_advice
-    from qwen_core.template import load_template
-    from qwen_core.tokenizer import load_tokenizer
-    from qwen_core.variants import variant_name
+    from qwen_core.text.template import load_template
+    from qwen_core.text.tokenizer import load_tokenizer
 
     checkpoint = open_checkpoint(path)
     load_tokenizer(checkpoint)
@@ -171,7 +171,7 @@ def _model(path: Path) -> dict[str, Any]:
 
 def _settings(problems: list[str]) -> None:
     """What `run` says of config.toml and the environment before it uses the defaults instead."""
-    from qwen_core.settings_file import load_settings
+    from qwen_core.settings.file import load_settings
 
     for problem in load_settings().problems:
         if not problem.startswith(tuple(problems)):  # a folder that cannot be made: the paths have said so
@@ -179,7 +179,7 @@ def _settings(problems: list[str]) -> None:
 
 
 def _paths() -> dict[str, str]:
-    from qwen_core.locations import config_dir, data_dir, engine_log_path, state_dir
+    from qwen_core.settings.paths import config_dir, data_dir, engine_log_path, state_dir
 
     return {
         "config": str(config_dir()),

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from qwen_core.errors import QwenError, SettingsError, quote
-from qwen_tui.text import one_line, visible
+from qwen_tui.text.safe import one_line, visible
 
 Format = Literal["markdown", "json"]
 MAX_IMPORT_BYTES = 256 << 20
@@ -76,7 +76,7 @@ def import_conversations(file: Path) -> int:
 def _exported(conversation: int | None, last: bool, every: bool, kind: Format) -> str:
     from qwen_tui.store import open_store, store_path
     from qwen_tui.store.export_json import export_json
-    from qwen_tui.store.markdown import conversation_markdown
+    from qwen_tui.store.export_markdown import conversation_markdown
 
     if not store_path().exists():
         raise QwenError(f"there are no conversations yet: {quote(store_path())} does not exist")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qwen_tui.commands.inspect_report.selection import FilterError, Filters, select
 from qwen_tui.commands.options import json_option, model_argument
-from qwen_tui.reports.selection import FilterError, Filters, select
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from qwen_tui.reports.subject import Subject
+    from qwen_tui.commands.inspect_report.subject import Subject
 
 
 @click.command()
@@ -51,8 +51,8 @@ def inspect(
     filters = Filters(roles, modes, layers)
     _check_words(filters, tables=by_layer or by_tensor, compare=compare, tensor=tensor, reference=reference)
     # Only now: the help needs neither numpy nor rich.
-    from qwen_tui.reports.output import output_width, print_lines
-    from qwen_tui.reports.subject import open_subject
+    from qwen_tui.commands.inspect_report.output import output_width, print_lines
+    from qwen_tui.commands.inspect_report.subject import open_subject
 
     subject = open_subject(_directory(model_dir))
     width = output_width()
@@ -80,7 +80,7 @@ def _check_words(
 
 def _directory(model_dir: str | None) -> Path:
     from qwen_core import demo_model_path
-    from qwen_core.locate import resolve_model_path
+    from qwen_core.checkpoint.locate import resolve_model_path
 
     return demo_model_path() if model_dir is None else resolve_model_path(model_dir)
 
@@ -88,9 +88,9 @@ def _directory(model_dir: str | None) -> Path:
 def _layout(
     subject: "Subject", filters: Filters, by_layer: bool, by_tensor: bool, as_json: bool, width: int
 ) -> "Iterable[Text | str]":
-    from qwen_tui.reports import as_json as json_report
-    from qwen_tui.reports.listing import layer_table, tensor_table
-    from qwen_tui.reports.summary import report, selection_lines, title
+    from qwen_tui.commands.inspect_report import as_json as json_report
+    from qwen_tui.commands.inspect_report.listing import layer_table, tensor_table
+    from qwen_tui.commands.inspect_report.summary import report, selection_lines, title
 
     modules = select(subject.layout, filters)
     if as_json:
@@ -111,9 +111,9 @@ def _layout(
 def _comparison(
     left: "Subject", right: "Subject", filters: Filters, as_json: bool, width: int
 ) -> "Iterable[Text | str]":
-    from qwen_tui.reports.as_json import one_line_of_json
-    from qwen_tui.reports.comparison import compare
-    from qwen_tui.reports.comparison_lines import comparison_fields, comparison_lines
+    from qwen_tui.commands.inspect_report.as_json import one_line_of_json
+    from qwen_tui.commands.inspect_report.comparison import compare
+    from qwen_tui.commands.inspect_report.comparison_lines import comparison_fields, comparison_lines
 
     found = compare(left, right, filters)
     if as_json:
@@ -125,12 +125,12 @@ def _comparison(
 def _values(
     subject: "Subject", tensor: str, reference: str | None, as_json: bool, width: int
 ) -> "Iterable[Text | str]":
-    from qwen_core.checkpoint import open_checkpoint
-    from qwen_core.tensor_error import compare_with_reference
-    from qwen_core.tensor_values import read_values
-    from qwen_tui.reports.as_json import one_line_of_json
-    from qwen_tui.reports.value_fields import value_fields
-    from qwen_tui.reports.values import value_lines
+    from qwen_core.checkpoint.directory import open_checkpoint
+    from qwen_core.tensors.error import compare_with_reference
+    from qwen_core.tensors.values import read_values
+    from qwen_tui.commands.inspect_report.as_json import one_line_of_json
+    from qwen_tui.commands.inspect_report.value_fields import value_fields
+    from qwen_tui.commands.inspect_report.values import value_lines
 
     values = read_values(subject.checkpoint, tensor)
     error = None

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qwen_core.errors import QwenError
-from qwen_tui.commands.answer import Answer, Terminal, summary_lines
-from qwen_tui.commands.meter import Meter
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
-from qwen_tui.commands.request import Request, read_request
+from qwen_tui.commands.run_answer import Answer, Terminal, summary_lines
+from qwen_tui.commands.run_meter import Meter
+from qwen_tui.commands.run_request import Request, read_request
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.events import GenerationSettings, ModelSummary, StreamEvent
+    from qwen_core.protocol.events import GenerationSettings, ModelSummary, StreamEvent
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
 
@@ -89,7 +89,7 @@ def run(
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
         raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
-    from qwen_core.settings_file import load_settings  # here: the program's --help needs none of it
+    from qwen_core.settings.file import load_settings  # here: the program's --help needs none of it
 
     loaded = load_settings(overrides=overrides_from(options))
     for problem in loaded.problems if not meter else ():
@@ -123,7 +123,7 @@ def _run(
     meter: bool,
     interrupt: Interrupt,
 ) -> int:
-    from qwen_core.events import ModelSummary
+    from qwen_core.protocol.events import ModelSummary
 
     terminal = Terminal(narrate=not meter)
     answer = Answer()
@@ -169,17 +169,17 @@ def _events(
 ) -> Generator[ModelSummary | StreamEvent, None, None]:
     """Load, then answer: the model's summary first, then the events of the answer. Closes the model at the end."""
     from qwen_core import demo_model_path
-    from qwen_core.locate import resolve_model_path
+    from qwen_core.checkpoint.locate import resolve_model_path
 
     path = demo_model_path() if model_dir is None else resolve_model_path(model_dir)
     if request.prompt_ids is not None:
-        from qwen_core.completion import load_completion
+        from qwen_core.session.completion import load_completion
 
         with load_completion(path, dtype=dtype, progress=terminal.loading, stop=interrupt) as completion:
             yield completion.summary()
             yield from completion.complete(request.prompt_ids, settings, stop=interrupt)
         return
-    from qwen_core.session import load_session
+    from qwen_core.session.session import load_session
 
     with load_session(path, request.system, dtype=dtype, progress=terminal.loading, stop=interrupt) as session:
         yield session.summary()

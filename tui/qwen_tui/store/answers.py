@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from qwen_core.events import FinishReason, GenerationSettings, Message, Part
-from qwen_core.stats import TurnStats
+from qwen_core.protocol.events import FinishReason, GenerationSettings, Message, Part
+from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import model_id
+from qwen_tui.store.process_locks import is_gone
 from qwen_tui.store.records import (
     ModelIdentity,
     clean,
@@ -28,7 +29,6 @@ from qwen_tui.store.records import (
 )
 from qwen_tui.store.token_ids import checksum, common_prefix, pack, unpack
 from qwen_tui.store.tree import Tree, choose
-from qwen_tui.store.writers import is_gone
 
 Indexer = Callable[[sqlite3.Connection], None]
 _COLUMNS: Mapping[Part, int] = {"answer": 0, "reasoning": 1, "tool_call": 2}

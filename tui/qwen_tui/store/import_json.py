@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, get_args
 
 from qwen_core.errors import quote
-from qwen_core.events import FinishReason
+from qwen_core.protocol.events import FinishReason
 from qwen_tui.store.conversations import clean_title
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.export_json import FORMAT, TEXTS, VERSION

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qwen_core.events import FinishReason, GenerationSettings, Message
-from qwen_core.stats import TurnStats
-from qwen_tui.text import typed
+from qwen_core.protocol.events import FinishReason, GenerationSettings, Message
+from qwen_core.protocol.stats import TurnStats
+from qwen_tui.text.safe import typed
 
 Status = Literal["complete", "running", "interrupted", "failed"]
 StoredRole = Literal["user", "assistant"]

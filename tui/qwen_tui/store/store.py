@@ -5,16 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qwen_core.errors import quote
-from qwen_core.locations import data_dir
+from qwen_core.settings.paths import data_dir
 from qwen_tui.store.answers import Answers
 from qwen_tui.store.conversations import Conversations
 from qwen_tui.store.database import Database, open_database
+from qwen_tui.store.drafts import Writing
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import Models
+from qwen_tui.store.process_locks import Writer, sweep
 from qwen_tui.store.search import Search
 from qwen_tui.store.tree import Tree
-from qwen_tui.store.writers import Writer, sweep
-from qwen_tui.store.writing import Writing
 
 FILE_NAME = "conversations.db"
 WRITERS = "writers"

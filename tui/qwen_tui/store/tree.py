@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from qwen_core.events import Message
+from qwen_core.protocol.events import Message
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity

@@ -3,12 +3,12 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from qwen_core.events import ModelSummary
-from qwen_tui import formatting
-from qwen_tui.conversation import Phase
-from qwen_tui.model_name import model_name
-from qwen_tui.text import cells, visible
-from qwen_tui.widgets.phase import PHASES
+from qwen_core.protocol.events import ModelSummary
+from qwen_tui.conversation.conversation import Phase
+from qwen_tui.text import formatting
+from qwen_tui.text.model_name import model_name
+from qwen_tui.text.safe import cells, visible
+from qwen_tui.widgets.phase_look import PHASES
 
 
 def fit(pieces: list[str], width: int, separator: str = " · ") -> str:

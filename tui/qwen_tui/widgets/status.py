@@ -6,13 +6,13 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.style import Style
 
-from qwen_tui import formatting
-from qwen_tui.conversation import Conversation, Phase
-from qwen_tui.text import cells, one_line
+from qwen_tui.conversation.conversation import Conversation, Phase
+from qwen_tui.text import formatting
+from qwen_tui.text.safe import cells, one_line
 from qwen_tui.widgets.header import fit
 from qwen_tui.widgets.line_strips import LineStrips
-from qwen_tui.widgets.phase import PHASES
-from qwen_tui.widgets.rows import strip_of
+from qwen_tui.widgets.phase_look import PHASES
+from qwen_tui.widgets.styled_rows import strip_of
 
 FLASH_SECONDS = 6.0
 WIDE = 100  # cells from which on there is room for both

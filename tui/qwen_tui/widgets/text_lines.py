@@ -14,8 +14,8 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
 
-from qwen_tui.markdown_blocks import ADDRESS
-from qwen_tui.text_blocks import Block, Laid, Row, finder, holds, lay_out
+from qwen_tui.text.block_layout import Block, Laid, Row, finder, holds, lay_out
+from qwen_tui.text.markdown import ADDRESS
 from qwen_tui.widgets.line_strips import LineStrips
 
 

@@ -1,0 +1,1 @@
+"""How the bundled demo model was made: its corpus, the training twin in torch, and its publication. Not installed."""

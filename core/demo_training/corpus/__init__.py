@@ -1,0 +1,1 @@
+"""What the demo model is taught, and the phrasings that are kept out of its training."""

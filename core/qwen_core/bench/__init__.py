@@ -1,0 +1,1 @@
+"""Measuring: workloads, synthetic models, against mlx-lm."""

@@ -1,0 +1,152 @@
+"""Compares this engine with another runtime on one checkpoint: fresh processes, in turn, ratios pair by pair.
+
+No MLX in this process: each measurement is against_process.py's, so that neither side inherits the other's memory,
+caches or kernels. The order within a pair alternates, so that a machine that grows slower favours nobody.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+from qwen_core.bench.against_process import Outcome, Task
+from qwen_core.bench.workloads import spread
+from qwen_core.errors import QwenError, quote
+
+PEERS = ("mlx-lm",)
+_BOOT = "from qwen_core.bench.against_process import main; main()"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One measurement of each side, directly after one another."""
+
+    own: Outcome
+    peer: Outcome
+
+    @property
+    def same_tokens(self) -> int:
+        """How many of the first tokens both sides drew alike."""
+        count = 0
+        for mine, theirs in zip(self.own.tokens, self.peer.tokens, strict=False):
+            if mine != theirs:
+                break
+            count += 1
+        return count
+
+
+class Interrupted(Exception):
+    """The person wants no more of it."""
+
+
+def require_peer(find: Callable[[str], object] = find_spec) -> None:
+    """Raise QwenError where mlx-lm is not installed."""
+    if find("mlx_lm") is None:
+        raise QwenError("mlx-lm is not installed here: pip install mlx-lm, or leave --against out")
+
+
+def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
+    """One side in a process of its own. Raises QwenError with its last line when it fails, Interrupted on a stop."""
+    command = [sys.executable, "-P", "-c", _BOOT, json.dumps(asdict(task))]
+    # A session of its own: ctrl+c reaches this process alone, which then ends the other.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    )
+    try:
+        while True:
+            try:
+                out, err = process.communicate(timeout=_POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                if stop():
+                    raise Interrupted from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    lines = out.splitlines()
+    if process.returncode != 0 or not lines:
+        said = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise QwenError(f"{task.side} could not be measured: {quote(said)}")
+    fields = json.loads(lines[-1])
+    return Outcome(**{**fields, "tokens": tuple(fields["tokens"])})
+
+
+def compare(
+    task: Task,
+    peer: Task,
+    repeat: int,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    rest: Callable[[], None] = lambda: None,
+    run: Callable[[Task, Callable[[], bool]], Outcome] = run_side,
+) -> list[Pair]:
+    """`repeat` pairs of `task` (this engine) and `peer`, one after the other; fewer where it was stopped."""
+    pairs: list[Pair] = []
+    for number in range(repeat):
+        order = (task, peer) if number % 2 == 0 else (peer, task)
+        outcomes = {}
+        for place, side in enumerate(order):
+            if stop():
+                return pairs
+            progress(side.side, 2 * number + place, 2 * repeat)
+            if number or place:
+                rest()
+                if stop():
+                    return pairs
+            try:
+                outcomes[side.side] = run(side, stop)
+            except Interrupted:
+                return pairs
+        pairs.append(Pair(outcomes[task.side], outcomes[peer.side]))
+    progress("done", 2 * repeat, 2 * repeat)
+    return pairs
+
+
+def peer_task(task: Task, *, float32: bool) -> Task:
+    """The same for mlx-lm, with its parameters as they are stored, or in float32."""
+    return replace(task, side="mlx-lm", float32=float32, dtype=None)
+
+
+def against_report(
+    task: Task, peer: Task, pairs: Sequence[Pair], facts: dict[str, Any], *, interrupted: bool
+) -> dict[str, Any]:
+    """Everything that `bench --against --json` prints. Ratios are this engine's rate over the peer's, above 1: faster.
+
+    `cpu_ratio` compares the CPU time of the two processes: on a CPU it is hardly touched by what else runs there, on a
+    GPU it says nothing of the model.
+    """
+    prompt, tokens = len(task.ids), task.tokens
+
+    def phase(name: str, count: int) -> dict[str, Any]:
+        own = [getattr(pair.own, f"{name}_s") for pair in pairs]
+        theirs = [getattr(pair.peer, f"{name}_s") for pair in pairs]
+        ratio = spread([b / a for a, b in zip(own, theirs, strict=True)])
+        cpu = spread([getattr(p.peer, f"{name}_cpu_s") / max(getattr(p.own, f"{name}_cpu_s"), 1e-9) for p in pairs])
+        own_rate, peer_rate = spread([count / s for s in own]), spread([count / s for s in theirs])
+        return {
+            "tokens": count,
+            "own_tok_s": own_rate.as_dict() if own_rate else None,
+            "peer_tok_s": peer_rate.as_dict() if peer_rate else None,
+            "ratio": ratio.as_dict() if ratio else None,
+            "cpu_ratio": cpu.as_dict() if cpu else None,
+        }
+
+    return {
+        "kind": "against",
+        "path": task.path,
+        "peer": peer.side + (" float32" if peer.float32 else ""),
+        "peer_version": pairs[0].peer.version if pairs else None,
+        **facts,
+        "pairs": len(pairs),
+        "prefill": phase("prefill", prompt),
+        "decode": phase("decode", tokens),
+        "same_tokens": min((pair.same_tokens for pair in pairs), default=None),
+        "of_tokens": tokens + 1,
+        "interrupted": interrupted,
+    }

@@ -1,0 +1,1 @@
+"""A model directory from its headers alone: config, tensors, formats, layout, variant."""

@@ -1,0 +1,77 @@
+"""Which text tensors a model of this architecture has, by canonical name and shape, and what each may be stored as.
+
+The one list that directory.py checks headers against and that layout.py takes its roles from (FORMAT.md, "The
+model"). It knows no files and no quantisation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from qwen_core.checkpoint.config import FULL, ModelConfig
+
+Kind = Literal["matrix", "norm", "gated_norm", "conv", "decay"]
+
+
+@dataclass(frozen=True)
+class TextTensor:
+    """One expected tensor. `shape` is that of the unquantised weight, conv1d's as [channels, kernel, 1].
+
+    kind: `matrix` may be quantised (a linear layer or the embedding, [rows, columns]); `norm` is an RMSNorm weight
+    that raw files store less 1; `gated_norm` is linear_attn.norm, which they store as it is; `conv`; `decay` is A_log
+    or dt_bias, used in float32 whatever the compute type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+
+    @property
+    def module(self) -> str:
+        return self.name.removesuffix(".weight")
+
+
+def text_tensors(config: ModelConfig, *, lm_head: bool) -> Iterator[TextTensor]:
+    """Every tensor of the text model of `config`; `lm_head` says whether the head is a tensor of its own."""
+    hidden = config.hidden_size
+    yield TextTensor("embed_tokens.weight", (config.vocab_size, hidden), "matrix")
+    for index, kind in enumerate(config.layer_types):
+        prefix = f"layers.{index}."
+        yield TextTensor(f"{prefix}input_layernorm.weight", (hidden,), "norm")
+        if kind == FULL:
+            yield from _attention(config, f"{prefix}self_attn.")
+        else:
+            yield from _linear_attention(config, f"{prefix}linear_attn.")
+        yield TextTensor(f"{prefix}post_attention_layernorm.weight", (hidden,), "norm")
+        inner = config.intermediate_size
+        yield TextTensor(f"{prefix}mlp.gate_proj.weight", (inner, hidden), "matrix")
+        yield TextTensor(f"{prefix}mlp.up_proj.weight", (inner, hidden), "matrix")
+        yield TextTensor(f"{prefix}mlp.down_proj.weight", (hidden, inner), "matrix")
+    yield TextTensor("norm.weight", (hidden,), "norm")
+    if lm_head:
+        yield TextTensor("lm_head.weight", (config.vocab_size, hidden), "matrix")
+
+
+def _attention(config: ModelConfig, prefix: str) -> Iterator[TextTensor]:
+    hidden, head = config.hidden_size, config.head_dim
+    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
+    yield TextTensor(f"{prefix}q_proj.weight", (2 * queries, hidden), "matrix")  # per head: query, then gate
+    yield TextTensor(f"{prefix}k_proj.weight", (keys, hidden), "matrix")
+    yield TextTensor(f"{prefix}v_proj.weight", (keys, hidden), "matrix")
+    yield TextTensor(f"{prefix}o_proj.weight", (hidden, queries), "matrix")
+    yield TextTensor(f"{prefix}q_norm.weight", (head,), "norm")
+    yield TextTensor(f"{prefix}k_norm.weight", (head,), "norm")
+
+
+def _linear_attention(config: ModelConfig, prefix: str) -> Iterator[TextTensor]:
+    hidden, heads, values = config.hidden_size, config.linear_num_value_heads, config.linear_value_dim
+    channels = config.linear_conv_dim
+    yield TextTensor(f"{prefix}in_proj_qkv.weight", (channels, hidden), "matrix")
+    yield TextTensor(f"{prefix}in_proj_z.weight", (values, hidden), "matrix")
+    yield TextTensor(f"{prefix}in_proj_b.weight", (heads, hidden), "matrix")
+    yield TextTensor(f"{prefix}in_proj_a.weight", (heads, hidden), "matrix")
+    yield TextTensor(f"{prefix}conv1d.weight", (channels, config.linear_conv_kernel_dim, 1), "conv")
+    yield TextTensor(f"{prefix}A_log", (heads,), "decay")
+    yield TextTensor(f"{prefix}dt_bias", (heads,), "decay")
+    yield TextTensor(f"{prefix}norm.weight", (config.linear_value_head_dim,), "gated_norm")
+    yield TextTensor(f"{prefix}out_proj.weight", (hidden, values), "matrix")

@@ -1,0 +1,331 @@
+"""A model directory read without loading it: `Checkpoint`, its configuration, its tensor table and their agreement.
+
+Nothing here imports MLX or touches tensor bytes. Every directory is untrusted: an index may name only plain files of
+the directory, sizes are bounded, and whatever does not fit is one CheckpointError line. Bytes become arrays in
+weights.py; a name such as `owner/model` becomes a directory in locate.py.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.config import LINEAR, ModelConfig, parse_config
+from qwen_core.checkpoint.headers import MAX_TENSORS, TensorInfo, check_header_sizes, read_header
+from qwen_core.checkpoint.quantization import (
+    FLOAT_DTYPES,
+    QuantConfig,
+    QuantSpec,
+    StoredForm,
+    canonical_name,
+    check_agreement,
+    parse_quantization,
+    spec_from_headers,
+)
+from qwen_core.errors import CheckpointError, quote
+from qwen_core.files import read_json_object, read_text, string_mapping
+
+__all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+# Canonical beginnings of tensors that are carried along but not part of the text model.
+IGNORED = ("vision_tower.", "visual.", "mtp.")
+_UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
+
+# The full 27B has 57 and 165 kB. Far more than that would take seconds to parse before it could be refused.
+MAX_CONFIG_BYTES = 1 << 20
+MAX_INDEX_BYTES = 8 << 20
+MAX_TEMPLATE_BYTES = 4 << 20
+MAX_TOKENIZER_CONFIG_BYTES = 64 << 20
+MAX_SHARDS = 4096
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What the headers and the JSON files of a model directory say. Holds no tensor data and no open file.
+
+    `tensors` has every tensor by its on-disk name, vision tower and MTP included; `text` the ones the text model
+    uses, by canonical name. `specs` has the quantised text modules by canonical name ("layers.0.mlp.up_proj"), and
+    `spec_sources` whether config gave each by an "override" or by the "default". `converted` is False for the raw
+    Hugging Face layout (norm weights less 1, conv1d transposed).
+    """
+
+    path: Path
+    config: ModelConfig
+    raw_config: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
+    text: Mapping[str, TensorInfo]
+    specs: Mapping[str, QuantSpec]
+    spec_sources: Mapping[str, str]
+    converted: bool
+    generation_config: dict[str, Any]
+    tokenizer_path: Path | None
+    shards: tuple[Path, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all tensors, ignored ones included."""
+        return sum(info.nbytes for info in self.tensors.values())
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the tensors that the text model uses."""
+        return sum(info.nbytes for info in self.text.values())
+
+    def template_source(self) -> str | None:
+        """The chat template: chat_template.jinja, else `chat_template` of tokenizer_config.json, else None."""
+        file = self.path / "chat_template.jinja"
+        if file.exists():
+            return read_text(file, MAX_TEMPLATE_BYTES)
+        settings = self.path / "tokenizer_config.json"
+        if not settings.exists():
+            return None
+        template = read_json_object(settings, MAX_TOKENIZER_CONFIG_BYTES).get("chat_template")
+        if isinstance(template, list):  # older files: several named templates
+            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+            template = named.get("default")
+        if template is not None and not isinstance(template, str):
+            raise CheckpointError(f"{quote(settings)}: chat_template is not text")
+        return template
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and check a model directory. Raises CheckpointError, one line, for everything that is wrong with it."""
+    directory = Path(path)
+    try:
+        return _open(directory)
+    except OSError as error:  # a directory that may not be searched or listed, a file name that no system takes
+        where = quote(error.filename or directory)
+        raise CheckpointError(f"{where} cannot be read: {quote(error.strerror or error)}") from None
+
+
+def _open(directory: Path) -> Checkpoint:
+    try:
+        is_directory, exists = directory.is_dir(), directory.exists()
+    except (OSError, ValueError):  # a name too long, or with a NUL, cannot be a directory
+        is_directory = exists = False
+    if not is_directory:
+        problem = "is not a directory" if exists else "does not exist"
+        raise CheckpointError(f"model directory {quote(directory)} {problem}")
+    config_file = directory / "config.json"
+    if not config_file.exists():
+        raise CheckpointError(f"{quote(directory)} has no config.json; a model directory holds config.json and weights")
+    raw = read_json_object(config_file, MAX_CONFIG_BYTES)
+    config = parse_config(raw, str(config_file))
+    quantization = parse_quantization(raw, str(config_file), IGNORED)
+    tensors, shards = _read_shards(directory)
+    text = _text_table(tensors)
+    config = _resolve_tying(config, text, directory)
+    converted = _is_converted(config, text, directory)
+    specs, sources = _check_text(config, text, quantization, converted, directory)
+    generation_file = directory / "generation_config.json"
+    tokenizer = directory / "tokenizer.json"
+    return Checkpoint(
+        path=directory,
+        config=config,
+        raw_config=raw,
+        tensors=MappingProxyType(tensors),
+        text=MappingProxyType(text),
+        specs=MappingProxyType(specs),
+        spec_sources=MappingProxyType(sources),
+        converted=converted,
+        generation_config=read_json_object(generation_file, MAX_CONFIG_BYTES) if generation_file.exists() else {},
+        tokenizer_path=tokenizer if tokenizer.is_file() else None,
+        shards=shards,
+    )
+
+
+def _read_shards(directory: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
+    """All tensors of the directory, and its weight files in order."""
+    index_file = directory / INDEX
+    if not index_file.exists():
+        shards = _shards_without_index(directory)
+        return _read_headers(shards), shards
+    weight_map = string_mapping(read_json_object(index_file, MAX_INDEX_BYTES).get("weight_map"))
+    if weight_map is None:
+        raise CheckpointError(f"{quote(index_file)}: weight_map must be an object of tensor names and file names")
+    first_tensor: dict[str, str] = {}
+    for tensor, name in weight_map.items():
+        first_tensor.setdefault(name, tensor)
+    if len(first_tensor) > MAX_SHARDS:
+        raise CheckpointError(f"{quote(index_file)} names {len(first_tensor):,} files, more than {MAX_SHARDS:,}")
+    for name, tensor in first_tensor.items():
+        _check_plain_name(name, tensor, index_file)
+        if not (directory / name).exists():
+            raise CheckpointError(
+                f"{quote(directory / name)} is missing; {INDEX} places tensor {quote(tensor)} in it; "
+                "download the model again"
+            )
+    shards = tuple(directory / name for name in sorted(first_tensor))
+    tensors = _read_headers(shards)
+    for tensor, name in weight_map.items():
+        info = tensors.get(tensor)
+        if info is None or info.file.name != name:
+            raise CheckpointError(f"{quote(directory / name)} lacks tensor {quote(tensor)}, which {INDEX} places in it")
+    return tensors, shards
+
+
+def _check_plain_name(name: str, tensor: str, index_file: Path) -> None:
+    """Refuse an index entry that could leave the directory.
+
+    Only plain file names pass: no separator of any system, no `.` or `..`. The file itself may be a symbolic link,
+    because the Hugging Face cache is made of links to ../../blobs; a link is made by whoever owns this disk, never
+    by a downloaded index, so following it gives a hostile index nothing.
+    """
+    if name in ("", ".", "..") or any(c in name for c in "/\\:\0"):
+        raise CheckpointError(
+            f"{quote(index_file)} places tensor {quote(tensor)} in {quote(repr(name))}, which is not a plain file name "
+            "inside the model directory"
+        )
+
+
+def _shards_without_index(directory: Path) -> tuple[Path, ...]:
+    """model.safetensors, or a complete set of numbered shards."""
+    if (directory / SINGLE).exists():
+        return (directory / SINGLE,)
+    found = {entry.name: match for entry in directory.iterdir() if (match := _SHARD.fullmatch(entry.name))}
+    if not found:
+        raise CheckpointError(f"{quote(directory)} has no weights: neither {INDEX} nor {SINGLE}")
+    counts = {int(match.group(2)) for match in found.values()}
+    count = max(counts)
+    if len(counts) > 1 or count > MAX_SHARDS:
+        raise CheckpointError(f"{quote(directory)} mixes shards of several models and has no {INDEX}")
+    names = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
+    for name in names:
+        if name not in found:
+            raise CheckpointError(f"{quote(directory / name)} is missing; download the model again")
+    return tuple(directory / name for name in names)
+
+
+def _read_headers(shards: tuple[Path, ...]) -> dict[str, TensorInfo]:
+    check_header_sizes(shards)
+    tensors: dict[str, TensorInfo] = {}
+    for shard in shards:
+        for name, info in read_header(shard).items():
+            if name in tensors:
+                raise CheckpointError(
+                    f"tensor {quote(name)} is stored twice, in {quote(tensors[name].file)} and {quote(info.file)}"
+                )
+            tensors[name] = info
+        if len(tensors) > MAX_TENSORS:
+            raise CheckpointError(f"{quote(shard)}: with it there are more than {MAX_TENSORS:,} tensors")
+    return dict(sorted(tensors.items()))
+
+
+def _text_table(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+    """Canonical name -> tensor, without the vision tower, MTP and buffers that are computed anyway."""
+    text: dict[str, TensorInfo] = {}
+    for name, info in tensors.items():
+        canonical = canonical_name(name)
+        if name.startswith(IGNORED) or canonical.startswith(IGNORED) or canonical.endswith(_UNUSED_BUFFERS):
+            continue
+        if canonical in text:
+            raise CheckpointError(
+                f"tensors {quote(text[canonical].name)} and {quote(name)} in {quote(info.file)} are the same tensor "
+                "under two prefixes"
+            )
+        text[canonical] = info
+    return text
+
+
+def _resolve_tying(config: ModelConfig, text: Mapping[str, TensorInfo], directory: Path) -> ModelConfig:
+    """Whether the head is the embedding is decided by the tensors present; config must only not contradict."""
+    has_head = "lm_head.weight" in text
+    if not has_head and not config.tie_word_embeddings:
+        raise CheckpointError(
+            f"{quote(directory)}: tensor lm_head.weight is missing, and config.json does not say "
+            "tie_word_embeddings: true"
+        )
+    return replace(config, tie_word_embeddings=not has_head)
+
+
+def _is_converted(config: ModelConfig, text: Mapping[str, TensorInfo], directory: Path) -> bool:
+    """Tell MLX's layout from the raw one by conv1d, the only reliable sign: a last dimension of 1 is converted."""
+    verdict: bool | None = None
+    for index, kind in enumerate(config.layer_types):
+        info = text.get(f"layers.{index}.linear_attn.conv1d.weight") if kind == LINEAR else None
+        if info is None:
+            continue
+        converted = bool(info.shape) and info.shape[-1] == 1
+        if verdict is not None and converted != verdict:
+            raise CheckpointError(
+                f"{quote(info.file)}: tensor {quote(info.name)} of shape {_shape(info.shape)} is laid out differently "
+                "from the conv1d weights before it (raw and converted layers are mixed)"
+            )
+        verdict = converted
+    if verdict is None:
+        raise CheckpointError(
+            f"{quote(directory)} has no linear_attn.conv1d.weight, so it cannot be told whether its layout is raw or "
+            "converted"
+        )
+    return verdict
+
+
+def _check_text(
+    config: ModelConfig,
+    text: Mapping[str, TensorInfo],
+    quantization: QuantConfig,
+    converted: bool,
+    directory: Path,
+) -> tuple[dict[str, QuantSpec], dict[str, str]]:
+    """Check every text tensor against the architecture; give the spec and its source of each quantised module."""
+    specs: dict[str, QuantSpec] = {}
+    sources: dict[str, str] = {}
+    known: set[str] = set()
+    for expected in text_tensors(config, lm_head=not config.tie_word_embeddings):
+        info = text.get(expected.name)
+        if info is None:
+            raise CheckpointError(
+                f"{quote(directory)}: tensor {quote(expected.name)} is missing; config.json says {_summary(config)}"
+            )
+        known.add(expected.name)
+        where = f"{quote(info.file)}: tensor {quote(info.name)}"
+        scales_name, biases_name = f"{expected.module}.scales", f"{expected.module}.biases"
+        spec = None
+        if expected.kind == "matrix" and (scales := text.get(scales_name)) is not None:
+            biases = text.get(biases_name)
+            known.update((scales_name, biases_name))
+            rows, columns = expected.shape
+            stored = StoredForm(
+                (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
+            )
+            spec = spec_from_headers(stored, rows, columns, where)
+            specs[expected.module] = spec
+        else:
+            _check_plain(expected, info, converted, where)
+        source = check_agreement(expected.module, spec, quantization, quote(info.file))
+        if source is not None:
+            sources[expected.module] = source
+    for name, info in text.items():
+        if name not in known:
+            raise CheckpointError(
+                f"{quote(info.file)}: tensor {quote(info.name)} is not part of the architecture that config.json "
+                f"describes ({_summary(config)})"
+            )
+    return specs, sources
+
+
+def _check_plain(expected: TextTensor, info: TensorInfo, converted: bool, where: str) -> None:
+    """An unquantised tensor: a float type, and the shape that config gives."""
+    shape = expected.shape
+    if expected.kind == "conv" and not converted:
+        shape = (shape[0], shape[2], shape[1])
+    if info.dtype == "U32" and expected.kind == "matrix":
+        raise CheckpointError(f"{where} is packed (U32) but {quote(expected.module)}.scales is missing")
+    if info.dtype not in FLOAT_DTYPES:
+        raise CheckpointError(f"{where} has dtype {quote(info.dtype)}, expected one of {', '.join(FLOAT_DTYPES)}")
+    if info.shape != shape:
+        raise CheckpointError(f"{where} has shape {_shape(info.shape)}, but config.json gives {_shape(shape)}")
+
+
+def _summary(config: ModelConfig) -> str:
+    return f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return quote("x".join(map(str, shape)) or "()")

@@ -1,0 +1,304 @@
+"""The layout of a checkpoint's weights: for every module how it is stored, what it costs, and why.
+
+Pure arithmetic on an opened `Checkpoint`: no MLX, no tensor bytes. Telling a published variant by its layout, and what
+another variant would cost, is variants.py's; the values inside a tensor are tensors/values.py's.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Literal, TypeVar
+
+from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.config import FULL, ModelConfig
+from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.headers import DTYPE_BITS
+from qwen_core.checkpoint.quantization import QuantSpec
+
+Source = Literal["override", "default", "unquantised"]
+LayerKind = Literal["linear", "full", "outside"]
+PARTS = (".weight", ".scales", ".biases")
+# The page of Apple silicon: what a mapped tensor's window, and so its alignment, is counted in.
+PAGE = 16 << 10
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class ModuleLayout:
+    """One module of the text model: a weight with its scales and biases, or a lone tensor such as A_log.
+
+    `name` is the on-disk path without ".weight", `canonical` the same without the writer's prefix. `layer` is None
+    outside the layers. `role` is the module's own name ("gate_proj", "in_proj_qkv", "A_log"), with the parent where
+    that alone is ambiguous ("linear_attn.norm"). `mode` is a quantisation mode or the float type of the weight
+    ("bf16", "f16", "f32"); `bits` those of one element. `shape` is the unquantised one. `nbytes` counts everything
+    stored, `token_bytes` what decoding one token reads of it. `offset` is the weight's first byte in its shard;
+    `element_aligned` says whether each of its tensors begins at a multiple of its own element size.
+    """
+
+    name: str
+    canonical: str
+    layer: int | None
+    kind: LayerKind
+    role: str
+    spec: QuantSpec | None
+    mode: str
+    bits: int
+    group_size: int | None
+    shape: tuple[int, ...]
+    nbytes: int
+    token_bytes: int
+    source: Source
+    shard: str
+    offset: int
+    element_aligned: bool
+    tensors: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of one weight with its share of the stored scales and biases."""
+        return self.nbytes * 8 / self.parameters if self.parameters else 0.0
+
+    @property
+    def alignment(self) -> int:
+        """The largest power of two, up to a page of 16 KiB, that the weight's offset is a multiple of."""
+        return min(self.offset & -self.offset, PAGE) if self.offset else PAGE
+
+    @property
+    def format(self) -> str:
+        """Mode, bits and group for people: "nvfp4 4-bit g16", "affine 6-bit g64", "bf16"."""
+        return self.mode if self.spec is None else f"{self.mode} {self.bits}-bit g{self.group_size}"
+
+
+@dataclass(frozen=True)
+class Total:
+    """Sum over some modules."""
+
+    modules: int
+    parameters: int
+    nbytes: int
+    token_bytes: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        return self.nbytes * 8 / self.parameters if self.parameters else 0.0
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Bytes on disk that text decoding never reads: `what` is a short phrase for people."""
+
+    what: str
+    tensors: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every module of the text model in the order of the computation, and what the files hold beside them.
+
+    `tensors` and `nbytes` count all tensors of the directory.
+    """
+
+    modules: tuple[ModuleLayout, ...]
+    tensors: int
+    nbytes: int
+    shards: tuple[str, ...]
+    layer_kinds: tuple[LayerKind, ...]
+    tied: bool
+    unused: tuple[Unused, ...]
+
+    @cached_property
+    def text(self) -> Total:
+        """All modules of the text model."""
+        return total(self.modules)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of weights, as stored, that decoding one token reads. Recurrent state and KV come on top."""
+        return self.text.token_bytes
+
+    @property
+    def quantised(self) -> int:
+        """How many modules are quantised."""
+        return sum(module.spec is not None for module in self.modules)
+
+    @property
+    def overrides(self) -> int:
+        """How many quantised modules config.json names with a spec of their own."""
+        return sum(module.source == "override" and module.spec is not None for module in self.modules)
+
+    def share(self, token_bytes: int) -> float:
+        """`token_bytes` as a share (0 to 1) of what one token reads."""
+        return token_bytes / self.token_bytes if self.token_bytes else 0.0
+
+    def by_format(self) -> dict[tuple[str, int, int | None], Total]:
+        """Totals by (mode, bits, group size), most read first."""
+        return _totals(self.modules, lambda module: (module.mode, module.bits, module.group_size))
+
+    def by_role(self) -> dict[str, Total]:
+        """Totals by role, most read first."""
+        return _totals(self.modules, lambda module: module.role)
+
+    def by_kind(self) -> dict[LayerKind, Total]:
+        """Totals by layer kind: linear layers, full-attention layers, and what lies outside the layers."""
+        return _totals(self.modules, lambda module: module.kind)
+
+    def by_part(self) -> dict[str, Total]:
+        """Totals by the part of the model: "ffn", "gdn", "attn", "head", and the rest as "other"; most read first."""
+        return _totals(self.modules, lambda module: part_of(module.canonical))
+
+    @cached_property
+    def index(self) -> Mapping[str, ModuleLayout]:
+        """Modules by canonical name."""
+        return {module.canonical: module for module in self.modules}
+
+    def at(self, layer: int, role: str) -> ModuleLayout | None:
+        """The module of a layer by its role; None where the layer has none."""
+        return self._by_place.get((layer, role))
+
+    @cached_property
+    def _by_place(self) -> dict[tuple[int | None, str], ModuleLayout]:
+        return {(module.layer, module.role): module for module in self.modules}
+
+
+def total(modules: Iterable[ModuleLayout]) -> Total:
+    """The sum over `modules`."""
+    chosen = list(modules)
+    return Total(
+        len(chosen),
+        sum(module.parameters for module in chosen),
+        sum(module.nbytes for module in chosen),
+        sum(module.token_bytes for module in chosen),
+    )
+
+
+def _totals(modules: Iterable[ModuleLayout], key: Callable[[ModuleLayout], Key]) -> dict[Key, Total]:
+    groups: dict[Key, list[ModuleLayout]] = {}
+    for module in modules:
+        groups.setdefault(key(module), []).append(module)
+    sums = {name: total(group) for name, group in groups.items()}
+    return dict(sorted(sums.items(), key=lambda item: -item[1].token_bytes))
+
+
+def role_of(canonical: str) -> str:
+    """The role of a canonical module name."""
+    parts = canonical.split(".")
+    if parts[-1] == "norm" and len(parts) > 1:
+        return ".".join(parts[-2:])
+    return parts[-1]
+
+
+_PARTS_OF_A_LAYER = {"mlp": "ffn", "linear_attn": "gdn", "self_attn": "attn"}
+
+
+def part_of(canonical: str) -> str:
+    """The part of the model that a canonical module name belongs to. A tied embedding counts as the head."""
+    names = canonical.split(".")
+    if names[0] in ("lm_head", "embed_tokens"):
+        return "head"
+    return _PARTS_OF_A_LAYER.get(names[2], "other") if len(names) > 3 else "other"
+
+
+def layer_of(canonical: str) -> int | None:
+    """The layer that a canonical module name is in; None outside the layers."""
+    parts = canonical.split(".", 2)
+    return int(parts[1]) if parts[0] == "layers" and len(parts) > 1 and parts[1].isdigit() else None
+
+
+def kind_of(config: ModelConfig, layer: int | None) -> LayerKind:
+    """The kind of a layer, or "outside" for None."""
+    if layer is None:
+        return "outside"
+    return "full" if config.layer_types[layer] == FULL else "linear"
+
+
+def make_layout(checkpoint: Checkpoint) -> Layout:
+    """The layout of an opened checkpoint."""
+    config = checkpoint.config
+    expected = text_tensors(config, lm_head=not config.tie_word_embeddings)
+    modules = tuple(_module(checkpoint, tensor) for tensor in expected)
+    return Layout(
+        modules=modules,
+        tensors=len(checkpoint.tensors),
+        nbytes=checkpoint.total_bytes,
+        shards=tuple(path.name for path in checkpoint.shards),
+        layer_kinds=tuple(kind_of(config, layer) for layer in range(config.num_hidden_layers)),
+        tied=config.tie_word_embeddings,
+        unused=_unused(checkpoint, modules),
+    )
+
+
+def _module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
+    module = tensor.module
+    weight = checkpoint.text[tensor.name]
+    spec = checkpoint.specs.get(module)
+    parts = [weight]
+    if spec is not None:
+        parts += [info for part in PARTS[1:] if (info := checkpoint.text.get(module + part)) is not None]
+    layer = layer_of(module)
+    nbytes = sum(part.nbytes for part in parts)
+    source: Source = "unquantised"
+    if spec is not None:
+        source = "override" if checkpoint.spec_sources.get(module) == "override" else "default"
+    return ModuleLayout(
+        name=weight.name.removesuffix(".weight"),
+        canonical=module,
+        layer=layer,
+        kind=kind_of(checkpoint.config, layer),
+        role=role_of(module),
+        spec=spec,
+        mode=weight.dtype.lower() if spec is None else spec.mode,
+        bits=DTYPE_BITS[weight.dtype] if spec is None else spec.bits,
+        group_size=None if spec is None else spec.group_size,
+        shape=tensor.shape,
+        nbytes=nbytes,
+        token_bytes=token_bytes(checkpoint.config, module, nbytes),
+        source=source,
+        shard=weight.file.name,
+        offset=weight.offset,
+        element_aligned=all(_is_aligned(part) for part in parts),
+        tensors=tuple(part.name for part in parts),
+    )
+
+
+def token_bytes(config: ModelConfig, module: str, nbytes: int) -> int:
+    """Bytes of a module of `nbytes` that decoding one token reads.
+
+    All of them, except of the embedding, of which a token reads one row; tied, it is the head as well, and read whole.
+    """
+    if module == "embed_tokens" and not config.tie_word_embeddings:
+        return nbytes // config.vocab_size
+    return nbytes
+
+
+def _is_aligned(info: TensorInfo) -> bool:
+    return info.offset * 8 % DTYPE_BITS[info.dtype] == 0
+
+
+def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Unused, ...]:
+    """What is on disk and not read per token, the largest first."""
+    text = {info.name for info in checkpoint.text.values()}
+    sums: dict[str, list[int]] = {}
+    for name, info in checkpoint.tensors.items():
+        if name not in text:
+            what = "vision tower" if "vision" in name or "visual" in name else _BESIDE.get(name.split(".")[0], "other")
+            sums.setdefault(what, []).append(info.nbytes)
+    found = [Unused(what, len(sizes), sum(sizes)) for what, sizes in sums.items()]
+    for module in modules:
+        if module.token_bytes < module.nbytes:
+            what = "embedding rows (a token reads one)"
+            found.append(Unused(what, len(module.tensors), module.nbytes - module.token_bytes))
+    return tuple(sorted(found, key=lambda unused: -unused.nbytes))
+
+
+_BESIDE = {"mtp": "MTP layer"}
+
+
+def weight_bytes_per_token(checkpoint: Checkpoint) -> int:
+    """Bytes of weights, as stored, that decoding one token reads."""
+    return make_layout(checkpoint).token_bytes

@@ -1,0 +1,72 @@
+"""From what a person typed to a model directory: a path, or `owner/name` looked up in the local Hugging Face cache.
+
+Nothing is downloaded and no network is used. Reading the directory is directory.py's business.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from qwen_core.errors import CheckpointError, quote
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
+
+
+def resolve_model_path(text: str) -> Path:
+    """The directory that `text` means: an existing path as it is, else a repository in the Hugging Face cache.
+
+    Raises CheckpointError: with the download command for an `owner/name` that is not in the cache, else saying that
+    there is no such directory.
+    """
+    path = _expanded(text)
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        pass
+    if not _NAME.fullmatch(text) or ".." in text:
+        raise CheckpointError(f"model directory {quote(text)} does not exist")
+    repository = hub_cache() / f"models--{text.replace('/', '--')}"
+    snapshot = _snapshot(repository)
+    if snapshot is None:
+        raise CheckpointError(
+            f"{text} is neither a directory nor in the Hugging Face cache ({quote(hub_cache())}); "
+            f"download it with: hf download {text}"
+        )
+    return snapshot
+
+
+def hub_cache() -> Path:
+    """Where Hugging Face tools keep repositories: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub."""
+    for variable, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        value = os.environ.get(variable)
+        if value:
+            return _expanded(value) / below
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _expanded(base) / "huggingface" / "hub"
+
+
+def _expanded(text: str) -> Path:
+    """`text` with a leading ~ or ~user as the home directory; unchanged where there is no such home."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """The snapshot that `main` points at, else the newest one; None where there is none with a config.json."""
+    snapshots = repository / "snapshots"
+    try:
+        commit = (repository / "refs" / "main").read_text(errors="replace").strip()
+    except OSError:
+        commit = ""
+    if _COMMIT.fullmatch(commit) and (snapshots / commit / "config.json").exists():
+        return snapshots / commit
+    try:
+        found = [entry for entry in snapshots.iterdir() if (entry / "config.json").exists()]
+    except OSError:
+        return None
+    return max(found, key=lambda entry: entry.stat().st_mtime, default=None)

@@ -1,0 +1,223 @@
+"""How one weight is quantised: `QuantSpec`, what MLX can run, and the agreement of shard headers with config.json.
+
+The headers decide what a tensor is (FORMAT.md, "The quantisation block"); the config must say the same. This file
+knows shapes and JSON, not files; directory.py hands both in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from qwen_core.checkpoint.config import text_section
+from qwen_core.errors import CheckpointError, quote
+
+Mode = Literal["affine", "nvfp4", "mxfp4", "mxfp8"]
+AFFINE_BITS = (2, 3, 4, 5, 6, 8)
+AFFINE_GROUPS = (32, 64, 128)
+# Bits and group size of the modes whose scales are one byte: E4M3 for nvfp4, E8M0 for the other two.
+FLOAT_MODES: dict[Mode, tuple[int, int]] = {"nvfp4": (4, 16), "mxfp4": (4, 32), "mxfp8": (8, 32)}
+MODES = ("affine", *FLOAT_MODES)
+
+# The three prefixes under which one and the same text tensor is found, longest first, and heads beside the model.
+_PREFIXES = ("language_model.model.", "model.language_model.", "language_model.", "model.")
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """Mode, bits of one element, and how many elements of a row share a scale."""
+
+    mode: Mode
+    bits: int
+    group_size: int
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of one weight with its share of the stored scales (bf16 scale and bias for affine, else one byte)."""
+        return self.bits + (32 if self.mode == "affine" else 8) / self.group_size
+
+    def __str__(self) -> str:
+        return f"{self.mode} {self.bits}-bit group {self.group_size}"
+
+
+def canonical_name(name: str) -> str:
+    """`name` of a tensor or module without the prefix that its writer gave it: `layers.0.mlp.up_proj.weight`."""
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def is_runnable(spec: QuantSpec) -> bool:
+    """Whether MLX has a matrix multiplication for this combination."""
+    if spec.mode == "affine":
+        return spec.bits in AFFINE_BITS and spec.group_size in AFFINE_GROUPS
+    return FLOAT_MODES.get(spec.mode) == (spec.bits, spec.group_size)
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """The quantization block of config.json: the default, and what it says of single modules (None: unquantised)."""
+
+    where: str
+    default: QuantSpec | None
+    overrides: Mapping[str, QuantSpec | None]
+
+    def reading(self, module: str) -> tuple[QuantSpec | None, str]:
+        """(spec, "override" or "default") that config gives for a canonical module name."""
+        if module in self.overrides:
+            return self.overrides[module], "override"
+        return self.default, "default"
+
+
+def _spec(block: Mapping[str, Any], where: str) -> QuantSpec:
+    mode = block.get("mode", "affine")
+    if mode not in MODES:
+        raise CheckpointError(
+            f"{where}: mode {quote(repr(mode))} is not supported by MLX (supported: {', '.join(MODES)}); "
+            "convert the checkpoint again in one of these"
+        )
+    mode = cast(Mode, mode)
+    default_bits, default_group = FLOAT_MODES.get(mode, (4, 64))
+    values = []
+    for key, default in (("bits", default_bits), ("group_size", default_group)):
+        value = block.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise CheckpointError(f"{where}: {key} must be a whole number, not {quote(repr(value))}")
+        values.append(value)
+    spec = QuantSpec(mode, *values)
+    if not is_runnable(spec):
+        raise CheckpointError(f"{where}: {quote(spec)} is not a combination that MLX can run{_choices(mode)}")
+    return spec
+
+
+def _choices(mode: Mode) -> str:
+    if mode == "affine":
+        return f" (affine has bits {', '.join(map(str, AFFINE_BITS))} and groups {', '.join(map(str, AFFINE_GROUPS))})"
+    bits, group = FLOAT_MODES[mode]
+    return f" ({mode} has {bits} bits and group {group})"
+
+
+def _block(raw: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
+    """The block itself: `quantization`, else `quantization_config` if it is MLX's and not another tool's."""
+    for section in (raw, text_section(raw, where)):
+        for key in ("quantization", "quantization_config"):
+            block = section.get(key)
+            if block is None:
+                continue
+            if not isinstance(block, dict):
+                raise CheckpointError(f"{where}: {key} must be an object, not {quote(repr(block))}")
+            method = block.get("quant_method")
+            if method is not None and method not in ("mlx", *MODES):
+                raise CheckpointError(
+                    f"{where}: {key} says quant_method {quote(repr(method))}, which is not an MLX format; "
+                    "use an MLX conversion of this model, or its unquantised original"
+                )
+            return block
+    return None
+
+
+def parse_quantization(raw: Mapping[str, Any], where: str, ignored: tuple[str, ...] = ()) -> QuantConfig:
+    """Read the quantization block of config.json; an empty `QuantConfig` where there is none.
+
+    Overrides of modules whose canonical name starts with one of `ignored` are passed over. Raises CheckpointError
+    for a mode or combination that MLX cannot run, naming it and the module.
+    """
+    where = quote(where)
+    block = _block(raw, where)
+    if block is None:
+        return QuantConfig(where, None, {})
+    default = _spec(block, where) if "bits" in block or "group_size" in block or "mode" in block else None
+    overrides: dict[str, QuantSpec | None] = {}
+    for key, value in block.items():
+        module = canonical_name(key)
+        if module.startswith(ignored) or not isinstance(value, dict | bool):
+            continue
+        if isinstance(value, dict):
+            spec = _spec(value, f"{where}: quantization of {quote(key)}")
+        else:
+            spec = default if value else None
+        if module in overrides and overrides[module] != spec:
+            raise CheckpointError(
+                f"{where}: quantization names {quote(module)} under two prefixes, once as {overrides[module]} and "
+                f"once as {spec}"
+            )
+        overrides[module] = spec
+    return QuantConfig(where, default, overrides)
+
+
+@dataclass(frozen=True)
+class StoredForm:
+    """What the headers say of one module: dtype and shape of its parts. `biases` may be absent."""
+
+    weight: tuple[str, tuple[int, ...]]
+    scales: tuple[str, tuple[int, ...]]
+    biases: tuple[str, tuple[int, ...]] | None
+
+
+FLOAT_DTYPES = ("BF16", "F16", "F32")
+
+
+def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -> QuantSpec:
+    """The spec of a quantised [rows, columns] weight, from the shapes and dtypes of its parts alone.
+
+    bits = packed columns x 32 / columns, group = columns / scale columns. Byte scales without biases are nvfp4, mxfp4
+    or mxfp8, told apart by (bits, group); float scales with biases are affine. Raises CheckpointError naming `where`.
+    """
+
+    def fail(reason: str) -> CheckpointError:
+        return CheckpointError(f"{where}: {reason}")
+
+    dtype, shape = stored.weight
+    if dtype != "U32":
+        raise fail(f"a tensor with scales must be packed as U32, but its weight is {quote(dtype)}")
+    if len(shape) != 2 or shape[0] != rows or shape[1] * 32 % columns or not shape[1]:
+        raise fail(f"packed weight of shape {_shape(shape)} does not hold a {rows} x {columns} matrix")
+    bits = shape[1] * 32 // columns
+    scales_dtype, scales_shape = stored.scales
+    if len(scales_shape) != 2 or scales_shape[0] != rows or not scales_shape[1] or columns % scales_shape[1]:
+        raise fail(f"scales of shape {_shape(scales_shape)} do not fit a {rows} x {columns} matrix")
+    group = columns // scales_shape[1]
+
+    if stored.biases is None:
+        if scales_dtype != "U8":
+            raise fail(f"{quote(scales_dtype)} scales without biases are no format that MLX has")
+        for mode, layout in FLOAT_MODES.items():
+            if layout == (bits, group):
+                return QuantSpec(mode, bits, group)
+        raise fail(f"byte scales with {bits} bits and group {group} are neither nvfp4, mxfp4 nor mxfp8")
+    if scales_dtype not in FLOAT_DTYPES:
+        raise fail(f"{quote(scales_dtype)} scales with biases are no format that MLX has")
+    if stored.biases != stored.scales:
+        raise fail(
+            f"biases ({quote(stored.biases[0])} {_shape(stored.biases[1])}) differ in dtype or shape from scales "
+            f"({quote(scales_dtype)} {_shape(scales_shape)})"
+        )
+    spec = QuantSpec("affine", bits, group)
+    if not is_runnable(spec):
+        raise fail(f"stored as {spec}, which is not a combination that MLX can run{_choices('affine')}")
+    return spec
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return quote("x".join(map(str, shape)) or "()")
+
+
+def check_agreement(module: str, stored: QuantSpec | None, config: QuantConfig, where: str) -> str | None:
+    """Compare the headers' reading of `module` with config's; give "override" or "default", None if unquantised.
+
+    The default says nothing of unquantised modules: bf16 modules have no entry. Raises CheckpointError with both
+    readings where they differ.
+    """
+    claimed, source = config.reading(module)
+    if stored == claimed:
+        return source if stored is not None else None
+    if stored is None and source == "default":
+        return None
+    if claimed is None and source == "default":
+        said = "has no quantization block"
+    else:
+        said = f"says {claimed or 'unquantised'} ({source})"
+    raise CheckpointError(
+        f"{where}: tensor {quote(module)} is stored {'as ' + str(stored) if stored else 'unquantised'}, but "
+        f"{config.where} {said}"
+    )

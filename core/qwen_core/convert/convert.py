@@ -1,0 +1,127 @@
+"""Convert a checkpoint: the plan carried out, tensor by tensor, into a new directory.
+
+Peak memory does not grow with the model: the source is mapped and given back page by page, and what MLX works on is
+a piece of a few megabytes.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.convert.awq import Fold
+from qwen_core.convert.plan import ConversionPlan, Decision
+from qwen_core.convert.progress import ConvertProgress, Progress
+from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
+from qwen_core.convert.transform import transformed
+from qwen_core.convert.writer import COPIED, OutputDirectory, ShardFile, check_disk, check_target, clear_errors
+from qwen_core.device.backend import mx
+from qwen_core.device.hardware import memory_bytes
+from qwen_core.errors import CapacityError, CheckpointError, quote
+
+# What a conversion may have in memory beside the interpreter: pieces in fp4 quantisation, MLX, the headers.
+WORKING_BYTES = 500 << 20
+
+
+def convert(
+    plan: ConversionPlan,
+    target: Path,
+    *,
+    folds: Mapping[str, Fold] | None = None,
+    progress: Progress | None = None,
+    shard_cap: int = SHARD_CAP,
+) -> tuple[Shard, ...]:
+    """Carry out `plan` into the new directory `target`; gives the shards that were written.
+
+    Raises CheckpointError (a bad target, damaged weights), CapacityError (memory, a full disk) or QwenError, and then
+    leaves nothing behind, as does an exception of any other kind.
+    """
+    source = plan.checkpoint.path
+    place, shards = check_conversion(plan, target, shard_cap)
+    with clear_errors(f"converting to {quote(target)}"), OutputDirectory(place) as output:
+        with _no_buffer_cache():
+            _write_shards(output, shards, plan, folds or {}, _Meter(plan.source_bytes, progress))
+        output.write_index(shards)
+        output.copy_files(source, COPIED)
+        output.write_json("config.json", plan.config())
+        output.commit()
+    return shards
+
+
+def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_CAP) -> tuple[Path, tuple[Shard, ...]]:
+    """The resolved `target` and the shards to be written there. Raises for all that is seen to be wrong beforehand."""
+    place = check_target(plan.checkpoint.path, target)
+    shards = arrange(plan.outputs, shard_cap)
+    check_disk(place, sum(shard.nbytes for shard in shards))
+    if memory_bytes() < WORKING_BYTES:
+        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+    return place, shards
+
+
+def _write_shards(
+    output: OutputDirectory, shards: tuple[Shard, ...], plan: ConversionPlan, folds: Mapping[str, Fold], meter: "_Meter"
+) -> None:
+    """Shard after shard, the tensors of each in the order of the source's files, which are then read once through."""
+    by_output = {tensor.name: decision for decision in plan.decisions for tensor in decision.outputs}
+    files: dict[Path, MappedFile] = {}
+    try:
+        for shard in shards:
+            needed = {by_output[tensor.name].name: by_output[tensor.name] for tensor in shard.tensors}
+            decisions = sorted(needed.values(), key=lambda d: (str(d.source.file), d.source.offset))
+            with output.shard(shard) as file:
+                for decision in decisions:
+                    _write_tensor(file, _mapped(files, decision), decision, folds.get(decision.module), meter)
+                file.check_complete()
+    finally:
+        for mapped in files.values():
+            mapped.close()
+
+
+def _mapped(files: dict[Path, MappedFile], decision: Decision) -> MappedFile:
+    path = decision.source.file
+    if path not in files:
+        try:
+            files[path] = MappedFile(path)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{quote(path)} cannot be read: {quote(error)}") from None
+    return files[path]
+
+
+def _write_tensor(shard: ShardFile, source: MappedFile, decision: Decision, fold: Fold | None, meter: "_Meter") -> None:
+    info = decision.source
+    meter.begin(info.name)
+    for name, offset, data in transformed(source, decision, fold):
+        shard.write(name, offset, data)
+        if name == decision.outputs[0].name:
+            meter.reached((offset + data.nbytes) / decision.outputs[0].nbytes * info.nbytes)
+    meter.finish(info.nbytes)
+
+
+class _Meter:
+    """Counts source bytes and reports them."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self._done, self._tensor, self._start = 0, "", time.monotonic()
+
+    def begin(self, tensor: str) -> None:
+        self._tensor = tensor
+        self.reached(0)
+
+    def reached(self, within: float) -> None:
+        if self._progress is not None:
+            elapsed = time.monotonic() - self._start
+            self._progress(ConvertProgress(self._done + int(within), self._total, elapsed, self._tensor))
+
+    def finish(self, nbytes: int) -> None:
+        self._done += nbytes
+        self.reached(0)
+
+
+@contextmanager
+def _no_buffer_cache() -> Iterator[None]:
+    """Keep MLX from holding on to temporaries; its limit is put back afterwards."""
+    with ExitStack() as stack:
+        stack.callback(mx.set_cache_limit, mx.set_cache_limit(0))
+        yield

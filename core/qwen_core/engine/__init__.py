@@ -1,0 +1,1 @@
+"""The engine process: `Engine` outside, the worker inside."""

@@ -1,0 +1,87 @@
+"""Commands on their way from the pipe to the worker's main thread, each with the Stop that belongs to it.
+
+A Stop concerns the work that was sent before it, running or waiting, and nothing sent later: because one thread reads
+the pipe in order, it reaches exactly that work. What the work does about it is worker.py's business.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop
+
+ORPHAN_GRACE_S = 2.0
+
+
+class StopFlag(threading.Event):
+    """Whether the work it belongs to was stopped, and since when (`time.monotonic`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since: float | None = None
+
+    def set(self) -> None:
+        if self.since is None:
+            self.since = time.monotonic()
+        super().set()
+
+
+Work = Load | Restore | SaveState | Send | Continue
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command and whether it was stopped, which the main thread asks at every token and chunk."""
+
+    command: Work
+    stop: StopFlag = field(default_factory=StopFlag)
+
+
+class Inbox:
+    """The jobs still to do. `put` is the reading thread's, `next` the main thread's."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._leaving = False
+
+    def put(self, command: Command) -> None:
+        """File a command that was read from the pipe. Stop and Shutdown take effect here and now."""
+        with self._changed:
+            if isinstance(command, Stop | Shutdown):
+                for job in (self._running, *self._waiting):
+                    if job is not None:
+                        job.stop.set()
+                self._leaving |= isinstance(command, Shutdown)
+            else:
+                self._waiting.append(Job(command))
+            self._changed.notify()
+
+    def next(self) -> Job | None:
+        """The next job, waiting for it; the one before it counts as finished. None: time to leave."""
+        with self._changed:
+            self._running = None
+            while not self._waiting and not self._leaving:
+                self._changed.wait()
+            if self._leaving:
+                return None
+            self._running = self._waiting.popleft()
+            return self._running
+
+
+def read_commands(connection: Connection, inbox: Inbox) -> None:
+    """The reading thread. When the pipe closes, the parent is gone: the process leaves, cleanly if it can at once.
+
+    Work that does not come to its next token or chunk within ORPHAN_GRACE_S is not waited for.
+    """
+    try:
+        while True:
+            inbox.put(connection.recv())
+    except (EOFError, OSError):
+        inbox.put(Shutdown())
+        threading.Event().wait(ORPHAN_GRACE_S)
+        os._exit(0)

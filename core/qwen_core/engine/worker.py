@@ -1,0 +1,244 @@
+"""The engine process: its main thread loads, prefills, decodes and closes; a small one reads commands.
+
+Everything of MLX belongs to the thread that made it, so nothing of it leaves the main thread, and it is imported only
+once that thread loads a model: by then the pipe is being read. Errors that a person can act on become events; anything
+else becomes one line, with its traceback on stderr, which engine.py has pointed at the log.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Protocol, TypeVar
+
+from qwen_core.engine.command_queue import Inbox, Job, read_commands
+from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
+from qwen_core.engine.log import bound_log
+from qwen_core.errors import CapacityError, EngineError, QwenError, quote
+from qwen_core.protocol.events import (
+    Continue,
+    Event,
+    GenerationSettings,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Message,
+    ModelSummary,
+    Notice,
+    Restore,
+    SaveState,
+    Send,
+    StateSaved,
+    StreamEvent,
+    TurnDone,
+    TurnFailed,
+)
+from qwen_core.settings.paths import engine_log_path
+
+Stopped = Callable[[], bool]
+Result = TypeVar("Result")
+
+
+class SessionLike(Protocol):
+    """What the worker asks of a session; qwen_core.session.session.Session is one."""
+
+    @property
+    def conversation_ids(self) -> Sequence[int]: ...
+    @property
+    def messages(self) -> Sequence[Message]: ...
+    def summary(self) -> ModelSummary: ...
+    def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
+    def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
+    def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None: ...
+    def save_state(self, path: str) -> StateSaved: ...
+    def load_state(self, path: str) -> int: ...
+    def close(self) -> None: ...
+
+
+class ParentGoneError(Exception):
+    """Nobody is left to send events to."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something could not be done, as one line for people."""
+
+    message: str
+
+
+class Worker:
+    """Does the jobs of `inbox` one after the other, until there are no more, and tells `send` what happened."""
+
+    def __init__(self, inbox: Inbox, send: Callable[[Event], None], factory: str, clock: Clock) -> None:
+        self._inbox = inbox
+        self._send = send
+        self._factory = factory
+        self._clock = clock
+        self._session: SessionLike | None = None
+
+    def run(self) -> None:
+        while (job := self._inbox.next()) is not None:
+            bound_log(sys.stderr.fileno())
+            match job.command:
+                case Load():
+                    self._load(job.command, job)
+                case Restore():
+                    self._restore(job.command)
+                case SaveState():
+                    self._save_state(job.command)
+                case Send() | Continue():
+                    self._answer(job.command, job)
+
+    def close(self) -> None:
+        """Let go of the model, in the thread that loaded it."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+        del session
+        # Arrays caught in reference cycles are gigabytes; MLX keeps freed buffers for the next model, maybe too small.
+        gc.collect()
+        if "mlx.core" in sys.modules:
+            import mlx.core as mx
+
+            mx.clear_cache()
+
+    def _load(self, command: Load, job: Job) -> None:
+        self._guard("unloading the model", self.close)
+        progress: Throttle[LoadProgress] = Throttle(self._clock)
+
+        def report(latest: LoadProgress) -> None:
+            self._send_all(progress.push(latest))
+
+        def load() -> ModelSummary:
+            if job.stop.is_set():
+                raise EngineError("loading was stopped")
+            self._session = _resolve(self._factory)(
+                command.path, command.system, dtype=command.dtype, progress=report, stop=job.stop.is_set
+            )
+            return self._session.summary()
+
+        result = self._guard("loading the model", load)
+        self._send_all(progress.flush())
+        if isinstance(result, Failure):
+            self._guard("unloading the model", self.close)
+            self._send(LoadFailed("loading was stopped" if job.stop.is_set() else result.message))
+        else:
+            self._send(Loaded(result))
+
+    def _restore(self, command: Restore) -> None:
+        session = self._session
+        if session is None:
+            return  # The load before it failed, which has been told.
+        result = self._guard(
+            "restoring the conversation", lambda: session.restore(command.messages, command.ids, command.system)
+        )
+        if isinstance(result, Failure):
+            self._send(Notice(result.message))
+        elif command.state_path:
+            loaded = self._guard("reading the saved state", lambda: session.load_state(command.state_path))
+            if isinstance(loaded, Failure):
+                self._send(Notice(f"{loaded.message}. The conversation is prefilled instead."))
+
+    def _save_state(self, command: SaveState) -> None:
+        session = self._session
+        if session is None:
+            self._send(Notice("no model is loaded, so there is no state to save"))
+            return
+        result = self._guard("saving the state", lambda: session.save_state(command.path))
+        self._send(Notice(result.message) if isinstance(result, Failure) else result)
+
+    def _answer(self, command: Send | Continue, job: Job) -> None:
+        batcher = TurnBatcher(command.turn, self._clock)
+        result = self._guard("answering", lambda: self._stream(command, job, batcher))
+        self._send_all(batcher.flush())
+        self._send(TurnFailed(command.turn, result.message) if isinstance(result, Failure) else result)
+
+    def _stream(self, command: Send | Continue, job: Job, batcher: TurnBatcher) -> TurnDone:
+        session = self._session
+        if session is None:
+            raise EngineError("no model is loaded; load one first")
+        known = len(session.messages)
+        reason, stats = None, None
+        # To the iterator's very end, not to its last event: only then has the session kept the answer.
+        if isinstance(command, Continue):
+            events = session.continue_stream(command.settings, stop=job.stop.is_set)
+        else:
+            events = session.send_stream(command.text, command.settings, stop=job.stop.is_set)
+        for event in events:
+            self._send_all(batcher.push(event))
+            reason, stats = event.finish_reason, event.stats
+        if reason is None or stats is None:
+            raise RuntimeError("the stream ended without its last event")
+        if job.stop.since is not None:
+            stats = replace(stats, stop_s=max(0.0, time.monotonic() - job.stop.since))
+        # A turn that ended before its question was read leaves no message behind, and no ids that a Restore could use.
+        kept = isinstance(command, Continue) or len(session.messages) > known
+        said = session.messages[-1] if kept else Message("assistant", "")
+        return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)
+
+    def _send_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._send(event)
+
+    def _guard(self, doing: str, action: Callable[[], Result]) -> Result | Failure:
+        """What `action` returns, or why it could not; the process lives on either way."""
+        try:
+            return action()
+        except ParentGoneError:
+            raise
+        except QwenError as error:
+            return Failure(str(error))
+        except MemoryError:
+            traceback.print_exc()
+            return Failure(
+                str(CapacityError(f"memory ran out while {doing}; close other programs or take a smaller model"))
+            )
+        except Exception as error:
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {quote(error)}"
+            return Failure(str(EngineError(f"internal error while {doing}: {said}; see {quote(engine_log_path())}")))
+
+
+def _resolve(factory: str) -> Callable[..., SessionLike]:
+    """The callable that "module:function" names."""
+    module, _, name = factory.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _sender(connection: Connection) -> Callable[[Event], None]:
+    def send(event: Event) -> None:
+        try:
+            connection.send(event)
+        except OSError as error:
+            raise ParentGoneError from error
+
+    return send
+
+
+def main() -> None:
+    """The process: `sys.argv` is the number of the pipe's descriptor and the factory, as engine.py gives them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is the app's to handle
+    descriptor = int(sys.argv[1])
+    os.set_inheritable(descriptor, False)  # a compiler that MLX calls must not keep the pipe open when we die
+    connection = Connection(descriptor)
+    inbox = Inbox()
+    threading.Thread(target=read_commands, args=(connection, inbox), name="commands", daemon=True).start()
+    worker = Worker(inbox, _sender(connection), sys.argv[2], time.monotonic)
+    try:
+        worker.run()
+    except ParentGoneError:
+        pass  # Leaving is all there is to do.
+    finally:
+        worker.close()
+        if "mlx.core" in sys.modules:
+            import mlx.core as mx
+
+            mx.clear_streams()  # without it the process may abort while it exits

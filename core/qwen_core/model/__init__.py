@@ -1,0 +1,1 @@
+"""The mathematics: weights, layers, state, logits."""

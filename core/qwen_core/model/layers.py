@@ -1,0 +1,343 @@
+"""The layers of a Qwen3.5/3.6 text model, built from its tensors: projections in every format, the two mixers, the
+feed-forward part and the block around them (FORMAT.md, "The model").
+
+The gated delta rule itself is in gated_delta.py; what is remembered between calls lives in `State`. Activations are
+[1, T, width] in the compute type. `last` asks a layer for the output of the last token only: every token still
+moves the state, but nothing is computed that only the others' outputs would need.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.device.backend import elementwise, is_gpu, mx
+from qwen_core.model.gated_delta import (
+    causal_convolution,
+    decay,
+    gated_norm,
+    key_scale,
+    l2_normalise,
+    query_scale,
+    recurrence,
+    update_rate,
+)
+from qwen_core.model.norms import rms_norm
+from qwen_core.model.row_parallel import cut_rows, shares, side_by_side
+from qwen_core.model.state import LinearLayerState, State
+
+# Tokens from which a CPU multiplies faster by the unpacked weight, by mode (1,536 x 512, one core): unpacking costs
+# 1 to 17 ms, and then a token 0.36 ms in place of 0.43 (nvfp4, mxfp4), 0.8 to 1.1 (affine) or 1.9 (mxfp8).
+_DENSE_TOKENS = {"nvfp4": 192, "mxfp4": 192}
+_LEAST_DENSE_TOKENS = 64
+# Larger weights are not unpacked: their temporary copies would show in the memory that a model needs.
+_MOST_DENSE_ELEMENTS = 64 << 20
+
+
+def _takes_dense(x: mx.array, elements: int, least: int = _LEAST_DENSE_TOKENS) -> bool:
+    """Whether `x` [1, T, in] has so many tokens that a CPU had better multiply it by a plain transposed weight."""
+    return x.shape[1] >= least and x.dtype == mx.float32 and elements <= _MOST_DENSE_ELEMENTS and not is_gpu()
+
+
+def _times_transposed(x: mx.array, weight: mx.array) -> mx.array:
+    """x W^T by a copy of W^T: the BLAS of MLX's Linux wheels is twice as fast with no operand to be transposed."""
+    return x @ mx.contiguous(weight.T)
+
+
+@dataclass
+class Linear:
+    """y = x W^T with a plain weight [out, in]."""
+
+    weight: mx.array
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if _takes_dense(x, self.weight.size):
+            return _times_transposed(x, self.weight)
+        return x @ self.weight.T
+
+    @property
+    def rows(self) -> int:
+        return self.weight.shape[0]
+
+
+@dataclass
+class QuantizedLinear:
+    """The same with a packed weight and its scales, multiplied without unpacking it."""
+
+    weight: mx.array
+    scales: mx.array
+    biases: mx.array | None
+    spec: QuantSpec
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if _takes_dense(x, self.rows * x.shape[-1], _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)):
+            return _times_transposed(x, self.dequantized(x.dtype))
+        parts = shares(self.rows, x.shape[1], x.shape[-1])
+        if parts == 1:
+            return self._product(x, self.weight, self.scales, self.biases)
+        # A run of rows is a view, no copy.
+        return side_by_side(
+            [
+                lambda stream, rows=rows: self._product(
+                    x, self.weight[rows], self.scales[rows], None if self.biases is None else self.biases[rows], stream
+                )
+                for rows in cut_rows(self.rows, parts)
+            ]
+        )
+
+    def _product(
+        self,
+        x: mx.array,
+        weight: mx.array,
+        scales: mx.array,
+        biases: mx.array | None,
+        stream: mx.Stream | None = None,
+    ) -> mx.array:
+        spec = self.spec
+        return mx.quantized_matmul(
+            x, weight, scales, biases, group_size=spec.group_size, bits=spec.bits, mode=spec.mode, stream=stream
+        )
+
+    @property
+    def rows(self) -> int:
+        return self.weight.shape[0]
+
+    def dequantized(self, dtype: mx.Dtype) -> mx.array:
+        """The weight unpacked, [out, in]."""
+        return mx.dequantize(
+            self.weight,
+            self.scales,
+            self.biases,
+            group_size=self.spec.group_size,
+            bits=self.spec.bits,
+            mode=self.spec.mode,
+            dtype=dtype,
+        )
+
+    def dequantized_rows(self, ids: mx.array, dtype: mx.Dtype) -> mx.array:
+        """Rows `ids` of the weight, unpacked: [*ids.shape, in]."""
+        return mx.dequantize(
+            self.weight[ids],
+            self.scales[ids],
+            None if self.biases is None else self.biases[ids],
+            group_size=self.spec.group_size,
+            bits=self.spec.bits,
+            mode=self.spec.mode,
+            dtype=dtype,
+        )
+
+
+Projection = Linear | QuantizedLinear
+
+
+def joined(parts: Sequence[Projection]) -> Projection | None:
+    """One projection whose outputs are those of `parts` one after the other; None where their formats differ.
+
+    Each output row is computed from its own row of the weight alone, so the values stay what they were.
+    """
+    if all(isinstance(part, Linear) for part in parts):
+        return Linear(mx.concatenate([part.weight for part in parts]))
+    quantized = [part for part in parts if isinstance(part, QuantizedLinear)]
+    if len(quantized) < len(parts) or len({part.spec for part in quantized}) > 1:
+        return None
+    biases = [part.biases for part in quantized if part.biases is not None]
+    return QuantizedLinear(
+        mx.concatenate([part.weight for part in quantized]),
+        mx.concatenate([part.scales for part in quantized]),
+        mx.concatenate(biases) if biases else None,
+        quantized[0].spec,
+    )
+
+
+class Group:
+    """Several projections of the same input, as few matrix multiplications as their formats allow."""
+
+    def __init__(self, parts: Sequence[Projection], combined: Projection | None = None) -> None:
+        self.ends = list(accumulate(part.rows for part in parts))
+        self.parts = [] if combined else list(parts)
+        self.combined = combined
+
+    def __call__(self, x: mx.array) -> list[mx.array]:
+        if self.combined is None:
+            return [part(x) for part in self.parts]
+        return list(mx.split(self.combined(x), self.ends[:-1], axis=-1))
+
+
+class TensorSource:
+    """Hands out the tensors of a checkpoint by canonical name, each once, so that nothing is held twice.
+
+    `join` says whether neighbours may be concatenated, which copies them: not where they are mapped.
+    """
+
+    def __init__(
+        self, arrays: dict[str, mx.array], specs: Mapping[str, QuantSpec], join: Callable[[str], bool]
+    ) -> None:
+        self.arrays = arrays
+        self.specs = specs
+        self.join = join
+
+    def take(self, name: str) -> mx.array:
+        return self.arrays.pop(name)
+
+    def projection(self, module: str) -> Projection:
+        weight = self.take(f"{module}.weight")
+        spec = self.specs.get(module)
+        if spec is None:
+            return Linear(weight)
+        return QuantizedLinear(weight, self.take(f"{module}.scales"), self.arrays.pop(f"{module}.biases", None), spec)
+
+    def group(self, prefix: str, *names: str) -> Group:
+        """The projections `prefix` + each name, joined where possible. The parts are let go before returning, so
+        that the memory held at once never exceeds the model's by more than one group.
+        """
+        modules = [prefix + name for name in names]
+        parts = [self.projection(module) for module in modules]
+        combined = joined(parts) if all(map(self.join, modules)) else None
+        if combined is not None:
+            mx.eval([getattr(combined, name, None) for name in ("weight", "scales", "biases")])
+        return Group(parts, combined)
+
+
+class Embedding:
+    """Token ids to vectors, and vectors to logits where the head is tied to it."""
+
+    def __init__(self, source: TensorSource, dtype: mx.Dtype) -> None:
+        self.head = source.projection("embed_tokens")
+        self.dtype = dtype
+
+    def __call__(self, ids: mx.array) -> mx.array:
+        if isinstance(self.head, Linear):
+            return self.head.weight[ids]
+        return self.head.dequantized_rows(ids, self.dtype)
+
+
+class Norm:
+    """x * rsqrt(mean(x^2) + epsilon) * weight over the last axis, float32 inside (step 1)."""
+
+    def __init__(self, weight: mx.array, epsilon: float) -> None:
+        self.weight = weight
+        self.epsilon = epsilon
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return rms_norm(x, self.weight, self.epsilon)
+
+
+@elementwise
+def _swiglu(gate: mx.array, up: mx.array) -> mx.array:
+    return gate * mx.sigmoid(gate) * up
+
+
+@elementwise
+def _times_sigmoid(x: mx.array, gate: mx.array) -> mx.array:
+    return x * mx.sigmoid(gate)
+
+
+class FeedForward:
+    """down(silu(gate(x)) * up(x)) (step 9)."""
+
+    def __init__(self, source: TensorSource, prefix: str) -> None:
+        self.gate_up = source.group(prefix, "gate_proj", "up_proj")
+        self.down = source.projection(prefix + "down_proj")
+
+    def __call__(self, x: mx.array) -> mx.array:
+        gate, up = self.gate_up(x)
+        return self.down(_swiglu(gate, up))
+
+
+class GatedDeltaNet:
+    """The mixer of a linear layer (steps 2 to 6)."""
+
+    def __init__(self, source: TensorSource, prefix: str, index: int, config: ModelConfig) -> None:
+        self.index = index
+        self.key_heads, self.key_size = config.linear_num_key_heads, config.linear_key_head_dim
+        self.value_heads, self.value_size = config.linear_num_value_heads, config.linear_value_head_dim
+        self.epsilon = config.rms_norm_eps
+        self.qkv_z = source.group(prefix, "in_proj_qkv", "in_proj_z")
+        self.a_b = source.group(prefix, "in_proj_a", "in_proj_b")
+        self.out = source.projection(prefix + "out_proj")
+        taps = source.take(prefix + "conv1d.weight").astype(mx.float32)  # [C, K, 1]
+        self.taps = [mx.contiguous(taps[:, i, 0]) for i in range(config.linear_conv_kernel_dim)]
+        self.negative_rate = -mx.exp(source.take(prefix + "A_log").astype(mx.float32))
+        self.dt_bias = source.take(prefix + "dt_bias").astype(mx.float32)
+        self.norm_weight = source.take(prefix + "norm.weight").astype(mx.float32)
+        self.query_scale, self.key_scale = query_scale(self.key_size), key_scale(self.key_size)
+
+    def __call__(self, x: mx.array, state: State, last: bool) -> mx.array:
+        length = x.shape[1]
+        held = state.linear[self.index]
+        qkv, z = self.qkv_z(x)
+        a, b = self.a_b(x)
+        inputs = mx.concatenate([held.convolution, qkv], axis=1)
+        mixed = causal_convolution(inputs, self.taps)
+        width = self.key_heads * self.key_size
+        queries, keys, values = mx.split(mixed, [width, 2 * width], axis=-1)
+        outputs, recurrent = recurrence(
+            l2_normalise(queries.reshape(1, length, self.key_heads, self.key_size), self.query_scale),
+            l2_normalise(keys.reshape(1, length, self.key_heads, self.key_size), self.key_scale),
+            values.reshape(1, length, self.value_heads, self.value_size),
+            decay(a, self.dt_bias, self.negative_rate),
+            update_rate(b),
+            held.recurrent,
+        )
+        # A view would keep all of `inputs` alive for its last rows.
+        state.linear[self.index] = LinearLayerState(mx.contiguous(inputs[:, length:]), recurrent)
+        if last:
+            outputs, z = outputs[:, -1:], z[:, -1:]
+        z = z.reshape(outputs.shape)
+        mixed = gated_norm(outputs, z, self.norm_weight, self.epsilon).astype(x.dtype)
+        return self.out(mixed.reshape(1, -1, self.value_heads * self.value_size))
+
+
+class Attention:
+    """The mixer of a full layer (steps 7 and 8)."""
+
+    def __init__(self, source: TensorSource, prefix: str, index: int, config: ModelConfig) -> None:
+        self.index = index
+        self.heads, self.key_value_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_size = config.head_dim
+        self.rotary_size, self.theta = config.rotary_dim, config.rope_theta
+        self.qkv = source.group(prefix, "q_proj", "k_proj", "v_proj")
+        self.out = source.projection(prefix + "o_proj")
+        self.query_norm = Norm(source.take(prefix + "q_norm.weight"), config.rms_norm_eps)
+        self.key_norm = Norm(source.take(prefix + "k_norm.weight"), config.rms_norm_eps)
+
+    def __call__(self, x: mx.array, state: State, last: bool) -> mx.array:
+        length = x.shape[1]
+        offset = state.length
+        queries, keys, values = self.qkv(x)
+        keys = self.key_norm(keys.reshape(1, length, self.key_value_heads, self.head_size)).transpose(0, 2, 1, 3)
+        values = values.reshape(1, length, self.key_value_heads, self.head_size).transpose(0, 2, 1, 3)
+        all_keys, all_values = state.append(self.index, self._rotate(keys, offset), values)
+        if last:
+            queries, offset, length = queries[:, -1:], offset + length - 1, 1
+        # Per head, the query and then its gate: not two halves of the whole.
+        queries, gate = mx.split(queries.reshape(1, length, self.heads, 2 * self.head_size), 2, axis=-1)
+        queries = self._rotate(self.query_norm(queries).transpose(0, 2, 1, 3), offset)
+        mixed = mx.fast.scaled_dot_product_attention(
+            queries, all_keys, all_values, scale=self.head_size**-0.5, mask="causal" if length > 1 else None
+        )
+        return self.out(_times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))
+
+    def _rotate(self, x: mx.array, offset: int) -> mx.array:
+        """RoPE on the first `rotary_size` of each head, pairs (i, i + half); for text mRoPE is the same (step 8)."""
+        return mx.fast.rope(x, self.rotary_size, traditional=False, base=self.theta, scale=1.0, offset=offset)
+
+
+class Block:
+    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9)."""
+
+    def __init__(self, source: TensorSource, index: int, config: ModelConfig) -> None:
+        prefix = f"layers.{index}."
+        if config.layer_types[index] == "linear_attention":
+            self.mixer = GatedDeltaNet(source, prefix + "linear_attn.", index, config)
+        else:
+            self.mixer = Attention(source, prefix + "self_attn.", index, config)
+        self.mixer_norm = Norm(source.take(prefix + "input_layernorm.weight"), config.rms_norm_eps)
+        self.feed_forward = FeedForward(source, prefix + "mlp.")
+        self.feed_forward_norm = Norm(source.take(prefix + "post_attention_layernorm.weight"), config.rms_norm_eps)
+
+    def __call__(self, h: mx.array, state: State, last: bool = False) -> mx.array:
+        mixed = self.mixer(self.mixer_norm(h), state, last)
+        h = (h[:, -1:] if last else h) + mixed
+        return h + self.feed_forward(self.feed_forward_norm(h))

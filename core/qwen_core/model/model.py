@@ -1,0 +1,120 @@
+"""A Qwen3.5/3.6 text model in memory: from a checkpoint's tensors to logits, over a `State`.
+
+The layers are layers.py's, the bytes weights.py's; what to feed and what to do with logits is generate.py's.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.device.backend import default_dtype, is_metal, mx
+from qwen_core.errors import QwenError
+from qwen_core.model.layers import Block, Embedding, Norm, TensorSource
+from qwen_core.model.state import State
+from qwen_core.model.weights import DTYPES, Weights, can_adopt, is_mappable, load_weights, plan_weights
+from qwen_core.protocol.events import LoadProgress, WeightTiers
+
+__all__ = ["Model", "default_dtype", "load_model"]
+
+Outputs = Literal["all", "last", "none"]
+
+
+class Model:
+    """Weights and the function they compute. Made by `load_model`; takes over the arrays of `weights`.
+
+    `dtype` is the compute type by name. Calls are lazy: MLX computes when a result or `state.arrays()` is evaluated.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        weights: Weights,
+        specs: Mapping[str, QuantSpec],
+        dtype: str,
+        *,
+        joined: bool = True,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.dtype = dtype
+        self.tiers: WeightTiers = weights.tiers
+        self._weights = weights
+        mapped = _mapped_names(checkpoint, weights, dtype)
+        source = TensorSource(weights.arrays, specs, lambda module: joined and f"{module}.weight" not in mapped)
+        self._embedding = Embedding(source, DTYPES[dtype])
+        self._blocks = [Block(source, index, self.config) for index in range(self.config.num_hidden_layers)]
+        self._norm = Norm(source.take("norm.weight"), self.config.rms_norm_eps)
+        tied = "lm_head.weight" not in weights.arrays
+        self._head = self._embedding.head if tied else source.projection("lm_head")
+
+    def new_state(self) -> State:
+        """The state before the first token."""
+        return State(self.config, DTYPES[self.dtype])
+
+    def __call__(self, ids: mx.array, state: State) -> mx.array:
+        """Feed `ids` [1, T], which must be ids of the vocabulary; logits [1, T, vocab] after each of them."""
+        return self._head(self._norm(self._hidden(ids, state, "all")))
+
+    def last_logits(self, ids: mx.array, state: State) -> mx.array:
+        """Feed `ids` [1, T]; logits [1, vocab] after the last alone, at the cost of one token's head."""
+        return self._head(self._norm(self._hidden(ids, state, "last")))[:, -1]
+
+    def feed(self, ids: mx.array, state: State) -> None:
+        """Feed `ids` [1, T] and compute nothing but the state: evaluate `state.arrays()`."""
+        self._hidden(ids, state, "none")
+
+    def close(self) -> None:
+        """Release the weights. The model takes no more calls."""
+        self._blocks.clear()
+        del self._embedding, self._head, self._norm
+        self._weights.close()
+        if is_metal():
+            mx.set_wired_limit(0)
+
+    def _hidden(self, ids: mx.array, state: State, outputs: Outputs) -> mx.array:
+        """The hidden vectors behind the last block: of all tokens, or of the last one where that is all we need.
+
+        Lazy evaluation drops the rest of the last block when nobody asks for its output.
+        """
+        h = self._embedding(ids)
+        final = len(self._blocks) - 1
+        for index, block in enumerate(self._blocks):
+            h = block(h, state, last=index == final and outputs != "all")
+        state.advance(ids.shape[1])
+        return h
+
+
+def _mapped_names(checkpoint: Checkpoint, weights: Weights, dtype: str) -> frozenset[str]:
+    """Tensors that lie in their files: joining them would copy what mapping saved."""
+    if not weights.tiers.mapped or not can_adopt():
+        return frozenset()
+    return frozenset(plan.name for plan in plan_weights(checkpoint, dtype) if is_mappable(plan))
+
+
+def load_model(
+    path: str | Path | Checkpoint,
+    dtype: str | None = None,
+    *,
+    progress: Callable[[LoadProgress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Model:
+    """Open a model directory and bring its text model into memory. Needs neither tokenizer nor template.
+
+    `dtype` is "float32", "bfloat16" or "float16"; None takes what suits the device (`default_dtype`). `progress` is
+    called as bytes arrive; `stop` returning True ends the load with QwenError. Raises CheckpointError,
+    CapacityError, SettingsError: QwenError, one line each.
+    """
+    checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
+    dtype = dtype or default_dtype()
+    weights = load_weights(checkpoint, dtype, progress=progress, stop=stop)
+    try:
+        model = Model(checkpoint, weights, checkpoint.specs, dtype)
+    except QwenError:
+        weights.close()
+        raise
+    if is_metal():
+        # Without it macOS may page weights out between turns. The limit is advice, and what is not used costs nothing.
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    return model

@@ -1,0 +1,314 @@
+"""Bytes of a checkpoint to MLX arrays, tensor by tensor, in three tiers that are chosen per tensor and reported.
+
+mapped    Metal only: the array is the mapped file itself. For tensors that are used as stored and whose place in the
+          file is a multiple of their element size.
+copied    a view on the mapped file is copied once, and its pages are given back before the next tensor is read.
+streamed  `mx.load`, for file systems that cannot map.
+
+All three hand out the same values: quantised weights packed as stored, everything else in the compute type, the raw
+Hugging Face layout already turned into MLX's. What the arrays mean is model.py's business.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qwen_core.checkpoint.architecture import Kind, text_tensors
+from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.device.backend import mx
+from qwen_core.device.hardware import memory_bytes
+from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
+from qwen_core.protocol.events import LoadProgress, WeightTiers
+
+DTYPES: dict[str, mx.Dtype] = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+# How numpy holds each stored type (it has no bfloat16), and what MLX calls it.
+_STORED: dict[str, tuple[type[np.uint8 | np.uint16 | np.uint32 | np.float16 | np.float32], mx.Dtype]] = {
+    "U8": (np.uint8, mx.uint8),
+    "U32": (np.uint32, mx.uint32),
+    "BF16": (np.uint16, mx.bfloat16),
+    "F16": (np.float16, mx.float16),
+    "F32": (np.float32, mx.float32),
+}
+# Below this a window of whole pages costs more than the copy that it saves.
+_LEAST_MAPPED = 1 << 16
+# A tensor larger than this is copied in pieces of about this size, so that little but the result is ever in memory.
+_PIECE = 4 << 20
+
+
+class LoadCancelled(QwenError):
+    """`stop` said so before all weights were in memory. Nothing of them is kept."""
+
+    def __init__(self) -> None:
+        super().__init__("loading was stopped")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What becomes of one stored tensor: its type in memory, and whether raw values are shifted by 1."""
+
+    name: str
+    info: TensorInfo
+    dtype: mx.Dtype
+    shape: tuple[int, ...]
+    add_one: bool
+
+    @property
+    def stored_dtype(self) -> mx.Dtype:
+        return _STORED[self.info.dtype][1]
+
+    @property
+    def used_as_stored(self) -> bool:
+        """Whether the bytes in the file are the array (a conv1d of the raw layout differs in shape alone)."""
+        return self.dtype == self.stored_dtype and not self.add_one
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the array in memory."""
+        return math.prod(self.shape) * self.dtype.size
+
+
+class Weights:
+    """The loaded arrays by canonical name, and how they came into memory.
+
+    `arrays` may be emptied by its user, which then owns them. Mapped arrays keep their file mapped by themselves.
+    """
+
+    def __init__(self, arrays: dict[str, mx.array], tiers: WeightTiers) -> None:
+        self.arrays = arrays
+        self.tiers = tiers
+
+    def close(self) -> None:
+        """Let go of the arrays and give cached buffers back to the system."""
+        self.arrays.clear()
+        mx.clear_cache()
+
+
+def plan_weights(checkpoint: Checkpoint, dtype: str) -> list[TensorPlan]:
+    """What will become of every text tensor. Raises SettingsError for an unknown compute type."""
+    compute = DTYPES.get(dtype)
+    if compute is None:
+        raise SettingsError(f"dtype {quote(repr(dtype))} is unknown; choose one of {', '.join(DTYPES)}")
+    expected = {t.name: t for t in text_tensors(checkpoint.config, lm_head="lm_head.weight" in checkpoint.text)}
+    plans = []
+    for name, info in checkpoint.text.items():
+        tensor = expected.get(name)
+        kind: Kind = tensor.kind if tensor else "matrix"
+        if info.dtype in ("U32", "U8"):
+            plans.append(TensorPlan(name, info, _STORED[info.dtype][1], info.shape, add_one=False))
+            continue
+        raw = not checkpoint.converted
+        # [C, 1, K] and [C, K, 1] are the same bytes, so the raw conv1d needs no transpose, only its shape.
+        shape = tensor.shape if tensor and kind == "conv" else info.shape
+        wanted = mx.float32 if kind == "decay" else compute
+        plans.append(TensorPlan(name, info, wanted, shape, add_one=raw and kind == "norm"))
+    return plans
+
+
+def check_capacity(plans: list[TensorPlan], dtype: str, limit: int) -> None:
+    """Raise CapacityError where the arrays of `plans` alone need more than `limit` bytes of memory."""
+    needed = sum(plan.nbytes for plan in plans)
+    if needed <= limit:
+        return
+    stored = sum(plan.info.nbytes for plan in plans)
+    advice = "choose a smaller variant of the model"
+    halved = sum(plan.nbytes // 2 if plan.dtype == mx.float32 else plan.nbytes for plan in plans)
+    if dtype == "float32" and needed > 1.2 * stored and halved <= limit:
+        advice = f"choose --dtype bfloat16, or {advice.removeprefix('choose ')}"
+    where = f"{quote(plans[0].info.file.parent)}: " if plans else ""
+    raise CapacityError(
+        f"{where}the weights need {needed / 1e9:.1f} GB of memory as {dtype} ({stored / 1e9:.1f} GB on disk), but this "
+        f"machine has {limit / 1e9:.1f} GB; {advice}"
+    )
+
+
+def can_adopt() -> bool:
+    """Whether MLX can take mapped memory as an array without a copy: on Metal only (unified memory)."""
+    return mx.metal.is_available()
+
+
+def adopt(memory: np.ndarray) -> mx.array:
+    """An array that is `memory`. Raises ValueError where the device cannot address it in place."""
+    return mx.asarray(memory, copy=False)
+
+
+def is_mappable(plan: TensorPlan) -> bool:
+    """Whether the tensor could be used where it lies in its file."""
+    return plan.used_as_stored and plan.info.nbytes >= _LEAST_MAPPED and plan.info.offset % plan.stored_dtype.size == 0
+
+
+def map_tensor(file: MappedFile, plan: TensorPlan, adopt: Callable[[np.ndarray], mx.array] = adopt) -> mx.array:
+    """The tensor as an array on its file's own pages: its page window is adopted, then sliced and shaped.
+
+    Needs `is_mappable(plan)`. `adopt` takes the window, which begins on a page; a slice of the result costs nothing.
+    """
+    element, dtype = _STORED[plan.info.dtype]
+    memory, delta = file.window_of(plan.info)
+    size = dtype.size
+    file.pre_read(plan.info)
+    whole = adopt(memory[: memory.size // size * size].view(element))
+    begin = delta // size
+    return whole[begin : begin + plan.info.nbytes // size].view(dtype).reshape(plan.shape)
+
+
+def copy_tensor(file: MappedFile, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
+    """The tensor copied from its mapped file into MLX's memory, in the type it is used in. Its pages are released.
+
+    Beside the result, about `piece` bytes of the source and their copy are in memory at any moment.
+    """
+    info = plan.info
+    element, dtype = _STORED[info.dtype]
+    source = file.bytes_of(info).view(element)
+
+    def take(begin: int, end: int) -> mx.array:
+        taken = mx.array(source[begin:end]).view(dtype)
+        # From the tensor's start: a page that is read brings its neighbours back, discarded ones among them.
+        file.discard(info.offset, end * dtype.size)
+        return taken
+
+    if info.nbytes <= piece or len(plan.shape) != 2:
+        return _finish(take(0, source.size), plan)
+    rows, columns = plan.shape
+    step = max(1, piece // (columns * dtype.size))
+    result = mx.zeros(plan.shape, plan.dtype)
+    for row in range(0, rows, step):
+        last = min(row + step, rows)
+        part = take(row * columns, last * columns).reshape(last - row, columns)
+        # Evaluated at once and with no other owner, `result` is written in place.
+        result[row:last] = part.astype(plan.dtype)
+        mx.eval(result)
+    return result
+
+
+def _finish(array: mx.array, plan: TensorPlan) -> mx.array:
+    """Shape, shift and cast a tensor that is in memory as stored, and compute it now."""
+    array = array.reshape(plan.shape)
+    if plan.add_one:
+        # transformers multiplies by 1.0 + weight.float() (modeling_qwen3_5.py, Qwen3_5RMSNorm).
+        array = 1.0 + array.astype(mx.float32)
+    array = array.astype(plan.dtype)
+    mx.eval(array)
+    return array
+
+
+class _Loader:
+    """Loads planned tensors one at a time, keeping each weight file mapped or, failing that, its lazy arrays."""
+
+    def __init__(self, may_adopt: bool) -> None:
+        self._may_adopt = may_adopt
+        self._files: dict[Path, MappedFile] = {}
+        self._lazy: dict[Path, dict[str, mx.array]] = {}
+        self.bytes = {"mapped": 0, "copied": 0, "streamed": 0}
+
+    def load(self, plan: TensorPlan) -> mx.array:
+        file = self._file(plan.info.file)
+        if file is None:
+            array, tier = _finish(self._streamed(plan.info), plan), "streamed"
+        else:
+            array, tier = self._from_memory(file, plan)
+        self.bytes[tier] += plan.nbytes
+        return array
+
+    def _from_memory(self, file: MappedFile, plan: TensorPlan) -> tuple[mx.array, str]:
+        if self._may_adopt and is_mappable(plan):
+            try:
+                array = map_tensor(file, plan)
+                mx.eval(array)
+                return array, "mapped"
+            except ValueError:
+                # Metal refuses a window that the end of the file cuts short within a page.
+                pass
+        return copy_tensor(file, plan), "copied"
+
+    def _file(self, path: Path) -> MappedFile | None:
+        if path in self._lazy:
+            return None
+        if path not in self._files:
+            try:
+                self._files[path] = MappedFile(path)
+            except (OSError, ValueError):
+                self._lazy[path] = _load_lazily(path)
+                return None
+        return self._files[path]
+
+    def _streamed(self, info: TensorInfo) -> mx.array:
+        array = self._lazy[info.file].pop(info.name, None)
+        if array is None or array.nbytes != info.nbytes:
+            raise CheckpointError(f"{quote(info.file)} changed while tensor {quote(info.name)} was loaded")
+        return array
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._lazy.clear()
+
+
+def _load_lazily(path: Path) -> dict[str, mx.array]:
+    loaded = mx.load(str(path), format="safetensors")
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{quote(path)} cannot be read as safetensors")
+    return loaded
+
+
+@contextmanager
+def _no_buffer_cache() -> Iterator[None]:
+    """Keep MLX from holding on to the temporaries of loading; its limit is put back afterwards."""
+    previous = mx.set_cache_limit(0)
+    try:
+        yield
+    finally:
+        mx.set_cache_limit(previous)
+
+
+def load_weights(
+    checkpoint: Checkpoint,
+    dtype: str,
+    *,
+    progress: Callable[[LoadProgress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    memory_limit: int | None = None,
+) -> Weights:
+    """Bring every text tensor into memory as `dtype` ("float32", "bfloat16" or "float16").
+
+    `progress` is called before the first tensor and after each; `stop` is asked before each and ends the load with
+    LoadCancelled. Raises CapacityError, before anything is read, for weights above `memory_limit` bytes (by default
+    this machine's memory), SettingsError for an unknown dtype, CheckpointError for a file that cannot be read.
+    """
+    plans = plan_weights(checkpoint, dtype)
+    check_capacity(plans, dtype, memory_bytes() if memory_limit is None else memory_limit)
+    total = sum(plan.nbytes for plan in plans)
+    arrays: dict[str, mx.array] = {}
+    loader = _Loader(can_adopt())
+
+    def report() -> None:
+        if progress is not None:
+            tiers = WeightTiers(**loader.bytes)
+            progress(LoadProgress("weights", tiers.total, total, tiers))
+
+    try:
+        with _no_buffer_cache():
+            report()
+            for plan in sorted(plans, key=lambda plan: (str(plan.info.file), plan.info.offset)):
+                if stop is not None and stop():
+                    raise LoadCancelled
+                arrays[plan.name] = _load_one(loader, plan)
+                report()
+    finally:
+        loader.close()
+    return Weights(arrays, WeightTiers(**loader.bytes))
+
+
+def _load_one(loader: _Loader, plan: TensorPlan) -> mx.array:
+    try:
+        return loader.load(plan)
+    except QwenError:
+        raise
+    except (MemoryError, RuntimeError, OSError, ValueError) as error:
+        where = f"tensor {quote(plan.info.name)} of {quote(plan.info.file)}"
+        if isinstance(error, MemoryError) or "allocate" in str(error):
+            raise CapacityError(f"out of memory while loading {where} ({plan.nbytes:,} bytes)") from None
+        raise CheckpointError(f"{where} cannot be loaded: {quote(error)}") from None

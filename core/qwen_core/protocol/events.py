@@ -1,0 +1,297 @@
+"""The words that the app and the engine process exchange: frozen dataclasses of plain values.
+
+Commands go to the worker, events come back. Everything pickles, nothing holds an array, a path object or a callback.
+`StreamEvent` is what a `Session` yields in its own process; the worker turns runs of them into `Delta` batches.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from qwen_core.device.hardware import PeakSource
+from qwen_core.protocol.stats import TurnStats
+
+Effort = Literal["none", "low", "medium", "high"]
+FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
+Part = Literal["reasoning", "answer", "tool_call"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What a person asked of one answer. None means: generation_config.json, then FORMAT.md's recommendation.
+
+    `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit. `guard`: an
+    answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their reasoning, as the
+    template has it, instead of staying in the state as they were generated.
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    effort: Effort | None = None
+    reasoning_budget: int | None = None
+    guard: bool = False
+    drop_reasoning: bool = False
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation as people see it: answer and reasoning apart, tool calls as their raw text."""
+
+    role: Role
+    content: str
+    reasoning: str = ""
+    tool_calls: str = ""
+
+
+@dataclass(frozen=True)
+class WeightTiers:
+    """Bytes of weights by how they came into memory (DESIGN.md, weights.py)."""
+
+    mapped: int = 0
+    copied: int = 0
+    streamed: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.mapped + self.copied + self.streamed
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """One step of `Session.send_stream`. At most one of the text fields is non-empty.
+
+    `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
+    only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; now and then
+    an event on the way carries `stats` as they are by then. The first one has in `prompt_ids` all tokens that the
+    answer follows.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    tool_call: str = ""
+    token_ids: tuple[int, ...] = ()
+    prefilled: int = 0
+    to_prefill: int = 0
+    cached_tokens: int = 0
+    done: bool = False
+    finish_reason: FinishReason | None = None
+    stats: TurnStats | None = None
+    notice: str = ""
+    prompt_ids: tuple[int, ...] = ()
+
+
+# Commands, app to worker.
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a model directory, replacing the model and conversation that are there."""
+
+    path: str
+    dtype: str | None = None
+    system: str | None = None
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Put a conversation back, after a crash, on resume or at an earlier turn: messages, and the ids fed for them.
+
+    The next `Send` prefills what neither the state nor a snapshot of an earlier turn holds. `ids` may be empty: then
+    the template renders the messages. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
+    over with a notice.
+    """
+
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...] = ()
+    system: str | None = None
+    state_path: str = ""
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Write the state of the conversation to a file that a later `Restore` can name, so that nothing is prefilled."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Send:
+    """Answer `text`. `turn` is the app's own number, repeated in every event of the turn."""
+
+    turn: int
+    text: str
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Go on with the last answer, which was stopped or reached a limit. What it says is added to that message."""
+
+    turn: int
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the running turn (or load) within a token or a prefill chunk. Never queued behind work."""
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Leave cleanly."""
+
+
+Command = Load | Restore | SaveState | Send | Continue | Stop | Shutdown
+
+
+# Events, worker to app.
+
+
+@dataclass(frozen=True)
+class LoadProgress:
+    """Bytes of weights in place so far. `stage` is a short phrase for people ("reading headers", "weights", ...)."""
+
+    stage: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+    tiers: WeightTiers = field(default_factory=WeightTiers)
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
+
+    `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
+    `fingerprint` is the same for the same files, wherever they lie.
+    """
+
+    name: str
+    path: str
+    variant: str
+    weight_bytes: int
+    weight_bytes_per_token: int
+    device: str
+    dtype: str
+    context_limit: int
+    load_s: float
+    tiers: WeightTiers
+    peak_bandwidth_gb_s: float | None = None
+    peak_source: PeakSource | None = None
+    memory_bytes: int = 0
+    recommended_bytes: int | None = None
+    token_parts: tuple[tuple[str, int], ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: ModelSummary
+
+
+@dataclass(frozen=True)
+class LoadFailed:
+    """`message` is one QwenError line. The worker lives on and takes another `Load`."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class TurnStarted:
+    """A turn begins. `prompt_ids` are all tokens that its answer follows; () where they are not told."""
+
+    turn: int
+    prompt_tokens: int
+    cached_tokens: int
+    prompt_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrefillProgress:
+    turn: int
+    done: int
+    total: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Text that arrived since the last batch: ordered (part, text) pieces, and the running figures.
+
+    `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
+    `stats` is the latest snapshot of all figures, as the meters show them.
+    """
+
+    turn: int
+    pieces: tuple[tuple[Part, str], ...]
+    ids: tuple[int, ...]
+    generated_tokens: int
+    reasoning_tokens: int
+    context_tokens: int
+    live_tok_s: float | None
+    stats: TurnStats | None = None
+
+
+@dataclass(frozen=True)
+class TurnDone:
+    """The turn is over. `ids` are all ids of the session now; `message` is the answer as stored."""
+
+    turn: int
+    finish_reason: FinishReason
+    message: Message
+    ids: tuple[int, ...]
+    stats: TurnStats
+
+
+@dataclass(frozen=True)
+class TurnFailed:
+    """The turn could not be answered; what was fed stays fed. The engine takes the next command."""
+
+    turn: int
+    message: str
+
+
+@dataclass(frozen=True)
+class StateSaved:
+    """What `SaveState` wrote."""
+
+    path: str
+    tokens: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line for people that is not an error."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class EngineDied:
+    """Made by `Engine`, not by the worker: the process ended. `reason` is one line (signal, exit code, last stderr)."""
+
+    reason: str
+    exit_code: int | None = None
+    log_path: str = ""
+
+
+Event = (
+    LoadProgress
+    | Loaded
+    | LoadFailed
+    | TurnStarted
+    | PrefillProgress
+    | Delta
+    | TurnDone
+    | TurnFailed
+    | StateSaved
+    | Notice
+    | EngineDied
+)

@@ -1,0 +1,1 @@
+"""One conversation: load, sample, prefill, decode, a turn, snapshots."""

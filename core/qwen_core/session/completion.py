@@ -1,0 +1,84 @@
+"""`Completion`: continue raw token ids once, with no conversation, and with text only where there is a tokenizer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.protocol.events import GenerationSettings, ModelSummary, StreamEvent
+from qwen_core.session.loading import LoadedModel, Progress, Stop, load
+from qwen_core.session.sampling import Sampler, resolve_sampling
+from qwen_core.session.session import merge_settings
+from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn
+from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
+
+
+class Completion:
+    """A model that continues token ids. Every call starts from an empty state."""
+
+    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer | None) -> None:
+        self.loaded = loaded
+        self.tokenizer = tokenizer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.loaded.close()
+
+    def summary(self) -> ModelSummary:
+        return self.loaded.summary
+
+    def complete(
+        self,
+        prompt_ids: Sequence[int],
+        settings: GenerationSettings | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        **overrides: Any,
+    ) -> Iterator[StreamEvent]:
+        """Continue `prompt_ids`, as the events of a turn. Raises SettingsError for ids the model does not have."""
+        settings = merge_settings(settings, overrides)
+        model, summary = self.loaded.model, self.loaded.summary
+        vocab = model.config.vocab_size
+        if not prompt_ids:
+            raise SettingsError("the prompt has no token ids: give at least one")
+        for token in prompt_ids:
+            if not 0 <= token < vocab:
+                raise SettingsError(f"prompt id {token} is not one of this model's ids, 0 to {vocab - 1}")
+        if len(prompt_ids) >= summary.context_limit:
+            raise CapacityError(
+                f"the prompt has {len(prompt_ids):,} tokens and the model takes {summary.context_limit:,}: shorten it"
+            )
+        plan = TurnPlan(
+            new_ids=list(prompt_ids),
+            stop_ids=self.loaded.stop_ids,
+            limit=settings.max_new_tokens,
+            context_limit=summary.context_limit,
+            weight_bytes_per_token=summary.weight_bytes_per_token,
+            peak_bandwidth_gb_s=summary.peak_bandwidth_gb_s,
+        )
+        # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
+        parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)
+        sampler = Sampler(parameters, self.tokenizer.size if self.tokenizer else vocab, vocab)
+        sampler.note_prompt(plan.new_ids)
+        pieces = PieceStream(self.tokenizer)
+        yield from run_turn(model, model.new_state(), [], plan, sampler, pieces, stop or never)
+
+
+def load_completion(
+    path: str | Path, *, dtype: str | None = None, progress: Progress | None = None, stop: Stop | None = None
+) -> Completion:
+    """Load a model directory for raw token ids; a tokenizer is used where there is one."""
+    checkpoint = open_checkpoint(path)
+    tokenizer = load_tokenizer(checkpoint) if checkpoint.tokenizer_path else None
+    if tokenizer:
+        check_tokenizer_fits(tokenizer, checkpoint.config)
+    return Completion(load(checkpoint, dtype=dtype, progress=progress, stop=stop), tokenizer)

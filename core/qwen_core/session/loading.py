@@ -1,0 +1,82 @@
+"""From a directory to a model with everything a conversation or a completion needs to know about it.
+
+Opens, checks and loads in the order that fails first and cheapest. What is then done with the model is session.py's
+and completion.py's business.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.fingerprint import fingerprint
+from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.variants import identify
+from qwen_core.device.backend import describe_device
+from qwen_core.device.machine import configured_machine
+from qwen_core.model.model import Model, load_model
+from qwen_core.protocol.events import LoadProgress, ModelSummary
+
+Progress = Callable[[LoadProgress], None]
+Stop = Callable[[], bool]
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory and the plain facts about it. `stop_ids` are generation_config's, else config's."""
+
+    model: Model
+    generation_config: Mapping[str, Any]
+    stop_ids: frozenset[int]
+    summary: ModelSummary
+
+    def close(self) -> None:
+        """Release the weights and the mapped files."""
+        self.model.close()
+
+
+def load(
+    checkpoint: Checkpoint | str | Path,
+    *,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> LoadedModel:
+    """Load every weight of `checkpoint`. Raises QwenError with one line that says what is wrong with it."""
+    start = time.perf_counter()
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
+    model = load_model(checkpoint, dtype, progress=progress, stop=stop)
+    config = checkpoint.config
+    load_s = time.perf_counter() - start
+    machine = configured_machine()
+    layout = make_layout(checkpoint)
+    summary = ModelSummary(
+        name=checkpoint.path.name,
+        path=str(checkpoint.path),
+        variant=identify(layout).name,
+        weight_bytes=checkpoint.text_bytes,
+        weight_bytes_per_token=layout.token_bytes,
+        device=describe_device(),
+        dtype=model.dtype,
+        context_limit=config.max_position_embeddings,
+        load_s=load_s,
+        tiers=model.tiers,
+        peak_bandwidth_gb_s=machine.peak_bandwidth_gb_s,
+        peak_source=machine.peak_source,
+        memory_bytes=machine.memory_bytes,
+        recommended_bytes=machine.recommended_bytes,
+        fingerprint=fingerprint(checkpoint),
+        token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
+    )
+    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary)
+
+
+def stop_ids(checkpoint: Checkpoint) -> frozenset[int]:
+    """The ids that end an answer: generation_config's eos ids, else config's (FORMAT.md 11)."""
+    listed = checkpoint.generation_config.get("eos_token_id")
+    ids = listed if isinstance(listed, list) else [listed]
+    found = frozenset(token for token in ids if isinstance(token, int) and not isinstance(token, bool))
+    return found or frozenset(checkpoint.config.eos_token_ids)

@@ -1,0 +1,350 @@
+"""`Session`: a conversation as a token sequence over one model state (DESIGN.md, "Token truth").
+
+Owns which tokens belong to the conversation and which of them the state already holds; the arithmetic of a turn is
+turn.py's, the text of a template chat_encoding.py's, getting a model into memory loading.py's.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.errors import SettingsError
+from qwen_core.protocol.events import GenerationSettings, Message, ModelSummary, StateSaved, StreamEvent
+from qwen_core.session.loading import LoadedModel, Progress, Stop, load
+from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.session.repetition_guard import RepetitionGuard
+from qwen_core.session.sampling import Sampler, resolve_sampling
+from qwen_core.session.snapshots import DEFAULT_BUDGET_BYTES, SnapshotStore
+from qwen_core.session.state_file import load_state, save_state
+from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn, turn_stats
+from qwen_core.settings.file import load_settings
+from qwen_core.text.chat_encoding import encode_chat, turn_suffix
+from qwen_core.text.reasoning import parse_tool_calls
+from qwen_core.text.template import ChatTemplate, load_template
+from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
+
+# FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
+THINKING = {"none": False, "low": False, "medium": True, "high": True}
+
+
+class Session:
+    """A conversation with one model. Not thread-safe: everything happens on the thread that loaded the model.
+
+    `ids` are exactly the tokens that were fed to the state. `conversation_ids` are those of the finished turns: the
+    same, unless a turn was stopped while its prompt was read, an error emptied the state, or nothing was fed yet
+    since `restore`. `messages` is the conversation as people see it.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        *,
+        system: str | None = None,
+        snapshot_budget_bytes: int = DEFAULT_BUDGET_BYTES,
+    ) -> None:
+        self.loaded = loaded
+        self.model = loaded.model
+        self.tokenizer = tokenizer
+        self.template = template
+        self.system = system
+        self.messages: list[Message] = []
+        self.ids: list[int] = []
+        self.conversation_ids: list[int] = []
+        self.state = self.model.new_state()
+        self._snapshots = SnapshotStore(snapshot_budget_bytes)
+        self._history_changed = False
+        self._reasoning_open = False
+        self._im_end = tokenizer.token_to_id("<|im_end|>")
+        self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the model's memory. The session takes no more turns."""
+        self.release()
+        self.loaded.close()
+
+    def summary(self) -> ModelSummary:
+        """What a header line says of the model."""
+        return self.loaded.summary
+
+    def set_system(self, system: str | None) -> None:
+        """Change the system prompt. The next turn renders the whole conversation again."""
+        if system != self.system:
+            self.system = system
+            self._history_changed = True
+
+    def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
+        """Put a conversation back: after a crash, on resume, or an earlier turn of this one, to take it elsewhere.
+
+        `ids` are the tokens that were fed for `messages`, generated ones as generated; without them (or when one of
+        them is no token of this model) the template renders the messages. The next turn prefills what neither the
+        state nor the snapshot of an earlier turn holds.
+        """
+        self.system = system
+        self.messages = list(messages)
+        self._history_changed = False
+        valid = all(0 <= token < self.model.config.vocab_size for token in ids)
+        self.conversation_ids = list(ids) if valid else []
+        self._reasoning_open = self._opens_reasoning(self.conversation_ids)
+
+    def release(self) -> None:
+        """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
+        self._snapshots.clear()
+        self.ids = []
+        self.state = self.model.new_state()
+
+    def save_state(self, path: str | Path) -> StateSaved:
+        """Write the state to a file, for `load_state` to go on from. Raises QwenError where that cannot be done."""
+        if self.ids != self.conversation_ids:
+            raise SettingsError("the state cannot be saved before the next answer: it does not hold the conversation")
+        nbytes = save_state(Path(path), self.model, self.loaded.summary.fingerprint, self.ids, self.state)
+        return StateSaved(str(path), len(self.ids), nbytes)
+
+    def load_state(self, path: str | Path) -> int:
+        """Take up a saved state of the conversation that `restore` put back; how many tokens need no prefill now.
+
+        Raises QwenError, one line, for a file that does not fit; nothing has changed then.
+        """
+        ids, state = load_state(Path(path), self.model, self.loaded.summary.fingerprint, self.conversation_ids)
+        self._snapshots.clear()
+        self.ids, self.state = ids, state
+        return len(ids)
+
+    def send_stream(
+        self,
+        text: str,
+        settings: GenerationSettings | None = None,
+        *,
+        stop: Stop | None = None,
+        **overrides: Any,
+    ) -> Generator[StreamEvent, None, None]:
+        """Answer `text`, as events; the last has `done=True` and `stats`.
+
+        Settings may come as keywords: the fields of `GenerationSettings`, and `reasoning_effort` for `effort`.
+        Stopping (by `stop`, or by closing the iterator) keeps the partial answer in the conversation. Raises
+        QwenError before anything is fed if a setting is out of its range or the template fails.
+        """
+        settings = merge_settings(settings, overrides)
+        kwargs = {} if settings.effort is None else {"enable_thinking": THINKING[settings.effort]}
+        chat = [*self._chat(), {"role": "user", "content": text}]
+        if settings.drop_reasoning:
+            target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
+            boundary = self._answer_boundary(chat, target, kwargs)
+        else:
+            target, boundary = self._target_ids(chat, kwargs), None
+        yield from self._turn(text, None, target, settings, stop or never, boundary)
+
+    def continue_stream(
+        self, settings: GenerationSettings | None = None, *, stop: Stop | None = None, **overrides: Any
+    ) -> Generator[StreamEvent, None, None]:
+        """Go on with the last answer, which was stopped or reached a limit, as events like `send_stream`'s.
+
+        Its message grows by what is said now. The answer's own tokens are prefilled once more: the state behind the
+        last one has no logits. Raises SettingsError where there is nothing to go on with.
+        """
+        settings = merge_settings(settings, overrides)
+        target = self.conversation_ids
+        if not self.messages or self.messages[-1].role != "assistant":
+            raise SettingsError("there is no answer to continue; ask something first")
+        if not target or self._history_changed:
+            raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
+        if target[-1] in self._stop_ids:
+            raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
+        yield from self._turn("", self.messages[-1], list(target), settings, stop or never, None)
+
+    def _turn(
+        self,
+        text: str,
+        before: Message | None,
+        target: list[int],
+        settings: GenerationSettings,
+        stop: Stop,
+        boundary: int | None,
+    ) -> Generator[StreamEvent, None, None]:
+        """Answer what `target` ends with. `before`: the message that this turn goes on with, None for a new one."""
+        in_reasoning = self._opens_reasoning(target)
+        parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
+        self._enter(target)
+        plan = TurnPlan(
+            new_ids=target[len(self.ids) :],
+            stop_ids=frozenset(self._stop_ids),
+            limit=settings.max_new_tokens,
+            context_limit=self.loaded.summary.context_limit,
+            weight_bytes_per_token=self.loaded.summary.weight_bytes_per_token,
+            peak_bandwidth_gb_s=self.loaded.summary.peak_bandwidth_gb_s,
+            snapshot_bytes=self._snapshots.nbytes,
+            boundary=None if boundary is None else boundary - len(self.ids),
+            at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
+            budget=self._budget(settings),
+            guard=RepetitionGuard() if settings.guard else None,
+        )
+        if len(target) >= plan.context_limit:
+            needs = f"this turn needs {len(target):,} tokens and the model takes {plan.context_limit:,}"
+            yield StreamEvent(
+                done=True,
+                finish_reason="context",
+                notice=f"The context is full: {needs}. Start a new conversation, or send less.",
+                stats=turn_stats(plan, self.state, cached=len(self.ids)),
+            )
+            return
+        sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
+        sampler.note_prompt(target)
+        yield from self._answer(text, before, plan, sampler, PieceStream(self.tokenizer, in_reasoning), stop)
+
+    def _budget(self, settings: GenerationSettings) -> BudgetWatch | None:
+        if settings.reasoning_budget is None:
+            return None
+        return BudgetWatch(ReasoningBudget(settings.reasoning_budget), self.tokenizer.encode)
+
+    def _answer(
+        self, text: str, before: Message | None, plan: TurnPlan, sampler: Sampler, pieces: PieceStream, stop: Stop
+    ) -> Generator[StreamEvent, None, None]:
+        """Run the turn and keep what it says, however it ends."""
+        said: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
+        prompt_length = len(self.ids) + len(plan.new_ids)
+        # An error inside a step leaves the arrays in a state nobody knows; at a yield they agree with `ids`.
+        in_step = True
+        try:
+            for event in run_turn(self.model, self.state, self.ids, plan, sampler, pieces, stop):
+                for name, texts in said.items():
+                    texts.append(getattr(event, name))
+                in_step = False
+                yield event
+                in_step = True
+            in_step = False
+        finally:
+            if len(self.ids) >= prompt_length:
+                for part, rest in pieces.flush():
+                    said["text" if part == "answer" else part].append(rest)
+                content, reasoning, tool_calls = ("".join(texts) for texts in said.values())
+                if before is None:
+                    self.messages += [Message("user", text), Message("assistant", content, reasoning, tool_calls)]
+                else:
+                    self.messages[-1] = Message(
+                        "assistant",
+                        before.content + content,
+                        before.reasoning + reasoning,
+                        before.tool_calls + tool_calls,
+                    )
+                self.conversation_ids = list(self.ids)
+                self._reasoning_open = pieces.reasoning_is_open
+                self._history_changed = False
+            if in_step:
+                self.release()
+
+    def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
+        """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.
+
+        The ids of finished turns are kept as they were generated whenever the template's own text can be appended
+        to them; otherwise the whole conversation is rendered again.
+        """
+        base = self.conversation_ids
+        if base and not self._history_changed and self.messages and self.messages[-1].role == "assistant":
+            # Reasoning and tool calls of the last answer are in `base` already: only what follows them counts.
+            last = {"role": "assistant", "content": self.messages[-1].content}
+            suffix = turn_suffix(self.template, self.tokenizer, [*chat[:-2], last, chat[-1]], kwargs)
+            if suffix is not None:
+                if suffix and suffix[0] == self._im_end == base[-1]:
+                    suffix = suffix[1:]
+                closing = self.tokenizer.encode("\n</think>\n\n") if self._reasoning_open else []
+                return [*base, *closing, *suffix]
+        return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+
+    def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
+        """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
+
+        That is where the text of the generation prompt and that of a finished answer part ways. None if it cannot
+        be told.
+        """
+        answered = [*chat, {"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]
+        later = encode_chat(self.template, self.tokenizer, answered, **kwargs)
+        same = next((n for n, pair in enumerate(zip(target, later, strict=False)) if pair[0] != pair[1]), len(target))
+        return same if 0 < same < len(target) else None
+
+    def _chat(self) -> list[dict[str, Any]]:
+        """The conversation as the template takes it."""
+        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
+        for message in self.messages:
+            entry: dict[str, Any] = {"role": message.role, "content": message.content}
+            if message.role == "assistant":
+                entry["reasoning_content"] = message.reasoning
+                calls = parse_tool_calls(message.tool_calls)
+                functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+                if functions:
+                    entry["tool_calls"] = [{"type": "function", "function": function} for function in functions]
+            chat.append(entry)
+        return chat
+
+    def _enter(self, target: list[int]) -> None:
+        """Bring state and `ids` to the longest known proper prefix of `target`, and remember where that was."""
+        live = len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
+        kept = self._snapshots.longest_prefix(target)
+        if kept is not None and len(kept.ids) > live:
+            self.state.restore(kept.snapshot)
+            self.ids = list(kept.ids)
+            self._snapshots.drop_after(len(self.ids))
+        elif live < 0:
+            self.release()
+        if self.ids:
+            self._snapshots.keep(self.ids, self.state)
+
+    def _opens_reasoning(self, ids: Sequence[int]) -> bool:
+        """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""
+        opening, closing = self.tokenizer.token_to_id("<think>"), self.tokenizer.token_to_id("</think>")
+        for token in reversed(ids):
+            if token in (closing, self._im_end) and token is not None:
+                return False
+            if token == opening and token is not None:
+                return True
+        return False
+
+
+def load_session(
+    path: str | Path,
+    system: str | None = None,
+    *,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Session:
+    """Load a model directory with its tokenizer and chat template, and begin a conversation.
+
+    Text files are checked before the first weight is read. How much memory snapshots of earlier turns may take is the
+    person's setting. Raises QwenError with one line that says what is wrong.
+    """
+    checkpoint = open_checkpoint(path)
+    tokenizer = load_tokenizer(checkpoint)
+    check_tokenizer_fits(tokenizer, checkpoint.config)
+    template = load_template(checkpoint)
+    loaded = load(checkpoint, dtype=dtype, progress=progress, stop=stop)
+    budget = load_settings().settings.context.snapshot_budget_mb << 20
+    return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=budget)
+
+
+def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, Any]) -> GenerationSettings:
+    """`settings` with keyword overrides applied; SettingsError names a keyword or an effort that does not exist."""
+    given = dict(overrides)
+    if "reasoning_effort" in given:
+        given["effort"] = given.pop("reasoning_effort")
+    known = [field.name for field in fields(GenerationSettings)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]!r}: the settings are {', '.join(known)}")
+    merged = replace(settings or GenerationSettings(), **given)
+    if merged.effort is not None and merged.effort not in THINKING:
+        raise SettingsError(f"reasoning effort {merged.effort!r} is not one of {', '.join(THINKING)}")
+    if merged.max_new_tokens is not None and merged.max_new_tokens < 1:
+        raise SettingsError(f"max tokens must be at least 1, not {merged.max_new_tokens}")
+    return merged

@@ -1,0 +1,1 @@
+"""The settings tree, config.toml, and where files lie."""

@@ -1,0 +1,1 @@
+"""The values inside one stored tensor."""

@@ -1,0 +1,1 @@
+"""Tokenizer, chat template in its sandbox, ids of a conversation, the reasoning and tool-call splitter."""

@@ -1,0 +1,150 @@
+"""Models of random weights: their headers are those of a real checkpoint, their values are sane, their size checked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from qwen_core import open_checkpoint
+from qwen_core.bench.synthetic import check_fits, synthetic_checkpoint, synthetic_model
+from qwen_core.bench.synthetic_shapes import SHAPES, shape_config, state_bytes
+from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
+from qwen_core.checkpoint.variants import predict, variant_name
+from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.model.model import Model
+from qwen_core.model.weights import LoadCancelled
+from qwen_core.session.generate import decode, prefill
+from qwen_core.session.sampling import Sampler, SamplingParameters
+from support.checkpoints import write_checkpoint
+
+NVFP4 = find_variant("nvfp4")
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, None], ids=lambda variant: variant.name if variant else "bf16")
+def test_the_headers_of_the_27b_are_those_of_the_published_files(variant: Variant | None, tmp_path: Path) -> None:
+    name = "bf16" if variant is None else variant.name.split("-")[1].split("_")[0].lower()
+    write_checkpoint(tmp_path, name, full=True)
+    real, made = open_checkpoint(tmp_path), synthetic_checkpoint("27b", variant)
+    assert {k: (i.dtype, i.shape) for k, i in made.text.items()} == {
+        k: (i.dtype, i.shape) for k, i in real.text.items()
+    }
+    assert made.specs == real.specs
+    assert variant_name(made) == variant_name(real)
+    assert made.config.num_hidden_layers == 64
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sizes_are_what_was_predicted(shape: str) -> None:
+    made = synthetic_checkpoint(shape, NVFP4)
+    assert make_layout(made).token_bytes == predict(shape_config(shape), NVFP4).token_bytes
+
+
+@pytest.mark.parametrize(("shape", "parameters"), [("27b", 26.9e9), ("9b", 8.95e9), ("4b", 4.2e9)])
+def test_shapes_have_about_the_parameters_they_are_called_by(shape: str, parameters: float) -> None:
+    assert make_layout(synthetic_checkpoint(shape, None)).text.parameters == pytest.approx(parameters, rel=0.01)
+
+
+def drawn(model: Model, count: int = 5) -> list[int]:
+    vocabulary = model.config.vocab_size
+    state, sampler = model.new_state(), Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
+    *_, last = prefill(model, state, [3, 1, 4, 1, 5])
+    assert last.logits is not None
+    return list(decode(model, state, last.logits, sampler, limit=count))
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, None], ids=lambda variant: variant.name if variant else "bf16")
+def test_every_variant_runs_on_finite_numbers(variant: Variant | None) -> None:
+    model = synthetic_model(synthetic_checkpoint("tiny", variant), "float32")
+    logits = model(mx.array([[5, 6, 7, 8]]), model.new_state())
+    assert np.isfinite(np.array(logits)).all()
+    assert 0.05 < np.array(logits).std() < 20
+    assert drawn(model) == drawn(model)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_unpacked_weights_have_the_deviation_of_a_model(variant: Variant) -> None:
+    """About columns ** -0.5: within the factor 1.5 that a scale of a power of two can be off by."""
+    checkpoint = synthetic_checkpoint("tiny", variant, 4)
+    model = synthetic_model(checkpoint, "float32")
+    unpacked = np.array(model._blocks[0].feed_forward.down(mx.eye(512)[None]))[0]
+    assert unpacked.shape == (512, 256)
+    assert 1 / 1.5 < unpacked.std() * 512**0.5 < 1.5
+    assert abs(unpacked.mean()) < 0.1 * unpacked.std()
+
+
+def test_a_seed_makes_the_same_model_and_another_seed_another() -> None:
+    one, same, other = (synthetic_model(synthetic_checkpoint("tiny", NVFP4), "float32", seed=s) for s in (1, 1, 2))
+    ids = mx.array([[1, 2, 3]])
+    first = np.array(one(ids, one.new_state()))
+    np.testing.assert_array_equal(first, np.array(same(ids, same.new_state())))
+    assert not np.array_equal(first, np.array(other(ids, other.new_state())))
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("qwen_core.bench.synthetic._PIECE_ELEMENTS", 1000)
+    yield
+
+
+def test_large_weights_are_made_piece_by_piece(small_pieces: None) -> None:
+    assert len(set(drawn(synthetic_model(synthetic_checkpoint("tiny", NVFP4), "float32")))) > 1
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_fewer_layers_run_too(layers: int) -> None:
+    """None at all is what extrapolation subtracts: embedding, norm and head."""
+    model = synthetic_model(synthetic_checkpoint("tiny", NVFP4, layers), "float32")
+    assert len(model._blocks) == layers
+    assert len(drawn(model)) == 5
+
+
+@pytest.mark.parametrize("context", [1, 300])
+def test_the_bytes_of_a_state_are_those_that_a_state_reports(context: int) -> None:
+    model = synthetic_model(synthetic_checkpoint("tiny", NVFP4), "float32")
+    state = model.new_state()
+    *_, _ = prefill(model, state, [1] * context)
+    assert state_bytes(model.config, context, 4) == (state.recurrent_nbytes, state.kv_nbytes)
+
+
+def test_what_does_not_fit_is_refused_in_one_line_before_it_is_made() -> None:
+    told: list[int] = []
+    with pytest.raises(
+        CapacityError, match=r"synthetic-27b-UD-NVFP4_K_XL needs 2\d\.\d GB of memory as bfloat16"
+    ) as error:
+        synthetic_model(
+            synthetic_checkpoint("27b", NVFP4),
+            "bfloat16",
+            limit=20 << 30,
+            progress=lambda done, total: told.append(done),
+        )
+    assert "21.5 GB are free here" in str(error.value)
+    assert "--layers" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert told == []
+
+
+def test_a_stop_ends_the_making_between_tensors() -> None:
+    told: list[int] = []
+    with pytest.raises(LoadCancelled):
+        synthetic_model(
+            synthetic_checkpoint("tiny", NVFP4),
+            "float32",
+            progress=lambda done, total: told.append(done),
+            stop=lambda: len(told) == 2,
+        )
+    assert len(told) == 2
+
+
+def test_the_context_counts_for_what_fits() -> None:
+    checkpoint = synthetic_checkpoint("27b", NVFP4)
+    check_fits(checkpoint, "bfloat16", 0, 23_000_000_000)
+    with pytest.raises(CapacityError):
+        check_fits(checkpoint, "bfloat16", 200_000, 23_000_000_000)
+
+
+def test_a_shape_that_does_not_exist() -> None:
+    with pytest.raises(SettingsError, match="'70b' is no shape: choose 27b, 9b, 4b, tiny"):
+        synthetic_checkpoint("70b", None)

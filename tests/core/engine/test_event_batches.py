@@ -1,0 +1,154 @@
+"""Batches: nothing lost, nothing reordered, few enough, and the figures exact under a clock of the test's own."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.engine.event_batches import Throttle, TurnBatcher
+from qwen_core.protocol.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.protocol.stats import TokenRate
+from support.clock import Clock
+from support.fake_session import piece
+
+FIELDS: dict[Part, str] = {"reasoning": "reasoning", "answer": "text", "tool_call": "tool_call"}
+
+
+def token(text: str, *ids: int, part: Part = "answer") -> StreamEvent:
+    return piece(FIELDS[part], text, ids, cached=2)
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 40).map(lambda ticks: ticks / 256),
+        st.sampled_from(list(FIELDS)),
+        st.text(max_size=3),
+        st.lists(st.integers(0, 9), max_size=2),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_batches_are_the_stream(turn: list[tuple[float, Part, str, list[int]]]) -> None:
+    clock = Clock()
+    batcher = TurnBatcher(7, clock)
+    out: list[tuple[float, Event]] = []
+    for gap, part, text, ids in turn:
+        clock.now += gap
+        out += [(clock.now, event) for event in batcher.push(token(text, *ids, part=part))]
+    running = [(moment, event) for moment, event in out if isinstance(event, Delta)]
+    out += [(clock.now, event) for event in batcher.push(StreamEvent(done=True, cached_tokens=2))]
+    assert batcher.flush() == []
+
+    deltas = [event for _, event in out if isinstance(event, Delta)]
+    assert [event for _, event in out if not isinstance(event, Delta)] == [TurnStarted(7, 2, 2)]
+    # Every piece and every id once, in order: joined runs of one part on both sides.
+    assert joined([p for delta in deltas for p in delta.pieces]) == joined([(p, text) for _, p, text, _ in turn])
+    assert [i for delta in deltas for i in delta.ids] == [i for *_, ids in turn for i in ids]
+    for delta in deltas:
+        assert list(delta.pieces) == joined(list(delta.pieces)), "a run of one part is one piece"
+    # The figures are those of the stream so far.
+    for count, delta in enumerate(deltas, 1):
+        ids = sum(len(d.ids) for d in deltas[:count])
+        assert (delta.generated_tokens, delta.context_tokens) == (ids, 2 + ids)
+    # The first that has something to say says it at once.
+    first = next((i for i, (_, _, text, ids) in enumerate(turn) if text or ids), None)
+    if first is not None:
+        assert running[0][0] == 1024 + sum(gap for gap, *_ in turn[: first + 1])
+    # At most 20 in any second.
+    moments = [moment for moment, _ in running]
+    for start in moments:
+        assert sum(start <= moment < start + 1 for moment in moments) <= 20
+
+
+def joined(pieces: list[tuple[Part, str]]) -> list[tuple[Part, str]]:
+    out: list[tuple[Part, str]] = []
+    for part, text in pieces:
+        if not text:
+            continue
+        if out and out[-1][0] == part:
+            out[-1] = (part, out[-1][1] + text)
+        else:
+            out.append((part, text))
+    return out
+
+
+def test_a_slow_model_is_shown_token_by_token() -> None:
+    clock = Clock()
+    batcher = TurnBatcher(1, clock)
+    for number in range(5):
+        clock.now += 2.0
+        deltas = [event for event in batcher.push(token("x", number)) if isinstance(event, Delta)]
+        assert [delta.ids for delta in deltas] == [(number,)]
+        assert deltas[0].live_tok_s == (0.5 if number else None)
+
+
+def test_reasoning_tokens_without_text_of_their_own_are_reasoning() -> None:
+    clock = Clock()
+    batcher = TurnBatcher(1, clock)
+    for event in (token("hm", 1, part="reasoning"), token("", 2), token("", 3), token("so", 4), token("", 5)):
+        batcher.push(event)
+    (delta,) = batcher.flush()
+    assert isinstance(delta, Delta)
+    assert (delta.generated_tokens, delta.reasoning_tokens) == (5, 3)
+
+
+def test_prefill_is_reported_to_its_end_and_a_notice_keeps_its_place() -> None:
+    clock = Clock()
+    batcher = TurnBatcher(3, clock)
+    out: list[Event] = []
+    for done in range(101):
+        out += batcher.push(StreamEvent(prefilled=done, to_prefill=100, cached_tokens=50))
+        clock.now += 1 / 256
+    out += batcher.push(token("a", 1))
+    out += batcher.push(token("b", 2))
+    out += batcher.push(StreamEvent(notice="look"))
+    out += batcher.push(token("c", 3))
+    out += batcher.push(StreamEvent(done=True))
+    assert out[0] == TurnStarted(3, 150, 50)
+    progress = [event for event in out if isinstance(event, PrefillProgress)]
+    assert [event.done for event in progress] == [*range(0, 100, 26), 100]
+    assert all((event.turn, event.total, event.cached_tokens) == (3, 100, 50) for event in progress)
+    rest = out[1 + len(progress) :]
+    assert [type(event) for event in rest] == [Delta, Delta, Notice, Delta]
+    assert [event.pieces for event in rest if isinstance(event, Delta)] == [
+        (("answer", "a"),),
+        (("answer", "b"),),
+        (("answer", "c"),),
+    ]
+    assert [event.context_tokens for event in rest if isinstance(event, Delta)] == [151, 152, 153]
+
+
+@given(st.lists(st.integers(0, 64), min_size=1, max_size=200))
+def test_a_throttle_keeps_the_last_and_its_rate(gaps: list[int]) -> None:
+    clock = Clock()
+    throttle: Throttle[int] = Throttle(clock)
+    sent: list[tuple[float, int]] = []
+    for number, gap in enumerate(gaps):
+        clock.now += gap / 256
+        sent += [(clock.now, report) for report in throttle.push(number)]
+    assert sent[0][1] == 0
+    for start, _ in sent:
+        assert sum(start <= moment < start + 1 for moment, _ in sent) <= 20
+    last = [report for _, report in sent] + throttle.flush()
+    assert last[-1] == len(gaps) - 1
+    assert last == sorted(set(last))
+    assert throttle.flush() == []
+
+
+@given(st.integers(1, 400), st.integers(1, 300), st.integers(1, 3))
+def test_a_steady_rate_is_measured_exactly(ticks: int, arrivals: int, tokens: int) -> None:
+    rate = TokenRate()
+    for number in range(arrivals):
+        rate.arrived(tokens, number * ticks / 256)
+    # Exact up to the rounding of one division.
+    assert rate.per_second == (pytest.approx(tokens * 256 / ticks, rel=1e-12) if arrivals > 1 else None)
+
+
+def test_the_rate_forgets_what_is_older_than_a_second() -> None:
+    rate = TokenRate()
+    for moment in (0.0, 10.0, 10.25, 10.5, 10.75, 11.0, 11.25):
+        rate.arrived(1, moment)
+    assert rate.per_second == 4.0
+    rate.arrived(1, 11.25)
+    assert rate.per_second == 5.0

@@ -1,0 +1,240 @@
+"""The worker's jobs, run here in one thread: what each error becomes, what is unloaded when, whom a Stop reaches."""
+
+import threading
+from multiprocessing import Pipe
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.engine import command_queue as inbox_module
+from qwen_core.engine.command_queue import Inbox, Job, read_commands
+from qwen_core.engine.worker import ParentGoneError, Worker
+from qwen_core.protocol.events import (
+    Command,
+    Delta,
+    Event,
+    GenerationSettings,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Notice,
+    PrefillProgress,
+    Restore,
+    Send,
+    Shutdown,
+    Stop,
+    TurnDone,
+    TurnFailed,
+    TurnStarted,
+)
+from support.fake_session import FACTORY, fail, prefill, progress, say, script, show, until_stop
+
+LOAD = Load(script())
+
+
+class Jobs(Inbox):
+    """An inbox that ends when it is empty instead of waiting."""
+
+    def next(self) -> Job | None:
+        if not self._waiting:
+            self.put(Shutdown())
+        return super().next()
+
+
+def work(*commands: Command, factory: str = FACTORY) -> list[Event]:
+    """Every event of those commands, at a clock that stands still."""
+    inbox = Jobs()
+    events: list[Event] = []
+    for command in commands:
+        inbox.put(command)
+    Worker(inbox, events.append, factory, lambda: 0.0).run()
+    return events
+
+
+def kinds(events: list[Event]) -> list[type]:
+    return [type(event) for event in events]
+
+
+@pytest.fixture(autouse=True)
+def stderr_is_a_file(capfd: pytest.CaptureFixture[str]) -> None:
+    """In its process the worker has a real stderr; here pytest must leave it one."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("qwen", "shard 3 is cut short"),
+        ("memory", "memory ran out while loading the model; close other programs or take a smaller model"),
+        ("bug", "internal error while loading the model: RuntimeError: shard 3 is cut short; see "),
+    ],
+)
+def test_a_failed_load_is_one_line_and_another_may_follow(
+    kind: str, said: str, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    events = work(Load(script(progress(1, 2), fail(kind, "shard 3 is cut short"))), Send(1, script()), LOAD)
+    assert kinds(events) == [LoadProgress, LoadProgress, LoadFailed, TurnFailed, Loaded]
+    failure = events[2]
+    assert isinstance(failure, LoadFailed)
+    expected = said + str(home / "state" / "engine.log") if kind == "bug" else said
+    assert failure.message == expected
+    assert ("Traceback" in capfd.readouterr().err) == (kind != "qwen"), "the log has what the line leaves out"
+
+
+@pytest.mark.parametrize("kind", ["qwen", "memory", "bug"])
+def test_a_failed_turn_is_one_line_after_what_was_said(kind: str) -> None:
+    events = work(LOAD, Send(4, script(say("a", "b", "c"), fail(kind, "the \x07 bell"))), Send(5, script(say("d"))))
+    assert kinds(events) == [Loaded, TurnStarted, Delta, Delta, TurnFailed, TurnStarted, Delta, TurnDone]
+    failure = events[4]
+    assert isinstance(failure, TurnFailed)
+    assert failure.turn == 4
+    assert failure.message.isprintable()
+    assert "".join(text for e in events[:5] if isinstance(e, Delta) for _, text in e.pieces) == "abc"
+
+
+def test_a_new_load_closes_what_was_there_first(capfd: pytest.CaptureFixture[str]) -> None:
+    work(Load(script(), dtype="one"), Load(script(fail("qwen", "no"))), Load(script(), dtype="two"))
+    assert capfd.readouterr().err.splitlines() == ["closed one"]
+
+
+def test_load_progress_keeps_its_last_report() -> None:
+    events = work(Load(script(progress(*range(1, 1000)))))
+    assert [e.done_bytes for e in events if isinstance(e, LoadProgress)] == [1, 999]
+
+
+def test_a_stopped_load_says_so_and_one_stopped_before_it_began_never_begins() -> None:
+    running = work(Load(script(progress(5))), Stop())
+    assert running == [LoadFailed("loading was stopped")]
+
+
+def test_a_conversation_that_cannot_be_restored_is_told() -> None:
+    events = work(LOAD, Restore((), (), "refuse"))
+    assert events[1:] == [Notice("this conversation cannot be put back")]
+    assert work(Restore((), (), None)) == []
+
+
+def test_a_turn_stopped_before_it_began_is_cancelled_in_its_first_chunk() -> None:
+    events = work(LOAD, Send(1, script(prefill(9, 9), say("a"))), Stop(), Send(2, script(say("b"))))
+    done = [event for event in events if isinstance(event, TurnDone)]
+    # The Stop came before the load ran, too: it was all sent before.
+    assert events[0] == LoadFailed("loading was stopped")
+    assert done == []
+    inbox, out = Jobs(), list[Event]()
+    worker = Worker(inbox, out.append, FACTORY, lambda: 0.0)
+    inbox.put(LOAD)
+    worker.run()
+    inbox._leaving = False
+    for command in (Send(1, script(prefill(9, 9), say("a"))), Stop(), Send(2, script(say("b")))):
+        inbox.put(command)
+    worker.run()
+    done = [event for event in out if isinstance(event, TurnDone)]
+    assert [(d.turn, d.finish_reason, d.ids) for d in done] == [(1, "cancelled", ()), (2, "stop", (0,))]
+
+
+def test_a_turn_whose_prompt_was_not_read_to_its_end_leaves_the_conversation_as_it_was() -> None:
+    inbox, events = Jobs(), list[Event]()
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TurnDone) and event.turn == 1:
+            inbox.put(Send(2, script(prefill(4, 4), say("b"))))
+        elif isinstance(event, PrefillProgress) and event.turn == 2:
+            inbox.put(Stop())
+
+    for command in (LOAD, Send(1, script(prefill(3), say("a")))):
+        inbox.put(command)
+    worker = Worker(inbox, send, FACTORY, lambda: 0.0)
+    worker.run()
+    first, second = (event for event in events if isinstance(event, TurnDone))
+    assert (first.message.content, first.ids) == ("a", (0, 1, 2, 3))
+    assert (second.finish_reason, second.message.content, second.ids) == ("cancelled", "", first.ids)
+
+
+def test_settings_arrive() -> None:
+    settings = GenerationSettings(temperature=0.5, effort="low")
+    assert Notice(str(settings)) in work(LOAD, Send(1, script(show("settings")), settings))
+
+
+def test_a_parent_that_is_gone_ends_the_work_quietly() -> None:
+    inbox = Jobs()
+
+    def send(event: Event) -> None:
+        raise ParentGoneError
+
+    for command in (LOAD, LOAD):
+        inbox.put(command)
+    with pytest.raises(ParentGoneError):
+        Worker(inbox, send, FACTORY, lambda: 0.0).run()
+
+
+commands = st.lists(st.sampled_from(["send", "stop", "next"]), max_size=40)
+
+
+@given(commands)
+def test_a_stop_reaches_exactly_what_came_before_it(order: list[str]) -> None:
+    """Against the rule itself: a job not finished when a Stop arrives is stopped, and no other."""
+    inbox = Inbox()
+    sent = 0
+    taken: list[Job] = []
+    unfinished: list[int] = []
+    stopped: set[int] = set()
+    for step in order:
+        if step == "send":
+            inbox.put(Send(sent, ""))
+            unfinished.append(sent)
+            sent += 1
+        elif step == "stop":
+            inbox.put(Stop())
+            stopped |= set(unfinished)
+        elif len(unfinished) > bool(taken):
+            if taken:
+                unfinished.pop(0)
+            job = inbox.next()
+            assert job is not None
+            taken.append(job)
+    for job in taken:
+        assert isinstance(job.command, Send)
+        assert job.stop.is_set() == (job.command.turn in stopped)
+
+
+def test_shutdown_wakes_and_stops_everything() -> None:
+    inbox = Inbox()
+    inbox.put(LOAD)
+    job = inbox.next()
+    waiting = threading.Thread(target=lambda: inbox.put(Shutdown()))
+    waiting.start()
+    assert inbox.next() is None
+    waiting.join()
+    assert job is not None
+    assert job.stop.is_set()
+
+
+def test_a_closed_pipe_is_a_shutdown_and_then_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = Pipe()
+    ours.send(LOAD)
+    ours.close()
+    inbox = Inbox()
+    ends: list[int] = []
+    monkeypatch.setattr(inbox_module, "ORPHAN_GRACE_S", 0.0)
+    monkeypatch.setattr(inbox_module.os, "_exit", ends.append)
+    read_commands(theirs, inbox)
+    assert inbox.next() is None
+    assert ends == [0]
+
+
+def test_a_running_turn_stops_at_its_next_token() -> None:
+    inbox, events = Jobs(), list[Event]()
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Delta):
+            inbox.put(Stop())
+
+    for command in (LOAD, Send(1, script(until_stop()))):
+        inbox.put(command)
+    Worker(inbox, send, FACTORY, lambda: 0.0).run()
+    last = events[-1]
+    assert isinstance(last, TurnDone)
+    assert (last.finish_reason, last.ids) == ("cancelled", (0,))

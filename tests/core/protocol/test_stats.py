@@ -1,0 +1,62 @@
+"""The figures of a turn, from moments that the tests choose."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.protocol.stats import bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+
+SECONDS = st.floats(0.001, 1e4)
+
+
+@given(generated=st.integers(2, 10**6), first=SECONDS, step=st.floats(0.0001, 10))
+def test_a_steady_decode_gives_its_own_rate(generated: int, first: float, step: float) -> None:
+    """Tokens `step` seconds apart are decoded at 1 / step, however long the first one took."""
+    rate = decode_rate(generated, first, first + step * (generated - 1))
+    assert rate == pytest.approx(1 / step, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("generated", "first", "end"),
+    [(0, None, None), (1, 2.0, 3.0), (5, None, 3.0), (5, 2.0, None), (5, 2.0, 2.0), (5, 3.0, 2.0)],
+)
+def test_there_is_no_decode_rate_without_two_moments_in_order(
+    generated: int, first: float | None, end: float | None
+) -> None:
+    assert decode_rate(generated, first, end) is None
+
+
+@given(new=st.integers(1, 10**6), seconds=SECONDS)
+def test_prefill_counts_what_was_not_cached(new: int, seconds: float) -> None:
+    rate = prefill_rate(new, seconds)
+    assert rate is not None
+    assert rate * seconds == pytest.approx(new)
+
+
+@pytest.mark.parametrize(("new", "seconds"), [(5, None), (5, 0.0), (0, 1.0)])
+def test_there_is_no_prefill_rate_where_nothing_was_measured(new: int, seconds: float | None) -> None:
+    assert prefill_rate(new, seconds) is None
+
+
+@given(
+    weights=st.integers(0, 10**11),
+    recurrent=st.integers(0, 10**9),
+    kv=st.integers(0, 10**10),
+    rate=st.floats(0.01, 1e4),
+)
+def test_bandwidth_is_what_a_token_moves_times_the_rate(weights: int, recurrent: int, kv: int, rate: float) -> None:
+    """Each part counts: weights and keys once, the recurrent state in and out."""
+    per_token = bytes_per_token(weights, recurrent, kv)
+    assert per_token == weights + 2 * recurrent + kv
+    bandwidth = effective_bandwidth(per_token, rate)
+    assert bandwidth == pytest.approx(float(Fraction(per_token) * Fraction(rate) / 10**9))
+    assert effective_bandwidth(per_token, None) is None
+
+
+def test_the_published_27b_at_its_published_rate() -> None:
+    """PERFORMANCE.md: 19.99 GB of weights, 0.30 GB of state in and out, 400 GB/s: a ceiling of 19.7 tok/s."""
+    per_token = bytes_per_token(19_990_000_000, 150_000_000, 0)
+    bandwidth = effective_bandwidth(per_token, 19.7)
+    assert bandwidth == pytest.approx(400, rel=0.005)

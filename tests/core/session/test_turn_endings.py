@@ -1,0 +1,192 @@
+"""Turns that go elsewhere: back to an earlier one, on from a cut answer, out of a long thought, out of a loop."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from qwen_core import demo_model_path, load_session
+from qwen_core.errors import SettingsError
+from qwen_core.protocol.events import (
+    Continue,
+    Delta,
+    GenerationSettings,
+    Load,
+    Loaded,
+    Send,
+    StreamEvent,
+    TurnDone,
+    TurnFailed,
+)
+from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.session.repetition_guard import RepetitionGuard
+from qwen_core.session.session import Session
+from qwen_core.text.chat_encoding import encode_chat
+from support.engines import running_engine
+
+LONG = "Explain NVFP4 vs MXFP4 quantization."
+QUESTIONS = ("What is the capital of France?", "What about Germany?", "And Japan?")
+GREEDY: dict[str, Any] = {"temperature": 0.0, "reasoning_effort": "none"}
+THINKING: dict[str, Any] = {"temperature": 0.0, "reasoning_effort": "medium"}
+# As in test_session.py: two kernels sum in another order.
+TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Session]:
+    with load_session(demo_model_path()) as session:
+        yield session
+
+
+@pytest.fixture
+def session(loaded: Session) -> Session:
+    return Session(loaded.loaded, loaded.tokenizer, loaded.template)
+
+
+def ids_of(events: Sequence[StreamEvent]) -> list[int]:
+    return [token for event in events for token in event.token_ids]
+
+
+def assert_the_state_is_what_the_ids_say(session: Session) -> None:
+    probe = mx.array([[7]])
+    before = session.state.snapshot()
+    ours = np.array(session.model.last_logits(probe, session.state))
+    session.state.restore(before)
+    whole = np.array(session.model.last_logits(mx.array([[*session.ids, 7]]), session.model.new_state()))
+    assert np.abs(ours - whole).max() < TOLERANCE
+
+
+def test_an_edit_of_an_earlier_turn_prefills_only_what_changed(session: Session) -> None:
+    ends = []
+    for question in QUESTIONS:
+        list(session.send_stream(question, **GREEDY))
+        ends.append(list(session.conversation_ids))
+    session.restore(session.messages[:2], ends[0])
+    events = list(session.send_stream("What about Italy?", **GREEDY))
+    assert "Rome" in session.messages[-1].content
+    assert events[-1].stats is not None
+    assert events[-1].stats.cached_tokens == len(ends[0])
+    assert session.ids[: len(ends[0])] == ends[0]
+    assert_the_state_is_what_the_ids_say(session)
+    session.restore(session.messages[:2], ends[0])
+    again = list(session.send_stream(QUESTIONS[1], **GREEDY))
+    assert again[-1].cached_tokens == len(ends[0])
+    assert session.ids == ends[1], "the same question as before has the same answer"
+
+
+@pytest.mark.parametrize("length", [1, 2, 13, 60])
+def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Session) -> None:
+    list(session.send_stream("Who are you?", **GREEDY))
+    whole = ids_of(list(session.send_stream(LONG, **GREEDY)))
+    text = session.messages[-1].content
+    session.restore((), ())
+    list(session.send_stream("Who are you?", **GREEDY))
+    first = list(session.send_stream(LONG, max_new_tokens=length, **GREEDY))
+    assert first[-1].finish_reason == "length"
+    rest = list(session.continue_stream(**GREEDY))
+    assert ids_of(first) + ids_of(rest) == whole
+    assert session.messages[-1].content == text
+    assert len(session.messages) == 4
+    assert rest[-1].finish_reason == "stop"
+    assert_the_state_is_what_the_ids_say(session)
+    with pytest.raises(SettingsError, match="complete"):
+        list(session.continue_stream())
+
+
+def test_there_must_be_an_answer_to_go_on_with(session: Session) -> None:
+    with pytest.raises(SettingsError, match="no answer"):
+        list(session.continue_stream())
+    list(session.send_stream(LONG, max_new_tokens=5, **GREEDY))
+    session.restore(session.messages, ())
+    with pytest.raises(SettingsError, match="not known"):
+        list(session.continue_stream())
+
+
+@pytest.mark.parametrize("budget", [1, 3, 6])
+def test_a_long_thought_is_closed_and_the_answer_follows(budget: int, session: Session) -> None:
+    free = list(session.send_stream(QUESTIONS[0], **THINKING))
+    assert free[-1].stats is not None
+    assert free[-1].stats.reasoning_tokens > budget + 1
+    session.restore((), ())
+    # No line end is waited for in a thought of one line: a grace of 64 tokens would outlast it.
+    events = list(session.send_stream(QUESTIONS[0], reasoning_budget=budget, max_new_tokens=200, **THINKING))
+    reasoning = "".join(event.reasoning for event in events)
+    assert events[-1].finish_reason == "stop"
+    assert session.ids.count(session.tokenizer.token_to_id("</think>") or -1) == 1
+    assert reasoning
+    assert "Paris" in session.messages[-1].content
+    assert_the_state_is_what_the_ids_say(session)
+
+
+def test_the_closing_words_are_fed_and_counted(session: Session) -> None:
+    """With no grace the block closes at the first token past the budget; what closes it belongs to the ids."""
+    budget = BudgetWatch(ReasoningBudget(1), session.tokenizer.encode)
+    closing = budget.push(True, "a") or budget.push(True, "b\n")
+    events = list(session.send_stream(QUESTIONS[0], reasoning_budget=2, max_new_tokens=100, **THINKING))
+    generated = ids_of(events)
+    tag = session.tokenizer.token_to_id("</think>")
+    assert tag in closing
+    assert tag in generated
+    assert events[-1].stats is not None
+    assert events[-1].stats.generated_tokens == len(generated)
+    assert len(session.ids) == events[-1].stats.context_tokens == session.state.length
+
+
+def test_the_guard_ends_an_answer_that_repeats_itself(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo model does not loop by itself: its head is bent until it says one token for ever."""
+    monkeypatch.setattr("qwen_core.session.session.RepetitionGuard", lambda: RepetitionGuard(8, 4, 12))
+    head = session.model._head
+    loop = 300
+
+    def bent(hidden: mx.array) -> mx.array:
+        return head(hidden) + 1e4 * (mx.arange(session.model.config.vocab_size) == loop)
+
+    monkeypatch.setattr(session.model, "_head", bent)
+    off = list(session.send_stream(LONG, max_new_tokens=40, **GREEDY))
+    assert off[-1].finish_reason == "length"
+    session.restore((), ())
+    on = list(session.send_stream(LONG, max_new_tokens=40, guard=True, **GREEDY))
+    assert on[-1].finish_reason == "repetition"
+    assert "repeats itself" in on[-1].notice
+    assert ids_of(on) == [loop] * 12
+
+
+def test_dropped_reasoning_leaves_the_state_and_costs_the_answer_alone(session: Session) -> None:
+    first = list(session.send_stream(QUESTIONS[0], drop_reasoning=True, **THINKING))
+    assert session.messages[-1].reasoning
+    thought = len(ids_of(first))
+    chat = session._chat()
+    second = list(session.send_stream(QUESTIONS[1], drop_reasoning=True, **THINKING))
+    target = encode_chat(
+        session.template, session.tokenizer, [*chat, {"role": "user", "content": QUESTIONS[1]}], enable_thinking=True
+    )
+    assert session.ids[: len(target)] == target, "history is what the template makes of it"
+    assert session.messages[1].reasoning not in session.tokenizer.decode(target)
+    assert second[-1].stats is not None
+    cached = second[-1].stats.cached_tokens
+    assert cached > 0, "the snapshot before the answer was found"
+    # What is prefilled again is the first answer without its thoughts, and the new question.
+    fed = len(target) - cached
+    assert fed < thought + len(session.tokenizer.encode(QUESTIONS[1])) + 16
+    assert_the_state_is_what_the_ids_say(session)
+
+
+def test_the_engine_continues_a_stopped_answer() -> None:
+    settings = GenerationSettings(temperature=0.0, effort="none", max_new_tokens=8)
+    with running_engine() as (engine, log):
+        engine.send(Load(str(demo_model_path())))
+        log.wait_for(Loaded)
+        engine.send(Continue(1, settings))
+        assert "no answer" in log.wait_for(TurnFailed).message
+        engine.send(Send(2, LONG, settings))
+        first = log.wait_for(TurnDone)
+        engine.send(Continue(3, settings))
+        second = log.wait_for(TurnDone)
+        assert (second.turn, second.finish_reason) == (3, "length")
+        assert second.message.content.startswith(first.message.content)
+        assert len(second.message.content) > len(first.message.content)
+        assert second.ids[: len(first.ids)] == first.ids
+        said = "".join(text for delta in log.of(Delta) if delta.turn == 3 for _, text in delta.pieces)
+        assert first.message.content + said == second.message.content

@@ -1,0 +1,56 @@
+"""A process whose terminal goes away: nothing it writes can hold it up, and it ends."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import asyncio, fcntl, os, signal, sys, termios
+from qwen_tui.app import hangup
+
+record = open(sys.argv[1], "w", buffering=1)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGCONT, lambda number, frame: print("taken back", file=record))
+leaves = sys.argv[2] == "leaves"
+
+async def main():
+    loop = asyncio.get_running_loop()
+    end = asyncio.Event()
+    if not leaves:
+        hangup.GRACE_S = 0.1
+    hangup.leave_on_hangup(loop, end.set if leaves else lambda: None)
+    os.write(1, b"ready")
+    await end.wait()
+    os.kill(os.getpid(), signal.SIGCONT)
+    os.write(1, b"drawn into nothing")
+    os.write(2, b"drawn into nothing")
+    print("left", file=record)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("behaviour", "code", "record"), [("leaves", 0, "left\n"), ("stays", 1, "")])
+def test_the_end_of_the_terminal_is_the_end_of_the_program(
+    behaviour: str, code: int, record: str, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "record"), behaviour],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        try:
+            assert os.read(ours, 5) == b"ready"
+            os.close(ours)
+            assert process.wait(60) == code
+        finally:
+            process.kill()
+    assert (tmp_path / "record").read_text() == record

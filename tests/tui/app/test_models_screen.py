@@ -1,0 +1,108 @@
+"""Opening another model: what the list says of each, and what leaves it."""
+
+from collections.abc import Sequence
+
+import pytest
+from textual.events import Key
+from textual.widgets import OptionList
+
+from qwen_tui.app.model_lines import ModelLine, fit, read_model
+from qwen_tui.app.models_screen import ModelsScreen
+from support.app_stage import Stage, play, stage
+from support.fake_engine import MODEL
+from support.snapshots import compare
+
+GIB = 1 << 30
+LISTED = (
+    (MODEL.path, "Qwen3.6-27B"),
+    ("/models/large", "Qwen3.6-235B \x1b[31m[bold]red[/bold] 大模型"),
+    ("/models/gone", "a model that is gone"),
+)
+LINES = {
+    MODEL.path: ModelLine(MODEL.path, "Qwen3.6-27B", "UD-NVFP4_K_XL", 21_900_000_000),
+    "/models/large": ModelLine("/models/large", LISTED[1][1], "UD-Q4_K_XL", 130_000_000_000),
+    "/models/gone": ModelLine("/models/gone", LISTED[2][1], problem="'/models/gone' does not exist"),
+}
+
+
+async def opened(here: Stage, listed: Sequence[tuple[str, str]] = LISTED) -> list[str | None]:
+    """The screen over the chat, everything read; the answers it gives."""
+    answers: list[str | None] = []
+    screen = ModelsScreen(listed, MODEL.path, 48 * GIB, 64 * GIB, read=lambda path, _: LINES[path])
+    await here.app.push_screen(screen, answers.append)
+    await here.wait(lambda: screen.is_mounted and all(line.variant or line.problem for line in screen.lines))
+    await here.pilot.pause()
+    return answers
+
+
+@pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_screen(size: tuple[int, int]) -> None:
+    async def scene() -> str:
+        async with stage(size=size) as here:
+            await opened(here)
+            assert "\x1b" not in here.text()
+            return here.snapshot()
+
+    compare(play(scene()), f"models_{size[0]}x{size[1]}")
+
+
+def test_one_is_chosen_one_that_is_gone_is_not_and_any_directory_can_be_typed() -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            answers = await opened(here)
+            await here.pilot.press("down", "down", "enter")
+            assert answers == [], "there is nothing to open"
+            await here.pilot.press("up", "enter")
+            await here.wait(lambda: answers == ["/models/large"])
+            answers = await opened(here)
+            await here.pilot.press("tab", *"dir", "enter")
+            await here.wait(lambda: answers == ["dir"])
+            answers = await opened(here, [])
+            assert not here.app.screen.query_one(OptionList).display
+            await here.pilot.press("escape")
+            await here.wait(lambda: answers == [None])
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("weights", "recommended", "memory", "says"),
+    [
+        (21 * GIB, 48 * GIB, 64 * GIB, "fits"),
+        (47 * GIB + 1, 48 * GIB, 64 * GIB, "tight"),
+        (63 * GIB + 1, 48 * GIB, 64 * GIB, "does not fit"),
+        (47 * GIB, None, 64 * GIB, "fits"),
+        (48 * GIB, None, 64 * GIB, "tight"),
+        (21 * GIB, None, 0, ""),
+        (0, 48 * GIB, 64 * GIB, ""),
+    ],
+)
+def test_whether_a_model_fits(weights: int, recommended: int | None, memory: int, says: str) -> None:
+    said = fit(weights, recommended, memory)
+    assert said.startswith(says)
+    assert bool(said) == bool(says)
+
+
+def test_headers_are_read_and_what_cannot_be_read_is_a_line() -> None:
+    from qwen_core.demo import demo_model_path
+
+    line = read_model(str(demo_model_path()), "demo")
+    assert (line.variant, line.problem) == ("UD-NVFP4_K_XL", "")
+    assert line.weight_bytes > 1_000_000
+    assert "does not exist" in read_model("/no/such/place", "gone").problem
+
+
+@pytest.mark.parametrize("first", [["down"], ["tab", "d"]], ids=["the list", "the field"])
+def test_a_second_enter_at_once_leaves_no_more_than_the_first(first: list[str]) -> None:
+    async def scene() -> None:
+        async with stage() as here:
+            answers = await opened(here)
+            await here.pilot.press(*first)
+            for _ in range(2):
+                here.app.post_message(Key("enter", "\r"))
+            await here.wait(lambda: answers)
+            await here.settle()
+            assert len(answers) == 1
+            assert here.app.screen is here.app.chat
+
+    play(scene())

@@ -1,0 +1,296 @@
+"""The meters: a frozen snapshot of the conversation, the lines it becomes, and the panel that shows them."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.protocol.events import EngineDied, Loaded, PrefillProgress, TurnStarted
+from qwen_core.protocol.stats import TurnStats, remaining_s
+from qwen_tui.chat.meters import MeterSnapshot, take_snapshot
+from qwen_tui.chat.panel_lines import bandwidth_bar, digits, panel_lines
+from qwen_tui.conversation.conversation import Conversation
+from qwen_tui.conversation.rate_history import MOST_RATES, RateHistory
+from qwen_tui.conversation.recorder import Kept
+from qwen_tui.conversation.turns import Turn
+from qwen_tui.store.records import Resume
+from qwen_tui.text.safe import cells
+from support.app_stage import Stage, play, stage
+from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
+
+WIDTH = 30
+COUNTS = st.integers(0, 10**12)
+RATES = st.none() | st.floats(0.001, 1e6)
+FIGURES = st.builds(
+    TurnStats,
+    prompt_tokens=st.integers(0, 10**7),
+    cached_tokens=st.integers(0, 10**7),
+    generated_tokens=st.integers(0, 10**7),
+    reasoning_tokens=st.integers(0, 10**7),
+    context_tokens=st.integers(0, 10**7),
+    ttft_s=RATES,
+    prefill_tok_s=RATES,
+    decode_tok_s=RATES,
+    weight_bytes_per_token=COUNTS,
+    bytes_per_token=COUNTS,
+    bandwidth_gb_s=RATES,
+    peak_bandwidth_gb_s=st.none() | st.floats(1, 1e4),
+    peak_memory_bytes=COUNTS,
+    active_memory_bytes=COUNTS,
+    live_tok_s=RATES,
+    kv_bytes=COUNTS,
+    recurrent_bytes=COUNTS,
+    snapshot_bytes=COUNTS,
+    stop_s=RATES,
+)
+SNAPSHOTS = st.builds(
+    MeterSnapshot,
+    phase=st.sampled_from(["ready", "prefill", "decoding", "engine down"]),
+    model=st.none() | st.just(MODEL),
+    stats=st.none() | FIGURES,
+    rates=st.lists(st.floats(0.01, 1e5), max_size=MOST_RATES).map(tuple),
+    running=st.booleans(),
+    prefilled=st.integers(0, 10**6),
+    to_prefill=st.integers(0, 10**6),
+    prefill_left_s=RATES,
+    context_tokens=st.integers(0, 10**7),
+)
+
+
+def text(snapshot: MeterSnapshot, width: int = WIDTH) -> str:
+    return "\n".join(line.plain.rstrip() for line in panel_lines(snapshot, width))
+
+
+def test_states_of_earlier_turns_are_shown_within_their_budget() -> None:
+    snapshot = MeterSnapshot("decoding", MODEL, snapshot_budget=1 << 30, held=stats())
+    assert "past    294.0 MiB of 1.0 GiB\n" in text(snapshot)
+
+
+def test_a_running_answer_as_text() -> None:
+    snapshot = MeterSnapshot("decoding", MODEL, stats(), (8.0, 12.0, 16.0), True, context_tokens=1650, held=stats())
+    assert digits(snapshot) == "17.3"
+    assert text(snapshot) == (
+        "▁▄█\n"
+        "351 GB/s est. of 400\n"
+        "██████████████████████···│ 88%\n"
+        "ceiling 19.7 tok/s est. here\n"
+        "peak    400 GB/s published\n"
+        "\n"
+        "first   0.41 s\n"
+        "prefill 92.0 tok/s\n"
+        "prompt  38 new · 1,204 kept\n"
+        "answer  412 · reasoning 96\n"
+        "context 1.6K / 262K · 1%\n"
+        "\n"
+        "weights 20.4 GiB\n"
+        "kv      80.0 MiB\n"
+        "state   147.0 MiB\n"
+        "past    294.0 MiB snapshots\n"
+        "free    27.0 GiB est.\n"
+        "\n"
+        "a token moves 20.30 GB\n"
+        "ffn 51% · gdn 31% · attn 10%\n"
+        "head 7% · state 2%"
+    )
+
+
+def test_a_prompt_being_read_as_text() -> None:
+    snapshot = MeterSnapshot("prefill", MODEL, None, (), True, 4096, 8192, 12.5, 100, cached=42, held=stats())
+    assert digits(snapshot) == "-"
+    assert text(snapshot).splitlines()[:4] == [
+        "prefill 4,096 / 8,192",
+        "███████████████···············",
+        "left    12 s est.",
+        "prompt  8,192 new · 42 kept",
+    ]
+    # What is in memory does not vanish because another turn begins.
+    assert "kv      80.0 MiB\nstate   147.0 MiB\n" in text(snapshot)
+
+
+def test_what_is_not_known_is_not_shown() -> None:
+    assert text(MeterSnapshot("starting")) == ""
+    unknown = replace(stats(), peak_bandwidth_gb_s=None)
+    shown = text(MeterSnapshot("ready", MODEL, unknown))
+    assert "351 GB/s est. · peak unknown" in shown
+    assert "ceiling" not in shown
+    measured = replace(MODEL, peak_source="measured")
+    assert "peak    400 GB/s measured" in text(MeterSnapshot("ready", measured, stats()))
+
+
+@given(SNAPSHOTS, st.integers(10, 60))
+def test_no_figure_makes_a_line_too_wide(snapshot: MeterSnapshot, width: int) -> None:
+    for line in panel_lines(snapshot, width):
+        assert cells(line.plain) <= width
+        assert line.plain.isprintable()
+    assert digits(snapshot)
+
+
+@given(st.floats(0, 5), st.integers(2, 60))
+def test_the_bar_ends_at_the_ceiling(share: float, width: int) -> None:
+    bar = bandwidth_bar(share, width)
+    assert cells(bar) == width
+    assert bar[-1] == "│"
+    assert bar.count("█") == int(round(min(share, 1.0) * (width - 1) * 8) // 8)
+
+
+@given(st.lists(st.floats(1, 1000), max_size=5000))
+def test_a_history_is_bounded_and_keeps_its_mean(rates: list[float]) -> None:
+    history = RateHistory()
+    for rate in rates:
+        history.add(rate)
+    assert len(history.rates) <= MOST_RATES + 1
+    if rates:
+        assert min(rates) - 1e-6 <= min(history.rates) <= max(history.rates) <= max(rates) + 1e-6
+    if len(rates) <= MOST_RATES:
+        assert history.rates == rates
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "spent", "left"),
+    [(0, 10, 1.0, None), (5, 10, None, None), (4, 10, 2.0, 3.0), (10, 10, 1.0, None)],
+)
+def test_the_time_left_is_the_pace_so_far(done: int, total: int, spent: float | None, left: float | None) -> None:
+    assert remaining_s(done, total, spent) == left
+
+
+def test_a_snapshot_follows_the_turn() -> None:
+    moments = iter([0.0, 2.0, 5.0, 6.0, 7.0])
+    conversation = Conversation(now=lambda: next(moments))
+    conversation.apply(Loaded(MODEL))
+    assert take_snapshot(conversation) == MeterSnapshot("ready", MODEL)
+    conversation.ask("A question")
+    conversation.apply(TurnStarted(1, 1000, 200))
+    conversation.apply(PrefillProgress(1, 400, 800, 200))
+    reading = take_snapshot(conversation)
+    assert (reading.prefilled, reading.to_prefill, reading.prefill_left_s) == (400, 800, 2.0)
+    conversation.apply(delta(1, ("answer", "a"), count=5))
+    running = take_snapshot(conversation)
+    assert (running.running, running.rates, running.stats) == (True, (17.3,), stats(generated=5, reasoning=0))
+    conversation.apply(done(1, "a"))
+    over = take_snapshot(conversation)
+    assert (over.running, over.stats) == (False, stats(reasoning=0))
+    assert over.rates == (17.3,), "the graph of the last turn stays"
+    conversation.ask("Another question")
+    assert take_snapshot(conversation).held == over.stats
+
+
+def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
+    """What it had been before it was cut off is not shown as what goes on now; what is in memory stays."""
+    conversation = Conversation()
+    conversation.apply(Loaded(MODEL))
+    cut = conversation.ask("A question")
+    conversation.apply(done(1, "a", reason="cancelled"))
+    before = take_snapshot(conversation).stats
+    conversation.go_on(cut)
+    conversation.apply(TurnStarted(2, 1000, 200))
+    conversation.apply(PrefillProgress(2, 400, 800, 200))
+    reading = take_snapshot(conversation)
+    assert (reading.stats, reading.held, reading.rates) == (None, before, ())
+    assert "prefill 400 / 800" in text(reading)
+    conversation.apply(delta(2, ("answer", "b"), count=1))
+    assert take_snapshot(conversation).stats is not None
+
+
+def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
+    """A conversation that comes back from the disk, and one whose engine has died, still have their figures."""
+    conversation = Conversation()
+    conversation.apply(Loaded(MODEL))
+    conversation.ask("A question")
+    conversation.apply(done(1, "a"))
+    assert "kv      80.0 MiB" in text(take_snapshot(conversation))
+    turns = conversation.turns
+    for again in (
+        lambda: conversation.load(Kept(1), turns, Resume(None, (), (1, 2, 3)), ""),
+        lambda: conversation.apply(EngineDied("gone", 1)),
+        conversation.restarting,
+        lambda: conversation.apply(Loaded(MODEL)),
+    ):
+        conversation.held = stats()
+        again()
+        snapshot = take_snapshot(conversation)
+        assert (snapshot.stats, snapshot.held) == (stats(reasoning=0), None)
+        assert "kv      80.0 MiB" not in text(snapshot)
+        assert "free" not in text(snapshot)
+
+
+def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
+    conversation = Conversation()
+    conversation.load(Kept(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (), (1, 2, 3)), "")
+    assert take_snapshot(conversation).context_tokens == 3
+
+
+def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_todays() -> None:
+    conversation = Conversation()
+    conversation.apply(Loaded(replace(MODEL, peak_bandwidth_gb_s=351.0, peak_source="configured")))
+    conversation.ask("A question")
+    conversation.apply(delta(1, ("answer", "a"), count=5))
+    conversation.apply(done(1, "a"))
+    assert take_snapshot(conversation).rates == (17.3,)
+    (shown,) = [take_snapshot(conversation).stats]
+    assert shown is not None
+    assert (shown.peak_bandwidth_gb_s, shown.share_of_peak) == (351.0, pytest.approx(1.0))
+    conversation.apply(Loaded(replace(MODEL, weight_bytes_per_token=MODEL.weight_bytes_per_token // 2)))
+    anew = take_snapshot(conversation)
+    assert (anew.stats, anew.held, anew.rates) == (None, None, ())
+    conversation.go_on(conversation.turns[0])
+    anew = take_snapshot(conversation)
+    assert (anew.stats, anew.held) == (None, None), "nor where its answer goes on with this one"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])
+def test_the_panel_is_there_from_a_hundred_columns(columns: int, shown: bool) -> None:
+    async def scene() -> None:
+        async with stage(loads_only, (columns, 30)) as here:
+            await here.ask("Explain NVFP4 vs MXFP4.")
+            await here.feed(*answered(1, "NVFP4 stores."))
+            await here.settle()
+            assert here.app.chat.panel.display == shown
+            assert ("ceiling 19.7 tok/s" in here.text()) == shown
+
+    play(scene())
+
+
+@pytest.mark.parametrize("key", ["f4", "ctrl+o"])
+def test_a_key_shows_and_hides_it(key: str) -> None:
+    async def scene() -> None:
+        async with stage(loads_only, (80, 30)) as here:
+            await here.ask("Explain NVFP4 vs MXFP4.")
+            await here.feed(*answered(1, "NVFP4 stores."))
+            await here.settle()
+            await here.pilot.press(key)
+            await here.settle()
+            assert "ceiling 19.7 tok/s" in here.text()
+            await here.pilot.press(key)
+            await here.settle()
+            assert "ceiling" not in here.text()
+            await here.pilot.press(key)
+            await here.pilot.resize_terminal(60, 30)
+            await here.settle()
+            assert "ceiling" not in here.text(), "no room beside the conversation"
+            await here.pilot.press(key)
+            await here.settle()
+            assert "need 70 columns" in here.text()
+            await here.pilot.resize_terminal(90, 30)
+            await here.settle()
+            assert "ceiling 19.7 tok/s" in here.text(), "what the person chose holds again"
+            assert "need 70 columns" not in here.text()
+
+    play(scene())
+
+
+def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> None:
+    async def scene(here: Stage) -> None:
+        await here.ask("Explain NVFP4 vs MXFP4.")
+        await here.feed(TurnStarted(1, 1242, 1204), delta(1, ("answer", "NVFP4"), count=40))
+        await here.settle()
+        assert "↳" not in here.text()
+        await here.feed(done(1, "NVFP4"))
+        await here.settle()
+        assert "↳ 17.3 tok/s" in here.text()
+
+    async def run() -> None:
+        async with stage(loads_only, (60, 20)) as here:
+            await scene(here)
+
+    play(run())

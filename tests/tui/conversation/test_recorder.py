@@ -1,0 +1,205 @@
+"""What is said is on disk in time, in order, and once; a store that fails never stops the chat."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnFailed
+from qwen_tui.conversation.conversation import Conversation
+from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, Kept, Recorder
+from qwen_tui.conversation.turns import stored_turns
+from qwen_tui.store import Store, StoredMessage, StoreError, open_store
+from qwen_tui.store.records import turn_stats
+from qwen_tui.store.thread import StoreThread
+from support.fake_engine import MODEL, delta, done
+
+
+class Timer:
+    """`later` with a clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        self.due.append((self.now + seconds, action))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        ready = [action for moment, action in self.due if moment <= self.now]
+        self.due = [entry for entry in self.due if entry[0] > self.now]
+        for action in ready:
+            action()
+
+
+class Scene:
+    """A recorder over a real store in `folder`, and what it complained of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.timer = Timer()
+        self.troubles: list[str] = []
+        self.thread = StoreThread(lambda: open_store(folder / "conversations.db"))
+        self.recorder = Recorder(self.thread, self.troubles.append, self.timer.later)
+        self.kept = Kept()
+
+    def begin(self, turn: int, text: str = "Q", question_id: int | None = None, edits: int | None = None) -> Begun:
+        beginning = Beginning(turn, self.kept, text, "", GenerationSettings(), "be kind", question_id, edits)
+        begun = self.recorder.begin(beginning).result()
+        assert begun is not None
+        return begun
+
+    def path(self) -> list[StoredMessage]:
+        return self.thread.submit(lambda store: store.tree.path(self.kept.id or 0)).result()
+
+    def parts(self) -> str:
+        """What of running answers is on disk."""
+        rows = self.thread.submit(lambda store: store.database.read("SELECT content FROM parts ORDER BY id")).result()
+        return "".join(row["content"] for row in rows)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    made = Scene(tmp_path)
+    made.recorder.record(Loaded(MODEL))
+    return made
+
+
+def test_a_turn_from_question_to_figures(scene: Scene) -> None:
+    begun = scene.begin(1, "Why?")
+    assert [(message.role, message.status) for message in scene.path()] == [
+        ("user", "complete"),
+        ("assistant", "running"),
+    ]
+    scene.recorder.record(delta(1, ("reasoning", "Hm."), ("answer", "Be"), ids=(7, 8)))
+    scene.recorder.record(done(1, "Because.", "Hm."))
+    question, answer = scene.path()
+    assert (question.id, answer.id) == (begun.question_id, begun.answer_id)
+    assert (question.content, answer.content, answer.reasoning) == ("Why?", "Because.", "Hm.")
+    assert (answer.status, answer.finish_reason) == ("complete", "stop")
+    assert answer.stats["decode_tok_s"] == 17.3
+    assert answer.model is not None and answer.model.name == "Qwen3.6-27B"
+    assert scene.thread.submit(lambda store: store.tree.ids(answer.id)).result() == tuple(range(10))
+    assert scene.parts() == ""
+    summary = scene.thread.submit(lambda store: store.conversations.get(scene.kept.id or 0)).result()
+    assert (summary.title, summary.system) == ("Why?", "be kind")
+    assert scene.troubles == []
+
+
+@given(st.lists(st.one_of(st.text("ab", min_size=1, max_size=3), st.floats(0.0, 0.3)), max_size=25))
+def test_no_text_waits_longer_than_half_a_second(steps: list[str | float]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        scene = Scene(Path(folder))
+        scene.begin(1)
+        said: list[tuple[float, str]] = []
+        for step in steps:
+            if isinstance(step, str):
+                said.append((scene.timer.now, step))
+                scene.recorder.record(delta(1, ("answer", step), ids=(1,)))
+            else:
+                scene.timer.pass_time(step)
+            old = "".join(text for moment, text in said if moment + FLUSH_S <= scene.timer.now)
+            everything = "".join(text for _, text in said)
+            on_disk = scene.parts()
+            assert on_disk.startswith(old)
+            assert everything.startswith(on_disk)
+        scene.thread.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "error"),
+    [
+        (EngineDied("killed by signal 9", -9), "interrupted", ""),
+        (TurnFailed(1, "out of memory"), "failed", "out of memory"),
+    ],
+)
+def test_an_answer_that_was_cut_off_keeps_what_it_had_said(
+    scene: Scene, end: EngineDied | TurnFailed, status: str, error: str
+) -> None:
+    scene.begin(1)
+    pieces: list[tuple[Part, str]] = [("answer", "half an ans")]
+    scene.recorder.record(delta(1, *pieces, ids=(1, 2)))
+    scene.recorder.record(end)
+    answer = scene.path()[-1]
+    assert (answer.content, answer.status, answer.error) == ("half an ans", status, error)
+    # What comes of a turn that is over is nobody's.
+    scene.recorder.record(delta(1, ("answer", "wer"), ids=(3,)))
+    scene.timer.pass_time(1.0)
+    assert scene.path()[-1].content == "half an ans"
+
+
+def test_another_answer_and_another_wording_are_alternatives(scene: Scene) -> None:
+    first = scene.begin(1)
+    scene.recorder.record(done(1, "A"))
+    again = scene.begin(2, question_id=first.question_id)
+    scene.recorder.record(done(2, "B"))
+    assert again.question_id == first.question_id
+    assert (first.place, again.place) == ((1, 1), (2, 2))
+    edited = scene.begin(3, "Q2", edits=first.question_id)
+    assert edited.place == (3, 3)
+    assert [message.content for message in scene.path()] == ["Q2", ""]
+
+
+def test_an_answer_that_goes_on_is_one_answer(scene: Scene) -> None:
+    begun = scene.begin(1)
+    scene.recorder.record(delta(1, ("answer", "one "), ids=(1,)))
+    scene.recorder.record(done(1, "one ", reason="cancelled"))
+    scene.recorder.reopen(2, begun.answer_id).result()
+    scene.recorder.record(delta(2, ("answer", "two"), ids=(2,)))
+    scene.recorder.record(EngineDied("gone", 1))
+    assert scene.path()[-1].content == "one two"
+
+
+@pytest.mark.parametrize("end", [done(2, "ab", "why"), done(2, "ab", "why", reason="cancelled"), EngineDied("gone", 1)])
+def test_figures_of_an_answer_that_goes_on_read_the_same_from_the_disk(scene: Scene, end: Event) -> None:
+    """Those of its last run, also where that was cut off; and the reasoning of all runs."""
+    conversation = Conversation()
+
+    def tell(*events: Event) -> None:
+        for event in events:
+            scene.recorder.record(event)
+            conversation.apply(event)
+
+    tell(Loaded(MODEL))
+    turn, begun = conversation.ask("Q"), scene.begin(1)
+    tell(delta(1, ("reasoning", "why"), reasoning=40, count=40), done(1, "a", "why", reason="cancelled"))
+    scene.recorder.reopen(2, begun.answer_id).result()
+    assert turn_stats(scene.path()[-1].stats) is None
+    conversation.go_on(turn)
+    tell(delta(2, ("answer", "b"), ids=(2,), count=7, reasoning=5), end)
+    (shown,) = conversation.turns
+    (read,) = stored_turns(scene.path(), [(1, 1)], 1)
+    assert read.stats == shown.stats is not None
+    assert read.reasoning_tokens == shown.reasoning_tokens
+    assert read.reasoning_before[0] == shown.reasoning_before[0] == 96
+
+
+def test_leaving_marks_what_runs_as_interrupted(scene: Scene, tmp_path: Path) -> None:
+    scene.begin(1)
+    scene.recorder.record(delta(1, ("answer", "half"), ids=(1,)))
+    scene.recorder.flush()
+    scene.thread.close()
+    store = open_store(tmp_path / "conversations.db")
+    assert store.tree.path(scene.kept.id or 0)[-1].status == "interrupted"
+    assert store.tree.path(scene.kept.id or 0)[-1].content == "half"
+    store.close()
+    # Afterwards nothing is taken, and nothing raises.
+    assert scene.recorder.begin(Beginning(9, scene.kept, "late", "", GenerationSettings(), None)).result() is None
+    scene.recorder.record(done(1, "late"))
+
+
+def test_a_store_that_cannot_be_opened_is_told_once_and_stops_nothing() -> None:
+    def fail() -> Store:
+        raise StoreError("the disk is full")
+
+    troubles: list[str] = []
+    recorder = Recorder(StoreThread(fail), troubles.append)
+    recorder.record(Loaded(MODEL))
+    assert recorder.begin(Beginning(1, Kept(), "Q", "", GenerationSettings(), None)).result() is None
+    recorder.record(Delta(1, (("answer", "A"),), (1,), 1, 0, 1, None))
+    recorder.record(done(1, "A"))
+    assert troubles == ["This conversation is not being saved: the disk is full"]

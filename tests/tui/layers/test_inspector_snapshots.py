@@ -1,0 +1,113 @@
+"""The inspector as committed text and styles: at three sizes, without colour, and in each theme.
+
+`QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from qwen_core.protocol.events import TurnStarted
+from qwen_tui.settings.themes import load_themes, theme_folder
+from support.app_stage import Stage, play, stage
+from support.checkpoints import write_checkpoint
+from support.fake_engine import delta, loads_only
+from support.inspector_stage import inspect, press, shown
+from support.snapshots import compare
+
+SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
+Size = tuple[int, int]
+Scene = Callable[[Stage, Path], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("full")
+    write_checkpoint(path, full=True)
+    return path
+
+
+async def layers(here: Stage, full: Path) -> None:
+    await inspect(here, full)
+    await press(here, *["right"] * 8)
+
+
+async def layers_bytes(here: Stage, full: Path) -> None:
+    await inspect(here, full)
+    await press(here, "c", "c", "down")
+
+
+async def layers_decoding(here: Stage, full: Path) -> None:
+    await here.ask("Explain NVFP4 vs MXFP4.")
+    await here.feed(TurnStarted(1, 1242, 1204), delta(1, ("answer", "NVFP4 stores"), count=40))
+    await inspect(here, full)
+
+
+async def layers_filtered(here: Stage, full: Path) -> None:
+    await inspect(here, full)
+    await press(here, "slash", *"affine")
+    await press(here, "space", *"-down", "enter")
+
+
+async def layers_table(here: Stage, full: Path) -> None:
+    await inspect(here, full)
+    await press(here, "t", "o", "o", "o", "o")
+
+
+async def layers_tensor(here: Stage, full: Path) -> None:
+    """The demo model: values of a whole small tensor."""
+    await inspect(here)
+    await press(here, "enter")
+
+
+async def layers_values(here: Stage, full: Path) -> None:
+    await inspect(here)
+    await press(here, "down", "down", "right")
+
+
+SCENES: list[Scene] = [
+    layers,
+    layers_bytes,
+    layers_decoding,
+    layers_filtered,
+    layers_table,
+    layers_tensor,
+    layers_values,
+]
+
+
+def name(scene: Scene) -> str:
+    return getattr(scene, "__name__", "scene")
+
+
+async def drawn(scene: Scene, size: Size, full: Path, theme: str = "midnight") -> str:
+    async with stage(loads_only, size) as here:
+        here.app.theme = theme
+        await scene(here, full)
+        await shown(here)
+        return here.snapshot()
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=name)
+@SIZES
+def test_screen(scene: Scene, size: Size, full: Path) -> None:
+    compare(play(drawn(scene, size, full)), f"{name(scene)}_{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
+@pytest.mark.parametrize("theme", [theme for theme in THEMES if theme != "midnight"])
+def test_screen_in_each_theme(scene: Scene, theme: str, full: Path) -> None:
+    compare(play(drawn(scene, (100, 30), full, theme)), f"{name(scene)}_{theme}")
+
+
+@pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
+def test_screen_without_colour(scene: Scene, full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = play(drawn(scene, (100, 30), full))
+    compare(text, f"{name(scene)}_no_colour")
+    greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
+    assert greys
+    assert all(red == green == blue for red, green, blue in greys)

@@ -1,0 +1,166 @@
+"""Blocks of text fall into rows: none wider than there is room for, nothing lost, growing text as if it came whole."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from textual.content import Content
+
+from qwen_tui.text.block_layout import Block, Laid, column_widths, finder, lay_out
+from qwen_tui.text.finished_blocks import finished_length
+from qwen_tui.text.markdown import parse_markdown
+from qwen_tui.text.safe import visible
+from qwen_tui.widgets.plain_text import SEAL_AT, plain_blocks
+
+LINES = st.sampled_from(
+    """text of several *emphasised* words with `code` and [a link](https://example.org/a)
+a-very-long-word-without-any-place-where-it-could-be-broken-in-two-parts
+
+- item
+  - inner item of some length that wraps
+
+    with a second paragraph
+1. one
+12. twelve
+```python
+def f(x): return x + 1
+```
+    indented code
+> quote
+> - list in it
+# head
+---
+| a | b | c |
+|---|:-:|--:|
+| 1 | 東京東京東京 | a long cell, so long that it wraps |
+| x |
+<b>raw</b>
+🎉🎉🎉 👩\u200d👩\u200d👧 e\u0301e\u0301
+[a]: https://example.org/b
+[a] or [b][a]
+tab\tand tab""".splitlines()
+)
+DOCUMENTS = st.lists(LINES, max_size=14).map("\n".join)
+WIDTHS = st.integers(1, 90)
+
+
+def rows(blocks: list[Block], width: int) -> list[str]:
+    laid = [lay_out(block, width) for block in blocks]
+    return ["".join(text for text, _ in row.signs) + row.content.plain for each in laid for row in each.rows]
+
+
+def looks(blocks: list[Block]) -> list[tuple[object, ...]]:
+    """Everything about blocks that can be seen, gaps before all but the first included."""
+    return [
+        (block.kind, block.content.markup, block.first, block.rest, number > 0 and block.gap, lay_out(block, 40).texts)
+        for number, block in enumerate(blocks)
+    ]
+
+
+@given(DOCUMENTS, WIDTHS)
+def test_no_row_is_wider_than_there_is_room_for(text: str, width: int) -> None:
+    for row in rows(parse_markdown(visible(text)), max(2, width)):
+        assert cell_len(row) <= max(2, width) or width < 12, row
+
+
+@given(DOCUMENTS, st.integers(12, 90), st.integers(12, 90))
+def test_at_every_width_there_is_the_same_text(text: str, width: int, other: int) -> None:
+    def letters(at: int) -> str:
+        return "".join(sorted(re.sub(r"[\W_]", "", "".join(rows(parse_markdown(visible(text)), at)))))
+
+    tables = "|---|" in text
+    if not tables:  # a narrow table names its columns again for each cell
+        assert letters(width) == letters(other)
+
+
+@given(DOCUMENTS, WIDTHS)
+def test_rows_say_where_they_are_in_the_text(text: str, width: int) -> None:
+    for block in parse_markdown(visible(text)):
+        laid = lay_out(block, width)
+        for row in laid.rows:
+            line = laid.texts[row.line]
+            lead = "".join(sign for sign, _ in row.signs) if row.signs_are_text else ""
+            assert line[row.column :].startswith(lead + row.content.plain.rstrip())
+
+
+@given(DOCUMENTS, st.lists(st.integers(1, 60), max_size=12))
+def test_blocks_that_came_one_by_one_are_those_of_the_whole(text: str, sizes: list[int]) -> None:
+    text = visible(text)
+    blocks: list[Block] = []
+    references: dict[str, object] = {}
+    done = end = 0
+    for size in sizes:
+        end += size
+        newly = finished_length(text[done:end])
+        blocks += parse_markdown(text[done : done + newly], references)
+        done += newly
+    blocks += parse_markdown(text[done:], references)
+    if not references:  # else all is parsed again, see Answer
+        assert looks(blocks) == looks(parse_markdown(text))
+
+
+@given(DOCUMENTS, st.sampled_from(["a", "IT", "東", "code", "x + 1", "|", "["]), st.integers(12, 90))
+def test_matches_are_counted_where_they_begin_and_rows_stay(text: str, needle: str, width: int) -> None:
+    find = finder(needle)
+    for block in parse_markdown(visible(text)):
+        plain, marked = lay_out(block, width), lay_out(block, width, find)
+        assert [row.content.plain for row in marked.rows] == [row.content.plain for row in plain.rows]
+        if block.kind == "text":
+            assert len(marked.hits) == sum(
+                block_line.lower().count(needle.lower()) for block_line in block.content.plain.expandtabs(8).split("\n")
+            )
+            assert_hits(marked, needle)
+
+
+def assert_hits(laid: Laid, needle: str) -> None:
+    for place in laid.hits:
+        below = "".join(row.content.plain for row in laid.rows[place : place + 1 + len(needle)])
+        assert needle[0].lower() in below.lower()
+
+
+@given(st.lists(st.lists(st.integers(0, 200), min_size=3, max_size=3), min_size=1, max_size=5), st.integers(4, 120))
+def test_columns_fill_what_there_is_and_the_widest_give_way(cells: list[list[int]], room: int) -> None:
+    natural = [max(1, *column) for column in zip(*cells, strict=True)]
+    widths = column_widths(cells, room)
+    if widths is None:
+        assert sum(min(width, 4) for width in natural) + 10 > room
+        return
+    assert sum(widths) + 10 == min(sum(natural) + 10, room)
+    assert all(width <= most for width, most in zip(widths, natural, strict=True))
+    cut = [width for width, most in zip(widths, natural, strict=True) if width < most]
+    assert max(widths) - min(cut, default=max(widths)) <= 1, "what was not cut is no wider than what was"
+
+
+@given(st.text("ab \n東", max_size=9).map(lambda part: part * 700), st.integers(1, 6000))
+def test_growing_plain_text_is_parted_for_good(text: str, cut: int) -> None:
+    blocks, sealed = plain_blocks(text)
+    assert sum(len(block.content.plain) for block in blocks) + text.count("\n") >= len(text.replace("\n", ""))
+    assert all(len(block.content.plain) <= 2 * SEAL_AT for block in blocks)
+    earlier, length = plain_blocks(text[:cut])
+    assert length <= sealed
+    assert [part.content.plain for part in earlier[:-1]] == [part.content.plain for part in blocks[: len(earlier) - 1]]
+    again, _ = plain_blocks(text[length:])
+    assert [part.content.plain for part in earlier[:-1] + again] == [part.content.plain for part in blocks]
+
+
+@pytest.mark.parametrize("width", [20, 28, 29, 60])
+def test_a_table_too_wide_for_the_screen_becomes_lines(width: int) -> None:
+    text = "| alpha | beta | gamma | delta |\n|-|-|-|-|\n| 1 | 2 | 3 | 4 |\n| 5 | 6 | 7 | 8 |\n"
+    drawn = "\n".join(rows(parse_markdown(text), width))
+    assert ("alpha: 1" in drawn) == (width < 29)
+    assert ("│" in drawn) == (width >= 29)
+
+
+def test_what_a_list_a_quote_and_code_look_like() -> None:
+    text = "1. one\n2. two\n   - inner\n\n> said\n\n```\nx = 1\n\ty\n```\n"
+    assert rows(parse_markdown(text), 20) == ["1. one", "2. two", "   ▪ inner", "▌ said", " x = 1", "     y"]
+
+
+def test_only_known_languages_are_coloured_and_no_code_is_changed() -> None:
+    for language in ("python", "no-such-language", ""):
+        laid = lay_out(Block(Content("\n\nx = 1  \n\n"), "code", language=language), 40)
+        assert [row.content.plain for row in laid.rows] == ["", "", "x = 1  ", "", ""]
+        colours = {str(span.style) for row in laid.rows for span in row.content.spans}
+        assert ("$text-warning" in colours) == (language == "python")

@@ -1,0 +1,71 @@
+"""Which blocks of a growing answer are finished, against what markdown-it makes of the whole."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from qwen_tui.text.finished_blocks import answer_parser, finished_length
+
+LINES = st.sampled_from(
+    """text
+more *text*
+
+- item
+  - inner
+1. one
+2. two
+```python
+```
+    code
+> quote
+# head
+===
+---
+| a | b |
+|---|---|
+| 1 | 2 |
+  indented
+<b>raw</b>
+~~~
+* star
+東京""".splitlines()
+)
+DOCUMENTS = st.lists(LINES, max_size=14).map("\n".join)
+
+
+def top_blocks(text: str) -> list[tuple[str, tuple[int, int]]]:
+    """(type, line range) of the top-level blocks, by the library's own parser with nothing switched off."""
+    tokens: list[Token] = MarkdownIt("gfm-like", {"html": False}).parse(text)
+    return [(t.type, (t.map[0], t.map[1])) for t in tokens if t.level == 0 and t.map is not None]
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_finished_blocks_are_blocks_of_whatever_follows(text: str, more: str) -> None:
+    length = finished_length(text)
+    assert length == 0 or text[length - 1] == "\n"
+    lines = text[:length].count("\n")
+    finished = top_blocks(text[:length])
+    whole = [block for block in top_blocks(text + more) if block[1][0] < lines]
+    assert [(kind, span[0]) for kind, span in finished] == [(kind, span[0]) for kind, span in whole]
+    assert all(span[1] <= lines for _, span in whole)
+
+
+def test_all_but_the_last_block_is_finished() -> None:
+    assert finished_length("one\n\ntwo") == 0  # "two" may yet turn out to be anything: its line has no end
+    assert finished_length("one\n\ntwo\n") == len("one\n\n")
+    assert finished_length("1. a\n\n2") == 0
+    assert finished_length("```\na\n\nb\n") == 0
+
+
+def test_entities_do_not_smuggle_control_characters_in() -> None:
+    tokens = answer_parser().parse("a &#x202e; b &#x9b; [x](http://e.org/&#x202e;) `&#27;`\n\n```&#x202e;\ny\n```\n")
+    texts = [part.content + part.info for token in tokens for part in (token, *(token.children or ()))]
+    assert texts
+    assert not any(c in "\u202e\x9b\x1b" for text in texts for c in text)
+
+
+def test_raw_html_is_text() -> None:
+    inline = next(token for token in answer_parser().parse("a <b>bold</b>") if token.type == "inline")
+    assert {child.type for child in inline.children or ()} == {"text"}
+    assert "".join(child.content for child in inline.children or ()) == "a <b>bold</b>"

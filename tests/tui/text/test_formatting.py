@@ -1,0 +1,51 @@
+"""Figures as people read them."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qwen_tui.text import formatting
+from support.fake_engine import stats
+
+
+def test_the_line_under_an_answer() -> None:
+    assert formatting.turn_line(stats()) == (
+        "17.3 tok/s · 412 tokens (+96 reasoning) · first 0.41 s · 38 of 1,242 prefilled"
+    )
+    bare = replace(stats(1, 0, 20, 0), decode_tok_s=None, ttft_s=None)
+    assert formatting.turn_line(bare) == "1 token · 20 of 20 prefilled"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0"), (999, "999"), (1638, "1.6K"), (9999, "10.0K"), (262_144, "262K"), (1_048_576, "1.0M")],
+)
+def test_short_token_counts(count: int, text: str) -> None:
+    assert formatting.tokens_short(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.00 s"), (0.412, "0.41 s"), (3.24, "3.2 s"), (24.4, "24 s"), (185.2, "3 min 05 s")]
+)
+def test_durations(value: float, text: str) -> None:
+    assert formatting.seconds(value) == text
+
+
+@given(st.integers(-5, 10**12), st.integers(0, 10**12), st.integers(0, 60))
+def test_a_bar_is_exactly_as_wide_as_asked(done: int, total: int, width: int) -> None:
+    assert len(formatting.bar(done, total, width)) == width
+
+
+def test_a_bar_is_empty_at_nothing_and_full_at_all() -> None:
+    assert formatting.bar(0, 8, 4) == "····"
+    assert formatting.bar(3, 8, 4) == "█▌··"
+    assert formatting.bar(8, 8, 4) == "████"
+
+
+def test_sizes_name_their_unit() -> None:
+    assert formatting.size(21_900_000_000) == "20.4 GiB"
+    assert formatting.size(3_400_000) == "3.2 MiB"
+    assert formatting.size_of(8_804_682_957, 21_900_000_000) == "8.2 of 20.4 GiB"
+    assert formatting.size_of(512, 1000) == "512 of 1000 B"

@@ -1,0 +1,393 @@
+"""The chat app: owns the engine, the store and the conversation, and passes each input to the part it is for.
+
+Drawing is the screens' business, state the conversation's, what turns do turn_actions.py's. No MLX here: the model runs
+in the engine's process.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import TextArea
+
+from qwen_core.demo import demo_model_path
+from qwen_core.errors import QwenError
+from qwen_core.protocol.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Notice
+from qwen_core.settings.file import LoadedSettings
+from qwen_core.settings.tree import Settings, value_of, with_value
+from qwen_tui.app.appearance import Looks, rebindable
+from qwen_tui.app.conversation_actions import Opening
+from qwen_tui.app.copying import CopyActions
+from qwen_tui.app.engine_link import EngineEvent, EngineFactory, EngineLink, make_engine
+from qwen_tui.app.first_start import first_start
+from qwen_tui.app.hangup import leave_on_hangup
+from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.slash_commands import AppCommands
+from qwen_tui.app.turn_actions import TurnActions
+from qwen_tui.chat.screen import ChatScreen
+from qwen_tui.chat.turn_view import TurnView
+from qwen_tui.chat.welcome import Welcome
+from qwen_tui.composer.editor import Editor
+from qwen_tui.composer.slash import Call, Mistake, Text, parse_input
+from qwen_tui.conversation.conversation import Conversation
+from qwen_tui.conversation.recorder import Recorder
+from qwen_tui.conversation.turns import Turn
+from qwen_tui.conversation_list.screen import SessionsScreen
+from qwen_tui.layers.base_screen import LayersScreen
+from qwen_tui.layers.inspection import Inspection
+from qwen_tui.layers.screen import InspectorScreen
+from qwen_tui.settings.screen import SettingsScreen
+from qwen_tui.settings.themes import FALLBACK_THEME
+from qwen_tui.store import Draft, Store
+from qwen_tui.store.thread import StoreThread
+from qwen_tui.text.model_name import pending_name
+
+QUIT_PROMPT = "Press Ctrl+C again to quit."
+
+
+class QwenApp(App[None]):
+    """`qwen-tui MODEL_DIR`. `resume`: the kept conversation to go on with."""
+
+    TITLE = "qwen-tui"
+    CSS_PATH = "../chat/screen.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "Copy, stop or quit", show=False, priority=True),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, id="quit"),
+        Binding("escape", "stop", "Stop the answer", show=False, id="stop"),
+        Binding("f1,ctrl+g", "help", "Help", show=False, id="help"),
+        Binding("f2,ctrl+l", "inspect", "Layers of the model", show=False, id="layers"),
+        Binding("f3,ctrl+s", "sessions", "Conversations", show=False, id="sessions"),
+        Binding("f5,ctrl+underscore", "settings", "Settings", show=False, id="settings"),
+        Binding("ctrl+n", "new", "New conversation", show=False, id="new"),
+        Binding("ctrl+t", "try_again", "Start the engine again", show=False, id="restart"),
+    ]
+
+    def __init__(
+        self,
+        model_path: str,
+        loaded: LoadedSettings | None = None,
+        dtype: str | None = None,
+        *,
+        resume: int | None = None,
+        engine_factory: EngineFactory = make_engine,
+        theme_folders: Iterable[Path] | None = None,
+        store: StoreThread | None = None,
+    ) -> None:
+        super().__init__()
+        self.loaded = loaded or LoadedSettings(Settings())
+        self.running = self.loaded.settings
+        self.store = store or StoreThread()
+        self.recorder = Recorder(self.store, lambda line: self._post(Notice(line)))
+        self.conversation = Conversation(self.running.generation.system)
+        self.load = Load(model_path, dtype, self.conversation.system)
+        self._resume = resume
+        self.deleted: list[int] = []  # conversations deleted since the start, the last one at the end
+        self._link = EngineLink(engine_factory, self.receive)
+        self._has_begun = False  # before that nothing was written, and the draft on disk is not on the screen
+        self.looks = Looks(self, theme_folders)
+        self.chat = ChatScreen(self.conversation, pending_name(model_path))
+        self.inspection = Inspection(model_path)
+        self.turns = TurnActions(self)
+        self.copying = CopyActions(self)
+        self.opening = Opening(self)
+        self.commands = AppCommands(self)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return FALLBACK_THEME.variables
+
+    # Beginning and end.
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.chat
+
+    def on_mount(self) -> None:
+        if self.loaded.problems:
+            self.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
+        self.looks.begin()
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            leave_on_hangup(loop, self.exit)
+        # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
+        self.call_after_refresh(lambda: self._link.start(self.load))
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        self.chat.composer.choices = self.commands.choices
+        self._take_on("composer.paste_lines")
+        self._take_on("context.snapshot_budget_mb")
+        self._take_on("looks.side_panel")
+        if first_start():
+            self.chat.query_one(Welcome).greet()
+        self.run_worker(self.opening.begin(self._resume), exit_on_error=True)
+
+    def close_engine(self) -> None:
+        """End the engine's process, then the store; the screen is gone by now, so this may wait."""
+        self._link.close()
+        if self._has_begun:
+            self.opening.keep_draft()
+        self.recorder.flush()  # also the last half second of an answer that is left
+        self.store.close()
+
+    # The engine.
+
+    def receive(self, event: Event) -> None:
+        """Take an event from whichever thread the engine calls on: onto the disk first, then to the screen."""
+        self.recorder.record(event)
+        self._post(event)
+
+    def _post(self, event: Event) -> None:
+        try:
+            self.post_message(EngineEvent(event))
+        except RuntimeError:
+            return  # the loop is closed: the app is gone, nobody waits for events
+
+    def send(self, *commands: Command, first: Callable[[], object] | None = None) -> None:
+        """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
+        self._link.send(*commands, first=first)
+
+    def load_model(self, path: str) -> None:
+        """Load another model; the conversation goes on with it, rendered anew."""
+        self.load = Load(path, self.load.dtype, self.conversation.system)
+        self.inspection = Inspection(path)
+        self.chat.pending = pending_name(path)
+        self.conversation.restarting()
+        self.conversation.model = None
+        self.send(self.load)
+        self.chat.request_draw()
+
+    @on(EngineEvent)
+    def _engine_event(self, message: EngineEvent) -> None:
+        event = message.event
+        running = self.conversation.current
+        command = self.conversation.apply(event)
+        if command is not None:
+            self.send(command)
+        if isinstance(event, EngineDied):
+            self._engine_died(running)
+        if isinstance(event, Loaded):
+            self.chat.status.clear_flash()
+        self.chat.request_draw()
+        for screen in self.screen_stack[-1:]:  # none while the app is left
+            if isinstance(screen, LayersScreen):
+                screen.request_draw()
+
+    def _engine_died(self, turn: Turn | None) -> None:
+        self.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
+        if turn is not None and turn.unanswered:
+            self.chat.offer_draft(turn.question)
+
+    # For the parts of the app.
+
+    def flash(self, text: str) -> None:
+        """A short word to the person in the status line; nothing is said for ""."""
+        if text:
+            self.chat.status.flash(text)
+
+    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> None:
+        """A line of the program's own in the transcript."""
+        self.conversation.note(text, kind)
+        self.chat.request_draw()
+
+    @property
+    def actions(self) -> list[tuple[str, str, str]]:
+        """What keys can be bound to: (action, what it does, its built-in keys)."""
+        return rebindable((QwenApp, ChatScreen, Editor, TurnView))
+
+    def request(self) -> GenerationSettings:
+        """What to ask of the next answer."""
+        return self.running.request()
+
+    def change(self, key: str, value: object) -> None:
+        """Change a setting for as long as the program runs. ValueError says what it takes."""
+        self.running = with_value(self.running, key, value)
+        self._take_on(key)
+
+    def _take_on(self, key: str) -> None:
+        """Have a running setting count where it is not looked up each time."""
+        match key:
+            case "composer.paste_lines":
+                self.chat.editor.paste_lines = self.running.composer.paste_lines
+            case "context.snapshot_budget_mb":
+                self.conversation.snapshot_budget = self.running.context.snapshot_budget_mb << 20
+            case "looks.side_panel":
+                self.chat.want_panel(self.running.looks.side_panel)
+            case "looks.theme":
+                self.looks.use_theme(self.running)
+            case _ if key.startswith("keys."):
+                self.looks.use_keys(self.running)
+            case _:
+                pass
+
+    def in_store(self, work: Callable[[Store], object]) -> None:
+        """Have something kept that nobody waits for; a store that fails says so elsewhere."""
+        with suppress(RuntimeError):
+            self.store.submit(work)
+
+    def remember_input(self, text: str, *, drop_draft: bool = True) -> None:
+        """Into the history of inputs; what was being written is no draft any more."""
+        kept = self.conversation.kept.id  # before the first question is stored: its draft is that of no conversation
+        self.in_store(lambda store: store.writing.remember(text))
+        if drop_draft:
+            self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
+
+    def refusal(self) -> str:
+        """Why nothing can be sent now, "" if it can; the draft stays in the composer."""
+        conversation = self.conversation
+        if conversation.engine in ("starting", "loading"):
+            return "Still loading: your text is kept, press Enter again when the model is ready."
+        if conversation.engine == "no model":
+            return "No model is loaded: your text is kept. Ctrl+T tries again."
+        if conversation.engine == "engine down":
+            return "The engine is down: your text is kept. Ctrl+T starts it again."
+        if conversation.current is not None:
+            return "Still answering: your text is kept. Esc stops the answer first."
+        return ""
+
+    # What the person enters.
+
+    @on(ChatScreen.Entered)
+    async def _entered(self, message: ChatScreen.Entered) -> None:
+        if not message.text.strip():
+            return
+        match parse_input(message.text):
+            case Mistake(text):
+                self.flash(text)
+            case Call(name, argument):
+                whole = self.chat.editor.pastes.expand(argument)
+                self.chat.take_draft(message.text)
+                await self.commands.call(Call(name, whole))
+            case Text(text):
+                await self.turns.submit(text, message.text)
+
+    @on(Editor.Trouble)
+    def _trouble(self, message: Editor.Trouble) -> None:
+        self.flash(message.text)
+
+    @on(Editor.DraftChanged)
+    def _save_draft(self) -> None:
+        self.opening.keep_draft()
+
+    @on(TurnView.Asked)
+    async def _turn_asked(self, message: TurnView.Asked) -> None:
+        await self.turns.do(message.turn, message.what)
+
+    @on(ChatScreen.BannerLeft)
+    async def _banner_left(self) -> None:
+        await self.turns.leave_editing()
+
+    # Actions: keys, palette and slash commands all end here.
+
+    async def action_stop(self) -> None:
+        conversation = self.conversation
+        if conversation.current is None and conversation.engine != "loading":
+            return
+        conversation.stopping = conversation.current is not None
+        self.chat.request_draw()
+        await asyncio.to_thread(self._link.stop)
+
+    async def action_interrupt(self) -> None:
+        editor = self.chat.editor
+        screen = self.screen
+        own = isinstance(screen, LayersScreen | SessionsScreen | SettingsScreen)
+        status = screen.status if own else self.chat.status
+        selected = self.screen.get_selected_text() or editor.selected_text
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+            status.flash("Copied.")
+        elif self.conversation.current is not None and not self.conversation.stopping:
+            await self.action_stop()
+        elif status.flash_text == QUIT_PROMPT:
+            self.exit()
+        else:
+            status.flash(QUIT_PROMPT)
+
+    @on(TextArea.Changed)
+    def _draft_changed(self) -> None:
+        if self.chat.status.flash_text == QUIT_PROMPT:
+            self.chat.status.clear_flash()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key begins a new conversation where the old one is out of sight, none acts that is being bound."""
+        if isinstance(self.screen, SettingsScreen) and self.screen.capturing:
+            return False
+        return action != "new" or self.screen is self.chat
+
+    def action_inspect(self) -> None:
+        """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
+        if self.screen is self.chat:
+            self.push_screen(InspectorScreen(self.inspection, self.conversation, self.chat.pending))
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    def action_sessions(self, query: str = "") -> None:
+        """Every kept conversation: go on with one, search, rename, delete."""
+        if self.screen is self.chat:
+            screen = SessionsScreen(self.store, self.conversation.kept.id, query, deleted=self.deleted)
+            self.push_screen(screen, self.opening.session_chosen)
+
+    async def action_models(self) -> None:
+        """Open another model: the recent ones, or any directory."""
+        recent = []
+        with suppress(QwenError):
+            recent = await self.store.use(lambda store: store.models.recent())
+        listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
+        model = self.conversation.model
+        memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
+        self.push_screen(ModelsScreen(list(listed.items()), self.load.path, *memory), self.opening.model_chosen)
+
+    def action_settings(self) -> None:
+        """Every setting, explained; what is changed there is saved and counts at once."""
+        if self.screen is self.chat:
+            words = {"looks.theme": sorted(self.available_themes)}
+            self.push_screen(SettingsScreen(self.loaded, self.actions, words=words))
+
+    @on(SettingsScreen.Changed)
+    def _setting_changed(self, message: SettingsScreen.Changed) -> None:
+        self.loaded = message.loaded
+        self.change(message.key, value_of(self.loaded.settings, message.key))
+
+    def action_new(self) -> None:
+        self.opening.new()
+
+    def action_try_again(self) -> None:
+        """Start or load again, only where that is what is missing: a key must not throw a loaded model away."""
+        if self.conversation.engine in ("engine down", "no model"):
+            self.action_restart()
+
+    def action_restart(self) -> None:
+        """Start the engine again, load, and put the conversation back."""
+        self.conversation.restarting()
+        self._link.start(self.load, again=True)
+        self.chat.request_draw()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from self.commands.palette()
+
+
+def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None) -> int:
+    """Run the chat until the person leaves; the exit code. None opens the bundled demo model."""
+    app = QwenApp(str(demo_model_path()) if model_path is None else model_path, loaded, dtype, resume=resume)
+    try:
+        app.run()
+    finally:
+        app.close_engine()
+    return app.return_code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, LoadedSettings(Settings()), None))

@@ -1,0 +1,1 @@
+"""The chat screen, its transcript and its meters."""

@@ -1,0 +1,47 @@
+"""The meters panel beside the transcript: large digits, then the lines of panel_lines.py."""
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from qwen_tui.chat.large_digits import LargeDigits
+from qwen_tui.chat.meters import MeterSnapshot
+from qwen_tui.chat.panel_lines import digits, panel_lines
+from qwen_tui.widgets.styled_rows import Rows
+
+WIDTH = 34
+"""Cells of the panel with its border and padding."""
+FROM_COLUMNS = 100
+"""A terminal at least this wide shows the panel unless the person hid it."""
+LEAST_COLUMNS = 70
+"""A narrower one has no room for it beside a conversation."""
+
+
+class Panel(VerticalScroll, can_focus=False):
+    """`show` draws a snapshot if it differs from the last one."""
+
+    DEFAULT_CSS = """
+    Panel {
+        width: 34; border-left: solid $panel; padding: 0 1; scrollbar-size-vertical: 1; color: $foreground;
+    }
+    Panel > LargeDigits { color: $primary; }
+    Panel > .unit { color: $muted; height: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: MeterSnapshot | None = None
+        self._digits = LargeDigits("-")
+        self._figures = Rows()
+
+    def compose(self) -> ComposeResult:
+        yield self._digits
+        yield Static("tok/s", classes="unit", markup=False)
+        yield self._figures
+
+    def show(self, snapshot: MeterSnapshot) -> None:
+        if snapshot == self._shown or not self.display:
+            return
+        self._shown = snapshot
+        self._digits.update(digits(snapshot))
+        self._figures.show(panel_lines(snapshot, WIDTH - 4))

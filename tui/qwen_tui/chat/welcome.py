@@ -1,0 +1,93 @@
+"""What stands where the conversation will be: the model, how far its loading is, and how to begin."""
+
+from textual.content import Content
+from textual.widget import Widget
+
+from qwen_tui.conversation.conversation import Conversation
+from qwen_tui.text import formatting
+from qwen_tui.text.model_name import model_name
+from qwen_tui.text.safe import one_line
+from qwen_tui.widgets.header import short_dtype
+
+WORDMARK = (
+    "█▀█ █ █ █ █▀▀ █▄ █    ▀█▀ █ █ █",
+    "▀▀█ ▀▄▀▄▀ ██▄ █ ▀█ ▀▀  █  █▄█ █",
+)
+
+
+# What to type, how to stop, where to look: said once. The second form is for narrow terminals.
+GUIDANCE = (
+    (
+        "Type a question: Enter sends, Ctrl+J is a new line.",
+        "Esc stops an answer, Ctrl+C twice leaves.",
+        "F1 or /help shows the keys, /settings the settings.",
+    ),
+    ("Enter sends, Ctrl+J: new line", "Esc stops, Ctrl+C twice leaves", "F1 help, /settings settings"),
+)
+Lines = list[tuple[str, str]]
+_BLANK = ("", "")
+
+
+def welcome_lines(conversation: Conversation, pending: str, width: int, first: bool = False) -> Lines:
+    """(text, style) for each centred line. `first`: with the guidance of a first start."""
+    model, progress = conversation.model, conversation.progress
+    wordmark = WORDMARK if width >= len(WORDMARK[0]) else ("qwen-tui",)
+    lines = [(row, "bold $primary") for row in wordmark] + [_BLANK]
+    wide, narrow = GUIDANCE
+    guidance = [(line, "$foreground") for line in (wide if width >= max(map(len, wide)) else narrow)] if first else []
+    if model is not None and conversation.engine == "ready":
+        lines.append((one_line(model_name(model), width), "bold $foreground"))
+        size = formatting.size(model.weight_bytes)
+        context = formatting.tokens_short(model.context_limit)
+        facts = f"{one_line(model.variant, 40)} · {size} · {one_line(model.device, 40)} {short_dtype(model.dtype)}"
+        lines.append((facts, "$muted"))
+        lines.append((f"context {context} · loaded in {formatting.seconds(model.load_s)}", "$muted"))
+        lines += [_BLANK, ("Ask anything.", "bold $foreground" if first else "$foreground"), _BLANK]
+        lines += guidance or [("Enter sends · F1 or /help shows keys", "$muted")]
+        return lines
+    lines.append((one_line(pending, width), "bold $foreground"))
+    if conversation.engine == "loading" and progress is not None:
+        if progress.total_bytes:
+            lines.append((formatting.bar(progress.done_bytes, progress.total_bytes, min(40, width)), "$accent"))
+            amount = formatting.size_of(progress.done_bytes, progress.total_bytes)
+            lines.append((f"{amount} · {one_line(progress.stage, 40)}", "$muted"))
+        else:
+            lines.append((one_line(progress.stage, width), "$muted"))
+    elif conversation.engine == "starting":
+        lines.append(("starting the engine", "$muted"))
+    return [*lines, _BLANK, *guidance] if guidance else lines
+
+
+def fitted(lines: Lines, height: int) -> Lines:
+    """Without the wordmark, then without blank lines, where there is no room for all."""
+    if len(lines) > height and _BLANK in lines:
+        lines = lines[lines.index(_BLANK) + 1 :]
+    return lines if len(lines) <= height else [line for line in lines if line != _BLANK]
+
+
+class Welcome(Widget):
+    """Fills the transcript while it is empty."""
+
+    DEFAULT_CSS = """
+    Welcome { width: 1fr; height: 1fr; content-align: center middle; text-align: center; }
+    """
+
+    def __init__(self, pending: str) -> None:
+        super().__init__()
+        self._pending = pending
+        self._conversation = Conversation()
+        self._first = False
+
+    def greet(self) -> None:
+        """Show the guidance of a first start as well."""
+        self._first = True
+        self.refresh()
+
+    def show(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self.refresh()
+
+    def render(self) -> Content:
+        lines = welcome_lines(self._conversation, self._pending, max(8, self.size.width - 4), self._first)
+        lines = fitted(lines, self.size.height)
+        return Content("\n").join([Content.styled(text, style) for text, style in lines])

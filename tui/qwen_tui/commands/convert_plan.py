@@ -1,0 +1,88 @@
+"""The plan of a conversion as a table: which tensors get which format, and what each costs."""
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import TYPE_CHECKING
+
+from qwen_tui.text.formatting import size
+
+if TYPE_CHECKING:
+    from qwen_core.convert.plan import ConversionPlan, Decision
+
+_TITLES = ("tensor", "layers", "shape", "format", "bits", "each", "all")
+_LEFT = 4  # so many columns begin on the left
+
+
+def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
+    """One line for all layers that treat a tensor alike, then the totals. Shapes are those before quantisation."""
+    groups: dict[tuple[str, tuple[int, ...], str], list[Decision]] = {}
+    for decision in plan.decisions:
+        groups.setdefault((_path(decision), decision.shape, _format(decision)), []).append(decision)
+    kinds = plan.checkpoint.config.layer_types
+    rows = [_TITLES, *(_row(*key, group, kinds) for key, group in groups.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, strict=True)
+        yield "  ".join(c.ljust(w) if i < _LEFT else c.rjust(w) for i, (c, w) in enumerate(cells)).rstrip()
+    parameters = sum(prod(decision.shape) for decision in plan.decisions)
+    yield ""
+    yield (
+        f"{plan.rules.name}: {len(plan.outputs):,} tensors, {len(plan.specs)} quantised modules, {plan.nbytes:,} bytes "
+        f"({size(plan.nbytes)}), {plan.nbytes * 8 / max(parameters, 1):.2f} bits a weight; from "
+        f"{plan.source_bytes:,} bytes ({size(plan.source_bytes)})"
+    )
+
+
+def _row(
+    path: str, shape: tuple[int, ...], form: str, group: "list[Decision]", kinds: tuple[str, ...]
+) -> tuple[str, ...]:
+    each = group[0].nbytes
+    return (
+        path,
+        _layers(group, kinds),
+        " x ".join(f"{length:,}" for length in shape),
+        form,
+        f"{each * 8 / max(prod(shape), 1):.2f}",
+        size(each),
+        size(each * len(group)),
+    )
+
+
+def _layers(group: "list[Decision]", kinds: tuple[str, ...]) -> str:
+    """Which layers (or vision blocks) the group is of; "linear" for all linear-attention layers."""
+    found = {layer for decision in group if (layer := _layer(decision)) is not None}
+    linear = {index for index, kind in enumerate(kinds) if kind == "linear_attention"}
+    if group[0].part == "text" and len(linear) > 1 and found == linear != set(range(len(kinds))):
+        return f"linear ({len(linear)})"
+    return ranges(found)
+
+
+def _layer(decision: "Decision") -> int | None:
+    """The layer or vision block that a tensor is of."""
+    return next((int(word) for word in decision.name.split(".") if word.isdigit()), None)
+
+
+def _path(decision: "Decision") -> str:
+    """The tensor's place without its layer: "layers.*.mlp.up_proj"."""
+    name = decision.module if decision.part == "text" else decision.name
+    return ".".join("*" if word.isdigit() else word for word in name.split("."))
+
+
+def _format(decision: "Decision") -> str:
+    return decision.outputs[0].dtype.lower() if decision.spec is None else str(decision.spec)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Layers as people write them: "0-2, 4-6"; with a step where that says it shorter: "3-63 by 4"."""
+    values = sorted(set(numbers))
+    if len(values) > 2:
+        step = values[1] - values[0]
+        if step > 1 and values == list(range(values[0], values[-1] + 1, step)):
+            return f"{values[0]}-{values[-1]} by {step}"
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,107 @@
+"""The report as plain values, for --json: the fields that DESIGN.md promises, and some more."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from qwen_core.checkpoint.layout import Layout, ModuleLayout, Total, total
+from qwen_tui.commands.inspect_report.selection import Filters
+from qwen_tui.commands.inspect_report.subject import Subject
+
+
+def one_line_of_json(values: Any) -> str:
+    """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
+    return json.dumps(values, ensure_ascii=True, allow_nan=False)
+
+
+def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters) -> dict[str, Any]:
+    """Everything. `modules` are those that `filters` left; model, totals and modes are of the whole model."""
+    layout = subject.layout
+    fields: dict[str, Any] = {
+        "model": model_fields(subject),
+        "totals": totals_fields(subject),
+        "modes": [_mode_fields(layout, *place, sums) for place, sums in layout.by_format().items()],
+        "modules": [module_fields(module) for module in modules],
+        "warnings": list(subject.warnings),
+    }
+    if filters:
+        fields["selection"] = _total_fields(total(modules))
+    return fields
+
+
+def model_fields(subject: Subject) -> dict[str, Any]:
+    """What the model is."""
+    config, layout, verdict = subject.checkpoint.config, subject.layout, subject.verdict
+    return {
+        "name": subject.name,
+        "path": str(subject.checkpoint.path),
+        "variant": verdict.name,
+        "evidence": verdict.evidence,
+        "nearest": verdict.nearest,
+        "differing": list(verdict.differing),
+        "model_type": config.model_type,
+        "layers": config.num_hidden_layers,
+        "layer_kinds": list(layout.layer_kinds),
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "vocab_size": config.vocab_size,
+        "tied": layout.tied,
+        "converted": subject.checkpoint.converted,
+        "shards": list(layout.shards),
+    }
+
+
+def totals_fields(subject: Subject) -> dict[str, Any]:
+    """What the model weighs."""
+    layout = subject.layout
+    return {
+        "tensors": layout.tensors,
+        "bytes": layout.nbytes,
+        "text_bytes": layout.text.nbytes,
+        "weight_bytes_per_token": layout.token_bytes,
+        "bits_per_weight": layout.text.bits_per_weight,
+        "parameters": layout.text.parameters,
+        "modules": len(layout.modules),
+        "quantised_modules": layout.quantised,
+        "overrides": layout.overrides,
+        "mappable_bytes": subject.mappable_bytes,
+        "unused": [{"what": e.what, "tensors": e.tensors, "bytes": e.nbytes} for e in layout.unused],
+    }
+
+
+def _mode_fields(layout: Layout, mode: str, bits: int, group_size: int | None, sums: Total) -> dict[str, Any]:
+    return {
+        "mode": mode,
+        "bits": bits,
+        "group_size": group_size,
+        "modules": sums.modules,
+        "bytes": sums.nbytes,
+        "share_of_token": layout.share(sums.token_bytes),
+    }
+
+
+def module_fields(module: ModuleLayout) -> dict[str, Any]:
+    """One module."""
+    return {
+        "name": module.name,
+        "layer": module.layer,
+        "role": module.role,
+        "mode": module.mode,
+        "bits": module.bits,
+        "group_size": module.group_size,
+        "shape": list(module.shape),
+        "bytes": module.nbytes,
+        "weight_bytes_per_token": module.token_bytes,
+        "source": module.source,
+        "shard": module.shard,
+        "kind": module.kind,
+        "bits_per_weight": module.bits_per_weight,
+        "offset": module.offset,
+        "alignment": module.alignment,
+        "mappable": module.element_aligned,
+        "tensors": list(module.tensors),
+    }
+
+
+def _total_fields(sums: Total) -> dict[str, Any]:
+    return {"modules": sums.modules, "bytes": sums.nbytes, "weight_bytes_per_token": sums.token_bytes}

@@ -1,0 +1,144 @@
+"""The head of the report: what the model is, what it weighs, what a token reads, and what lies unused."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from rich.text import Text
+
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.layout import ModuleLayout, total
+from qwen_core.checkpoint.recipe import VARIANTS
+from qwen_tui.commands.inspect_report.grid import BAD, HEADING, clipped, facts, note_lines, plain
+from qwen_tui.commands.inspect_report.roles import role_table
+from qwen_tui.commands.inspect_report.selection import Filters
+from qwen_tui.commands.inspect_report.subject import Subject
+from qwen_tui.text.report_figures import both, gigabytes, parameters, percent
+from qwen_tui.text.safe import one_line
+
+
+def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[Text]:
+    """Summary, table by role, warnings and advice. `modules` are those that `filters` left."""
+    yield title(subject, width)
+    yield plain("")
+    yield from facts(summary_facts(subject), width)
+    yield plain("")
+    if filters:
+        yield from selection_lines(subject, modules, width)
+    yield from role_table(subject.layout, modules, subject.verdict.nearest, width)
+    yield from legend(subject, width)
+    if subject.warnings:
+        yield plain("")
+    for warning in subject.warnings:
+        for line in facts([("warning", warning)], width):
+            line.stylize(BAD, 0, len("warning"))
+            yield line
+    if subject.advice:
+        yield plain("")
+        yield from facts([("advice", subject.advice)], width)
+
+
+def title(subject: Subject, width: int) -> Text:
+    return plain(clipped(f"{subject.name} · {subject.verdict.name}", width), HEADING)
+
+
+def selection_lines(subject: Subject, modules: Sequence[ModuleLayout], width: int) -> Iterator[Text]:
+    """What filters leave, in a sentence."""
+    layout, chosen = subject.layout, total(modules)
+    yield from note_lines(
+        f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {gigabytes(chosen.nbytes)}, "
+        f"{percent(layout.share(chosen.token_bytes))} of what a token reads",
+        width,
+    )
+
+
+def legend(subject: Subject, width: int) -> Iterator[Text]:
+    """What B is, and what the share is of."""
+    variant = next((variant for variant in VARIANTS if variant.name == subject.verdict.nearest), None)
+    text = f"share: of the {gigabytes(subject.layout.token_bytes)} of weights that one token reads."
+    if variant is not None:
+        text += f" B: the base of {variant.name}, {variant.bits} bits. AWQ changes values and shows in no header."
+    yield from note_lines(text, width)
+
+
+def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
+    """(label, text) of every line of the summary."""
+    layout, checkpoint = subject.layout, subject.checkpoint
+    config, text = checkpoint.config, layout.text
+    yield "directory", one_line(str(checkpoint.path), 400)
+    yield "variant", f"{subject.verdict.name}: {subject.verdict.evidence}"
+    yield "on disk", f"{both(layout.nbytes)} in {_count(layout.tensors, 'tensor')}, {_files(subject)}"
+    yield (
+        "text model",
+        f"{both(text.nbytes)}: {parameters(text.parameters)} weights, {text.bits_per_weight:.2f} bits each",
+    )
+    yield "per token", f"{both(layout.token_bytes)} of weights; recurrent state and KV come on top"
+    yield "layers", _layers(subject)
+    yield "sizes", _sizes(config)
+    yield "quantised", _quantised(subject)
+    head = "the embedding (tied)" if layout.tied else "a tensor of its own (not tied)"
+    yield "head", head
+    shape = "MLX's (norms hold 1 + weight)" if checkpoint.converted else "raw Hugging Face (norms hold weight less 1)"
+    yield "layout", shape
+    yield (
+        "unused",
+        "; ".join(
+            f"{entry.what} {gigabytes(entry.nbytes)} in {_count(entry.tensors, 'tensor')}" for entry in layout.unused
+        )
+        or "nothing: a token reads all that is on disk",
+    )
+    yield "alignment", alignment(subject)
+
+
+def _sizes(config: ModelConfig) -> str:
+    return (
+        f"hidden {config.hidden_size:,}, feed-forward {config.intermediate_size:,}, vocabulary {config.vocab_size:,}; "
+        f"full attention {config.num_attention_heads} heads of {config.head_dim}, "
+        f"{config.num_key_value_heads} of keys; "
+        f"linear {config.linear_num_value_heads} heads of {config.linear_value_head_dim}, "
+        f"{config.linear_num_key_heads} of keys"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
+
+
+def _files(subject: Subject) -> str:
+    shards = subject.layout.shards
+    return f"{_count(len(shards), 'shard')}" if len(shards) != 1 else f"the file {one_line(shards[0])}"
+
+
+def _layers(subject: Subject) -> str:
+    kinds = subject.layout.layer_kinds
+    full = [index for index, kind in enumerate(kinds) if kind == "full"]
+    text = f"{len(kinds)}: {len(kinds) - len(full)} linear attention, {len(full)} full attention"
+    steps = {after - before for before, after in pairwise(full)}
+    if len(steps) == 1 and full[0] + 1 in steps:
+        text += f" (every {_ordinal(full[0] + 1)})"
+    return text
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _quantised(subject: Subject) -> str:
+    layout = subject.layout
+    if not layout.quantised:
+        return f"none of {_count(len(layout.modules), 'module')}"
+    return (
+        f"{layout.quantised:,} of {_count(len(layout.modules), 'module')}: {_count(layout.overrides, 'override')} in "
+        f"config.json, {layout.quantised - layout.overrides:,} by its default"
+    )
+
+
+def alignment(subject: Subject) -> str:
+    """How much of the text model could be used from a map as it lies."""
+    whole, mappable = subject.layout.text.nbytes, subject.mappable_bytes
+    if mappable == whole:
+        return f"all {gigabytes(whole)} lie at multiples of their element size: mapped without a copy where Metal is"
+    return (
+        f"{gigabytes(mappable)} of {gigabytes(whole)} ({percent(mappable / whole if whole else 0.0)}) lie at multiples "
+        "of their element size and can be mapped; the rest is copied once on loading"
+    )

@@ -1,0 +1,1 @@
+"""Where one writes: editor, completion, attachments, slash commands."""

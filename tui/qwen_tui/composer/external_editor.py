@@ -1,0 +1,71 @@
+"""A text written in the person's own editor: $VISUAL, else $EDITOR. Waits until it ends; leaves nothing behind."""
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qwen_core.errors import QwenError, quote
+from qwen_tui.text.safe import typed
+
+
+def edit_externally(text: str) -> str:
+    """`text` as the person left it in the editor. QwenError where there is none, or it failed: `text` is to be kept.
+
+    The editor gets the terminal of this process, which must not be drawn on meanwhile.
+    """
+    command = _command()
+    # A folder of its own, for this person alone: what an editor puts beside the file (copies, swap files) goes along.
+    with tempfile.TemporaryDirectory(prefix="qwen-tui-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "message.md"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+        try:
+            with _interrupts_are_the_editors():
+                code = subprocess.run([*command, str(path)], check=False).returncode
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise QwenError(f"The editor {quote(command[0])} did not start: {reason or error}. Set $EDITOR.") from None
+        if code != 0:
+            ended = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+            raise QwenError(f"The editor {quote(command[0])} ended {ended}: your text is as it was.")
+        try:
+            edited = path.read_bytes().decode("utf-8", "replace")
+        except OSError as error:
+            raise QwenError(
+                f"What the editor left cannot be read ({error.strerror}): your text is as it was."
+            ) from None
+    edited = typed(edited)
+    # Editors end a file with a newline of their own.
+    return edited.removesuffix("\n") if not text.endswith("\n") else edited
+
+
+def _command() -> list[str]:
+    for variable in ("VISUAL", "EDITOR"):
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            continue
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            raise QwenError(f"${variable} cannot be understood: {str(error).lower()} in {quote(value)}.") from None
+    raise QwenError("No editor is set: start with EDITOR=nano qwen-tui, or export EDITOR in your shell's profile.")
+
+
+@contextmanager
+def _interrupts_are_the_editors() -> Iterator[None]:
+    """Ctrl+C goes to every process of the terminal: it must not end this one while the editor has the keys."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A function rather than SIG_IGN, which the editor would inherit.
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

@@ -1,0 +1,113 @@
+"""What a line in the composer means: a message to send, a slash command, or a mistake to point out. Pure."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from qwen_core.protocol.events import Effort
+
+EFFORTS: tuple[Effort, ...] = ("none", "low", "medium", "high")
+
+
+PRESETS = ("auto", "thinking", "coding", "non-thinking")
+
+
+@dataclass(frozen=True)
+class SlashCommand:
+    """One slash command: the line that the help screen gives it, and its title in the command palette.
+
+    `argument`: it takes something after its name, one of `choices` where there are any; without `optional` it must.
+    """
+
+    name: str
+    usage: str
+    help: str
+    title: str
+    choices: tuple[str, ...] = ()
+    argument: bool = False
+    optional: bool = True
+
+
+COMMANDS: tuple[SlashCommand, ...] = (
+    SlashCommand("help", "/help", "keys and commands", "Help"),
+    SlashCommand("new", "/new", "a new conversation, keeping the model loaded", "New conversation"),
+    SlashCommand(
+        "resume", "/resume [ID]", "all conversations: go on with one, search, rename", "Conversations", (), True
+    ),
+    SlashCommand(
+        "search", "/search [TEXT]", "search the text of all conversations", "Search all conversations", (), True
+    ),
+    SlashCommand("find", "/find [TEXT]", "find in this conversation", "Find in this conversation", (), True),
+    SlashCommand("edit", "/edit", "change the last question and ask it again", "Edit the last question"),
+    SlashCommand("retry", "/retry", "another answer to the last question", "Answer again"),
+    SlashCommand("continue", "/continue", "go on with an answer that was cut off", "Continue the answer"),
+    SlashCommand("delete", "/delete", "take the last turn out", "Delete the last turn"),
+    SlashCommand("undo", "/undo", "bring a deleted turn back", "Undo deleting"),
+    SlashCommand(
+        "copy", "/copy [WHAT]", "the last answer; code or code 2: its blocks; all", "Copy the answer", (), True
+    ),
+    SlashCommand(
+        "export", "/export [FILE]", "this conversation as Markdown, or as JSON to a .json", "Export", (), True
+    ),
+    SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
+    SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
+    SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", PRESETS, True, False),
+    SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", EFFORTS, True),
+    SlashCommand(
+        "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
+    ),
+    SlashCommand(
+        "model", "/model [DIR]", "open another model; the conversation goes on", "Open another model", (), True
+    ),
+    SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
+    SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),
+    SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
+    SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
+    SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
+    SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),
+    SlashCommand("restart", "/restart", "start the engine again, or load again", "Restart the engine"),
+    SlashCommand("quit", "/quit", "leave", "Quit"),
+)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A message for the model."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A slash command with its argument ("" when none was given)."""
+
+    name: str
+    argument: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A line that begins like a command and is none; it is not sent."""
+
+    message: str
+
+
+def parse_input(line: str) -> Text | Call | Mistake:
+    """What to do with `line`. A first "//" sends the text with one "/"; arguments are checked here."""
+    if line.startswith("//"):
+        return Text(line[1:])
+    if not line.startswith("/"):
+        return Text(line)
+    name, *rest = line[1:].split(maxsplit=1) if line[1:].strip() else [""]
+    name, argument = name.lower(), "".join(rest).strip()
+    command = next((c for c in COMMANDS if c.name == name), None)
+    if command is None:
+        near = get_close_matches(name[:40], [c.name for c in COMMANDS], n=1)
+        meant = f"Did you mean /{near[0]}? " if near else "/help lists the commands. "
+        return Mistake(f"There is no command /{name[:40]}. {meant}To send a text that begins with /, type //.")
+    if argument and not command.argument:
+        return Mistake(f"/{name} takes nothing after it.")
+    if not argument and not command.optional:
+        return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
+    if argument and command.choices and argument.lower() not in command.choices:
+        return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
+    return Call(name, argument.lower() if command.choices else argument)

@@ -1,0 +1,1 @@
+"""The state of the open conversation, and its way to disk."""

@@ -1,0 +1,322 @@
+"""The conversation as the screen shows it: engine events in, plain state out. No widgets, no engine.
+
+The view-model holds what was said, what is being said, and what the engine is doing. Screens read it; only the methods
+here change it, so every flow (crashes, stops, restarts) is tested without a screen.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from qwen_core.protocol.events import (
+    Delta,
+    EngineDied,
+    Event,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    ModelSummary,
+    Notice,
+    PrefillProgress,
+    Restore,
+    StateSaved,
+    TurnDone,
+    TurnFailed,
+    TurnStarted,
+)
+from qwen_core.protocol.stats import TurnStats
+from qwen_tui.conversation.rate_history import RateHistory
+from qwen_tui.conversation.recorder import Kept
+from qwen_tui.conversation.turns import Item, Note, Turn
+from qwen_tui.store.records import Resume
+from qwen_tui.text import formatting
+
+EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
+Phase = Literal[
+    "starting", "loading", "ready", "waiting", "prefill", "reasoning", "decoding", "stopping", "stopped", "no model",
+    "engine down",
+]  # fmt: skip
+
+
+@dataclass
+class Conversation:
+    """State of the app: `items` in the order they appear, the engine's state, and the figures of the status line."""
+
+    system: str | None = None
+    now: Callable[[], float] = time.monotonic
+    kept: Kept = field(default_factory=Kept)
+    engine: EngineState = "starting"
+    model: ModelSummary | None = None
+    items: list[Item] = field(default_factory=list)
+    progress: LoadProgress | None = None
+    context_tokens: int = 0
+    live_tok_s: float | None = None
+    rates: RateHistory = field(default_factory=RateHistory)
+    stopping: bool = False
+    state_path: str = ""
+    held: TurnStats | None = None
+    """What the engine said last of its memory; None where it has nothing of this conversation yet."""
+    snapshot_budget: int = 0  # bytes that states of earlier turns may take
+    _next_turn: int = 1
+    _ids: tuple[int, ...] = ()
+    _ids_cover_all: bool = True
+    _ids_from: str = ""
+    _restore_after_load: bool = False
+
+    # What the screen asks.
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [item for item in self.items if isinstance(item, Turn)]
+
+    @property
+    def current(self) -> Turn | None:
+        """The turn being answered."""
+        turns = self.turns
+        return turns[-1] if turns and turns[-1].running else None
+
+    @property
+    def phase(self) -> Phase:
+        """One word for the state indicator."""
+        if self.engine != "ready":
+            return self.engine
+        turn = self.current
+        if turn is not None:
+            if self.stopping:
+                return "stopping"
+            if turn.state in ("waiting", "prefill", "reasoning", "decoding"):
+                return turn.state
+        last = self.turns[-1] if self.turns else None
+        return "stopped" if last is not None and last.finish_reason == "cancelled" else "ready"
+
+    def last_answer(self) -> str:
+        return next((turn.answer for turn in reversed(self.turns) if turn.answer), "")
+
+    def retriable(self) -> Turn | None:
+        """The last turn, when its question went unanswered."""
+        turns = self.turns
+        return turns[-1] if turns and turns[-1].unanswered else None
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next turn gets."""
+        return self._next_turn
+
+    # What the person does.
+
+    def ask(self, text: str) -> Turn:
+        """A new turn for `text`; the caller sends it."""
+        turn = Turn(self._next_turn, text)
+        self._next_turn += 1
+        self.items.append(turn)
+        self.live_tok_s = None
+        self.rates = RateHistory()
+        self.stopping = False
+        return turn
+
+    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> Note:
+        """A line of the program's own. The same line twice in a row is shown once."""
+        last = self.items[-1] if self.items else None
+        if isinstance(last, Note) and last.text == text and last.kind == kind:
+            return last
+        note = Note(text, kind)
+        self.items.append(note)
+        return note
+
+    def clear(self) -> Restore:
+        """Begin a new conversation; the returned command tells the engine."""
+        self.kept, self.state_path = Kept(), ""
+        self._put([], (), "")
+        return self.restore()
+
+    def load(self, kept: Kept, turns: list[Turn], resume: Resume, fingerprint: str) -> Restore:
+        """Show a conversation, or another branch of this one, as it is on disk; the command puts it into the engine.
+
+        Turns that are shown already stay the objects they are. `fingerprint`: of the model that `resume.ids` are from.
+        """
+        there = {(turn.question_id, turn.answer_id, turn.place, turn.state): turn for turn in self.turns}
+        same = kept.id == self.kept.id
+        self.system, self.kept = resume.system, kept
+        items: list[Item] = [
+            (there.get((turn.question_id, turn.answer_id, turn.place, turn.state)) if same else None) or turn
+            for turn in turns
+        ]
+        self._put(items, resume.ids, fingerprint)
+        self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
+        self._restore_after_load = self.engine != "ready"
+        return self.restore(saved_state=not same)
+
+    def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
+        """Take `turn` and all after it out; `ids` are the tokens fed for what is left, as far as they are known."""
+        self._put(self.items[: self.items.index(turn)], ids, fingerprint)
+        return self.restore()
+
+    def go_on(self, turn: Turn) -> Turn:
+        """The answer of the last turn goes on, as a turn of a new number that takes its place."""
+        again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
+        again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
+        again.reasoning_began, again.reasoning_before = None, (turn.reasoning_tokens, turn.reasoning_s or 0.0)
+        self._next_turn += 1
+        self.items[self.items.index(turn)] = again
+        self.live_tok_s, self.rates, self.stopping = None, RateHistory(), False
+        return again
+
+    def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str) -> None:
+        self.items[:] = items
+        turns = self.turns
+        self._ids, self._ids_from = ids, fingerprint
+        self._ids_cover_all = bool(ids) or not turns
+        stats = next((turn.stats for turn in reversed(turns) if turn.stats is not None), None)
+        self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
+        self.live_tok_s, self.held = None, None
+        self.rates = RateHistory()
+
+    def forget(self, turn: Turn) -> Restore:
+        """Take an unanswered turn out, to send its question again."""
+        self.items.remove(turn)
+        return self.restore()
+
+    def restarting(self) -> None:
+        """The engine is being started again: once the model is loaded, the conversation must be put back."""
+        self._interrupt()
+        self.engine, self.progress, self.held = "starting", None, None
+        self._restore_after_load = bool(self.turns) or self.system is not None
+
+    def restore_when_loaded(self) -> None:
+        """What the engine is to begin with is no longer what its load says."""
+        self._restore_after_load = True
+
+    def restore(self, *, saved_state: bool = False) -> Restore:
+        """The conversation as the engine needs it back; `saved_state`: with the file of its state, where there is one.
+
+        Only where the engine has nothing of it: an edit goes back to a snapshot, not to what lies on the disk.
+
+        The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
+        After an engine that died in an answer they are not: then the template renders the messages anew.
+        """
+        messages = tuple(message for turn in self.turns for message in turn.messages())
+        known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
+        return Restore(messages, self._ids if known else (), self.system, self.state_path if saved_state else "")
+
+    def restore_rendered(self) -> Restore:
+        """The same, rendered anew by the template: after a change to what stands before the first question."""
+        self._ids, self._ids_cover_all = (), not self.turns
+        return self.restore()
+
+    # What the engine says.
+
+    def apply(self, event: Event) -> Restore | None:
+        """Take one event in. A returned command is to be sent at once."""
+        match event:
+            case LoadProgress():
+                self.engine, self.progress = "loading", event
+            case Loaded(model):
+                self.engine, self.model, self.progress, self.held = "ready", model, None, None
+                if self._restore_after_load:
+                    self._restore_after_load = False
+                    return self.restore(saved_state=True)
+            case LoadFailed(message):
+                self.engine, self.progress = "no model", None
+                self.note(message, "error")
+            case EngineDied():
+                self._died(event)
+            case Notice(text):
+                self.note(text)
+            case StateSaved():
+                saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
+                self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
+            case _:
+                self._apply_to_turn(event)
+        return None
+
+    def _apply_to_turn(self, event: TurnStarted | PrefillProgress | Delta | TurnDone | TurnFailed) -> None:
+        turn = self.current
+        if turn is None or turn.number != event.turn:
+            return  # of a turn that is over or gone: nothing on the screen waits for it
+        match event:
+            case TurnStarted():
+                turn.state = "prefill"
+                turn.to_prefill, turn.cached = event.prompt_tokens - event.cached_tokens, event.cached_tokens
+                turn.prefill_began = self.now()
+                self.context_tokens = event.prompt_tokens
+            case PrefillProgress():
+                turn.state = "prefill"
+                turn.prefilled, turn.to_prefill = event.done, event.total
+                if turn.prefill_began is not None:
+                    turn.prefill_s = self.now() - turn.prefill_began
+            case Delta():
+                self._delta(turn, event)
+            case TurnDone():
+                self._done(turn, event)
+            case TurnFailed(_, message):
+                self._time_reasoning(turn)
+                turn.state, turn.error = "failed", message
+                self._ids_cover_all = False
+
+    def _delta(self, turn: Turn, event: Delta) -> None:
+        for part, text in event.pieces:
+            match part:
+                case "reasoning":
+                    turn.state = "reasoning"
+                    turn.reasoning += text
+                    if turn.reasoning_began is None:
+                        turn.reasoning_began = self.now()
+                case "answer":
+                    self._time_reasoning(turn)
+                    turn.state = "decoding"
+                    turn.answer += text
+                case "tool_call":
+                    self._time_reasoning(turn)
+                    turn.state = "decoding"
+                    turn.tool_calls += text
+        if turn.state in ("waiting", "prefill"):
+            turn.state = "decoding"
+        self._time_reasoning(turn)
+        turn.generated_tokens = event.generated_tokens
+        turn.reasoning_tokens = turn.reasoning_before[0] + event.reasoning_tokens
+        self.context_tokens = event.context_tokens
+        turn.stats = event.stats or turn.stats
+        self.held = event.stats or self.held
+        if event.live_tok_s is not None:
+            self.live_tok_s = event.live_tok_s
+            self.rates.add(event.live_tok_s)
+
+    def _time_reasoning(self, turn: Turn) -> None:
+        """The time of reasoning up to now, if it is going on."""
+        if turn.state == "reasoning" and turn.reasoning_began is not None:
+            turn.reasoning_s = turn.reasoning_before[1] + self.now() - turn.reasoning_began
+
+    def _done(self, turn: Turn, event: TurnDone) -> None:
+        self._time_reasoning(turn)
+        turn.state, turn.finish_reason, turn.stats, self.held = "done", event.finish_reason, event.stats, event.stats
+        # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
+        turn.answer = event.message.content or turn.answer
+        turn.reasoning = event.message.reasoning or turn.reasoning
+        turn.tool_calls = event.message.tool_calls or turn.tool_calls
+        turn.generated_tokens = event.stats.generated_tokens
+        turn.reasoning_tokens = turn.reasoning_before[0] + event.stats.reasoning_tokens
+        if event.stats.reasoning_s is not None:
+            # As the engine measured it, and as it is kept: what is shown now reads the same after a reload.
+            turn.reasoning_s = turn.reasoning_before[1] + event.stats.reasoning_s
+        self.context_tokens = event.stats.context_tokens
+        self.live_tok_s = None
+        self.stopping = False
+        self._ids, self._ids_cover_all = event.ids, True
+        self._ids_from = self.model.fingerprint if self.model is not None else ""
+
+    def _died(self, event: EngineDied) -> None:
+        self._interrupt()
+        self.engine, self.progress, self.held = "engine down", None, None
+        log = f" · log: {event.log_path}" if event.log_path else ""
+        self.note(f"{event.reason}{log}", "error")
+
+    def _interrupt(self) -> None:
+        """The running turn, if any, ends here and keeps its text."""
+        self.stopping, self.live_tok_s = False, None
+        turn = self.current
+        if turn is not None:
+            self._time_reasoning(turn)
+            turn.state = "interrupted"
+            if turn.has_text:
+                self._ids_cover_all = False

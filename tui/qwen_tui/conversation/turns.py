@@ -1,0 +1,116 @@
+"""What a transcript consists of: turns, and lines of the program's own. Plain state, no widgets.
+
+Turns are changed by conversation.py alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qwen_core.protocol.events import FinishReason, Message
+from qwen_core.protocol.stats import TurnStats
+from qwen_tui.store.records import StoredMessage, reasoning_before, turn_stats
+
+TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
+_RUNNING = ("waiting", "prefill", "reasoning", "decoding")
+
+
+@dataclass
+class Turn:
+    """One question and its answer so far.
+
+    `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
+    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes).
+    `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
+    """
+
+    number: int
+    question: str
+    question_id: int | None = None
+    answer_id: int | None = None
+    place: tuple[int, int] = (1, 1)
+    shown: str = ""
+    state: TurnState = "waiting"
+    reasoning: str = ""
+    answer: str = ""
+    tool_calls: str = ""
+    prefilled: int = 0
+    to_prefill: int = 0
+    cached: int = 0
+    generated_tokens: int = 0
+    reasoning_tokens: int = 0
+    reasoning_before: tuple[int, float] = (0, 0.0)
+    reasoning_began: float | None = None
+    prefill_began: float | None = None
+    prefill_s: float | None = None
+    reasoning_s: float | None = None
+    finish_reason: FinishReason | None = None
+    stats: TurnStats | None = None
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        return self.state in _RUNNING
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.answer or self.reasoning or self.tool_calls)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the question got no answer and may be sent again."""
+        return self.state in ("failed", "interrupted") and not self.has_text
+
+    @property
+    def continuable(self) -> bool:
+        """Whether the answer was cut off where it could go on."""
+        return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
+
+    def messages(self) -> tuple[Message, ...]:
+        """The turn as messages for `Restore`; an unanswered question is left out."""
+        if self.unanswered or (self.running and not self.has_text):
+            return ()
+        answer = Message("assistant", self.answer, reasoning=self.reasoning, tool_calls=self.tool_calls)
+        return (Message("user", self.question), answer)
+
+
+@dataclass
+class Note:
+    """A line of the program's own in the transcript."""
+
+    text: str
+    kind: Literal["notice", "error"] = "notice"
+
+
+Item = Turn | Note
+
+_STATES: dict[str, TurnState] = {"complete": "done", "failed": "failed"}
+
+
+def stored_turns(path: Sequence[StoredMessage], places: Sequence[tuple[int, int]], first: int) -> list[Turn]:
+    """The turns of a branch as it is on disk, numbered from `first`; `places` are those of its questions, in order."""
+    turns: list[Turn] = []
+    for message in path:
+        if message.role == "user":
+            place = places[len(turns)] if len(turns) < len(places) else (1, 1)
+            turn = Turn(first + len(turns), message.content, message.id, place=place, shown=message.shown)
+            turn.state = "interrupted"  # until its answer says otherwise
+            turns.append(turn)
+        elif turns:
+            _answered(turns[-1], message)
+    return turns
+
+
+def _answered(turn: Turn, message: StoredMessage) -> None:
+    turn.answer_id, turn.answer = message.id, message.content
+    turn.reasoning, turn.tool_calls = message.reasoning, message.tool_calls
+    # An answer that another program is writing this moment counts as interrupted here.
+    turn.state = _STATES.get(message.status, "interrupted")
+    turn.finish_reason, turn.error = message.finish_reason, message.error
+    turn.stats, turn.reasoning_before = turn_stats(message.stats), reasoning_before(message.stats)
+    turn.reasoning_tokens, turn.reasoning_s = turn.reasoning_before[0], turn.reasoning_before[1] or None
+    if turn.stats is not None:
+        turn.generated_tokens = turn.stats.generated_tokens
+        turn.reasoning_tokens += turn.stats.reasoning_tokens
+        if turn.stats.reasoning_s is not None:
+            turn.reasoning_s = turn.reasoning_before[1] + turn.stats.reasoning_s

@@ -1,0 +1,39 @@
+"""The details of the place under the cursor: headers at once, the values inside the tensor once they are read."""
+
+from textual.message import Message
+
+from qwen_tui.layers.detail import Lines, header_lines
+from qwen_tui.layers.inspection import Opened
+from qwen_tui.layers.map import Place
+from qwen_tui.layers.map_text import BAD, BLANK, MUTED, Run
+from qwen_tui.layers.painter import RunLines
+from qwen_tui.layers.values_reader import ValuesReader
+from qwen_tui.text.safe import one_line
+
+
+class LayerDetail(RunLines):
+    """As many lines as the map leaves."""
+
+    class Resized(Message):
+        """There is another number of lines, or of cells in them."""
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
+
+    def show_place(self, opened: Opened, place: Place, reader: ValuesReader) -> None:
+        """What is known of `place`. Where there is no room for all, figures go before where a tensor is stored."""
+        width, height = max(1, self.size.width - 2), max(1, self.size.height)
+        head = header_lines(opened.layer_map, opened.checkpoint, place, width)
+        values = self._values(reader, width, height - len(head))
+        self.show([[Run(" ", BLANK), *line] for line in (*head[: max(2, height - len(values))], *values)])
+
+    def _values(self, reader: ValuesReader, width: int, height: int) -> Lines:
+        if reader.values is not None:
+            from qwen_tui.layers.values_text import (
+                value_lines,  # NumPy behind it: imported by now, in the reader's thread
+            )
+
+            return value_lines(reader.values, width, height)
+        if reader.error:
+            return [[Run(one_line(reader.error, width), BAD)]]
+        return [[Run("reading the values …", MUTED)]] if reader.busy else []

@@ -1,0 +1,122 @@
+"""The colours of the layer map: from a theme's own colours to the style of each paint. Pure.
+
+Every glyph is readable on its tile: whatever the theme, the contrast is at least that of WCAG 2 for text.
+"""
+
+from functools import lru_cache
+
+from rich.style import Style
+from textual.color import Color
+from textual.theme import Theme
+
+from qwen_tui.layers.map_text import Paint
+
+CONTRAST = 4.5
+# How much of its hue a tile is, for the steps 1 to 8 (2 to 32 bits): faint enough for a page full of them.
+_TINTS = (0.10, 0.13, 0.16, 0.20, 0.25, 0.32, 0.40, 0.46)
+# The same while a token reads it: nearly the hue itself.
+_LIT = 0.78
+_LIT_STEP = 0.0275
+HUES = {
+    "nvfp4": "secondary",
+    "mxfp4": "success",
+    "mxfp8": "error",
+    "affine": "primary",
+    "float": "accent",
+    "bits": "primary",
+    "bytes": "accent",
+    "graph": "secondary",
+}
+
+
+def luminance(color: Color) -> float:
+    """WCAG 2 relative luminance."""
+
+    def linear(channel: int) -> float:
+        share = channel / 255
+        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+    return 0.2126 * linear(color.r) + 0.7152 * linear(color.g) + 0.0722 * linear(color.b)
+
+
+def contrast(one: Color, other: Color) -> float:
+    """WCAG 2 contrast ratio, 1 to 21."""
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def readable(wanted: Color, ground: Color, least: float = CONTRAST) -> Color:
+    """`wanted`, or as little away from it towards white or black as `ground` needs."""
+    if contrast(wanted, ground) >= least:
+        return wanted
+    ends = (Color(255, 255, 255), Color(0, 0, 0))
+    end = max(ends, key=lambda color: contrast(color, ground))
+    for tenths in range(1, 10):
+        nearer = wanted.blend(end, tenths / 10)
+        if contrast(nearer, ground) >= least:
+            return nearer
+    return end
+
+
+class Palette:
+    """Styles for one theme."""
+
+    def __init__(self, theme: Theme) -> None:
+        def colour(name: str) -> Color:
+            return Color.parse(getattr(theme, name) or theme.primary)
+
+        self.background = colour("background")
+        self._foreground = colour("foreground")
+        self._muted = Color.parse(theme.variables.get("muted", theme.primary))
+        self._accent = colour("accent")
+        self._error = colour("error")
+        self._hues = {hue: colour(name) for hue, name in HUES.items()}
+        self._ansi = theme.ansi
+        self.style = lru_cache(maxsize=512)(self._style)
+
+    def colours(self, paint: Paint) -> tuple[Color, Color]:
+        """(text, ground) of a paint, the cursor left aside."""
+        ground = self.background
+        if self._ansi and paint.part in ("tile", "bar"):
+            # The terminal's own sixteen colours cannot be mixed, nobody here knows what they look like.
+            return self._hues[paint.hue], ground
+        match paint.part:
+            case "tile":
+                return self._tile(paint)
+            case "bar":
+                hue = self._hues[paint.hue]
+                if paint.hue == "bytes":  # cheap is quiet, dear is loud
+                    hue = self._muted.blend(hue, min(1.0, paint.step / 6))
+                if paint.lit:
+                    ground = ground.blend(hue, 0.16)
+                return readable(hue, ground), ground
+            case "strong":
+                return self._foreground, ground
+            case "here":
+                return self._accent, ground
+            case "full":
+                return self._foreground, ground
+            case "muted" | "linear" | "faded":
+                return self._muted, ground
+            case "bad":
+                return self._error, ground
+            case "text" | "blank":
+                return self._foreground, ground
+
+    def _tile(self, paint: Paint) -> tuple[Color, Color]:
+        hue = self._hues[paint.hue]
+        if paint.lit:
+            ground = self.background.blend(hue, _LIT + _LIT_STEP * paint.step)
+            return readable(self.background, ground), ground
+        ground = self.background.blend(hue, 0.05 + 0.1 * paint.step if paint.hue == "bits" else _TINTS[paint.step - 1])
+        return readable(hue, ground), ground
+
+    def _style(self, paint: Paint) -> Style:
+        text, ground = self.colours(paint)
+        bold = paint.lit or paint.cursor or paint.part in ("strong", "here", "full")
+        if paint.cursor:
+            # Reversed, so that it is seen without colour as well: the terminal swaps the two.
+            fore, back = self._foreground.rich_color, self.background.rich_color
+            return Style(color=fore, bgcolor=back, bold=True, reverse=True)
+        reverse = self._ansi and paint.lit and paint.part == "tile"
+        return Style(color=text.rich_color, bgcolor=ground.rich_color, bold=bold, reverse=reverse)

@@ -1,0 +1,171 @@
+"""The modules of a layout as a table: which columns a width has room for, their order, their text. Pure.
+
+A table of its own, because the toolkit's lays out every row before it shows one: most of a second for a large model,
+and again at each letter of a filter.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from qwen_core.checkpoint.layout import Layout, ModuleLayout
+from qwen_tui.layers.map import glyph_of, hue_of
+from qwen_tui.layers.map_text import BLANK, MUTED, STRONG, TEXT, Paint, Run, bits_step, clipped
+from qwen_tui.text.formatting import decimal_size
+from qwen_tui.text.layer_figures import percent, shape_text
+from qwen_tui.text.safe import one_line
+
+SortKey = tuple[float, str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `rank`: the lower, the longer it stays when the width shrinks. Figures stand at the right."""
+
+    title: str
+    width: int
+    rank: int
+    text: Callable[[ModuleLayout, Layout], str]
+    key: Callable[[ModuleLayout], SortKey]
+    right: bool = True
+
+
+def _inside(module: ModuleLayout) -> str:
+    return one_line(module.canonical if module.layer is None else module.canonical.split(".", 2)[-1])
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        "layer",
+        5,
+        0,
+        lambda module, _: "" if module.layer is None else str(module.layer),
+        lambda module: (-1.0 if module.layer is None else float(module.layer), ""),
+    ),
+    Column("module", 24, 1, lambda module, _: _inside(module), lambda module: (0.0, _inside(module)), right=False),
+    Column("format", 21, 2, lambda module, _: module.format, lambda module: (module.bits, module.format), right=False),
+    Column("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), lambda module: (module.nbytes, "")),
+    Column(
+        "per token",
+        10,
+        3,
+        lambda module, layout: percent(layout.share(module.token_bytes)),
+        lambda module: (module.token_bytes, ""),
+    ),
+    Column(
+        "bits",
+        5,
+        5,
+        lambda module, _: f"{module.bits_per_weight:.2f}",
+        lambda module: (module.bits_per_weight, ""),
+    ),
+    Column("source", 11, 6, lambda module, _: module.source, lambda module: (0.0, module.source), right=False),
+    Column("shape", 17, 7, lambda module, _: shape_text(module.shape), lambda module: (module.parameters, "")),
+    Column(
+        "shard",
+        5,
+        8,
+        lambda module, layout: str(layout.shards.index(module.shard) + 1) if module.shard in layout.shards else "?",
+        lambda module: (0.0, module.shard),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Sorted by a column (None: as the model computes), the other way round if `reverse`."""
+
+    column: int | None = None
+    reverse: bool = False
+
+    def next(self) -> "Order":
+        """By the next column; figures begin with the largest."""
+        if self.column is None:
+            return Order(0)
+        number = self.column + 1
+        return (
+            Order(number, COLUMNS[number].title in ("stored", "per token", "bits"))
+            if number < len(COLUMNS)
+            else Order()
+        )
+
+    def by(self, column: int) -> "Order":
+        """By a column that was clicked: again turns it round."""
+        return Order(column, self.column == column and not self.reverse)
+
+
+def ordered(modules: Iterable[ModuleLayout], order: Order) -> list[ModuleLayout]:
+    """The modules in `order`; equal ones stay as the model computes."""
+    rows = list(modules)
+    if order.column is not None:
+        rows.sort(key=COLUMNS[order.column].key, reverse=order.reverse)
+    elif order.reverse:
+        rows.reverse()
+    return rows
+
+
+def fitting(width: int) -> list[int]:
+    """The numbers of the columns that `width` has room for, in their order on screen; one at least."""
+    chosen: list[int] = []
+    room = width - 1
+    for number in sorted(range(len(COLUMNS)), key=lambda n: COLUMNS[n].rank):
+        if chosen and COLUMNS[number].width + 2 > room:
+            break
+        chosen.append(number)
+        room -= COLUMNS[number].width + 2
+    return sorted(chosen)
+
+
+def head_runs(order: Order, width: int) -> list[Run]:
+    """The titles, the one sorted by with an arrow."""
+    runs: list[Run] = [Run(" ", BLANK)]
+    for number in fitting(width):
+        column = COLUMNS[number]
+        is_here = number == order.column
+        title = f"{column.title}{'▾' if order.reverse else '▴'}" if is_here else column.title
+        text = title.rjust(column.width) if column.right else title.ljust(column.width)
+        runs += [
+            Run(text[-column.width :] if column.right else text[: column.width], STRONG if is_here else MUTED),
+            Run("  ", BLANK),
+        ]
+    return clipped(runs, width)
+
+
+def column_at(x: int, width: int) -> int | None:
+    """The column drawn at cell `x`."""
+    position = 1
+    for number in fitting(width):
+        position += COLUMNS[number].width + 2
+        if x < position:
+            return number
+    return None
+
+
+def module_runs(module: ModuleLayout, layout: Layout, width: int, cursor: bool) -> list[Run]:
+    """One row; the format is preceded by its glyph on the map."""
+    hue = hue_of(module)
+    glyph = Paint("tile", hue, 4 if hue == "float" else bits_step(module.bits), cursor=cursor)
+    runs: list[Run] = [Run("▸" if cursor else " ", TEXT)]
+    for number in fitting(width):
+        column = COLUMNS[number]
+        text = column.text(module, layout)
+        paint = TEXT if column.rank < 4 else MUTED
+        if column.title == "format":
+            runs += [
+                Run(glyph_of(module), glyph),
+                Run(f" {text}"[: column.width - 1].ljust(column.width - 1), paint._replace(cursor=cursor)),
+            ]
+        else:
+            text = text.rjust(column.width) if column.right else text[: column.width].ljust(column.width)
+            runs.append(Run(text, paint._replace(cursor=cursor)))
+        runs.append(Run("  ", BLANK._replace(cursor=cursor)))
+    return clipped(runs, width)
+
+
+def total_line(modules: Sequence[ModuleLayout], layout: Layout) -> str:
+    """What the rows come to."""
+    read = sum(module.token_bytes for module in modules)
+    stored = sum(module.nbytes for module in modules)
+    return (
+        f"{len(modules):,} of {len(layout.modules):,} modules · {decimal_size(stored)} · "
+        f"a token reads {decimal_size(read)} of them, {percent(layout.share(read))}"
+    )

@@ -1,0 +1,269 @@
+"""The settings as rows of a screen: what each shows, what can be chosen for it, and what a change comes to. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from qwen_core.settings.file import LoadedSettings, load_settings, save_settings
+from qwen_core.settings.kinds import UNSET, Choice, Switch, Words
+from qwen_core.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
+from qwen_tui.settings.key_names import spoken_keys
+from qwen_tui.text.safe import cells, one_line
+from qwen_tui.widgets.header import fit
+
+Origin = Literal["default", "file", "environment", "command line"]
+Action = tuple[str, str, str]
+"""The name of an action whose keys can be changed, what it does, and its built-in keys, as "f1,ctrl+g"."""
+
+KEYS_ABOUT = "Keys of actions, where the built-in ones are not to be."
+NAME_CELLS = 21
+ORIGIN_CELLS = 13
+ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
+VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
+MAX_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The first line of a section."""
+
+    section: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: a field, with what is known of it only here."""
+
+    field: Field
+    help: str
+    words: tuple[Any, ...] = ()
+    """What Enter goes through; empty where a value is typed or a key pressed."""
+    keys: tuple[str, ...] = ()
+    """The built-in keys of an action."""
+
+    @property
+    def key(self) -> str:
+        return self.field.key
+
+    @property
+    def is_action(self) -> bool:
+        return self.field.section == KEYS
+
+    @property
+    def letters(self) -> bool:
+        """Whether it is an action that acts only where nothing is written, and so may have letters as keys."""
+        return any(len(key) == 1 for key in self.keys)
+
+    @property
+    def many_lines(self) -> bool:
+        """Whether a line end may be part of the value."""
+        return isinstance(self.field.kind, Words) and not self.field.kind.pattern
+
+    @property
+    def accepts(self) -> str:
+        """What it takes, for people."""
+        if self.is_action:
+            return f"a key that {'' if self.letters else 'is no character and '}has nothing else to do"
+        listed = self.words and not isinstance(self.field.kind, Choice | Switch)
+        return f"one of {', '.join(map(shown, self.words))}" if listed else self.field.accepts
+
+
+Row = Heading | Setting
+
+
+def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] | None = None) -> list[Row]:
+    """Every setting under its section. `words`: for fields that take any text, what there is to choose from."""
+    rows: list[Row] = []
+    for section, about in SECTIONS.items():
+        if section == KEYS:
+            found = [_action(*action) for action in actions]
+        else:
+            found = [
+                Setting(entry, entry.help, _words(entry, words or {})) for entry in FIELDS if entry.section == section
+            ]
+        if found:
+            rows += [Heading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
+    return rows
+
+
+def _action(name: str, about: str, keys: str) -> Setting:
+    entry = field_of(f"{KEYS}.{name}")
+    assert entry is not None
+    return Setting(entry, f"Keys of: {about}", (), tuple(dict.fromkeys(key for key in keys.split(",") if key)))
+
+
+def _words(entry: Field, words: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:
+    if isinstance(entry.kind, Switch):
+        return (False, True)
+    if isinstance(entry.kind, Choice):
+        return (None, *entry.kind.words) if entry.optional else entry.kind.words
+    return tuple(words.get(entry.key, ()))
+
+
+def matching(rows: Sequence[Row], text: str) -> list[Row]:
+    """The rows whose name, section or explanation holds every word of `text`, under their headings."""
+    wanted = text.lower().split()
+    found: list[Row] = []
+    heading: Heading | None = None
+    for row in rows:
+        if isinstance(row, Heading):
+            heading = row
+        elif all(word in f"{row.key} {row.key.replace('_', ' ')} {row.help}".lower() for word in wanted):
+            if heading is not None:
+                found.append(heading)
+                heading = None
+            found.append(row)
+    return found
+
+
+# Values.
+
+
+def shown(value: Any) -> str:
+    """A value as one line for people."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return spoken_keys(str(key) for key in value)
+    if isinstance(value, str):
+        return one_line(value, MAX_SHOWN) or "empty"
+    return typed_as(value)
+
+
+def typed_as(value: Any) -> str:
+    """A value as a person would type it."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def value_text(row: Setting, value: Any) -> str:
+    """The same as `shown`; an action without keys of its own has the built-in ones."""
+    return shown(row.keys if row.is_action and value is None else value)
+
+
+def origin_of(row: Setting, loaded: LoadedSettings) -> Origin:
+    """Where the value that counts comes from."""
+    origin = loaded.origins.get(row.key)
+    if origin is not None and origin != "file":
+        return origin
+    return "default" if value_of(loaded.settings, row.key) == row.field.default else "file"
+
+
+def overridden(row: Setting, loaded: LoadedSettings) -> bool:
+    """Whether something other than the file decides, so that a change counts only without it."""
+    return origin_of(row, loaded) in ("environment", "command line")
+
+
+def read_value(row: Setting, text: str) -> Any:
+    """What was typed. ValueError if the field does not take it."""
+    if row.field.optional and text.strip().lower() in ("", UNSET):
+        return None
+    return row.field.kind.read(text if row.many_lines else text.strip())
+
+
+def next_word(row: Setting, loaded: LoadedSettings, step: int) -> Any:
+    """What comes after the value in the file, round and round."""
+    value = value_of(loaded.saved, row.key)
+    here = row.words.index(value) if value in row.words else -1 if step > 0 else 0
+    return row.words[(here + step) % len(row.words)]
+
+
+def keys_of(rows: Sequence[Row], loaded: LoadedSettings) -> dict[str, tuple[str, ...]]:
+    """The keys that every action has now."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        if isinstance(row, Setting) and row.is_action:
+            own = loaded.settings.keys.get(row.field.name)
+            found[row.field.name] = row.keys if own is None else own
+    return found
+
+
+def summary(rows: Sequence[Row], found: Sequence[Row], loaded: LoadedSettings) -> str:
+    """How many settings there are, are found, and are not at their defaults."""
+    settings = [row for row in rows if isinstance(row, Setting)]
+    left = sum(isinstance(row, Setting) for row in found)
+    own = sum(origin_of(row, loaded) != "default" for row in settings)
+    count = f"{len(settings)} settings" if left == len(settings) else f"{left} of {len(settings)} settings"
+    return f"{count} · {own or 'none'} not at {'its' if own == 1 else 'their'} default{'' if own == 1 else 's'}"
+
+
+# Changes.
+
+
+def changed(loaded: LoadedSettings, row: Setting, value: Any) -> LoadedSettings:
+    """`loaded` with one value of the file changed. ValueError if the field does not take it."""
+    saved = with_value(loaded.saved, row.key, value)
+    if overridden(row, loaded):
+        return replace(loaded, saved=saved)
+    settings = with_value(loaded.settings, row.key, value)
+    origins = {key: origin for key, origin in loaded.origins.items() if key != row.key}
+    if value_of(settings, row.key) != row.field.default:
+        origins[row.key] = "file"
+    return replace(loaded, settings=settings, saved=saved, origins=MappingProxyType(origins))
+
+
+def save_value(key: str, value: Any, path: Path | None) -> Path | None:
+    """Change one value in the file as it is now, so that what others changed in it stays. See `save_settings`."""
+    return save_settings(with_value(load_settings(path, {}).saved, key, value), path)
+
+
+# Drawing.
+
+
+class Piece(NamedTuple):
+    """Text in one style: "text", "muted", "own" (not the default), "warning" or "heading"."""
+
+    text: str
+    part: str
+
+
+def row_pieces(row: Row, loaded: LoadedSettings, width: int, cursor: bool) -> list[Piece]:
+    """One line of the list, at most `width` cells wide."""
+    if isinstance(row, Heading):
+        name = row.section.capitalize()
+        return [Piece(name, "heading"), Piece(fit([f"  {row.about}"], width - cells(name)), "muted")]
+    origin = origin_of(row, loaded)
+    value = value_text(row, value_of(loaded.settings, row.key))
+    part = "muted" if origin == "default" else "own"
+    if overridden(row, loaded):
+        value, part = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "warning"
+    room = min(width - 2 - NAME_CELLS - (ORIGIN_CELLS if width >= ORIGIN_FROM else 0), VALUE_CELLS)
+    pieces = [
+        Piece("› " if cursor else "  ", "text"),
+        Piece(padded(row.field.name, NAME_CELLS), "text"),
+        Piece(padded(value, room), part),
+    ]
+    if width >= ORIGIN_FROM:
+        pieces.append(Piece(fit([origin], ORIGIN_CELLS), part))
+    return pieces
+
+
+def padded(text: str, width: int) -> str:
+    """`text` in exactly `width` cells, the last of them blank where there is room for more than one."""
+    text = fit([text], max(0, width - 1))
+    return text + " " * max(0, width - cells(text))
+
+
+def detail_pieces(row: Setting, loaded: LoadedSettings) -> list[Piece]:
+    """What the screen says of the row that is selected, a piece a line."""
+    pieces = [Piece(row.key, "heading"), Piece(row.help, "text")]
+    takes = f"Takes {row.accepts}{', or nothing' if row.field.optional and not row.is_action else ''}."
+    pieces.append(Piece(takes, "muted"))
+    default = value_text(row, row.field.default)
+    origin = origin_of(row, loaded)
+    pieces.append(Piece(f"From the {origin}. The default: {default}." if origin == "file" else "", "muted"))
+    if overridden(row, loaded):
+        by = row.field.variable if origin == "environment" else "the command line"
+        value = value_text(row, value_of(loaded.settings, row.key))
+        saved = value_text(row, value_of(loaded.saved, row.key))
+        pieces[-1] = Piece(
+            f"▲ {by} makes it {value}. A change is saved in the file only (now: {saved}) and counts without that.",
+            "warning",
+        )
+    return [piece for piece in pieces if piece.text]

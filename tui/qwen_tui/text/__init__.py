@@ -1,0 +1,1 @@
+"""Pure text: made safe, figures, markdown."""

@@ -1,0 +1,44 @@
+"""Where a growing markdown answer may be cut: which top-level blocks can no longer change.
+
+Pure text; the answer widget draws finished blocks as markdown and the open one as plain text.
+"""
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+
+from qwen_tui.text.safe import visible
+
+# Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
+_BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"], ignoreInvalid=True)
+
+
+def finished_length(text: str) -> int:
+    """How many characters of `text` are top-level blocks that more text cannot change: the start of the last block.
+
+    The last block counts as open even when a blank line follows it: a list, a quote or indented code may go on. A
+    line without its end is not looked at: "2" may become "2. two" of the list above.
+    """
+    text = text[: text.rfind("\n") + 1]
+    starts = [token.map[0] for token in _BLOCKS.parse(text) if token.level == 0 and token.map is not None]
+    if len(starts) < 2:
+        return 0
+    lines = text.split("\n")  # markdown-it counts lines by "\n" once CRLF is normalised, which `visible` has done
+    return sum(len(line) + 1 for line in lines[: starts[-1]])
+
+
+def _printable_tokens(state: StateCore) -> None:
+    """Entities such as &#x202e; become characters while parsing: make those visible as well."""
+    for token in state.tokens:
+        for part in (token, *(token.children or ())):
+            part.content = visible(part.content)
+            part.info = visible(part.info)
+            for name, value in part.attrs.items():
+                if isinstance(value, str):
+                    part.attrs[name] = visible(value)
+
+
+def answer_parser() -> MarkdownIt:
+    """The parser for model text: raw HTML is shown as text, bare addresses are not made links."""
+    parser = MarkdownIt("gfm-like", {"html": False, "linkify": False})
+    parser.core.ruler.push("printable", _printable_tokens)
+    return parser

@@ -1,0 +1,148 @@
+"""Figures as people read them: pure functions from numbers to short strings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.device.hardware import PeakSource
+    from qwen_core.protocol.events import FinishReason
+    from qwen_core.protocol.stats import TurnStats
+
+GIB = 1 << 30
+
+_ENDINGS: dict[FinishReason, str] = {
+    "length": "reached the length limit",
+    "context": "the context is full: /new starts a fresh one",
+    "cancelled": "stopped by you",
+    "repetition": "ended because it repeated itself",
+}
+
+
+def size(count: int) -> str:
+    """Bytes in binary units: "20.4 GiB", "3.9 MiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def decimal_size(count: int) -> str:
+    """Bytes in decimal units, as bandwidth counts them: "19.99 GB", "2.74 MB"."""
+    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= divisor:
+            return f"{count / divisor:.2f} {unit}"
+    return f"{count} B"
+
+
+def size_of(done: int, total: int) -> str:
+    """Progress in bytes, the unit once: "8.2 of 20.4 GiB"."""
+    for divisor, unit in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if total >= divisor:
+            return f"{done / divisor:.1f} of {total / divisor:.1f} {unit}"
+    return f"{done} of {total} B"
+
+
+def tokens_short(count: int) -> str:
+    """Tokens in at most four characters: 998, "1.6K", "262K", "1.0M" (powers of ten, but a context of 2^n reads
+    as its makers write it: 262,144 is "262K")."""
+    if count < 1000:
+        return str(count)
+    if count < 10_000:
+        return f"{count / 1000:.1f}K"
+    if count < 1_000_000:
+        return f"{count // 1000}K"
+    return f"{count / 1_000_000:.1f}M"
+
+
+def tokens(count: int) -> str:
+    return f"{count:,} token" if count == 1 else f"{count:,} tokens"
+
+
+def seconds(value: float) -> str:
+    """A short duration: "0.41 s", "24 s", "3 min 05 s"."""
+    if value < 10:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def rate(tok_s: float) -> str:
+    return f"{tok_s:.1f} tok/s"
+
+
+def ending(reason: FinishReason) -> str:
+    """Why an answer ended, for people; empty for a normal stop."""
+    return _ENDINGS.get(reason, "")
+
+
+def turn_line(stats: TurnStats) -> str:
+    """The dim line under an answer: rate, tokens, time to first token, and how much of the prompt was prefilled."""
+    return " · ".join(turn_pieces(stats))
+
+
+def turn_pieces(stats: TurnStats) -> list[str]:
+    """The figures of that line, the most telling first."""
+    pieces: list[str] = []
+    if stats.decode_tok_s is not None:
+        pieces.append(rate(stats.decode_tok_s))
+    count = tokens(max(0, stats.generated_tokens - stats.reasoning_tokens))
+    if stats.reasoning_tokens:
+        count += f" (+{stats.reasoning_tokens:,} reasoning)"
+    pieces.append(count)
+    if stats.ttft_s is not None:
+        pieces.append(f"first {seconds(stats.ttft_s)}")
+    fed = stats.prompt_tokens - stats.cached_tokens
+    pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
+    return pieces
+
+
+def peak(gb_s: float, source: PeakSource | None) -> str:
+    """ "351 GB/s, measured": a peak and where it comes from, if that is known."""
+    return f"{gb_s:,.0f} GB/s" + (f", {source}" if source else "")
+
+
+def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list[str]:
+    """Everything that was measured of one answer, a line for each kind of thing."""
+    kept = f"{stats.cached_tokens:,} of them kept in the state"
+    lines = [
+        f"prompt {tokens(stats.prompt_tokens)}, {kept}; answer {tokens(stats.generated_tokens)}, "
+        f"{stats.reasoning_tokens:,} of them reasoning; context {tokens(stats.context_tokens)}",
+    ]
+    times = [f"first token {seconds(stats.ttft_s)}"] if stats.ttft_s is not None else []
+    if stats.prefill_tok_s is not None:
+        times.append(f"prefill {rate(stats.prefill_tok_s)}")
+    if stats.decode_tok_s is not None:
+        times.append(f"decode {rate(stats.decode_tok_s)}")
+    if stats.stop_s is not None:
+        times.append(f"stopped within {seconds(stats.stop_s)}")
+    lines.append(" · ".join(times))
+    weights = decimal_size(stats.weight_bytes_per_token)
+    reads = f"a token reads {decimal_size(stats.bytes_per_token)}, {weights} of weights"
+    if stats.bandwidth_gb_s is not None:
+        reads += f" · {stats.bandwidth_gb_s:,.1f} GB/s est."
+    if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
+        reads += f", {stats.share_of_peak:.0%} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
+    if stats.ceiling_tok_s is not None:
+        reads += f" · ceiling {rate(stats.ceiling_tok_s)} est."
+    memory = f"memory {size(stats.active_memory_bytes)}, at most {size(stats.peak_memory_bytes)}"
+    state = f"KV {size(stats.kv_bytes)}, recurrent state {size(stats.recurrent_bytes)}"
+    lines += [reads, f"{memory}; {state}, snapshots {size(stats.snapshot_bytes)}"]
+    return [line for line in lines if line]
+
+
+def bar(done: int, total: int, width: int) -> str:
+    """A slim progress bar of `width` cells in eighths of a cell; full blocks for the done part, dots for the rest."""
+    if width <= 0:
+        return ""
+    share = min(max(done / total, 0.0), 1.0) if total > 0 else 0.0
+    eighths = round(share * width * 8)
+    full, part = divmod(eighths, 8)
+    text = "█" * full
+    if part:
+        text += " ▏▎▍▌▋▊▉"[part]
+    return text + "·" * (width - len(text))

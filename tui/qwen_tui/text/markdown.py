@@ -1,0 +1,192 @@
+"""Markdown of a model as blocks of text: what each part looks like, not where its rows break.
+
+Raw HTML is text, an address is only carried along (a click copies it), and nothing is markup. How rows break at a width
+is block_layout.py's.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from markdown_it.token import Token
+from textual.content import Content, Span
+from textual.style import Style
+
+from qwen_tui.text.block_layout import Align, Block, Pieces
+from qwen_tui.text.finished_blocks import answer_parser
+from qwen_tui.text.safe import visible
+
+BULLETS = "•▪‣◦"
+HEADINGS = ("bold $primary", "bold $primary", "bold $primary", "bold $foreground", "bold $foreground", "bold $muted")
+QUOTE = ("▌ ", "$panel")
+INLINE = {"em": "italic", "strong": "bold", "s": "strike"}
+ADDRESS = "address"
+"""The name in a style's meta under which a link carries its address."""
+
+_PARSER = answer_parser()
+
+
+def parse_markdown(text: str, references: dict[str, Any] | None = None) -> list[Block]:
+    """The blocks of `text`, which has been through `visible`. Link definitions in it are added to `references`."""
+    environment: dict[str, Any] = {"references": references if references is not None else {}}
+    return _Builder().build(_PARSER.parse(text, environment))
+
+
+class _Builder:
+    """Walks the flat list of tokens, keeping what stands left of the rows here: signs of lists, bars of quotes."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+        self._first: Pieces = ()
+        self._rest: Pieces = ()
+        self._gap: Pieces | None = ()  # before the block that comes next; what comes first of all ignores it
+        self._quoted = False
+        self._depth = 0
+
+    def build(self, tokens: Sequence[Token]) -> list[Block]:
+        self._walk(tokens, tight=False)
+        return self._blocks
+
+    def _walk(self, tokens: Sequence[Token], *, tight: bool) -> None:
+        """The blocks of one container, an empty row between them, except before a list in a `tight` one."""
+        for number, (token, inside) in enumerate(_parts(tokens)):
+            is_list = token.type in ("bullet_list_open", "ordered_list_open")
+            if number and not (tight and is_list):
+                self._gap = self._rest
+            match token.type:
+                case "heading_open":
+                    self._text(inside, HEADINGS[int(token.tag[1:]) - 1])
+                case "fence" | "code_block":
+                    language = (token.info.split() or [""])[0] if token.type == "fence" else ""
+                    self._add(Block(Content(token.content.removesuffix("\n")), "code", language=language))
+                case "hr":
+                    self._add(Block(Content(""), "rule"))
+                case "table_open":
+                    self._table(inside)
+                case "blockquote_open":
+                    self._quote(inside)
+                case _ if is_list:
+                    self._list(token, inside)
+                case _:
+                    self._text(inside)
+
+    def _add(self, block: Block) -> None:
+        self._blocks.append(replace(block, first=self._first, rest=self._rest, gap=self._gap))
+        # The sign of an item stands before its first row alone.
+        self._first, self._gap = self._rest, None
+
+    def _text(self, inside: Sequence[Token], style: str = "") -> None:
+        content = inline(inside[0]) if inside else Content("")
+        if style or self._quoted:
+            content = content.stylize_before(style or "$muted")
+        self._add(Block(content))
+
+    def _quote(self, inside: Sequence[Token]) -> None:
+        first, rest, quoted = self._first, self._rest, self._quoted
+        self._quoted = True
+        self._container(inside, (*first, QUOTE), (*rest, QUOTE), tight=False)
+        self._first, self._rest, self._quoted = rest, rest, quoted
+
+    def _list(self, token: Token, inside: Sequence[Token]) -> None:
+        items = [item for _, item in _parts(inside)]
+        if token.type == "ordered_list_open":
+            start = int(token.attrs.get("start", 1))
+            numbers = [f"{number}. " for number in range(start, start + len(items))]
+            signs = [number.rjust(max(map(len, numbers))) for number in numbers]
+        else:
+            signs = [BULLETS[min(self._depth, len(BULLETS) - 1)] + " "] * len(items)
+        first, rest = self._first, self._rest
+        self._depth += 1
+        for sign, item in zip(signs, items, strict=True):
+            self._container(item, (*first, (sign, "$primary")), (*rest, (" " * len(sign), "")), tight=True)
+            first = rest
+        self._depth -= 1
+        self._first, self._rest = rest, rest
+
+    def _container(self, inside: Sequence[Token], first: Pieces, rest: Pieces, *, tight: bool) -> None:
+        """What is inside, behind its signs; what is empty still shows them."""
+        self._first, self._rest = first, rest
+        before = len(self._blocks)
+        self._walk(inside, tight=tight)
+        if len(self._blocks) == before:
+            self._add(Block(Content("")))
+
+    def _table(self, inside: Sequence[Token]) -> None:
+        rows: list[tuple[Content, ...]] = []
+        row: list[Content] = []
+        aligns: list[Align] = []
+        for index, token in enumerate(inside):
+            if token.type in ("th_open", "td_open"):
+                row.append(inline(inside[index + 1]))
+                if token.type == "th_open":
+                    aligns.append(_align(str(token.attrs.get("style", ""))))
+            elif token.type == "tr_close":
+                rows.append(tuple(row))
+                row = []
+        self._add(Block(Content(""), "table", table=tuple(rows), aligns=tuple(aligns)))
+
+
+def _parts(tokens: Sequence[Token]) -> Iterator[tuple[Token, Sequence[Token]]]:
+    """The children of a container: each with the tokens inside it; what opens nothing is inside itself."""
+    index = 0
+    while index < len(tokens):
+        end, depth = index, tokens[index].nesting
+        while depth > 0 and end + 1 < len(tokens):
+            end += 1
+            depth += tokens[end].nesting
+        yield tokens[index], tokens[index + 1 : end] if end > index else tokens[index : index + 1]
+        index = end + 1
+
+
+def _align(style: str) -> Align:
+    for align in ("right", "center"):
+        if align in style:
+            return align
+    return "left"
+
+
+def inline(token: Token) -> Content:
+    """The text of a paragraph, heading or cell with its styles and links."""
+    texts: list[str] = []
+    spans: list[Span] = []
+    open_spans: list[tuple[int, str | Style]] = []
+    length = 0
+
+    def add(text: str) -> None:
+        nonlocal length
+        texts.append(text)
+        length += len(text)
+
+    for child in token.children or ():
+        kind = child.type
+        if kind == "text":
+            add(re.sub(r"\s+", " ", child.content))
+        elif kind == "softbreak":
+            add(" ")
+        elif kind == "hardbreak":
+            add("\n")
+        elif kind == "code_inline":
+            spans.append(Span(length, length + len(child.content), "$secondary"))
+            add(child.content)
+        elif kind == "image":
+            start = length
+            add(f"🖼  {child.content}" if child.content else "🖼")
+            spans.append(Span(start, length, _link(child.attrs.get("src", ""))))
+        elif kind == "link_open":
+            open_spans.append((length, _link(child.attrs.get("href", ""))))
+        elif child.nesting > 0:
+            open_spans.append((length, INLINE.get(kind.removesuffix("_open"), "")))
+        elif child.nesting < 0 and open_spans:
+            start, style = open_spans.pop()
+            if style:
+                spans.append(Span(start, length, style))
+                if isinstance(style, Style):
+                    spans.append(Span(start, length, "underline $secondary"))
+        else:
+            add(child.content)
+    return Content("".join(texts), spans=spans)
+
+
+def _link(address: object) -> Style:
+    return Style.from_meta({ADDRESS: visible(cast(str, address)) if isinstance(address, str) else ""})
