@@ -29,7 +29,8 @@ def name_of(requirement: str) -> str:
 
 def test_dependencies_and_extras_are_the_promised_ones() -> None:
     project = PROJECT["project"]
-    screen, files = {"textual", "click", "platformdirs", "tomlkit"}, {"tokenizers", "safetensors", "jinja2", "gguf"}
+    screen = {"textual", "rich", "markdown-it-py", "click", "platformdirs", "tomlkit"}
+    files = {"tokenizers", "safetensors", "jinja2", "markupsafe", "gguf"}
     needed = {"mlx", "numpy", *screen, *files}
     assert {name_of(entry) for entry in project["dependencies"]} == needed
     extras = {
@@ -149,7 +150,7 @@ def test_ci_runs_lint_types_and_tests() -> None:
     path = ROOT / ".ci" / "run"
     script = path.read_text(encoding="utf-8")
     assert os.access(path, os.X_OK)
-    for part in ("ruff", "pyright", "QWEN_TUI_REQUIRE_FIXTURES", "set -euo pipefail"):
+    for part in ("ruff", "pyright", "lint-imports", "QWEN_TUI_REQUIRE_FIXTURES", "set -euo pipefail"):
         assert part in script
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert len(re.findall(r"^ +- run: \.ci/run$", workflow, re.MULTILINE)) == 2
