@@ -1,12 +1,12 @@
 """The app on a stage: under Textual's test pilot, with a scripted engine, and the screen read back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import ascii_letters
-from typing import Any, TypeVar
+from typing import Any
 
 from textual.pilot import Pilot
 
@@ -19,12 +19,6 @@ from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
 
 DEADLINE_S = 30.0
-T = TypeVar("T")
-
-
-def play(scene: Coroutine[Any, Any, T]) -> T:
-    """Run one scene to its end."""
-    return asyncio.run(scene)
 
 
 @dataclass

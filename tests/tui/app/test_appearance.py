@@ -7,7 +7,7 @@ from qwen_core.settings.file import load_settings, settings_path
 from qwen_tui.app.appearance import rebindable
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.screen import SettingsScreen
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 
 SIZE = (120, 40)
 
@@ -27,49 +27,42 @@ async def left(here: Stage) -> None:
         await here.pilot.pause()
 
 
-def test_a_theme_and_the_meters_change_at_once_and_for_good() -> None:
-    async def scene() -> None:
-        async with stage(size=SIZE) as here:
-            before = here.app.theme
-            await filtered(here, "theme")
-            await here.pilot.press("space")
-            await here.wait(lambda: here.app.theme != before)
-            await left(here)
-            assert here.app.chat.panel.display
-            await filtered(here, "panel")
-            await here.pilot.press("left")
-            await here.wait(lambda: here.app.running.looks.side_panel == "off")
-            await left(here)
-            assert not here.app.chat.panel.display
-            theme = here.app.theme
-            await here.wait(lambda: settings_path().exists() and "side_panel" in settings_path().read_text())
-        assert load_settings().settings.looks.theme == theme
-        assert tomllib.loads(settings_path().read_text())["looks"] == {"theme": theme, "side_panel": "off"}
-
-    play(scene())
+async def test_a_theme_and_the_meters_change_at_once_and_for_good() -> None:
+    async with stage(size=SIZE) as here:
+        before = here.app.theme
+        await filtered(here, "theme")
+        await here.pilot.press("space")
+        await here.wait(lambda: here.app.theme != before)
+        await left(here)
+        assert here.app.chat.panel.display
+        await filtered(here, "panel")
+        await here.pilot.press("left")
+        await here.wait(lambda: here.app.running.looks.side_panel == "off")
+        await left(here)
+        assert not here.app.chat.panel.display
+        theme = here.app.theme
+        await here.wait(lambda: settings_path().exists() and "side_panel" in settings_path().read_text())
+    assert load_settings().settings.looks.theme == theme
+    assert tomllib.loads(settings_path().read_text())["looks"] == {"theme": theme, "side_panel": "off"}
 
 
-def test_a_key_that_was_bound_anew_works_and_is_told_by_the_help() -> None:
+async def test_a_key_that_was_bound_anew_works_and_is_told_by_the_help() -> None:
     settings_path().write_text('[keys]\nnew = "ctrl+b"\n', encoding="utf-8")
     loaded = load_settings()
-
-    async def scene() -> None:
-        async with stage(size=SIZE, loaded=loaded) as here:
-            await here.ask("one")
-            await here.wait(lambda: here.app.conversation.phase == "ready")
-            await here.pilot.press("ctrl+n")
-            await here.settle()
-            assert here.app.conversation.turns
-            await here.pilot.press("ctrl+b")
-            await here.wait(lambda: not here.app.conversation.turns)
-            await here.pilot.press("f1")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.pilot.pause()
-            told = "\n".join(str(widget.render()) for widget in here.app.screen.query("HelpTable > Static"))
-            assert "Ctrl+B" in told
-            assert "Ctrl+N" not in told
-
-    play(scene())
+    async with stage(size=SIZE, loaded=loaded) as here:
+        await here.ask("one")
+        await here.wait(lambda: here.app.conversation.phase == "ready")
+        await here.pilot.press("ctrl+n")
+        await here.settle()
+        assert here.app.conversation.turns
+        await here.pilot.press("ctrl+b")
+        await here.wait(lambda: not here.app.conversation.turns)
+        await here.pilot.press("f1")
+        await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
+        await here.pilot.pause()
+        told = "\n".join(str(widget.render()) for widget in here.app.screen.query("HelpTable > Static"))
+        assert "Ctrl+B" in told
+        assert "Ctrl+N" not in told
 
 
 def test_every_action_that_can_be_bound_has_one_name_and_says_what_it_does() -> None:
@@ -87,26 +80,22 @@ def test_every_action_that_can_be_bound_has_one_name_and_says_what_it_does() -> 
         assert keys
 
 
-def test_themes_of_the_persons_own_are_taken_up_when_saved(tmp_path: Path) -> None:
+async def test_themes_of_the_persons_own_are_taken_up_when_saved(tmp_path: Path) -> None:
     from qwen_tui.settings.themes import theme_folder
 
     text = (theme_folder() / "midnight.toml").read_text().replace('"midnight"', '"mine"')
-
-    async def scene() -> None:
-        async with stage(size=SIZE, theme_folders=[theme_folder(), tmp_path]) as here:
-            assert "mine" not in here.app.available_themes
-            (tmp_path / "mine.toml").write_text(text)
-            here.app.looks.look()
-            await here.enter("/theme mine")
-            assert here.app.theme == "mine"
-            (tmp_path / "mine.toml").write_text(text.replace("#12141c", "#22141c"))
-            here.app.looks.look()
-            await here.settle()
-            assert here.app.current_theme.background == "#22141c"
-            (tmp_path / "mine.toml").write_text("no theme")
-            here.app.looks.look()
-            await here.settle()
-            assert "mine.toml" in here.text()
-            assert here.app.theme == "mine"
-
-    play(scene())
+    async with stage(size=SIZE, theme_folders=[theme_folder(), tmp_path]) as here:
+        assert "mine" not in here.app.available_themes
+        (tmp_path / "mine.toml").write_text(text)
+        here.app.looks.look()
+        await here.enter("/theme mine")
+        assert here.app.theme == "mine"
+        (tmp_path / "mine.toml").write_text(text.replace("#12141c", "#22141c"))
+        here.app.looks.look()
+        await here.settle()
+        assert here.app.current_theme.background == "#22141c"
+        (tmp_path / "mine.toml").write_text("no theme")
+        here.app.looks.look()
+        await here.settle()
+        assert "mine.toml" in here.text()
+        assert here.app.theme == "mine"

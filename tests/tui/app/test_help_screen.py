@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.settings.key_help import key_help
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.inspector_stage import inspect, press
 
 SIZES = pytest.mark.parametrize("size", [(100, 30), (60, 20), (40, 15)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -40,98 +40,83 @@ async def help_of(here: Stage, key: str = "f1") -> dict[str, str]:
     return found
 
 
-def test_each_place_has_its_own_help() -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            chat = await help_of(here)
-            assert "\nsend\n" in chat["Keys in the chat"]
-            assert "Ctrl+J or Shift+Enter or Alt+Enter\na new line" in chat["Keys in the chat"]
-            assert "Ctrl+R" in chat["Keys in the chat"]
-            assert "Ctrl+N\n" in chat["Keys everywhere"]
-            assert "Ctrl+P\ncommand palette" in chat["Keys everywhere"]
-            for command in COMMANDS:
-                assert f"{command.usage}\n{command.help}\n" in chat["Commands"]
-            await inspect(here)
-            layers = await help_of(here, "ctrl+g")
-            assert "← → ↑ ↓ or h l k j\nwalk the map" in layers["Keys in the layers"]
-            assert "n N\nnext match" in layers["Keys in the layers"]
-            assert "a new line" not in layers["Keys in the layers"]
-            assert "Ctrl+N\n" not in layers["Keys everywhere"], "it does nothing there"
-            await press(here, "slash")
-            writing = await help_of(here)
-            assert "\nc\n" not in writing["Keys in the layers"], "it is written into the filter"
-            assert "\n/\n" not in writing["Keys in the layers"]
-            assert "\nEsc\n" in writing["Keys in the layers"]
-            await press(here, "escape", "t")
-            assert "\no\n" in (await help_of(here))["Keys in the layers"]
-            await press(here, "t", "enter")
-            assert "← → or h l\nthe same tensor" in (await help_of(here))["Keys of a tensor"]
-
-    play(scene())
+async def test_each_place_has_its_own_help() -> None:
+    async with stage() as here:
+        chat = await help_of(here)
+        assert "\nsend\n" in chat["Keys in the chat"]
+        assert "Ctrl+J or Shift+Enter or Alt+Enter\na new line" in chat["Keys in the chat"]
+        assert "Ctrl+R" in chat["Keys in the chat"]
+        assert "Ctrl+N\n" in chat["Keys everywhere"]
+        assert "Ctrl+P\ncommand palette" in chat["Keys everywhere"]
+        for command in COMMANDS:
+            assert f"{command.usage}\n{command.help}\n" in chat["Commands"]
+        await inspect(here)
+        layers = await help_of(here, "ctrl+g")
+        assert "← → ↑ ↓ or h l k j\nwalk the map" in layers["Keys in the layers"]
+        assert "n N\nnext match" in layers["Keys in the layers"]
+        assert "a new line" not in layers["Keys in the layers"]
+        assert "Ctrl+N\n" not in layers["Keys everywhere"], "it does nothing there"
+        await press(here, "slash")
+        writing = await help_of(here)
+        assert "\nc\n" not in writing["Keys in the layers"], "it is written into the filter"
+        assert "\n/\n" not in writing["Keys in the layers"]
+        assert "\nEsc\n" in writing["Keys in the layers"]
+        await press(here, "escape", "t")
+        assert "\no\n" in (await help_of(here))["Keys in the layers"]
+        await press(here, "t", "enter")
+        assert "← → or h l\nthe same tensor" in (await help_of(here))["Keys of a tensor"]
 
 
-def test_help_by_command_and_the_palette_finds_commands() -> None:
-    async def scene() -> None:
-        async with stage(size=(100, 60)) as here:
-            await here.enter("/help")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.pilot.pause()
-            assert "Keys in the chat" in here.text()
-            await here.pilot.press("escape", "ctrl+p")
-            await here.pilot.press(*"layers")
-            await here.wait(lambda: "what it costs" in here.text())
-
-    play(scene())
+async def test_help_by_command_and_the_palette_finds_commands() -> None:
+    async with stage(size=(100, 60)) as here:
+        await here.enter("/help")
+        await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
+        await here.pilot.pause()
+        assert "Keys in the chat" in here.text()
+        await here.pilot.press("escape", "ctrl+p")
+        await here.pilot.press(*"layers")
+        await here.wait(lambda: "what it costs" in here.text())
 
 
 @pytest.mark.parametrize("way", ["escape", "q", "enter", "f1", "ctrl+g"])
-def test_every_way_out(way: str) -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            await here.pilot.press("f1")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.pilot.press(way)
-            await here.wait(lambda: here.app.screen is here.app.chat, f"{way} to close it")
-
-    play(scene())
+async def test_every_way_out(way: str) -> None:
+    async with stage() as here:
+        await here.pilot.press("f1")
+        await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
+        await here.pilot.press(way)
+        await here.wait(lambda: here.app.screen is here.app.chat, f"{way} to close it")
 
 
 @SIZES
-def test_all_of_the_help_can_be_reached_by_keyboard(size: tuple[int, int]) -> None:
-    async def scene() -> None:
-        async with stage(size=size) as here:
-            await here.pilot.press("f1")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.settle()
-            rows = [str(entry.content) for entry in here.app.screen.query(".key").results(Static)]
-            looks = [here.text()]
-            while len(looks) < 2 or looks[-1] != looks[-2]:
-                await here.pilot.press("pagedown")
-                await here.pilot.pause()
-                looks.append(here.text())
-            seen = "\n".join(looks)
-            for row in rows:
-                assert all(word in seen for word in row.split()), row
-            assert "the mouse." in here.text(), "the last line is in view at the end"
-            assert "Esc closes" in here.text()
-
-    play(scene())
+async def test_all_of_the_help_can_be_reached_by_keyboard(size: tuple[int, int]) -> None:
+    async with stage(size=size) as here:
+        await here.pilot.press("f1")
+        await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
+        await here.settle()
+        rows = [str(entry.content) for entry in here.app.screen.query(".key").results(Static)]
+        looks = [here.text()]
+        while len(looks) < 2 or looks[-1] != looks[-2]:
+            await here.pilot.press("pagedown")
+            await here.pilot.pause()
+            looks.append(here.text())
+        seen = "\n".join(looks)
+        for row in rows:
+            assert all(word in seen for word in row.split()), row
+        assert "the mouse." in here.text(), "the last line is in view at the end"
+        assert "Esc closes" in here.text()
 
 
 @pytest.mark.parametrize(("down", "up"), [("down", "up"), ("j", "k"), ("pagedown", "pageup"), ("end", "home")])
-def test_every_way_to_scroll(down: str, up: str) -> None:
-    async def scene() -> None:
-        async with stage(size=(60, 20)) as here:
-            await here.pilot.press("f1")
-            await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
-            await here.settle()
-            assert "Keys in the chat" in here.text()
-            await here.pilot.press(*[down] * 3)
-            await here.wait(lambda: "Keys in the chat" not in here.text(), f"{down} to scroll")
-            await here.pilot.press(*[up] * 3)
-            await here.wait(lambda: "Keys in the chat" in here.text(), f"{up} to scroll back")
-
-    play(scene())
+async def test_every_way_to_scroll(down: str, up: str) -> None:
+    async with stage(size=(60, 20)) as here:
+        await here.pilot.press("f1")
+        await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
+        await here.settle()
+        assert "Keys in the chat" in here.text()
+        await here.pilot.press(*[down] * 3)
+        await here.wait(lambda: "Keys in the chat" not in here.text(), f"{down} to scroll")
+        await here.pilot.press(*[up] * 3)
+        await here.wait(lambda: "Keys in the chat" in here.text(), f"{up} to scroll back")
 
 
 class Field(Input):
@@ -166,30 +151,27 @@ class Host(App[None]):
         return Place()
 
 
-def test_keys_are_those_that_count_now() -> None:
-    async def scene() -> None:
-        app = Host()
-        async with app.run_test() as pilot:
-            told = key_help(app.screen)
-            assert told.place == "in the place"
-            assert told.keys == (
-                ("Ctrl+B", "bold"),
-                ("F5 F6", "go on, go back"),
-                ("F7", "What the GPU does"),
-                ("Ctrl+F8", "one thing"),
-                ("Ctrl+F9", "another"),
-            ), "x is written into the field, F8 says nothing, F9 does nothing, and no binding of the toolkit is told"
-            assert told.general == (
-                ("Ctrl+N", "new thing"),
-                ("Ctrl+P", "command palette: everything that can be done, by name"),
-            )
-            app.set_keymap({"on": "f10,ctrl+o", "new": "ctrl+y"})
-            app.screen.set_focus(None)
-            await pilot.pause()
-            told = key_help(app.screen)
-            assert ("x", "cross") in told.keys
-            assert any("F10" in keys and "Ctrl+O" in keys and "F6" in keys for keys, _ in told.keys)
-            assert not any("F5" in keys for keys, _ in told.keys)
-            assert ("Ctrl+Y", "new thing") in told.general
-
-    play(scene())
+async def test_keys_are_those_that_count_now() -> None:
+    app = Host()
+    async with app.run_test() as pilot:
+        told = key_help(app.screen)
+        assert told.place == "in the place"
+        assert told.keys == (
+            ("Ctrl+B", "bold"),
+            ("F5 F6", "go on, go back"),
+            ("F7", "What the GPU does"),
+            ("Ctrl+F8", "one thing"),
+            ("Ctrl+F9", "another"),
+        ), "x is written into the field, F8 says nothing, F9 does nothing, and no binding of the toolkit is told"
+        assert told.general == (
+            ("Ctrl+N", "new thing"),
+            ("Ctrl+P", "command palette: everything that can be done, by name"),
+        )
+        app.set_keymap({"on": "f10,ctrl+o", "new": "ctrl+y"})
+        app.screen.set_focus(None)
+        await pilot.pause()
+        told = key_help(app.screen)
+        assert ("x", "cross") in told.keys
+        assert any("F10" in keys and "Ctrl+O" in keys and "F6" in keys for keys, _ in told.keys)
+        assert not any("F5" in keys for keys, _ in told.keys)
+        assert ("Ctrl+Y", "new thing") in told.general

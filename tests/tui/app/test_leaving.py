@@ -11,46 +11,40 @@ from qwen_tui.chat.fold import Fold
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.composer.editor import Editor
 from qwen_tui.conversation.turns import Turn
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 
 
 @pytest.mark.parametrize("kind", [Fold, TurnView])
-def test_a_widget_that_was_never_composed_is_mounted_in_peace(
+async def test_a_widget_that_was_never_composed_is_mounted_in_peace(
     kind: type[Fold] | type[TurnView], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(_: object) -> ComposeResult:
         yield from ()
 
-    async def scene() -> None:
-        async with stage() as here:
-            monkeypatch.setattr(kind, "compose", nothing)
-            turn = Turn(1, "why?", state="reasoning")
-            widget = Fold("Reasoning", classes="reasoning") if kind is Fold else TurnView(turn)
-            await here.app.chat.transcript.mount(widget)
-            await here.settle()
-            assert here.app.is_running
-
-    play(scene())
+    async with stage() as here:
+        monkeypatch.setattr(kind, "compose", nothing)
+        turn = Turn(1, "why?", state="reasoning")
+        widget = Fold("Reasoning", classes="reasoning") if kind is Fold else TurnView(turn)
+        await here.app.chat.transcript.mount(widget)
+        await here.settle()
+        assert here.app.is_running
 
 
-def test_what_is_said_and_written_while_the_screens_go_is_no_error() -> None:
-    async def scene() -> None:
-        left: list[int] = []
-        gone = asyncio.Event()
+async def test_what_is_said_and_written_while_the_screens_go_is_no_error() -> None:
+    left: list[int] = []
+    gone = asyncio.Event()
 
-        async def tell(here: Stage) -> None:
-            editor = here.app.chat.editor
-            while not gone.is_set():
-                here.engine.feed(Notice("one more word"))
-                here.app.post_message(TextArea.Changed(editor))
-                here.app.post_message(Editor.DraftChanged(editor.draft()))
-                left.append(len(here.app.screen_stack))
-                await asyncio.sleep(0)
+    async def tell(here: Stage) -> None:
+        editor = here.app.chat.editor
+        while not gone.is_set():
+            here.engine.feed(Notice("one more word"))
+            here.app.post_message(TextArea.Changed(editor))
+            here.app.post_message(Editor.DraftChanged(editor.draft()))
+            left.append(len(here.app.screen_stack))
+            await asyncio.sleep(0)
 
-        async with stage() as here:
-            telling = asyncio.create_task(tell(here))
-        gone.set()
-        await telling
-        assert 0 in left, "nothing was said when no screen was left"
-
-    play(scene())
+    async with stage() as here:
+        telling = asyncio.create_task(tell(here))
+    gone.set()
+    await telling
+    assert 0 in left, "nothing was said when no screen was left"

@@ -8,7 +8,7 @@ from textual.widgets import OptionList
 
 from qwen_tui.app.model_lines import ModelLine, fit, read_model
 from qwen_tui.app.models_screen import ModelsScreen
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import MODEL
 from support.snapshots import compare
 
@@ -36,33 +36,28 @@ async def opened(here: Stage, listed: Sequence[tuple[str, str]] = LISTED) -> lis
 
 
 @pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_screen(size: tuple[int, int]) -> None:
-    async def scene() -> str:
-        async with stage(size=size) as here:
-            await opened(here)
-            assert "\x1b" not in here.text()
-            return here.snapshot()
-
-    compare(play(scene()), f"models_{size[0]}x{size[1]}")
+async def test_screen(size: tuple[int, int]) -> None:
+    async with stage(size=size) as here:
+        await opened(here)
+        assert "\x1b" not in here.text()
+        drawn = here.snapshot()
+    compare(drawn, f"models_{size[0]}x{size[1]}")
 
 
-def test_one_is_chosen_one_that_is_gone_is_not_and_any_directory_can_be_typed() -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            answers = await opened(here)
-            await here.pilot.press("down", "down", "enter")
-            assert answers == [], "there is nothing to open"
-            await here.pilot.press("up", "enter")
-            await here.wait(lambda: answers == ["/models/large"])
-            answers = await opened(here)
-            await here.pilot.press("tab", *"dir", "enter")
-            await here.wait(lambda: answers == ["dir"])
-            answers = await opened(here, [])
-            assert not here.app.screen.query_one(OptionList).display
-            await here.pilot.press("escape")
-            await here.wait(lambda: answers == [None])
-
-    play(scene())
+async def test_one_is_chosen_one_that_is_gone_is_not_and_any_directory_can_be_typed() -> None:
+    async with stage() as here:
+        answers = await opened(here)
+        await here.pilot.press("down", "down", "enter")
+        assert answers == [], "there is nothing to open"
+        await here.pilot.press("up", "enter")
+        await here.wait(lambda: answers == ["/models/large"])
+        answers = await opened(here)
+        await here.pilot.press("tab", *"dir", "enter")
+        await here.wait(lambda: answers == ["dir"])
+        answers = await opened(here, [])
+        assert not here.app.screen.query_one(OptionList).display
+        await here.pilot.press("escape")
+        await here.wait(lambda: answers == [None])
 
 
 @pytest.mark.parametrize(
@@ -93,16 +88,13 @@ def test_headers_are_read_and_what_cannot_be_read_is_a_line() -> None:
 
 
 @pytest.mark.parametrize("first", [["down"], ["tab", "d"]], ids=["the list", "the field"])
-def test_a_second_enter_at_once_leaves_no_more_than_the_first(first: list[str]) -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            answers = await opened(here)
-            await here.pilot.press(*first)
-            for _ in range(2):
-                here.app.post_message(Key("enter", "\r"))
-            await here.wait(lambda: answers)
-            await here.settle()
-            assert len(answers) == 1
-            assert here.app.screen is here.app.chat
-
-    play(scene())
+async def test_a_second_enter_at_once_leaves_no_more_than_the_first(first: list[str]) -> None:
+    async with stage() as here:
+        answers = await opened(here)
+        await here.pilot.press(*first)
+        for _ in range(2):
+            here.app.post_message(Key("enter", "\r"))
+        await here.wait(lambda: answers)
+        await here.settle()
+        assert len(answers) == 1
+        assert here.app.screen is here.app.chat

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from qwen_core.protocol.events import Continue, Load, Loaded, Restore, Send, TurnDone
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import MODEL, Step, answered, done, loads_only, stats
 from support.scenes import stored
 
@@ -48,124 +48,106 @@ def last_restore(here: Stage) -> Restore:
     return [command for command in here.engine.commands if isinstance(command, Restore)][-1]
 
 
-def test_editing_asks_anew_in_another_branch_and_only_what_changed_is_new() -> None:
-    async def scene() -> None:
-        async with stage(Numbered(), size=SIZE) as here:
-            await asked(here, "one", "two")
-            await here.enter("/edit")
-            assert here.app.chat.editor.text == "two"
-            assert "editing turn 2" in here.text()
-            await asked(here, "two, better")
-            assert said(here) == ["one", "answer 1 to one", "two, better", "answer 3 to two, better"]
-            assert last_restore(here).ids == tuple(range(10))
-            assert [message.content for message in last_restore(here).messages] == ["one", "answer 1 to one"]
-            assert here.app.conversation.turns[1].place == (2, 2)
-            assert "editing" not in here.text()
-            assert [message.content for message in stored()] == said(here)
-
-    play(scene())
+async def test_editing_asks_anew_in_another_branch_and_only_what_changed_is_new() -> None:
+    async with stage(Numbered(), size=SIZE) as here:
+        await asked(here, "one", "two")
+        await here.enter("/edit")
+        assert here.app.chat.editor.text == "two"
+        assert "editing turn 2" in here.text()
+        await asked(here, "two, better")
+        assert said(here) == ["one", "answer 1 to one", "two, better", "answer 3 to two, better"]
+        assert last_restore(here).ids == tuple(range(10))
+        assert [message.content for message in last_restore(here).messages] == ["one", "answer 1 to one"]
+        assert here.app.conversation.turns[1].place == (2, 2)
+        assert "editing" not in here.text()
+        assert [message.content for message in stored()] == said(here)
 
 
-def test_leaving_an_edit_brings_the_draft_back() -> None:
-    async def scene() -> None:
-        async with stage(Numbered(), size=SIZE) as here:
-            await asked(here, "one")
-            await here.type("a draft")
-            here.app.chat.focus_turn(here.app.conversation.turns[0])
-            await here.settle()
-            await here.pilot.press("e")
-            await here.wait(lambda: here.app.chat.editor.text == "one")
-            await here.pilot.press("escape")
-            await here.wait(lambda: here.app.chat.editor.text == "a draft")
-            assert said(here) == ["one", "answer 1 to one"]
-
-    play(scene())
+async def test_leaving_an_edit_brings_the_draft_back() -> None:
+    async with stage(Numbered(), size=SIZE) as here:
+        await asked(here, "one")
+        await here.type("a draft")
+        here.app.chat.focus_turn(here.app.conversation.turns[0])
+        await here.settle()
+        await here.pilot.press("e")
+        await here.wait(lambda: here.app.chat.editor.text == "one")
+        await here.pilot.press("escape")
+        await here.wait(lambda: here.app.chat.editor.text == "a draft")
+        assert said(here) == ["one", "answer 1 to one"]
 
 
-def test_another_answer_is_an_alternative_and_both_can_be_walked() -> None:
-    async def scene() -> None:
-        async with stage(Numbered(), size=SIZE) as here:
-            await asked(here, "one", "two")
-            here.app.chat.focus_turn(here.app.conversation.turns[0])
-            await here.settle()
-            await here.pilot.press("r")
-            await here.wait(lambda: len(here.engine.sent()) == 3)
-            await idle(here)
-            assert said(here) == ["one", "answer 3 to one"]
-            here.app.chat.focus_turn(here.app.conversation.turns[0])
-            await here.settle()
-            await here.pilot.press("left")
-            await here.wait(lambda: len(here.app.conversation.turns) == 2)
-            await here.settle()
-            assert said(here) == ["one", "answer 1 to one", "two", "answer 2 to two"]
-            assert last_restore(here).ids == tuple(range(20))
-            assert here.app.conversation.turns[0].place == (1, 2)
-            await here.pilot.press("right")
-            await here.wait(lambda: len(here.app.conversation.turns) == 1)
-            assert said(here) == ["one", "answer 3 to one"]
-
-    play(scene())
+async def test_another_answer_is_an_alternative_and_both_can_be_walked() -> None:
+    async with stage(Numbered(), size=SIZE) as here:
+        await asked(here, "one", "two")
+        here.app.chat.focus_turn(here.app.conversation.turns[0])
+        await here.settle()
+        await here.pilot.press("r")
+        await here.wait(lambda: len(here.engine.sent()) == 3)
+        await idle(here)
+        assert said(here) == ["one", "answer 3 to one"]
+        here.app.chat.focus_turn(here.app.conversation.turns[0])
+        await here.settle()
+        await here.pilot.press("left")
+        await here.wait(lambda: len(here.app.conversation.turns) == 2)
+        await here.settle()
+        assert said(here) == ["one", "answer 1 to one", "two", "answer 2 to two"]
+        assert last_restore(here).ids == tuple(range(20))
+        assert here.app.conversation.turns[0].place == (1, 2)
+        await here.pilot.press("right")
+        await here.wait(lambda: len(here.app.conversation.turns) == 1)
+        assert said(here) == ["one", "answer 3 to one"]
 
 
-def test_a_cut_off_answer_goes_on() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=SIZE) as here:
-            await here.enter("/continue")
-            assert "no turn yet" in here.lines()[-1]
-            await here.ask("count")
-            await here.feed(*answered(1, "1, 2")[:2], done(1, "1, 2", reason="length"))
-            await here.enter("/continue")
-            await here.wait(lambda: isinstance(here.engine.commands[-1], Continue))
-            command = here.engine.commands[-1]
-            assert isinstance(command, Continue)
-            turn = command.turn
-            assert [message.status for message in stored()] == ["complete", "running"]
-            await here.feed(*answered(turn, ", 3")[:2])
-            assert said(here) == ["count", "1, 2, 3"]
-            whole = done(turn, "1, 2, 3")
-            await here.feed(TurnDone(turn, "stop", whole.message, whole.ids, stats()))
-            assert said(here) == ["count", "1, 2, 3"]
-            assert [message.content for message in stored()] == ["count", "1, 2, 3"]
-            await here.enter("/continue")
-            assert "nothing to continue" in here.lines()[-1]
-
-    play(scene())
+async def test_a_cut_off_answer_goes_on() -> None:
+    async with stage(loads_only, size=SIZE) as here:
+        await here.enter("/continue")
+        assert "no turn yet" in here.lines()[-1]
+        await here.ask("count")
+        await here.feed(*answered(1, "1, 2")[:2], done(1, "1, 2", reason="length"))
+        await here.enter("/continue")
+        await here.wait(lambda: isinstance(here.engine.commands[-1], Continue))
+        command = here.engine.commands[-1]
+        assert isinstance(command, Continue)
+        turn = command.turn
+        assert [message.status for message in stored()] == ["complete", "running"]
+        await here.feed(*answered(turn, ", 3")[:2])
+        assert said(here) == ["count", "1, 2, 3"]
+        whole = done(turn, "1, 2, 3")
+        await here.feed(TurnDone(turn, "stop", whole.message, whole.ids, stats()))
+        assert said(here) == ["count", "1, 2, 3"]
+        assert [message.content for message in stored()] == ["count", "1, 2, 3"]
+        await here.enter("/continue")
+        assert "nothing to continue" in here.lines()[-1]
 
 
-def test_deleting_a_turn_and_bringing_it_back() -> None:
-    async def scene() -> None:
-        async with stage(Numbered(), size=SIZE) as here:
-            await asked(here, "one", "two", "three")
-            everything = said(here)
-            here.app.chat.focus_turn(here.app.conversation.turns[1])
-            await here.settle()
-            await here.pilot.press("d")
-            await here.wait(lambda: len(here.app.conversation.turns) == 2)
-            await here.settle()
-            assert said(here) == ["one", "answer 1 to one", "three", "answer 3 to three"]
-            assert [message.content for message in last_restore(here).messages] == said(here)
-            assert last_restore(here).ids == ()
-            await here.enter("/undo")
-            await here.wait(lambda: len(here.app.conversation.turns) == 3)
-            assert said(here) == everything
-            await here.enter("/undo")
-            assert "nothing to bring back" in here.lines()[-1]
-
-    play(scene())
+async def test_deleting_a_turn_and_bringing_it_back() -> None:
+    async with stage(Numbered(), size=SIZE) as here:
+        await asked(here, "one", "two", "three")
+        everything = said(here)
+        here.app.chat.focus_turn(here.app.conversation.turns[1])
+        await here.settle()
+        await here.pilot.press("d")
+        await here.wait(lambda: len(here.app.conversation.turns) == 2)
+        await here.settle()
+        assert said(here) == ["one", "answer 1 to one", "three", "answer 3 to three"]
+        assert [message.content for message in last_restore(here).messages] == said(here)
+        assert last_restore(here).ids == ()
+        await here.enter("/undo")
+        await here.wait(lambda: len(here.app.conversation.turns) == 3)
+        assert said(here) == everything
+        await here.enter("/undo")
+        assert "nothing to bring back" in here.lines()[-1]
 
 
-def test_nothing_is_done_to_turns_while_one_is_answered() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=SIZE) as here:
-            await here.ask("count")
-            commands = list(here.engine.commands)
-            for line in ("/edit", "/retry", "/continue", "/delete", "/new", "/system be kind", "/resume 1"):
-                await here.enter(line)
-                await here.wait(lambda: "Still answering" in here.lines()[-1], line)
-                here.app.chat.status.clear_flash()
-            assert here.engine.commands == commands
-
-    play(scene())
+async def test_nothing_is_done_to_turns_while_one_is_answered() -> None:
+    async with stage(loads_only, size=SIZE) as here:
+        await here.ask("count")
+        commands = list(here.engine.commands)
+        for line in ("/edit", "/retry", "/continue", "/delete", "/new", "/system be kind", "/resume 1"):
+            await here.enter(line)
+            await here.wait(lambda: "Still answering" in here.lines()[-1], line)
+            here.app.chat.status.clear_flash()
+        assert here.engine.commands == commands
 
 
 class Walk:
@@ -197,15 +179,11 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_walk_keeps_screen_engine_and_disk_together(seed: int) -> None:
+async def test_any_walk_keeps_screen_engine_and_disk_together(seed: int) -> None:
     rng = random.Random(seed)
     kinds = ("ask", "ask", "edit", "retry", "previous", "next", "delete", "undo")
     steps = [(rng.choice(kinds), rng.randrange(6)) for _ in range(14)]
-
-    async def scene() -> None:
-        async with stage(Numbered(), size=SIZE) as here:
-            walk = Walk(here)
-            for kind, number in steps:
-                await walk.step(kind, number)
-
-    play(scene())
+    async with stage(Numbered(), size=SIZE) as here:
+        walk = Walk(here)
+        for kind, number in steps:
+            await walk.step(kind, number)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from qwen_core.protocol.events import LoadProgress, PrefillProgress, TurnStarted, WeightTiers
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import answered, delta, loads_only
 from support.snapshots import compare
 
@@ -71,31 +71,25 @@ def name(scene: Scene) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_screen(scene: Scene, size: tuple[int, int]) -> None:
-    async def run() -> str:
-        async with stage(loads_only, size) as here:
-            here.clock(1.0)
-            await scene(here)
-            await here.settle()
-            return here.snapshot()
-
-    drawn = play(run())
+async def test_screen(scene: Scene, size: tuple[int, int]) -> None:
+    async with stage(loads_only, size) as here:
+        here.clock(1.0)
+        await scene(here)
+        await here.settle()
+        drawn = here.snapshot()
     compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("size", [(40, 12), (20, 6), (10, 3), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_no_size_is_too_small_to_live(size: tuple[int, int]) -> None:
-    async def run() -> None:
-        async with stage(loads_only, size) as here:
-            await answer(here)
-            await here.settle()
-            await here.pilot.press("f1")
-            await here.pilot.pause()
-            await here.pilot.press("escape", "ctrl+p")
-            await here.pilot.pause()
-            await here.pilot.press("escape")
-            await here.pilot.resize_terminal(100, 30)
-            await here.settle()
-            assert "17.3 tok/s" in here.text()
-
-    play(run())
+async def test_no_size_is_too_small_to_live(size: tuple[int, int]) -> None:
+    async with stage(loads_only, size) as here:
+        await answer(here)
+        await here.settle()
+        await here.pilot.press("f1")
+        await here.pilot.pause()
+        await here.pilot.press("escape", "ctrl+p")
+        await here.pilot.pause()
+        await here.pilot.press("escape")
+        await here.pilot.resize_terminal(100, 30)
+        await here.settle()
+        assert "17.3 tok/s" in here.text()

@@ -16,7 +16,7 @@ from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.plain_text import PlainText
 from qwen_tui.widgets.styled_rows import Rows
 from qwen_tui.widgets.text_lines import TextLines
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only, stats
 from support.transcripts import rest
 
@@ -36,7 +36,7 @@ def forget_drawn(here: Stage) -> None:
         widget.refresh()
 
 
-def test_a_drawing_is_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drawing_is_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The toolkit would make it two: one for the text, one because the text's widget has grown."""
     layouts: list[Screen[object]] = []
     real = Screen._refresh_layout
@@ -45,23 +45,20 @@ def test_a_drawing_is_one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
         layouts.append(screen)
         real(screen, size, scroll)
 
-    async def scene() -> None:
-        async with stage(loads_only, (100, 30)) as here:
-            await here.ask("Explain.")
-            await here.feed(delta(1, ("answer", "word " * 800)))
-            await rest(here)
-            monkeypatch.setattr(Screen, "_refresh_layout", counted)
-            for number in range(10):
-                layouts.clear()
-                await here.feed(delta(1, ("answer", f"number {number} " * 12), count=900 + number))
-                assert len(layouts) == 1
+    async with stage(loads_only, (100, 30)) as here:
+        await here.ask("Explain.")
+        await here.feed(delta(1, ("answer", "word " * 800)))
+        await rest(here)
+        monkeypatch.setattr(Screen, "_refresh_layout", counted)
+        for number in range(10):
             layouts.clear()
-            # Words that fit into the row that is being written, and figures: nothing moves, nothing is laid out.
-            figures = replace(stats(), live_tok_s=17.4, generated_tokens=1000)
-            await here.feed(replace(delta(1, ("answer", "x"), count=1000), stats=figures))
-            assert layouts == []
-
-    play(scene())
+            await here.feed(delta(1, ("answer", f"number {number} " * 12), count=900 + number))
+            assert len(layouts) == 1
+        layouts.clear()
+        # Words that fit into the row that is being written, and figures: nothing moves, nothing is laid out.
+        figures = replace(stats(), live_tok_s=17.4, generated_tokens=1000)
+        await here.feed(replace(delta(1, ("answer", "x"), count=1000), stats=figures))
+        assert layouts == []
 
 
 def painted(update: ChopsUpdate) -> dict[tuple[int, int], str]:
@@ -97,43 +94,41 @@ def both_ways(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(seed: int, both_ways: list[tuple[object, object]]) -> None:
+async def test_what_is_kept_as_drawn_is_what_drawing_it_anew_gives(
+    seed: int, both_ways: list[tuple[object, object]]
+) -> None:
     """After any stream, scrolling, marking, folding, selecting and change of theme; and a part of the screen is painted
     as the toolkit paints it."""
     rng = random.Random(seed)
-
-    async def scene() -> None:
-        async with stage(loads_only, rng.choice([(60, 20), (100, 30)])) as here:
-            await here.ask("Explain **this**.")
-            for number in range(14):
-                match rng.randrange(8):
-                    case 7:
-                        await here.pilot.press(*rng.choice([["slash", "h"], ["escape"]]))
-                    case 0:
-                        here.app.theme = rng.choice(sorted(here.app.available_themes))
-                    case 1:
-                        here.app.chat.transcript.mark(rng.choice(["group", "o", ""]), None)
-                    case 2:
-                        await here.pilot.press(rng.choice(["pageup", "pagedown", "ctrl+r"]))
-                    case 3:
-                        chat: ChatScreen = here.app.chat
-                        chat.text_select_all() if rng.random() < 0.5 else chat.clear_selection()
-                    case _:
-                        part: Part = rng.choice(["answer", "answer", "reasoning"])
-                        text = " ".join(rng.choices(WORDS, k=rng.choice([3, 40]))) + rng.choice([" ", "\n", "\n\n"])
-                        await here.feed(delta(1, (part, text), count=number))
-                await rest(here)
-                shown = strips(here)
-                forget_drawn(here)
-                await rest(here)
-                assert strips(here) == shown
-
-    play(scene())
+    async with stage(loads_only, rng.choice([(60, 20), (100, 30)])) as here:
+        await here.ask("Explain **this**.")
+        for number in range(14):
+            match rng.randrange(8):
+                case 7:
+                    await here.pilot.press(*rng.choice([["slash", "h"], ["escape"]]))
+                case 0:
+                    here.app.theme = rng.choice(sorted(here.app.available_themes))
+                case 1:
+                    here.app.chat.transcript.mark(rng.choice(["group", "o", ""]), None)
+                case 2:
+                    await here.pilot.press(rng.choice(["pageup", "pagedown", "ctrl+r"]))
+                case 3:
+                    chat: ChatScreen = here.app.chat
+                    chat.text_select_all() if rng.random() < 0.5 else chat.clear_selection()
+                case _:
+                    part: Part = rng.choice(["answer", "answer", "reasoning"])
+                    text = " ".join(rng.choices(WORDS, k=rng.choice([3, 40]))) + rng.choice([" ", "\n", "\n\n"])
+                    await here.feed(delta(1, (part, text), count=number))
+            await rest(here)
+            shown = strips(here)
+            forget_drawn(here)
+            await rest(here)
+            assert strips(here) == shown
     assert len(both_ways) > 14
     assert all(ours == theirs for ours, theirs in both_ways)
 
 
-def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Region] = []
     real = TextLines.refresh
 
@@ -142,25 +137,24 @@ def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(monkeypa
         asked.extend(regions)
         return real(lines, *regions)
 
-    async def scene() -> None:
-        async with stage(loads_only, (60, 20)) as here:
-            lines = PlainText()
-            await here.app.chat.transcript.mount(lines)
-            lines.show("a line of some words\n" * 150)
-            await rest(here)
-            old = [lines.render_line(y) for y in range(lines.size.height)]
-            monkeypatch.setattr(TextLines, "refresh", heard)
-            lines.show("a line of some words\n" * 150 + "x")
-            new = [lines.render_line(y) for y in range(lines.size.height)]
-            changed = {y for y, (one, other) in enumerate(zip(old, new, strict=True)) if one != other}
-            painted = {y for region in asked for y in region.line_range}
-            assert changed == {150} <= painted == set(range(min(painted), 151))
-            assert min(painted) > 0
-
-    play(scene())
+    async with stage(loads_only, (60, 20)) as here:
+        lines = PlainText()
+        await here.app.chat.transcript.mount(lines)
+        lines.show("a line of some words\n" * 150)
+        await rest(here)
+        old = [lines.render_line(y) for y in range(lines.size.height)]
+        monkeypatch.setattr(TextLines, "refresh", heard)
+        lines.show("a line of some words\n" * 150 + "x")
+        new = [lines.render_line(y) for y in range(lines.size.height)]
+        changed = {y for y, (one, other) in enumerate(zip(old, new, strict=True)) if one != other}
+        painted = {y for region in asked for y in region.line_range}
+        assert changed == {150} <= painted == set(range(min(painted), 151))
+        assert min(painted) > 0
 
 
-def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Region] = []
     real = TextLines.refresh
 
@@ -168,20 +162,17 @@ def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(monkey
         asked.extend(regions)
         return real(lines, *regions, layout=layout)
 
-    async def scene() -> None:
-        async with stage(loads_only, (60, 20)) as here:
-            lines = PlainText()
-            lines.set_cut(4)
-            await here.app.chat.transcript.mount(lines)
-            lines.show("a line\n" * 30)
-            await rest(here)
-            monkeypatch.setattr(TextLines, "refresh", heard)
-            lines.show("a line\n" * 31)
-            assert [region.line_span for region in asked] == [(3, 4)]
-            await rest(here)
-            assert "… 29 more lines" in strips(here)[lines.region.y + 3]
-
-    play(scene())
+    async with stage(loads_only, (60, 20)) as here:
+        lines = PlainText()
+        lines.set_cut(4)
+        await here.app.chat.transcript.mount(lines)
+        lines.show("a line\n" * 30)
+        await rest(here)
+        monkeypatch.setattr(TextLines, "refresh", heard)
+        lines.show("a line\n" * 31)
+        assert [region.line_span for region in asked] == [(3, 4)]
+        await rest(here)
+        assert "… 29 more lines" in strips(here)[lines.region.y + 3]
 
 
 def test_the_next_drawing_waits_for_its_interval_and_for_its_share_of_the_processor() -> None:
@@ -200,21 +191,18 @@ def test_the_next_drawing_waits_for_its_interval_and_for_its_share_of_the_proces
     assert pace.wait() == pytest.approx(INTERVAL)
 
 
-def test_rows_draw_again_what_has_changed_in_text_or_style() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, (100, 30)) as here:
-            rows = Rows()
-            await here.app.chat.panel.mount(rows)
-            rows.show([Content("one"), Content.styled("two", "$muted")])
-            await rest(here)
-            before = strips(here)
-            rows.show([Content("one"), Content.styled("two", "$error")])
-            await rest(here)
-            changed = [y for y, (old, new) in enumerate(zip(before, strips(here), strict=True)) if old != new]
-            assert changed == [rows.region.y + 1]
-            assert rows.plain == "one\ntwo"
-            rows.show([Content("one")])
-            await rest(here)
-            assert rows.size.height == 1
-
-    play(scene())
+async def test_rows_draw_again_what_has_changed_in_text_or_style() -> None:
+    async with stage(loads_only, (100, 30)) as here:
+        rows = Rows()
+        await here.app.chat.panel.mount(rows)
+        rows.show([Content("one"), Content.styled("two", "$muted")])
+        await rest(here)
+        before = strips(here)
+        rows.show([Content("one"), Content.styled("two", "$error")])
+        await rest(here)
+        changed = [y for y, (old, new) in enumerate(zip(before, strips(here), strict=True)) if old != new]
+        assert changed == [rows.region.y + 1]
+        assert rows.plain == "one\ntwo"
+        rows.show([Content("one")])
+        await rest(here)
+        assert rows.size.height == 1

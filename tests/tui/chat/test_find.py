@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from qwen_tui.chat.finding import find_matches, nearest
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.conversation.turns import Turn
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import loads_only
 from support.transcripts import body, rest, tell
 
@@ -48,97 +48,85 @@ def found(here: Stage) -> list[Turn]:
 TURNS: list[Turn] = []
 
 
-def test_the_bar_walks_all_places_round_the_ends() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(100, 24)) as here:
-            turns = await tell(here, 200)
-            TURNS[:] = turns
-            turns[20].answer = "Nothing.\n\nBut here is a **Needle** in it."
-            turns[150].question = "a needle"
-            turns[150].reasoning = "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20)
-            await rest(here)
-            await here.pilot.press("ctrl+f", *"needle")
-            await rest(here)
-            assert count(here) == "3 of 3", "nothing is found in view or after it: the last place"
-            places = []
-            for _ in range(4):
-                await here.pilot.press("enter")
-                await rest(here)
-                places.append((count(here), found(here)[0].number))
-                assert "needle" in "\n".join(body(here)).lower()
-            assert places == [("1 of 3", 21), ("2 of 3", 151), ("3 of 3", 151), ("1 of 3", 21)]
-            await here.pilot.press("up")
-            await rest(here)
-            assert count(here) == "3 of 3"
-            assert "the NEEDLE" in here.text(), "reasoning is opened, and scrolled to"
-            assert "bold reverse" in here.snapshot()
-            await here.pilot.press("escape")
-            await rest(here)
-            chat = here.app.chat
-            assert chat.focused is chat.editor
-            assert found(here) == []
-            assert "the NEEDLE" in here.text(), "the eye stays"
-            assert "bold reverse" not in here.snapshot()
-
-    play(scene())
-
-
-def test_what_is_not_there_is_said_and_letters_are_written() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 20)) as here:
-            await tell(here, 3)
-            await here.pilot.press("ctrl+f", *"needrcyu")
-            await rest(here)
-            assert count(here) == "not found"
-            assert here.app.chat.editor.text == ""
-            here.app.chat.find("[Question")
-            await rest(here)
-            assert count(here) == "not found"
-            here.app.chat.find("question")
-            await rest(here)
-            assert count(here).endswith("of 3")
-
-    play(scene())
-
-
-def test_with_a_turn_focused_n_and_N_walk_and_esc_ends_the_search() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(100, 24)) as here:
-            chat = here.app.chat
-            turns = await tell(here, 60)
-            chat.find("question")
-            await rest(here)
-            chat.focus_turn(turns[4])
-            await rest(here)
-            begin = int(count(here).split()[0])
-            await here.pilot.press("n", "n", "N")
-            await rest(here)
-            assert int(count(here).split()[0]) == begin % 60 + 1
-            assert isinstance(chat.focused, TurnView)
-            assert chat.focused.has_class("-found")
-            await here.pilot.press("escape")
-            await rest(here)
-            assert chat.focused is chat.editor
-            assert " Find " not in here.text()
-
-    play(scene())
-
-
-def test_what_comes_meanwhile_is_found_too_and_what_goes_is_not_missed() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 20)) as here:
-            turns = await tell(here, 3)
-            here.app.chat.find("second paragraph")
-            await rest(here)
-            turns[2].answer += "\n\na second paragraph more"
-            await rest(here)
+async def test_the_bar_walks_all_places_round_the_ends() -> None:
+    async with stage(loads_only, size=(100, 24)) as here:
+        turns = await tell(here, 200)
+        TURNS[:] = turns
+        turns[20].answer = "Nothing.\n\nBut here is a **Needle** in it."
+        turns[150].question = "a needle"
+        turns[150].reasoning = "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20)
+        await rest(here)
+        await here.pilot.press("ctrl+f", *"needle")
+        await rest(here)
+        assert count(here) == "3 of 3", "nothing is found in view or after it: the last place"
+        places = []
+        for _ in range(4):
             await here.pilot.press("enter")
             await rest(here)
-            assert count(here).endswith("of 4")
-            here.app.conversation.items.clear()
-            await rest(here)
-            await here.pilot.press("enter", "escape")
-            await rest(here)
-            assert " Find " not in here.text()
+            places.append((count(here), found(here)[0].number))
+            assert "needle" in "\n".join(body(here)).lower()
+        assert places == [("1 of 3", 21), ("2 of 3", 151), ("3 of 3", 151), ("1 of 3", 21)]
+        await here.pilot.press("up")
+        await rest(here)
+        assert count(here) == "3 of 3"
+        assert "the NEEDLE" in here.text(), "reasoning is opened, and scrolled to"
+        assert "bold reverse" in here.snapshot()
+        await here.pilot.press("escape")
+        await rest(here)
+        chat = here.app.chat
+        assert chat.focused is chat.editor
+        assert found(here) == []
+        assert "the NEEDLE" in here.text(), "the eye stays"
+        assert "bold reverse" not in here.snapshot()
 
-    play(scene())
+
+async def test_what_is_not_there_is_said_and_letters_are_written() -> None:
+    async with stage(loads_only, size=(60, 20)) as here:
+        await tell(here, 3)
+        await here.pilot.press("ctrl+f", *"needrcyu")
+        await rest(here)
+        assert count(here) == "not found"
+        assert here.app.chat.editor.text == ""
+        here.app.chat.find("[Question")
+        await rest(here)
+        assert count(here) == "not found"
+        here.app.chat.find("question")
+        await rest(here)
+        assert count(here).endswith("of 3")
+
+
+async def test_with_a_turn_focused_n_and_N_walk_and_esc_ends_the_search() -> None:
+    async with stage(loads_only, size=(100, 24)) as here:
+        chat = here.app.chat
+        turns = await tell(here, 60)
+        chat.find("question")
+        await rest(here)
+        chat.focus_turn(turns[4])
+        await rest(here)
+        begin = int(count(here).split()[0])
+        await here.pilot.press("n", "n", "N")
+        await rest(here)
+        assert int(count(here).split()[0]) == begin % 60 + 1
+        assert isinstance(chat.focused, TurnView)
+        assert chat.focused.has_class("-found")
+        await here.pilot.press("escape")
+        await rest(here)
+        assert chat.focused is chat.editor
+        assert " Find " not in here.text()
+
+
+async def test_what_comes_meanwhile_is_found_too_and_what_goes_is_not_missed() -> None:
+    async with stage(loads_only, size=(60, 20)) as here:
+        turns = await tell(here, 3)
+        here.app.chat.find("second paragraph")
+        await rest(here)
+        turns[2].answer += "\n\na second paragraph more"
+        await rest(here)
+        await here.pilot.press("enter")
+        await rest(here)
+        assert count(here).endswith("of 4")
+        here.app.conversation.items.clear()
+        await rest(here)
+        await here.pilot.press("enter", "escape")
+        await rest(here)
+        assert " Find " not in here.text()

@@ -16,7 +16,7 @@ from qwen_tui.conversation.recorder import Kept
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store.records import Resume
 from qwen_tui.text.safe import cells
-from support.app_stage import Stage, play, stage
+from support.app_stage import stage
 from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
 
 WIDTH = 30
@@ -239,48 +239,42 @@ def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_tod
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])
-def test_the_panel_is_there_from_a_hundred_columns(columns: int, shown: bool) -> None:
-    async def scene() -> None:
-        async with stage(loads_only, (columns, 30)) as here:
-            await here.ask("Explain NVFP4 vs MXFP4.")
-            await here.feed(*answered(1, "NVFP4 stores."))
-            await here.settle()
-            assert here.app.chat.panel.display == shown
-            assert ("ceiling 19.7 tok/s" in here.text()) == shown
-
-    play(scene())
+async def test_the_panel_is_there_from_a_hundred_columns(columns: int, shown: bool) -> None:
+    async with stage(loads_only, (columns, 30)) as here:
+        await here.ask("Explain NVFP4 vs MXFP4.")
+        await here.feed(*answered(1, "NVFP4 stores."))
+        await here.settle()
+        assert here.app.chat.panel.display == shown
+        assert ("ceiling 19.7 tok/s" in here.text()) == shown
 
 
 @pytest.mark.parametrize("key", ["f4", "ctrl+o"])
-def test_a_key_shows_and_hides_it(key: str) -> None:
-    async def scene() -> None:
-        async with stage(loads_only, (80, 30)) as here:
-            await here.ask("Explain NVFP4 vs MXFP4.")
-            await here.feed(*answered(1, "NVFP4 stores."))
-            await here.settle()
-            await here.pilot.press(key)
-            await here.settle()
-            assert "ceiling 19.7 tok/s" in here.text()
-            await here.pilot.press(key)
-            await here.settle()
-            assert "ceiling" not in here.text()
-            await here.pilot.press(key)
-            await here.pilot.resize_terminal(60, 30)
-            await here.settle()
-            assert "ceiling" not in here.text(), "no room beside the conversation"
-            await here.pilot.press(key)
-            await here.settle()
-            assert "need 70 columns" in here.text()
-            await here.pilot.resize_terminal(90, 30)
-            await here.settle()
-            assert "ceiling 19.7 tok/s" in here.text(), "what the person chose holds again"
-            assert "need 70 columns" not in here.text()
-
-    play(scene())
+async def test_a_key_shows_and_hides_it(key: str) -> None:
+    async with stage(loads_only, (80, 30)) as here:
+        await here.ask("Explain NVFP4 vs MXFP4.")
+        await here.feed(*answered(1, "NVFP4 stores."))
+        await here.settle()
+        await here.pilot.press(key)
+        await here.settle()
+        assert "ceiling 19.7 tok/s" in here.text()
+        await here.pilot.press(key)
+        await here.settle()
+        assert "ceiling" not in here.text()
+        await here.pilot.press(key)
+        await here.pilot.resize_terminal(60, 30)
+        await here.settle()
+        assert "ceiling" not in here.text(), "no room beside the conversation"
+        await here.pilot.press(key)
+        await here.settle()
+        assert "need 70 columns" in here.text()
+        await here.pilot.resize_terminal(90, 30)
+        await here.settle()
+        assert "ceiling 19.7 tok/s" in here.text(), "what the person chose holds again"
+        assert "need 70 columns" not in here.text()
 
 
-def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> None:
-    async def scene(here: Stage) -> None:
+async def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> None:
+    async with stage(loads_only, (60, 20)) as here:
         await here.ask("Explain NVFP4 vs MXFP4.")
         await here.feed(TurnStarted(1, 1242, 1204), delta(1, ("answer", "NVFP4"), count=40))
         await here.settle()
@@ -288,9 +282,3 @@ def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> None:
         await here.feed(done(1, "NVFP4"))
         await here.settle()
         assert "↳ 17.3 tok/s" in here.text()
-
-    async def run() -> None:
-        async with stage(loads_only, (60, 20)) as here:
-            await scene(here)
-
-    play(run())

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qwen_core.protocol.events import Part, TurnStarted
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import delta, done, loads_only
 
 ANSWER = """Intro with **bold**, `code` and [a link](https://example.org).
@@ -56,38 +56,32 @@ def cut(text: str, rng: random.Random) -> list[str]:
     return pieces
 
 
-def test_any_chunking_ends_in_the_same_screen() -> None:
-    async def scene() -> None:
-        screens = set()
-        async with stage(loads_only, size=(80, 48)) as here:
-            for seed in range(14):
-                rng = random.Random(seed)
-                pieces: list[tuple[Part, str]] = [("reasoning", text) for text in cut("Some\n\nthoughts.", rng)]
-                pieces.extend(("answer", text) for text in ([ANSWER] if seed == 0 else cut(ANSWER, rng)))
-                lines = await stream(here, seed + 1, pieces)
-                screens.add("\n".join(line for line in lines if "Reasoning" not in line))
-                here.app.action_new()
-                await here.settle()
-        assert len(screens) == 1
-        screen = screens.pop()
-        for literal in ("[red]no markup[/red]", "<b>raw</b>", "[bold]text[/bold]", "␛[31mred", "⟨U+202E⟩", "東京 🎉"):
-            assert literal in screen, literal
-
-    play(scene())
-
-
-def test_while_it_streams_the_text_so_far_is_on_the_screen() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(80, 48)) as here:
-            await here.ask("q")
-            for character in ANSWER:
-                here.engine.feed(delta(1, ("answer", character)))
+async def test_any_chunking_ends_in_the_same_screen() -> None:
+    screens = set()
+    async with stage(loads_only, size=(80, 48)) as here:
+        for seed in range(14):
+            rng = random.Random(seed)
+            pieces: list[tuple[Part, str]] = [("reasoning", text) for text in cut("Some\n\nthoughts.", rng)]
+            pieces.extend(("answer", text) for text in ([ANSWER] if seed == 0 else cut(ANSWER, rng)))
+            lines = await stream(here, seed + 1, pieces)
+            screens.add("\n".join(line for line in lines if "Reasoning" not in line))
+            here.app.action_new()
             await here.settle()
-            text = here.text()
-            for part in ("Intro with bold", "Head", "東京 🎉", "[red]no markup[/red]", "␛[31mred", "end"):
-                assert part in text, part
+    assert len(screens) == 1
+    screen = screens.pop()
+    for literal in ("[red]no markup[/red]", "<b>raw</b>", "[bold]text[/bold]", "␛[31mred", "⟨U+202E⟩", "東京 🎉"):
+        assert literal in screen, literal
 
-    play(scene())
+
+async def test_while_it_streams_the_text_so_far_is_on_the_screen() -> None:
+    async with stage(loads_only, size=(80, 48)) as here:
+        await here.ask("q")
+        for character in ANSWER:
+            here.engine.feed(delta(1, ("answer", character)))
+        await here.settle()
+        text = here.text()
+        for part in ("Intro with bold", "Head", "東京 🎉", "[red]no markup[/red]", "␛[31mred", "end"):
+            assert part in text, part
 
 
 MARKUP = [
@@ -113,56 +107,44 @@ WILD = st.lists(
 
 @settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(WILD, min_size=3, max_size=5))
-def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(texts: list[str]) -> None:
+async def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(texts: list[str]) -> None:
     """Few examples of many texts: starting the app is what costs."""
-
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 40)) as here:
-            for number, text in enumerate(texts, 1):
-                await stream(here, number, [("reasoning", text), ("answer", text), ("tool_call", text)])
-                await here.pilot.press("ctrl+r")
-                await here.settle()
-                shown = here.text()
-                raw = {c for c in shown if c != "\n" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}
-                assert raw == set()
-                assert "\u202e" not in shown
-            assert here.app.is_running
-
-    play(scene())
+    async with stage(loads_only, size=(60, 40)) as here:
+        for number, text in enumerate(texts, 1):
+            await stream(here, number, [("reasoning", text), ("answer", text), ("tool_call", text)])
+            await here.pilot.press("ctrl+r")
+            await here.settle()
+            shown = here.text()
+            raw = {c for c in shown if c != "\n" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}
+            assert raw == set()
+            assert "\u202e" not in shown
+        assert here.app.is_running
 
 
 @pytest.mark.parametrize("text", ["東京" * 40, "🎉" * 90, "e\u0301" * 200, "a" * 500, "👩\u200d👩\u200d👧" * 30])
-def test_wide_characters_keep_their_cells(text: str) -> None:
+async def test_wide_characters_keep_their_cells(text: str) -> None:
     """No row is wider than the screen and no wide character is cut in half by its end."""
-
-    async def scene() -> None:
-        async with stage(loads_only, size=(41, 30)) as here:
-            await here.type(text)
-            for row in here.app.screen._compositor.render_strips():
-                assert row.cell_length == 41
-            await here.ask(text)
-            await here.feed(delta(1, ("answer", text)))
-            await here.feed(done(1, text))
-            for row in here.app.screen._compositor.render_strips():
-                assert row.cell_length == 41
-            assert here.transcript().replace("\n", "").replace(" ", "").count(text[:2]) >= 2
-
-    play(scene())
+    async with stage(loads_only, size=(41, 30)) as here:
+        await here.type(text)
+        for row in here.app.screen._compositor.render_strips():
+            assert row.cell_length == 41
+        await here.ask(text)
+        await here.feed(delta(1, ("answer", text)))
+        await here.feed(done(1, text))
+        for row in here.app.screen._compositor.render_strips():
+            assert row.cell_length == 41
+        assert here.transcript().replace("\n", "").replace(" ", "").count(text[:2]) >= 2
 
 
-def test_a_clicked_link_is_copied_and_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_clicked_link_is_copied_and_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-
-    async def scene() -> None:
-        async with stage(loads_only) as here:
-            monkeypatch.setattr(here.app, "open_url", lambda url, **_: opened.append(url))
-            await here.ask("q")
-            await here.feed(done(1, "[click me](https://evil.example/x)"))
-            row = next(y for y, line in enumerate(here.lines()) if "click me" in line)
-            await here.pilot.click(offset=(here.lines()[row].index("click me") + 2, row))
-            await here.wait(lambda: here.app.clipboard == "https://evil.example/x")
-            await here.settle()
-            assert "not opened" in here.lines()[-1]
-            assert opened == []
-
-    play(scene())
+    async with stage(loads_only) as here:
+        monkeypatch.setattr(here.app, "open_url", lambda url, **_: opened.append(url))
+        await here.ask("q")
+        await here.feed(done(1, "[click me](https://evil.example/x)"))
+        row = next(y for y, line in enumerate(here.lines()) if "click me" in line)
+        await here.pilot.click(offset=(here.lines()[row].index("click me") + 2, row))
+        await here.wait(lambda: here.app.clipboard == "https://evil.example/x")
+        await here.settle()
+        assert "not opened" in here.lines()[-1]
+        assert opened == []

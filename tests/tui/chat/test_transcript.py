@@ -12,7 +12,7 @@ from qwen_tui.chat.note import NoteView
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.chat.turn_window import MOST, STEP
 from qwen_tui.conversation.turns import Item, Turn
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
 from support.transcripts import body, finish, numbers, rest, tell, told
 
@@ -81,7 +81,7 @@ def told_apart(number: int) -> Turn:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_anew(seed: int) -> None:
+async def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_anew(seed: int) -> None:
     async def walked() -> tuple[list[str], list[Item]]:
         rng = random.Random(seed)
         async with stage(loads_only, size=(60, 24)) as here:
@@ -100,177 +100,150 @@ def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_anew(se
             await rest(here)
             return body(here)
 
-    async def scene() -> None:
-        drawn, items = await walked()
-        assert drawn == await anew(items)
-
-    play(scene())
+    drawn, items = await walked()
+    assert drawn == await anew(items)
 
 
-def test_scrolling_walks_the_whole_conversation_and_the_text_under_the_eye_stays() -> None:
+async def test_scrolling_walks_the_whole_conversation_and_the_text_under_the_eye_stays() -> None:
     """Page after page to the first line and back: each page shows the last two rows of the one before."""
-
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 24)) as here:
-            transcript = here.app.chat.transcript
-            await tell(here, 52)
-            assert numbers(transcript) == list(range(13, 53))
-            seen = set(body(here))
-            await here.pilot.press("pageup")
-            for key, overlap in (("pageup", slice(None, 2)), ("pagedown", slice(-2, None))):
-                while True:
-                    before, top = body(here), transcript.scroll_y
-                    await here.pilot.press(key)
-                    await rest(here)
-                    after = body(here)
-                    assert len(transcript.views) <= MOST
-                    if before == after:
-                        break
-                    seen |= set(after)
-                    if 0 < transcript.scroll_y < transcript.max_scroll_y:
-                        other = slice(-2, None) if key == "pageup" else slice(None, 2)
-                        assert after[other] == before[overlap], (key, top)
-                end = "answer 1" if key == "pageup" else "answer 52"
-                assert any(row.strip() == end for row in after) or transcript.following
-            assert {f" ▌ question {number}" for number in range(1, 53)} <= seen
-            assert transcript.following
-            assert numbers(transcript) == list(range(13, 53))
-
-    play(scene())
+    async with stage(loads_only, size=(60, 24)) as here:
+        transcript = here.app.chat.transcript
+        await tell(here, 52)
+        assert numbers(transcript) == list(range(13, 53))
+        seen = set(body(here))
+        await here.pilot.press("pageup")
+        for key, overlap in (("pageup", slice(None, 2)), ("pagedown", slice(-2, None))):
+            while True:
+                before, top = body(here), transcript.scroll_y
+                await here.pilot.press(key)
+                await rest(here)
+                after = body(here)
+                assert len(transcript.views) <= MOST
+                if before == after:
+                    break
+                seen |= set(after)
+                if 0 < transcript.scroll_y < transcript.max_scroll_y:
+                    other = slice(-2, None) if key == "pageup" else slice(None, 2)
+                    assert after[other] == before[overlap], (key, top)
+            end = "answer 1" if key == "pageup" else "answer 52"
+            assert any(row.strip() == end for row in after) or transcript.following
+        assert {f" ▌ question {number}" for number in range(1, 53)} <= seen
+        assert transcript.following
+        assert numbers(transcript) == list(range(13, 53))
 
 
-def test_the_first_and_the_last_line_are_one_key_away() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 20)) as here:
-            transcript = here.app.chat.transcript
-            await tell(here, 500)
-            await here.pilot.press("ctrl+home")
-            await rest(here)
-            assert "question 1" in here.text()
-            assert "460 later turns" in here.transcript()
-            assert not transcript.following
-            await here.pilot.press("ctrl+end")
-            await rest(here)
-            assert "answer 500" in here.text()
-            assert "460 earlier turns, scroll up" in here.transcript()
-            assert transcript.following
-
-    play(scene())
+async def test_the_first_and_the_last_line_are_one_key_away() -> None:
+    async with stage(loads_only, size=(60, 20)) as here:
+        transcript = here.app.chat.transcript
+        await tell(here, 500)
+        await here.pilot.press("ctrl+home")
+        await rest(here)
+        assert "question 1" in here.text()
+        assert "460 later turns" in here.transcript()
+        assert not transcript.following
+        await here.pilot.press("ctrl+end")
+        await rest(here)
+        assert "answer 500" in here.text()
+        assert "460 earlier turns, scroll up" in here.transcript()
+        assert transcript.following
 
 
-def test_drawing_again_touches_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_drawing_again_touches_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     original = Answer.set_blocks
     monkeypatch.setattr(
         Answer, "set_blocks", lambda self, blocks, keep=0: (drawn.append("x"), original(self, blocks, keep=keep))[0]
     )
+    async with stage(loads_only, size=(60, 20)) as here:
+        turns = await tell(here, 500)
+        assert len(drawn) <= MOST, "items out of the window cost nothing"
+        drawn.clear()
+        await rest(here)
+        assert drawn == []
+        turns[-2].answer = "another alternative"
+        turns[0].answer = "out of sight"
+        await rest(here)
+        assert len(drawn) == 1
+        assert "another alternative" in here.transcript()
 
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 20)) as here:
-            turns = await tell(here, 500)
-            assert len(drawn) <= MOST, "items out of the window cost nothing"
-            drawn.clear()
+
+async def test_text_streams_in_while_the_person_reads_elsewhere_and_the_status_says_so() -> None:
+    async with stage(loads_only, size=(100, 20)) as here:
+        await tell(here, 100)
+        await here.ask("and now?")
+        await here.feed(TurnStarted(101, 10, 0))
+        assert "paused" not in here.lines()[-1]
+        await here.pilot.press("ctrl+home")
+        await rest(here)
+        before = body(here)
+        for number in range(30):
+            await here.feed(delta(101, ("answer", f"line {number}\n\n"), count=number))
+        assert body(here) == before
+        assert "paused, ^End follows" in here.lines()[-1]
+        await here.pilot.press("ctrl+end")
+        await rest(here)
+        assert "line 29" in here.text()
+        assert "paused" not in here.lines()[-1]
+
+
+async def test_the_focus_survives_drawing_and_goes_over_to_what_takes_a_turns_place() -> None:
+    async with stage(loads_only, size=(100, 30)) as here:
+        chat, items = here.app.chat, here.app.conversation.items
+        turns = await tell(here, 3)
+        chat.focus_turn(turns[1])
+        await rest(here)
+        view = chat.focused
+        turns[1].answer = "changed"
+        await rest(here)
+        assert chat.focused is view
+        # Another alternative: everything is read from disk anew.
+        items[:] = [told_apart(number) for number in (1, 2, 3)]
+        await rest(here)
+        focused = chat.focused
+        assert isinstance(focused, TurnView)
+        assert focused.item is items[1]
+        del items[1]
+        await rest(here)
+        assert chat.focused is chat.editor
+
+
+async def test_a_resize_keeps_the_place() -> None:
+    async with stage(loads_only, size=(100, 24)) as here:
+        turns = await tell(here, 60)
+        here.app.chat.focus_turn(turns[29])
+        await rest(here)
+        for size in ((60, 20), (40, 12), (120, 40)):
+            await here.pilot.resize_terminal(*size)
             await rest(here)
-            assert drawn == []
-            turns[-2].answer = "another alternative"
-            turns[0].answer = "out of sight"
-            await rest(here)
-            assert len(drawn) == 1
-            assert "another alternative" in here.transcript()
-
-    play(scene())
+            assert "question 30" in here.text(), size
 
 
-def test_text_streams_in_while_the_person_reads_elsewhere_and_the_status_says_so() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(100, 20)) as here:
-            await tell(here, 100)
-            await here.ask("and now?")
-            await here.feed(TurnStarted(101, 10, 0))
-            assert "paused" not in here.lines()[-1]
-            await here.pilot.press("ctrl+home")
-            await rest(here)
-            before = body(here)
-            for number in range(30):
-                await here.feed(delta(101, ("answer", f"line {number}\n\n"), count=number))
-            assert body(here) == before
-            assert "paused, ^End follows" in here.lines()[-1]
-            await here.pilot.press("ctrl+end")
-            await rest(here)
-            assert "line 29" in here.text()
-            assert "paused" not in here.lines()[-1]
-
-    play(scene())
-
-
-def test_the_focus_survives_drawing_and_goes_over_to_what_takes_a_turns_place() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(100, 30)) as here:
-            chat, items = here.app.chat, here.app.conversation.items
-            turns = await tell(here, 3)
-            chat.focus_turn(turns[1])
-            await rest(here)
-            view = chat.focused
-            turns[1].answer = "changed"
-            await rest(here)
-            assert chat.focused is view
-            # Another alternative: everything is read from disk anew.
-            items[:] = [told_apart(number) for number in (1, 2, 3)]
-            await rest(here)
-            focused = chat.focused
-            assert isinstance(focused, TurnView)
-            assert focused.item is items[1]
-            del items[1]
-            await rest(here)
-            assert chat.focused is chat.editor
-
-    play(scene())
-
-
-def test_a_resize_keeps_the_place() -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size=(100, 24)) as here:
-            turns = await tell(here, 60)
-            here.app.chat.focus_turn(turns[29])
-            await rest(here)
-            for size in ((60, 20), (40, 12), (120, 40)):
-                await here.pilot.resize_terminal(*size)
-                await rest(here)
-                assert "question 30" in here.text(), size
-
-    play(scene())
-
-
-def test_the_mouse_selects_text_of_an_answer_across_wrapped_rows_and_blocks() -> None:
+async def test_the_mouse_selects_text_of_an_answer_across_wrapped_rows_and_blocks() -> None:
     """What is copied are the lines as they were written: no breaks of the screen, no quotation marks of the drawing."""
     answer = (
         "The first paragraph is long enough to be broken into two rows of the screen here.\n\n"
         "- one **bold** thing\n- 東京 takes two cells\n\n```python\nx = 1\ny = 2\n```\n\nThe end."
     )
-
-    async def scene() -> None:
-        async with stage(loads_only, size=(60, 40)) as here:
-            told(here, 1, answer)
-            await rest(here)
-            view = here.app.chat.transcript.views[0]
-            drawn = view.query_one(Answer)
-            region = drawn.content_region
-            # From "first" in its first row to the "takes" of the list.
-            rows = [drawn.render_line(y).text for y in range(region.height)]
-            begin = Offset(rows[0].index("first"), 0)
-            row = next(y for y, text in enumerate(rows) if "takes" in text)
-            end = Offset(cell_len(rows[row].split("takes")[0]) + len("takes") - 1, row)
-            await here.pilot.mouse_down(drawn, offset=begin)
-            await here.pilot.hover(drawn, offset=end)
-            await here.pilot.mouse_up(drawn, offset=end)
-            await here.pilot.pause()
-            selected = here.app.chat.get_selected_text()
-            assert selected is not None
-            lines = selected.splitlines()
-            assert lines[0] == "first paragraph is long enough to be broken into two rows of the screen here."
-            assert lines[-1].endswith("東京 takes")
-            assert any(line.endswith("one bold thing") for line in lines)
-            await here.pilot.press("ctrl+c")
-            assert here.app.clipboard == selected
-
-    play(scene())
+    async with stage(loads_only, size=(60, 40)) as here:
+        told(here, 1, answer)
+        await rest(here)
+        view = here.app.chat.transcript.views[0]
+        drawn = view.query_one(Answer)
+        region = drawn.content_region
+        # From "first" in its first row to the "takes" of the list.
+        rows = [drawn.render_line(y).text for y in range(region.height)]
+        begin = Offset(rows[0].index("first"), 0)
+        row = next(y for y, text in enumerate(rows) if "takes" in text)
+        end = Offset(cell_len(rows[row].split("takes")[0]) + len("takes") - 1, row)
+        await here.pilot.mouse_down(drawn, offset=begin)
+        await here.pilot.hover(drawn, offset=end)
+        await here.pilot.mouse_up(drawn, offset=end)
+        await here.pilot.pause()
+        selected = here.app.chat.get_selected_text()
+        assert selected is not None
+        lines = selected.splitlines()
+        assert lines[0] == "first paragraph is long enough to be broken into two rows of the screen here."
+        assert lines[-1].endswith("東京 takes")
+        assert any(line.endswith("one bold thing") for line in lines)
+        await here.pilot.press("ctrl+c")
+        assert here.app.clipboard == selected

@@ -7,7 +7,7 @@ import pytest
 
 from qwen_core.protocol.events import TurnStarted
 from qwen_tui.chat.find_bar import FindInput
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
 from support.snapshots import compare
 from support.transcripts import rest, tell
@@ -85,20 +85,22 @@ async def drawn(scene: Scene, size: tuple[int, int]) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_screen(scene: Scene, size: tuple[int, int]) -> None:
-    text = play(drawn(scene, size))
+async def test_screen(scene: Scene, size: tuple[int, int]) -> None:
+    text = await drawn(scene, size)
     compare(text, f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("scene", [turn_focused, found], ids=name)
-def test_without_colour_the_focus_and_what_was_found_still_show(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colour_the_focus_and_what_was_found_still_show(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = play(drawn(scene, (100, 30)))
+    text = await drawn(scene, (100, 30))
     assert ("┃" if scene is turn_focused else "▌▌") in text
     assert scene is turn_focused or re.search("bold.* reverse", text)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", [(40, 12), (12, 5), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_no_size_is_too_small_to_live(scene: Scene, size: tuple[int, int]) -> None:
-    assert play(drawn(scene, size))
+async def test_no_size_is_too_small_to_live(scene: Scene, size: tuple[int, int]) -> None:
+    assert await drawn(scene, size)

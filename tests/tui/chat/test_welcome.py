@@ -12,7 +12,7 @@ from qwen_tui.app.first_start import MARKER, first_start
 from qwen_tui.chat.welcome import GUIDANCE, Welcome, fitted, welcome_lines
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text.safe import cells
-from support.app_stage import play, stage
+from support.app_stage import stage
 from support.fake_engine import MODEL, loads_only
 
 
@@ -79,13 +79,10 @@ def test_what_matters_stays_where_there_is_little_room(height: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20), (40, 15)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_all_of_it_is_on_the_screen(size: tuple[int, int]) -> None:
-    async def scene() -> None:
-        async with stage(loads_only, size) as here:
-            here.app.chat.query_one(Welcome).greet()
-            await here.settle()
-            form = GUIDANCE[0] if size[0] >= 60 else GUIDANCE[1]
-            assert all(line in here.text() for line in form)
-            assert "Ask anything." in here.text()
-
-    play(scene())
+async def test_all_of_it_is_on_the_screen(size: tuple[int, int]) -> None:
+    async with stage(loads_only, size) as here:
+        here.app.chat.query_one(Welcome).greet()
+        await here.settle()
+        form = GUIDANCE[0] if size[0] >= 60 else GUIDANCE[1]
+        assert all(line in here.text() for line in form)
+        assert "Ask anything." in here.text()

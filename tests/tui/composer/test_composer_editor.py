@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from qwen_core.errors import QwenError
 from qwen_tui.composer.external_editor import edit_externally
 from qwen_tui.text.safe import typed
-from support.app_stage import play
 from support.composer_stage import composer_stage
 
 
@@ -79,7 +78,7 @@ def test_an_editor_that_changes_nothing_gives_back_the_text(text: str) -> None:
         ("a\x1b[31m", "did not start"),
     ],
 )
-def test_what_can_go_wrong_is_one_line_and_the_text_stays(
+async def test_what_can_go_wrong_is_one_line_and_the_text_stays(
     temporary: Path, monkeypatch: pytest.MonkeyPatch, editor: str | None, words: str
 ) -> None:
     if editor is not None:
@@ -89,16 +88,12 @@ def test_what_can_go_wrong_is_one_line_and_the_text_stays(
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
     assert list(temporary.iterdir()) == []
-
-    async def scene() -> None:
-        async with composer_stage() as here:
-            here.editor.insert_typed("text")
-            await here.press("f6")
-            assert [words in trouble for trouble in here.app.troubles] == [True]
-            assert here.editor.text == "text"
-            assert here.app.suspended == 0, "the app has its screen again"
-
-    play(scene())
+    async with composer_stage() as here:
+        here.editor.insert_typed("text")
+        await here.press("f6")
+        assert [words in trouble for trouble in here.app.troubles] == [True]
+        assert here.editor.text == "text"
+        assert here.app.suspended == 0, "the app has its screen again"
 
 
 def test_ctrl_c_in_the_editor_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,51 +113,39 @@ def test_ctrl_c_in_the_editor_is_not_ours(tmp_path: Path, monkeypatch: pytest.Mo
         signal.signal(signal.SIGINT, before)
 
 
-def test_f6_edits_the_draft_and_tokens_stay_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_f6_edits_the_draft_and_tokens_stay_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", script(tmp_path / "editor", 'echo "/more @$(cat "$1")" > "$1"'))
     pasted = "x\n" * 40
-
-    async def scene() -> None:
-        async with composer_stage() as here:
-            editor = here.editor
-            await here.type("see ")
-            editor.insert_pasted(pasted)
-            await here.press("f6")
-            assert editor.text == "/more @see [paste 1: 41 lines]"
-            assert editor.cursor_location == (0, len(editor.text))
-            assert here.offered == []
-            assert editor.draft().pastes == {1: pasted}
-            assert (here.app.troubles, here.app.suspended) == ([], 0)
-            await here.press("ctrl+z")
-            assert editor.text == "see [paste 1: 41 lines]"
-            assert editor.take() == f"see {pasted}"
-
-    play(scene())
+    async with composer_stage() as here:
+        editor = here.editor
+        await here.type("see ")
+        editor.insert_pasted(pasted)
+        await here.press("f6")
+        assert editor.text == "/more @see [paste 1: 41 lines]"
+        assert editor.cursor_location == (0, len(editor.text))
+        assert here.offered == []
+        assert editor.draft().pastes == {1: pasted}
+        assert (here.app.troubles, here.app.suspended) == ([], 0)
+        await here.press("ctrl+z")
+        assert editor.text == "see [paste 1: 41 lines]"
+        assert editor.take() == f"see {pasted}"
 
 
-def test_what_comes_back_opens_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_comes_back_opens_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", script(tmp_path / "editor", 'printf /th > "$1"'))
-
-    async def scene() -> None:
-        async with composer_stage() as here:
-            await here.press("f6")
-            assert (here.editor.text, here.offered) == ("/th", [])
-            await here.type("e")
-            assert here.offered == ["theme"]
-
-    play(scene())
+    async with composer_stage() as here:
+        await here.press("f6")
+        assert (here.editor.text, here.offered) == ("/th", [])
+        await here.type("e")
+        assert here.offered == ["theme"]
 
 
-def test_a_terminal_that_cannot_be_given_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_terminal_that_cannot_be_given_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", "false")
-
-    async def scene() -> None:
-        async with composer_stage(suspends=False) as here:
-            await here.press("f6")
-            assert len(here.app.troubles) == 1
-            assert "cannot be given away" in here.app.troubles[0]
-
-    play(scene())
+    async with composer_stage(suspends=False) as here:
+        await here.press("f6")
+        assert len(here.app.troubles) == 1
+        assert "cannot be given away" in here.app.troubles[0]
 
 
 def test_the_mode_of_the_file_is_the_persons_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

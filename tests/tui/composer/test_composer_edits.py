@@ -8,7 +8,6 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_tui.composer.editor import Editor
-from support.app_stage import play
 from support.composer_stage import composer_stage
 
 # The model: one-character strings, and tokens.
@@ -135,26 +134,23 @@ async def take_step(model: Model, editor: Editor, step: str, serial: int) -> Non
 
 @limits(max_examples=60)
 @given(STEPS)
-def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -> None:
-    async def scene() -> None:
-        async with composer_stage(size=(24, 12)) as here:
-            editor, model = here.editor, Model()
-            editor.paste_lines = 2
-            known = {"": ""}
-            for serial, step in enumerate(steps):
-                await take_step(model, editor, step, serial)
-                sent = editor.pastes.expand(editor.text)
-                assert sent == model.expanded(model.elements)
-                # Undone and done again, a text means what it meant.
-                assert known.setdefault(editor.text, sent) == sent
-                draft = editor.draft()
-                assert all(token in model.full for token in model.elements if len(token) > 1)
-                assert sorted(draft.pastes.values()) == sorted(
-                    model.full[token] for token in set(model.elements) if token in model.full
-                )
-            full = model.expanded(model.elements)
-            assert editor.take() == full
-            editor.action_cursor_up()
-            assert editor.pastes.expand(editor.text) == (full if full.strip() else "")
-
-    play(scene())
+async def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -> None:
+    async with composer_stage(size=(24, 12)) as here:
+        editor, model = here.editor, Model()
+        editor.paste_lines = 2
+        known = {"": ""}
+        for serial, step in enumerate(steps):
+            await take_step(model, editor, step, serial)
+            sent = editor.pastes.expand(editor.text)
+            assert sent == model.expanded(model.elements)
+            # Undone and done again, a text means what it meant.
+            assert known.setdefault(editor.text, sent) == sent
+            draft = editor.draft()
+            assert all(token in model.full for token in model.elements if len(token) > 1)
+            assert sorted(draft.pastes.values()) == sorted(
+                model.full[token] for token in set(model.elements) if token in model.full
+            )
+        full = model.expanded(model.elements)
+        assert editor.take() == full
+        editor.action_cursor_up()
+        assert editor.pastes.expand(editor.text) == (full if full.strip() else "")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from support.app_stage import play
 from support.composer_stage import ComposerStage, composer_stage
 from support.snapshots import compare
 
@@ -45,7 +44,7 @@ def name(scene: Scene) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+async def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
     for file, count in (
         ("notes.txt", 12),
         ("日本語のとても長い名前のファイル.md", 34_567),
@@ -53,11 +52,7 @@ def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
     ):
         (tmp_path / file).write_bytes(b"x" * count)
     (tmp_path / "src").mkdir()
-
-    async def run() -> str:
-        async with composer_stage(size, folder=tmp_path) as here:
-            await scene(here)
-            return here.snapshot()
-
-    drawn = play(run())
+    async with composer_stage(size, folder=tmp_path) as here:
+        await scene(here)
+        drawn = here.snapshot()
     compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from qwen_tui.conversation_list import book as session_book
 from qwen_tui.conversation_list.book import SessionBook
 from qwen_tui.store import StoreError
-from support.app_stage import play
 from support.sessions_stage import NOW, furnish, shelf
 
 COUNT = 9
@@ -48,11 +47,13 @@ class Model:
 
 @limits(max_examples=80)
 @given(steps=STEPS)
-def test_any_sequence_of_changes(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str]]) -> None:
+async def test_any_sequence_of_changes(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str]]
+) -> None:
     """The changes come faster than the store takes them, but where a step says wait; pages are of three."""
     here = shelf(tmp_path_factory.mktemp("store"))
-
-    async def scene() -> None:
+    with closing(here.thread), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_book, "PAGE", 3)
         model = Model([here.do(lambda store: store.conversations.begin(title="x")) for _ in range(COUNT)])
         for one, title in model.titles.items():
             here.do(lambda store, one=one, title=title: store.conversations.rename(one, title))
@@ -96,16 +97,12 @@ def test_any_sequence_of_changes(tmp_path_factory: pytest.TempPathFactory, steps
                     await settle()
         await settle()
 
-    with closing(here.thread), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_book, "PAGE", 3)
-        play(scene())
 
-
-def test_a_page_that_was_asked_for_before_a_change_is_dropped(tmp_path: Path) -> None:
+async def test_a_page_that_was_asked_for_before_a_change_is_dropped(tmp_path: Path) -> None:
     """What it holds is older than what the person sees."""
     here = shelf(tmp_path)
-
-    async def scene() -> None:
+    with closing(here.thread), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_book, "PAGE", 3)
         for number in range(6):
             here.do(lambda store, number=number: store.conversations.begin(title=f"{number}"))
         book = SessionBook(here.thread)
@@ -117,32 +114,23 @@ def test_a_page_that_was_asked_for_before_a_change_is_dropped(tmp_path: Path) ->
         await deleted
         assert [summary.title for summary in book.titles] == ["4", "3", "2"]
 
-    with closing(here.thread), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_book, "PAGE", 3)
-        play(scene())
 
-
-def test_a_change_is_done_though_nobody_waits(tmp_path: Path) -> None:
+async def test_a_change_is_done_though_nobody_waits(tmp_path: Path) -> None:
     here = shelf(tmp_path)
     made = furnish(here)
-
-    async def scene() -> None:
+    with closing(here.thread):
         book = SessionBook(here.thread)
         await book.look()
         book.delete(made["sql"])
         assert await book.settled()
         assert made["sql"] not in [summary.id for summary in book.titles]
-
-    with closing(here.thread):
-        play(scene())
         assert "Why is my query slow?" not in here.titles()
 
 
-def test_a_deletion_that_fails_is_not_there_to_undo(tmp_path: Path) -> None:
+async def test_a_deletion_that_fails_is_not_there_to_undo(tmp_path: Path) -> None:
     here = shelf(tmp_path)
     made = furnish(here)
-
-    async def scene() -> None:
+    with closing(here.thread):
         book = SessionBook(here.thread)
         await book.look()
         here.do(lambda store: store.database.read("PRAGMA query_only = ON"))
@@ -159,9 +147,6 @@ def test_a_deletion_that_fails_is_not_there_to_undo(tmp_path: Path) -> None:
         with pytest.raises(StoreError):
             await book.undo()
         assert book.deleted == {made["sql"]}, "it can be tried again"
-
-    with closing(here.thread):
-        play(scene())
 
 
 def test_the_time_of_the_store_is_the_shelfs(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from support.app_stage import play
 from support.sessions_stage import Sessions, furnish, sessions, shelf
 from support.snapshots import compare
 
@@ -55,30 +54,26 @@ def name(scene: Scene) -> str:
     return getattr(scene, "__name__", "scene")
 
 
-def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
+async def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
     here = shelf(folder)
     made = furnish(here) if scene is not sessions_empty else {"formats": 0}
-
-    async def run() -> str:
+    try:
         async with sessions(here, size, current=made["formats"]) as screen:
             await scene(screen)
             return screen.stage.snapshot()
-
-    try:
-        return play(run())
     finally:
         here.thread.close()
 
 
 @pytest.mark.parametrize("scene", [*FULL, sessions_empty], ids=name)
 @SIZES
-def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
-    compare(drawn(scene, size, tmp_path), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+    compare(await drawn(scene, size, tmp_path), f"{name(scene)}_{size[0]}x{size[1]}")
 
 
-def test_screen_without_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = drawn(sessions_search, (100, 30), tmp_path)
+    text = await drawn(sessions_search, (100, 30), tmp_path)
     compare(text, "sessions_search_no_colour")
     greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
     assert greys

@@ -7,108 +7,85 @@ import pytest
 from qwen_tui.conversation_list.screen import SessionsResult, SessionsScreen
 from qwen_tui.store import StoreError
 from qwen_tui.store.thread import StoreThread
-from support.app_stage import play, stage
+from support.app_stage import stage
 from support.fake_engine import loads_only
 from support.sessions_stage import ORDER, Sessions, Shelf, furnish, sessions, titles
 
 
-def test_an_export_that_cannot_be_written_is_said(store: Shelf, tmp_path: Path) -> None:
+async def test_an_export_that_cannot_be_written_is_said(store: Shelf, tmp_path: Path) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, folder=tmp_path / "gone") as here:
-            await here.press("x")
-            assert here.said.startswith("✕") and "cannot be written" in here.said
-
-    play(scene())
+    async with sessions(store, folder=tmp_path / "gone") as here:
+        await here.press("x")
+        assert here.said.startswith("✕") and "cannot be written" in here.said
 
 
 # What can go wrong.
 
 
-def test_a_store_that_cannot_be_opened_is_a_line(tmp_path: Path) -> None:
+async def test_a_store_that_cannot_be_opened_is_a_line(tmp_path: Path) -> None:
     def refuse() -> None:
         raise StoreError("the conversations cannot be opened: no space is left")
 
-    async def scene() -> None:
-        async with stage(loads_only) as platform:
-            thread = StoreThread(lambda: refuse() or pytest.fail())
-            screen = SessionsScreen(thread, None)
-            here = Sessions(platform, screen)
-            await platform.app.push_screen(screen, here.results.append)
-            await here.settle()
-            assert here.said == "✕ the conversations cannot be opened: no space is left"
-            await here.press("d", "u", "m", "x", "enter", "slash", "a", "escape", "escape")
-            assert here.result == SessionsResult()
-            thread.close()
-
-    play(scene())
+    async with stage(loads_only) as platform:
+        thread = StoreThread(lambda: refuse() or pytest.fail())
+        screen = SessionsScreen(thread, None)
+        here = Sessions(platform, screen)
+        await platform.app.push_screen(screen, here.results.append)
+        await here.settle()
+        assert here.said == "✕ the conversations cannot be opened: no space is left"
+        await here.press("d", "u", "m", "x", "enter", "slash", "a", "escape", "escape")
+        assert here.result == SessionsResult()
+        thread.close()
 
 
-def test_a_change_that_fails_is_said_and_taken_back(store: Shelf) -> None:
+async def test_a_change_that_fails_is_said_and_taken_back(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
-            for key in ("d", "p"):
-                await here.press("home", key)
-                assert here.said.startswith("✕")
-                assert titles(here) == ORDER
-            store.do(lambda s: s.database.read("PRAGMA query_only = OFF"))
-            await here.press("u")
-            assert "Nothing was deleted" in here.said
-            await here.press("escape")
-            assert here.result == SessionsResult()
-            assert made["poem"]
-
-    play(scene())
-
-
-def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> None:
-    made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            with store.held():
-                await here.stage.pilot.press("d", "escape")
-                assert not here.results, "not before it is in the store"
-            await here.settle()
-            assert here.result.deleted == {made["poem"]}
-            assert store.titles() == ORDER[1:]
-
-    play(scene())
-
-
-def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shelf) -> None:
-    furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
-            with store.held():
-                await here.stage.pilot.press("d", "escape")
-            await here.settle()
-            assert not here.results
+    async with sessions(store) as here:
+        store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
+        for key in ("d", "p"):
+            await here.press("home", key)
             assert here.said.startswith("✕")
-            await here.press("escape")
-            assert here.result == SessionsResult()
+            assert titles(here) == ORDER
+        store.do(lambda s: s.database.read("PRAGMA query_only = OFF"))
+        await here.press("u")
+        assert "Nothing was deleted" in here.said
+        await here.press("escape")
+        assert here.result == SessionsResult()
+        assert made["poem"]
 
-    play(scene())
 
-
-def test_what_another_program_deleted_is_a_line(store: Shelf) -> None:
+async def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> None:
     made = furnish(store)
+    async with sessions(store) as here:
+        with store.held():
+            await here.stage.pilot.press("d", "escape")
+            assert not here.results, "not before it is in the store"
+        await here.settle()
+        assert here.result.deleted == {made["poem"]}
+        assert store.titles() == ORDER[1:]
 
-    async def scene() -> None:
-        async with sessions(store) as here:
-            store.do(lambda s: s.conversations.delete(made["poem"]))
-            store.do(lambda s: s.conversations.purge(0))
-            await here.press("r", "x", "enter")
-            assert "no such conversation" in here.said
-            assert titles(here) == ORDER[1:]
 
-    play(scene())
+async def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shelf) -> None:
+    furnish(store)
+    async with sessions(store) as here:
+        store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
+        with store.held():
+            await here.stage.pilot.press("d", "escape")
+        await here.settle()
+        assert not here.results
+        assert here.said.startswith("✕")
+        await here.press("escape")
+        assert here.result == SessionsResult()
+
+
+async def test_what_another_program_deleted_is_a_line(store: Shelf) -> None:
+    made = furnish(store)
+    async with sessions(store) as here:
+        store.do(lambda s: s.conversations.delete(made["poem"]))
+        store.do(lambda s: s.conversations.purge(0))
+        await here.press("r", "x", "enter")
+        assert "no such conversation" in here.said
+        assert titles(here) == ORDER[1:]
 
 
 # Much, odd and narrow.

@@ -11,272 +11,215 @@ from qwen_tui.conversation_list.screen import Opened, SessionsResult, SessionsSc
 from qwen_tui.settings.key_help import key_help
 from qwen_tui.settings.key_names import spoken
 from qwen_tui.store import ConversationSummary, Hit, Store
-from support.app_stage import play
 from support.sessions_stage import DAY, HOUR, MINUTE, ORDER, Shelf, furnish, sessions, titles
 from support.stores import OTHER
 
 
-def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
+async def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            assert titles(here) == ORDER
-            await here.press("down", "down", "up")
-            await here.press("enter")
-            assert here.result == SessionsResult(Opened(made["formats"]))
-            assert here.stage.app.screen is here.stage.app.chat
-
-    play(scene())
+    async with sessions(store) as here:
+        assert titles(here) == ORDER
+        await here.press("down", "down", "up")
+        await here.press("enter")
+        assert here.result == SessionsResult(Opened(made["formats"]))
+        assert here.stage.app.screen is here.stage.app.chat
 
 
 @pytest.mark.parametrize("key", ["escape", "q", "f3", "ctrl+s"])
-def test_leaving_changes_nothing(store: Shelf, key: str) -> None:
+async def test_leaving_changes_nothing(store: Shelf, key: str) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press(key)
-            assert here.result == SessionsResult()
-            assert store.titles() == ORDER
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press(key)
+        assert here.result == SessionsResult()
+        assert store.titles() == ORDER
 
 
-def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
+async def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, current=made["formats"]) as here:
-            rows = [line for line in here.stage.lines() if "turns" in line]
-            assert any("★ A poem" in line for line in rows)
-            for words in ("Qwen3.6-27B", "3 turns", "3 min", "open"):
-                assert any("NVFP4 vs" in line and words in line for line in rows), words
-            for words in ("interrupted", "13 turns", "yesterday"):
-                assert any("query slow" in line and words in line for line in rows), words
-
-    play(scene())
+    async with sessions(store, current=made["formats"]) as here:
+        rows = [line for line in here.stage.lines() if "turns" in line]
+        assert any("★ A poem" in line for line in rows)
+        for words in ("Qwen3.6-27B", "3 turns", "3 min", "open"):
+            assert any("NVFP4 vs" in line and words in line for line in rows), words
+        for words in ("interrupted", "13 turns", "yesterday"):
+            assert any("query slow" in line and words in line for line in rows), words
 
 
 # Searching.
 
 
-def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
+async def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="scale") as here:
-            first = here.row
-            await here.stage.pilot.click(SessionList, offset=(10, 2))
-            assert here.row is first, "a heading is passed over"
-            await here.stage.pilot.click(SessionList, offset=(10, 5))
-            await here.settle()
-            row = here.row
-            assert isinstance(row, Hit) and row.conversation_id == made["poem"], "its second line is it as well"
-            await here.stage.pilot.click(SessionList, offset=(10, 7), times=2)
-            await here.settle()
-            assert here.result.opened is not None
-            assert here.result.opened.conversation_id == made["formats"]
-
-    play(scene())
+    async with sessions(store, query="scale") as here:
+        first = here.row
+        await here.stage.pilot.click(SessionList, offset=(10, 2))
+        assert here.row is first, "a heading is passed over"
+        await here.stage.pilot.click(SessionList, offset=(10, 5))
+        await here.settle()
+        row = here.row
+        assert isinstance(row, Hit) and row.conversation_id == made["poem"], "its second line is it as well"
+        await here.stage.pilot.click(SessionList, offset=(10, 7), times=2)
+        await here.settle()
+        assert here.result.opened is not None
+        assert here.result.opened.conversation_id == made["formats"]
 
 
 # Changes.
 
 
-def test_rename_in_place(store: Shelf) -> None:
+async def test_rename_in_place(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("down", "r")
-            editor = here.screen.query_one("#title", Input)
-            assert editor.has_focus and editor.value == "Explain NVFP4 vs MXFP4"
-            lines = here.stage.lines()
-            assert editor.region.y == next(y for y, line in enumerate(lines) if "Explain NVFP4" in line)
-            await here.press("ctrl+u")
-            await here.type("dqx/")
-            assert store.titles() == ORDER, "letters of a title are no keys"
-            await here.press("enter")
-            assert store.titles() == [ORDER[0], "dqx/", *ORDER[2:]]
-            assert here.view.has_focus and here.row.title == "dqx/"
-            assert not editor.display
-            await here.press("enter")
-            assert here.result.opened == Opened(made["formats"])
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("down", "r")
+        editor = here.screen.query_one("#title", Input)
+        assert editor.has_focus and editor.value == "Explain NVFP4 vs MXFP4"
+        lines = here.stage.lines()
+        assert editor.region.y == next(y for y, line in enumerate(lines) if "Explain NVFP4" in line)
+        await here.press("ctrl+u")
+        await here.type("dqx/")
+        assert store.titles() == ORDER, "letters of a title are no keys"
+        await here.press("enter")
+        assert store.titles() == [ORDER[0], "dqx/", *ORDER[2:]]
+        assert here.view.has_focus and here.row.title == "dqx/"
+        assert not editor.display
+        await here.press("enter")
+        assert here.result.opened == Opened(made["formats"])
 
 
 @pytest.mark.parametrize("keys", [("escape",), ("tab",), ("enter",)])
-def test_a_title_that_is_left_alone_stays(store: Shelf, keys: tuple[str, ...]) -> None:
+async def test_a_title_that_is_left_alone_stays(store: Shelf, keys: tuple[str, ...]) -> None:
     """Escape and walking away leave it; Enter on the same words is no change either."""
     furnish(store)
     odd = "two  blanks\tand \x1b[31mred"
     identity = store.do(lambda s: s.conversations.begin(title="x"))
     store.do(lambda s: s.database.read("UPDATE conversations SET title = ? WHERE id = ?", (odd, identity)))
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("down")
-            assert here.row.title == odd
-            await here.press("r")
-            if keys != ("enter",):
-                await here.press("x")
-            await here.press(*keys)
-            assert odd in store.titles()
-            assert not here.screen.query_one("#title", Input).display
-            assert not here.results
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("down")
+        assert here.row.title == odd
+        await here.press("r")
+        if keys != ("enter",):
+            await here.press("x")
+        await here.press(*keys)
+        assert odd in store.titles()
+        assert not here.screen.query_one("#title", Input).display
+        assert not here.results
 
 
-def test_an_empty_title_is_refused(store: Shelf) -> None:
+async def test_an_empty_title_is_refused(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("r", "ctrl+u", "space", "enter")
-            assert "needs a title" in here.said
-            assert here.screen.query_one("#title", Input).has_focus
-            await here.press("escape")
-            assert store.titles() == ORDER
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("r", "ctrl+u", "space", "enter")
+        assert "needs a title" in here.said
+        assert here.screen.query_one("#title", Input).has_focus
+        await here.press("escape")
+        assert store.titles() == ORDER
 
 
-def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
+async def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, current=made["formats"]) as here:
-            await here.press("u")
-            assert "Nothing was deleted" in here.said
-            await here.press("down")
-            with store.held():  # the second key means what is under the cursor after the first
-                await here.stage.pilot.press("d", "d", "d")
-            await here.settle()
-            assert store.titles() == titles(here) == [ORDER[0], ORDER[4]]
-            assert "u brings it back" in here.said
-            await here.press("u")
-            assert store.titles() == titles(here) == [ORDER[0], *ORDER[3:]]
-            assert here.row.title == ORDER[3]
-            await here.press("escape")
-            assert here.result == SessionsResult(None, frozenset((made["formats"], made["dinner"])))
-
-    play(scene())
+    async with sessions(store, current=made["formats"]) as here:
+        await here.press("u")
+        assert "Nothing was deleted" in here.said
+        await here.press("down")
+        with store.held():  # the second key means what is under the cursor after the first
+            await here.stage.pilot.press("d", "d", "d")
+        await here.settle()
+        assert store.titles() == titles(here) == [ORDER[0], ORDER[4]]
+        assert "u brings it back" in here.said
+        await here.press("u")
+        assert store.titles() == titles(here) == [ORDER[0], *ORDER[3:]]
+        assert here.row.title == ORDER[3]
+        await here.press("escape")
+        assert here.result == SessionsResult(None, frozenset((made["formats"], made["dinner"])))
 
 
-def test_deleting_all_leaves_a_list_that_says_so(store: Shelf) -> None:
+async def test_deleting_all_leaves_a_list_that_says_so(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press(*"ddddd", "d", "p", "r", "x", "enter", "up", "end")
-            assert store.titles() == []
-            assert "No conversations yet." in here.stage.text()
-            assert not here.results
-            await here.press(*"uuuuu")
-            assert store.titles() == ORDER
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press(*"ddddd", "d", "p", "r", "x", "enter", "up", "end")
+        assert store.titles() == []
+        assert "No conversations yet." in here.stage.text()
+        assert not here.results
+        await here.press(*"uuuuu")
+        assert store.titles() == ORDER
 
 
-def test_a_conversation_deleted_at_a_hit_takes_its_hits_along(store: Shelf) -> None:
+async def test_a_conversation_deleted_at_a_hit_takes_its_hits_along(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="scale") as here:
-            await here.press("down")
-            row = here.row
-            assert isinstance(row, Hit) and row.conversation_id == made["poem"]
-            await here.press("d")
-            assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"]}
-            assert titles(here) == []
-            await here.press("u")
-            assert titles(here) == ["A poem about scales and fish"]
-
-    play(scene())
+    async with sessions(store, query="scale") as here:
+        await here.press("down")
+        row = here.row
+        assert isinstance(row, Hit) and row.conversation_id == made["poem"]
+        await here.press("d")
+        assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"]}
+        assert titles(here) == []
+        await here.press("u")
+        assert titles(here) == ["A poem about scales and fish"]
 
 
-def test_pinning_moves_to_the_top_and_the_cursor_goes_along(store: Shelf) -> None:
+async def test_pinning_moves_to_the_top_and_the_cursor_goes_along(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("end", "p")
-            assert titles(here) == store.titles() == [ORDER[0], ORDER[4], *ORDER[1:4]]
-            assert here.row.title == ORDER[4]
-            assert here.said == f"Pinned: {ORDER[4]}."
-            await here.press("p")
-            assert store.titles() == ORDER
-            assert here.said.startswith("No longer pinned")
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("end", "p")
+        assert titles(here) == store.titles() == [ORDER[0], ORDER[4], *ORDER[1:4]]
+        assert here.row.title == ORDER[4]
+        assert here.said == f"Pinned: {ORDER[4]}."
+        await here.press("p")
+        assert store.titles() == ORDER
+        assert here.said.startswith("No longer pinned")
 
 
-def test_the_model_filter_goes_round(store: Shelf) -> None:
+async def test_the_model_filter_goes_round(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="r") as here:
-            await here.press("escape", "m")
-            assert titles(here) == ["東京での夕食の予約"]
-            assert f"model {OTHER.name}" in here.stage.text()
-            await here.press("slash", *"scale")
-            assert not here.rows
-            assert "with this model has that" in here.stage.text()
-            await here.press("enter", "m")
-            assert [row.title for row in here.rows if isinstance(row, ConversationSummary)] == [ORDER[0]]
-            await here.press("escape", "m")
-            assert titles(here) == ORDER
-
-    play(scene())
+    async with sessions(store, query="r") as here:
+        await here.press("escape", "m")
+        assert titles(here) == ["東京での夕食の予約"]
+        assert f"model {OTHER.name}" in here.stage.text()
+        await here.press("slash", *"scale")
+        assert not here.rows
+        assert "with this model has that" in here.stage.text()
+        await here.press("enter", "m")
+        assert [row.title for row in here.rows if isinstance(row, ConversationSummary)] == [ORDER[0]]
+        await here.press("escape", "m")
+        assert titles(here) == ORDER
 
 
-def test_export_writes_markdown_under_a_free_name(store: Shelf, tmp_path: Path) -> None:
+async def test_export_writes_markdown_under_a_free_name(store: Shelf, tmp_path: Path) -> None:
     store.add("../../etc/passwd \x1b[31m", text="The answer")
-
-    async def scene() -> None:
-        async with sessions(store, folder=tmp_path) as here:
-            await here.press("x", "x")
-            assert str(tmp_path) in here.said
-
-    play(scene())
+    async with sessions(store, folder=tmp_path) as here:
+        await here.press("x", "x")
+        assert str(tmp_path) in here.said
     written = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert len(written) == 2
     assert all(name.endswith(".md") and "/" not in name and not name.startswith(".") for name in written)
     assert "The answer" in (tmp_path / written[0]).read_text(encoding="utf-8")
 
 
-def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
+async def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
     def fill(inside: Store) -> None:
         for number in range(1000):
             store.clock[0] += 1
             inside.conversations.begin(title=f"Number {number}")
 
     store.do(fill)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            assert len(here.rows) == PAGE
-            assert "200+" in here.stage.lines()[0]
-            for _ in range(9):
-                await here.press("pagedown")
-            assert len(here.rows) == 2 * PAGE
-            assert here.view.row in here.rows
-            await here.press("end")
-            assert len(here.rows) == 1000
-            assert here.row.title == "Number 0"
-            assert "1,000 " in here.stage.lines()[0] + " "
-            await here.press("d", "p")
-            assert len(here.rows) == 999
-            assert here.row.title == "Number 1"
-            assert titles(here)[0] == "Number 1"
-            await here.press("u")
-            assert here.row.title == "Number 0"
-            assert len({row.id for row in here.rows if isinstance(row, ConversationSummary)}) == 1000
-
-    play(scene())
+    async with sessions(store) as here:
+        assert len(here.rows) == PAGE
+        assert "200+" in here.stage.lines()[0]
+        for _ in range(9):
+            await here.press("pagedown")
+        assert len(here.rows) == 2 * PAGE
+        assert here.view.row in here.rows
+        await here.press("end")
+        assert len(here.rows) == 1000
+        assert here.row.title == "Number 0"
+        assert "1,000 " in here.stage.lines()[0] + " "
+        await here.press("d", "p")
+        assert len(here.rows) == 999
+        assert here.row.title == "Number 1"
+        assert titles(here)[0] == "Number 1"
+        await here.press("u")
+        assert here.row.title == "Number 0"
+        assert len({row.id for row in here.rows if isinstance(row, ConversationSummary)}) == 1000
 
 
 ODD = [
@@ -292,51 +235,39 @@ ODD = [
 
 
 @pytest.mark.parametrize("size", [(100, 30), (60, 20), (40, 12), (20, 6), (10, 3), (3, 2)], ids=str)
-def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, int]) -> None:
+async def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, int]) -> None:
     for number, title in enumerate(ODD):
         made = store.add("x", number * HOUR, text=f"Found {title}")
         change = "UPDATE conversations SET title = ? WHERE id = ?"
         store.do(lambda s, change=change, values=(title, made): s.database.read(change, values))
-
-    async def scene() -> None:
-        async with sessions(store, size, query="found") as here:
-            for keys in (["end"], ["home", "r", "escape"], ["escape", "end"], ["r", "escape", "home"]):
-                await here.press(*keys)
-                lines = here.stage.lines()
-                assert not any(sign in line for line in lines for sign in "\x1b\x9b\x00\u202e\u2066")
-                for y in range(here.view.size.height):
-                    assert here.view.render_line(y).cell_length == here.view.size.width
-            await here.stage.pilot.resize_terminal(100, 30)
-            await here.settle()
-            assert "[bold]not bold[/bold]" in here.stage.text()
-
-    play(scene())
+    async with sessions(store, size, query="found") as here:
+        for keys in (["end"], ["home", "r", "escape"], ["escape", "end"], ["r", "escape", "home"]):
+            await here.press(*keys)
+            lines = here.stage.lines()
+            assert not any(sign in line for line in lines for sign in "\x1b\x9b\x00\u202e\u2066")
+            for y in range(here.view.size.height):
+                assert here.view.render_line(y).cell_length == here.view.size.width
+        await here.stage.pilot.resize_terminal(100, 30)
+        await here.settle()
+        assert "[bold]not bold[/bold]" in here.stage.text()
 
 
-def test_help_names_every_key(store: Shelf) -> None:
+async def test_help_names_every_key(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            told = key_help(here.stage.app.screen)
-            keys = {word for shown, _ in told.keys for word in shown.split()}
-            for owner in (SessionsScreen, SessionList):
-                for binding in owner.BINDINGS:
-                    assert not isinstance(binding, tuple)
-                    assert {spoken(key) for key in binding.key.split(",")} <= keys, binding.key
-            assert f"#{made['poem']} " in here.stage.text(), "the number that --resume takes"
-            await here.press("slash")
-            told = key_help(here.stage.app.screen)
-            assert not [shown for shown, _ in told.keys if len(shown) == 1 and shown.isalpha()]
-
-    play(scene())
+    async with sessions(store) as here:
+        told = key_help(here.stage.app.screen)
+        keys = {word for shown, _ in told.keys for word in shown.split()}
+        for owner in (SessionsScreen, SessionList):
+            for binding in owner.BINDINGS:
+                assert not isinstance(binding, tuple)
+                assert {spoken(key) for key in binding.key.split(",")} <= keys, binding.key
+        assert f"#{made['poem']} " in here.stage.text(), "the number that --resume takes"
+        await here.press("slash")
+        told = key_help(here.stage.app.screen)
+        assert not [shown for shown, _ in told.keys if len(shown) == 1 and shown.isalpha()]
 
 
-def test_the_clock_of_the_ages_is_the_screens(store: Shelf) -> None:
+async def test_the_clock_of_the_ages_is_the_screens(store: Shelf) -> None:
     store.add("old", 3 * DAY + 5 * MINUTE)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            assert "10 Nov" in here.stage.text()
-
-    play(scene())
+    async with sessions(store) as here:
+        assert "10 Nov" in here.stage.text()

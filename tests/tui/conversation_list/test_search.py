@@ -4,95 +4,70 @@ import pytest
 
 from qwen_tui.conversation_list.screen import Opened, SessionsResult
 from qwen_tui.store import Hit
-from support.app_stage import play
 from support.sessions_stage import ORDER, Shelf, furnish, sessions, titles
 
 
 @pytest.mark.parametrize("key", ["slash", "ctrl+f", "tab"])
-def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> None:
+async def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press(key)
-            await here.type("scale")
-            assert titles(here) == ["A poem about scales and fish"]
-            assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"], made["poem"]}
-            assert "shares one E4M3 scale, so" in here.stage.text()
-            assert store.titles() == ORDER, "letters in the search are no keys"
-            await here.press("enter", "down")
-            row = here.row
-            assert isinstance(row, Hit)
-            await here.press("enter")
-            assert here.result.opened == Opened(row.conversation_id, row.message_id)
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press(key)
+        await here.type("scale")
+        assert titles(here) == ["A poem about scales and fish"]
+        assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"], made["poem"]}
+        assert "shares one E4M3 scale, so" in here.stage.text()
+        assert store.titles() == ORDER, "letters in the search are no keys"
+        await here.press("enter", "down")
+        row = here.row
+        assert isinstance(row, Hit)
+        await here.press("enter")
+        assert here.result.opened == Opened(row.conversation_id, row.message_id)
 
 
-def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
+async def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("slash", "z")
-            assert not here.rows
-            assert "From two letters on" in here.stage.text()
-            await here.press("backspace", "v")
-            assert titles(here) == ["Explain NVFP4 vs MXFP4"]
-            assert not [row for row in here.rows if isinstance(row, Hit)]
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("slash", "z")
+        assert not here.rows
+        assert "From two letters on" in here.stage.text()
+        await here.press("backspace", "v")
+        assert titles(here) == ["Explain NVFP4 vs MXFP4"]
+        assert not [row for row in here.rows if isinstance(row, Hit)]
 
 
-def test_a_word_of_one_wide_letter_is_searched(store: Shelf) -> None:
+async def test_a_word_of_one_wide_letter_is_searched(store: Shelf) -> None:
     made = furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="駅") as here:
-            assert [row.conversation_id for row in here.rows if isinstance(row, Hit)] == [made["dinner"]]
-
-    play(scene())
+    async with sessions(store, query="駅") as here:
+        assert [row.conversation_id for row in here.rows if isinstance(row, Hit)] == [made["dinner"]]
 
 
-def test_escape_clears_the_search_first(store: Shelf) -> None:
+async def test_escape_clears_the_search_first(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="norway") as here:
-            assert here.view.has_focus
-            assert titles(here) == ["Packing list for Norway"]
-            await here.press("slash", "s", "escape")
-            assert not here.results
-            assert titles(here) == ORDER
-            assert here.view.has_focus
-            await here.press("escape")
-            assert here.result == SessionsResult()
-
-    play(scene())
+    async with sessions(store, query="norway") as here:
+        assert here.view.has_focus
+        assert titles(here) == ["Packing list for Norway"]
+        await here.press("slash", "s", "escape")
+        assert not here.results
+        assert titles(here) == ORDER
+        assert here.view.has_focus
+        await here.press("escape")
+        assert here.result == SessionsResult()
 
 
-def test_down_leads_from_the_search_to_the_list(store: Shelf) -> None:
+async def test_down_leads_from_the_search_to_the_list(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store) as here:
-            await here.press("slash", *"NOR", "down")
-            assert here.view.has_focus
-            await here.press("d")
-            assert "Packing list for Norway" not in store.titles()
-
-    play(scene())
+    async with sessions(store) as here:
+        await here.press("slash", *"NOR", "down")
+        assert here.view.has_focus
+        await here.press("d")
+        assert "Packing list for Norway" not in store.titles()
 
 
-def test_the_hit_is_marked_without_colour(store: Shelf) -> None:
+async def test_the_hit_is_marked_without_colour(store: Shelf) -> None:
     furnish(store)
-
-    async def scene() -> None:
-        async with sessions(store, query="e4m3") as here:
-            strips = [here.view.render_line(y) for y in range(here.view.size.height)]
-            marked = [segment for strip in strips for segment in strip if segment.style and segment.style.underline]
-            assert [segment.text for segment in marked] == ["E4M3"]
-            await here.press("home")
-            assert all(segment.style and segment.style.bold for segment in marked)
-
-    play(scene())
+    async with sessions(store, query="e4m3") as here:
+        strips = [here.view.render_line(y) for y in range(here.view.size.height)]
+        marked = [segment for strip in strips for segment in strip if segment.style and segment.style.underline]
+        assert [segment.text for segment in marked] == ["E4M3"]
+        await here.press("home")
+        assert all(segment.style and segment.style.bold for segment in marked)

@@ -11,7 +11,7 @@ import pytest
 
 from qwen_core.protocol.events import TurnStarted
 from qwen_tui.settings.themes import load_themes, theme_folder
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
 from support.inspector_stage import inspect, press, shown
@@ -93,20 +93,20 @@ async def drawn(scene: Scene, size: Size, full: Path, theme: str = "midnight") -
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @SIZES
-def test_screen(scene: Scene, size: Size, full: Path) -> None:
-    compare(play(drawn(scene, size, full)), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: Size, full: Path) -> None:
+    compare(await drawn(scene, size, full), f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
 @pytest.mark.parametrize("theme", [theme for theme in THEMES if theme != "midnight"])
-def test_screen_in_each_theme(scene: Scene, theme: str, full: Path) -> None:
-    compare(play(drawn(scene, (100, 30), full, theme)), f"{name(scene)}_{theme}")
+async def test_screen_in_each_theme(scene: Scene, theme: str, full: Path) -> None:
+    compare(await drawn(scene, (100, 30), full, theme), f"{name(scene)}_{theme}")
 
 
 @pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
-def test_screen_without_colour(scene: Scene, full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(scene: Scene, full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = play(drawn(scene, (100, 30), full))
+    text = await drawn(scene, (100, 30), full)
     compare(text, f"{name(scene)}_no_colour")
     greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
     assert greys

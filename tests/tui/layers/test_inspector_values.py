@@ -9,7 +9,7 @@ from qwen_core.errors import CheckpointError
 from qwen_core.tensors.stored_tensor import Cancelled
 from qwen_core.tensors.values import TensorValues
 from qwen_tui.layers.inspection import Stop, read_module
-from support.app_stage import DEADLINE_S, Stage, play, stage
+from support.app_stage import DEADLINE_S, Stage, stage
 from support.inspector_stage import below_rule, inspect, press
 
 
@@ -32,42 +32,36 @@ class SlowReader:
         return read_module(checkpoint, module, stop)
 
 
-def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            reader = SlowReader()
-            here.app.inspection.read = reader
-            await open_without_values(here)
-            await here.wait(lambda: reader.begun == ["layers.0.mlp.gate_proj"], "the first reading")
-            assert "layer 0 · mlp.gate_proj" in below_rule(here)  # from the headers, at once
-            assert "reading the values …" in below_rule(here)
-            await here.pilot.press("right")
-            await here.wait(lambda: reader.given_up == ["layers.0.mlp.gate_proj"], "the first to be given up")
-            await here.wait(lambda: reader.begun[1:] == ["layers.1.mlp.gate_proj"], "the second reading")
-            assert "layer 1 · mlp.gate_proj" in below_rule(here)
-            reader.let.set()
-            await here.wait(lambda: "codes" in below_rule(here), "the values")
-            assert "reading" not in below_rule(here)
-            # What was read is kept: going back to it reads nothing.
-            await press(here, "up", "down")
-            assert reader.begun.count("layers.1.mlp.gate_proj") == 1
-            assert "codes" in below_rule(here)
-
-    play(scene())
+async def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() -> None:
+    async with stage() as here:
+        reader = SlowReader()
+        here.app.inspection.read = reader
+        await open_without_values(here)
+        await here.wait(lambda: reader.begun == ["layers.0.mlp.gate_proj"], "the first reading")
+        assert "layer 0 · mlp.gate_proj" in below_rule(here)  # from the headers, at once
+        assert "reading the values …" in below_rule(here)
+        await here.pilot.press("right")
+        await here.wait(lambda: reader.given_up == ["layers.0.mlp.gate_proj"], "the first to be given up")
+        await here.wait(lambda: reader.begun[1:] == ["layers.1.mlp.gate_proj"], "the second reading")
+        assert "layer 1 · mlp.gate_proj" in below_rule(here)
+        reader.let.set()
+        await here.wait(lambda: "codes" in below_rule(here), "the values")
+        assert "reading" not in below_rule(here)
+        # What was read is kept: going back to it reads nothing.
+        await press(here, "up", "down")
+        assert reader.begun.count("layers.1.mlp.gate_proj") == 1
+        assert "codes" in below_rule(here)
 
 
-def test_leaving_gives_up_what_is_being_read() -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            reader = SlowReader()
-            here.app.inspection.read = reader
-            await open_without_values(here)
-            await here.wait(lambda: reader.begun, "the reading")
-            await here.pilot.press("f2")
-            await here.wait(lambda: reader.given_up, "the reading to be given up")
-            assert here.app.screen is here.app.chat
-
-    play(scene())
+async def test_leaving_gives_up_what_is_being_read() -> None:
+    async with stage() as here:
+        reader = SlowReader()
+        here.app.inspection.read = reader
+        await open_without_values(here)
+        await here.wait(lambda: reader.begun, "the reading")
+        await here.pilot.press("f2")
+        await here.wait(lambda: reader.given_up, "the reading to be given up")
+        assert here.app.screen is here.app.chat
 
 
 async def open_without_values(here: Stage) -> None:
@@ -76,18 +70,15 @@ async def open_without_values(here: Stage) -> None:
     await here.wait(lambda: "ffn gate" in here.text(), "the map")
 
 
-def test_values_that_cannot_be_read_are_one_line() -> None:
+async def test_values_that_cannot_be_read_are_one_line() -> None:
     def fail(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
         raise CheckpointError("model.safetensors became shorter \x1b[2J")
 
-    async def scene() -> None:
-        async with stage() as here:
-            here.app.inspection.read = fail
-            await inspect(here)
-            assert "became shorter \\x1b[2J" in below_rule(here)
-            await press(here, "enter")
-            assert "became shorter" in here.text()
-            await press(here, "escape", "escape")
-            assert here.app.screen is here.app.chat
-
-    play(scene())
+    async with stage() as here:
+        here.app.inspection.read = fail
+        await inspect(here)
+        assert "became shorter \\x1b[2J" in below_rule(here)
+        await press(here, "enter")
+        assert "became shorter" in here.text()
+        await press(here, "escape", "escape")
+        assert here.app.screen is here.app.chat

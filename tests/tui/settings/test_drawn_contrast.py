@@ -12,7 +12,7 @@ from textual.geometry import Region
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.layers.palette import contrast
 from qwen_tui.settings.themes import load_themes, theme_folder
-from support.app_stage import Stage, play, stage
+from support.app_stage import Stage, stage
 from support.settings_stage import SettingsStage, settings_stage
 
 THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
@@ -39,45 +39,37 @@ def hard_to_read(here: SettingsStage | Stage, region: Region, least: float) -> I
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_every_word_can_be_read(theme: str, tmp_path: Path) -> None:
+async def test_every_word_can_be_read(theme: str, tmp_path: Path) -> None:
     least = 7.0 if theme == "high-contrast" else 4.5
-
-    async def scene() -> None:
-        environ = {"QWEN_TUI_GENERATION_TOP_K": "40"}
-        async with settings_stage(tmp_path, content=CONTENT, environ=environ, theme=theme) as here:
-            whole = here.screen.region
-            await here.to("top_k")
-            assert list(hard_to_read(here, whole, least)) == []
-            await here.press("enter", "x", "enter", "ctrl+shift+left", "shift+home")
-            await here.told("It takes")
-            assert list(hard_to_read(here, whole, least)) == []
-            await here.press("escape", "slash")
-            await here.type("theme")
-            assert list(hard_to_read(here, whole, least)) == []
-            await here.press("escape")
-            await here.to("new")
-            await here.press("enter", "f1")
-            await here.told("F1")
-            assert list(hard_to_read(here, whole, least)) == []
-            await here.press("escape", "f1")
-            assert isinstance(here.app.screen, HelpScreen)
-            assert list(hard_to_read(here, here.app.screen.query_one("#help").region, least)) == []
-
-    play(scene())
+    environ = {"QWEN_TUI_GENERATION_TOP_K": "40"}
+    async with settings_stage(tmp_path, content=CONTENT, environ=environ, theme=theme) as here:
+        whole = here.screen.region
+        await here.to("top_k")
+        assert list(hard_to_read(here, whole, least)) == []
+        await here.press("enter", "x", "enter", "ctrl+shift+left", "shift+home")
+        await here.told("It takes")
+        assert list(hard_to_read(here, whole, least)) == []
+        await here.press("escape", "slash")
+        await here.type("theme")
+        assert list(hard_to_read(here, whole, least)) == []
+        await here.press("escape")
+        await here.to("new")
+        await here.press("enter", "f1")
+        await here.told("F1")
+        assert list(hard_to_read(here, whole, least)) == []
+        await here.press("escape", "f1")
+        assert isinstance(here.app.screen, HelpScreen)
+        assert list(hard_to_read(here, here.app.screen.query_one("#help").region, least)) == []
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_the_command_palette_can_be_read(theme: str) -> None:
+async def test_the_command_palette_can_be_read(theme: str) -> None:
     """Its commands with their help, the chosen one among them."""
     least = 7.0 if theme == "high-contrast" else 4.5
-
-    async def scene() -> None:
-        async with stage(size=(100, 30)) as here:
-            here.app.theme = theme
-            await here.pilot.press("ctrl+p")
-            found = here.app.screen.query_one(CommandList)
-            await here.wait(lambda: found.option_count > 3 and found.highlighted == 0, "the commands")
-            await here.pilot.pause()
-            assert list(hard_to_read(here, found.region, least)) == []
-
-    play(scene())
+    async with stage(size=(100, 30)) as here:
+        here.app.theme = theme
+        await here.pilot.press("ctrl+p")
+        found = here.app.screen.query_one(CommandList)
+        await here.wait(lambda: found.option_count > 3 and found.highlighted == 0, "the commands")
+        await here.pilot.pause()
+        assert list(hard_to_read(here, found.region, least)) == []

@@ -14,7 +14,6 @@ from textual.widgets import Static
 from qwen_tui.settings.no_color import respect_no_color, without_colour
 from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME
 from qwen_tui.widgets.phase_look import PHASES
-from support.app_stage import play
 
 TRIPLET = st.builds(lambda value: f"#{value:06x}", st.integers(0, 0xFFFFFF))
 TERMINAL = st.one_of(st.just("default"), st.integers(0, 15).map(lambda number: f"color({number})"))
@@ -62,29 +61,25 @@ class Page(App[None]):
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_colours_are_taken_only_where_that_was_asked_for(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_colours_are_taken_only_where_that_was_asked_for(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     if asked:
         monkeypatch.setenv("NO_COLOR", "1")
-
-    async def scene() -> None:
-        app = Page()
-        async with app.run_test(size=(20, 5)) as pilot:
-            await pilot.pause()
-            found = re.findall(r"#(..)(..)(..)", " ".join(app.styles_drawn()))
-            assert all(red == green == blue for red, green, blue in found) == asked
-            app.theme = ANSI_THEME.name
-            await pilot.pause()
-            await pilot.pause()
-            drawn = app.styles_drawn()
-            assert not any("#" in style for style in drawn), "no colours but the terminal's own"
-            assert any("color(" in style for style in drawn) != asked
-            app.theme = FALLBACK_THEME.name
-            await pilot.pause()
-            await pilot.pause()
-            assert any("#" in style for style in app.styles_drawn())
-
-    play(scene())
+    app = Page()
+    async with app.run_test(size=(20, 5)) as pilot:
+        await pilot.pause()
+        found = re.findall(r"#(..)(..)(..)", " ".join(app.styles_drawn()))
+        assert all(red == green == blue for red, green, blue in found) == asked
+        app.theme = ANSI_THEME.name
+        await pilot.pause()
+        await pilot.pause()
+        drawn = app.styles_drawn()
+        assert not any("#" in style for style in drawn), "no colours but the terminal's own"
+        assert any("color(" in style for style in drawn) != asked
+        app.theme = FALLBACK_THEME.name
+        await pilot.pause()
+        await pilot.pause()
+        assert any("#" in style for style in app.styles_drawn())
 
 
 def test_each_phase_has_a_word_of_its_own() -> None:

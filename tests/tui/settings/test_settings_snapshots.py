@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from textual.events import Paste
 
-from support.app_stage import play
 from support.settings_stage import SettingsStage, settings_stage
 from support.snapshots import compare
 
@@ -68,14 +67,14 @@ async def drawn(scene: Scene, folder: Path, size: tuple[int, int], theme: str = 
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @SIZES
-def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
-    compare(play(drawn(scene, tmp_path, size)), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+    compare(await drawn(scene, tmp_path, size), f"{name(scene)}_{size[0]}x{size[1]}")
 
 
 @pytest.mark.parametrize("theme", ["midnight", "ansi"])
-def test_screen_without_colour(theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = play(drawn(settings_list, tmp_path, (100, 30), theme))
+    text = await drawn(settings_list, tmp_path, (100, 30), theme)
     compare(text, f"settings_list_no_colour_{theme}")
     styles = text.split("-" * 20)[-1]
     assert "color(" not in styles
@@ -83,7 +82,7 @@ def test_screen_without_colour(theme: str, tmp_path: Path, monkeypatch: pytest.M
     assert ("#" in styles) == (theme == "midnight")
 
 
-def test_screen_in_the_colours_of_the_terminal(tmp_path: Path) -> None:
-    text = play(drawn(settings_list, tmp_path, (100, 30), "ansi"))
+async def test_screen_in_the_colours_of_the_terminal(tmp_path: Path) -> None:
+    text = await drawn(settings_list, tmp_path, (100, 30), "ansi")
     compare(text, "settings_list_ansi")
     assert "#" not in text.split("-" * 20)[-1], "no colours but the sixteen of the terminal"

@@ -17,7 +17,7 @@ from qwen_tui.composer.editor import Editor
 from qwen_tui.settings.editors import ValueEditor
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.widgets.key_order import OneLine
-from support.app_stage import play, stage
+from support.app_stage import stage
 
 Field = Editor | ValueEditor | OneLine
 FIELDS: dict[str, type[Field]] = {
@@ -78,62 +78,50 @@ async def press_at_once(app: App[None], field: Field, keys: list[str]) -> None:
 @limits(max_examples=5)
 @example(lists=[["a", "backspace", "b", "left", "c", "ctrl+u", "a"]])
 @given(lists=st.lists(KEYS, min_size=1, max_size=4))
-def test_any_keys_at_once_write_what_they_write_one_by_one(name: str, lists: list[list[str]]) -> None:
-    async def scene() -> None:
-        app = FieldApp(FIELDS[name])
-        async with app.run_test() as pilot:
-            field = app.query_one(FIELDS[name])
-            field.focus()
-            for keys in lists:
-                empty(field)
-                for key in keys:
-                    await pilot.press(key)
-                one_by_one = written(field)
-                empty(field)
-                await press_at_once(app, field, keys)
-                assert written(field) == one_by_one
-
-    play(scene())
+async def test_any_keys_at_once_write_what_they_write_one_by_one(name: str, lists: list[list[str]]) -> None:
+    app = FieldApp(FIELDS[name])
+    async with app.run_test() as pilot:
+        field = app.query_one(FIELDS[name])
+        field.focus()
+        for keys in lists:
+            empty(field)
+            for key in keys:
+                await pilot.press(key)
+            one_by_one = written(field)
+            empty(field)
+            await press_at_once(app, field, keys)
+            assert written(field) == one_by_one
 
 
-def test_what_is_bound_further_out_still_goes_there() -> None:
-    async def scene() -> None:
-        app = FieldApp(Editor)
-        async with app.run_test() as pilot:
-            app.query_one(Editor).focus()
-            await pilot.press("a", "f9", "b", "f9")
-            assert app.counted == 2
-            assert app.query_one(Editor).text == "ab"
-
-    play(scene())
+async def test_what_is_bound_further_out_still_goes_there() -> None:
+    app = FieldApp(Editor)
+    async with app.run_test() as pilot:
+        app.query_one(Editor).focus()
+        await pilot.press("a", "f9", "b", "f9")
+        assert app.counted == 2
+        assert app.query_one(Editor).text == "ab"
 
 
 @pytest.mark.parametrize("sent", ["What is MXFP8?", "//etc is a folder", "/help"])
-def test_what_is_typed_behind_enter_before_it_is_acted_on_stays_in_the_composer(sent: str) -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            editor = here.app.chat.editor
-            await here.type(sent)
-            await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
-            await here.wait(lambda: editor.text == "next")
-
-    play(scene())
+async def test_what_is_typed_behind_enter_before_it_is_acted_on_stays_in_the_composer(sent: str) -> None:
+    async with stage() as here:
+        editor = here.app.chat.editor
+        await here.type(sent)
+        await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
+        await here.wait(lambda: editor.text == "next")
 
 
-def test_what_is_typed_behind_a_rewording_stays_and_the_draft_set_aside_comes_back_with_up() -> None:
-    async def scene() -> None:
-        async with stage() as here:
-            editor = here.app.chat.editor
-            await here.ask("alpha")
-            await here.wait(lambda: here.app.conversation.current is None)
-            await here.type("set aside")
-            await here.app.turns.do(here.app.conversation.turns[0], "edit")
-            await here.wait(lambda: editor.text == "alpha")
-            await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
-            await here.wait(lambda: editor.text == "next")
-            await here.wait(lambda: not here.app.turns.busy)
-            assert editor.text == "next"
-            await here.pilot.press("up")
-            assert editor.text == "set aside"
-
-    play(scene())
+async def test_what_is_typed_behind_a_rewording_stays_and_the_draft_set_aside_comes_back_with_up() -> None:
+    async with stage() as here:
+        editor = here.app.chat.editor
+        await here.ask("alpha")
+        await here.wait(lambda: here.app.conversation.current is None)
+        await here.type("set aside")
+        await here.app.turns.do(here.app.conversation.turns[0], "edit")
+        await here.wait(lambda: editor.text == "alpha")
+        await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
+        await here.wait(lambda: editor.text == "next")
+        await here.wait(lambda: not here.app.turns.busy)
+        assert editor.text == "next"
+        await here.pilot.press("up")
+        assert editor.text == "set aside"
