@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-PeakSource = Literal["published", "measured", "configured"]
+from qwen_core.protocol.events import PeakSource
 
 # Peak GB/s by chip as Apple publishes it in its technical specifications and newsroom (apple.com: "unified memory
 # bandwidth" of MacBook Air and Pro, Mac mini, Mac Studio and iMac of each generation). A Max made in two widths is in

@@ -7,12 +7,12 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwen_core.device.hardware import PeakSource
 from qwen_core.protocol.stats import TurnStats
 
 Effort = Literal["none", "low", "medium", "high"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
 Part = Literal["reasoning", "answer", "tool_call"]
+PeakSource = Literal["published", "measured", "configured"]
 Role = Literal["system", "user", "assistant", "tool"]
 
 

@@ -2,39 +2,24 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
-from qwen_core.protocol.events import GenerationSettings, ModelSummary, StreamEvent
-from qwen_core.session.loading import LoadedModel, Progress, Stop, load
+from qwen_core.protocol.events import GenerationSettings, StreamEvent
+from qwen_core.session.generation_settings import merge_settings
+from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
-from qwen_core.session.session import merge_settings
 from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 
-class Completion:
+class Completion(ModelOwner):
     """A model that continues token ids. Every call starts from an empty state."""
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer | None) -> None:
-        self.loaded = loaded
+        super().__init__(loaded)
         self.tokenizer = tokenizer
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.loaded.close()
-
-    def summary(self) -> ModelSummary:
-        return self.loaded.summary
 
     def complete(
         self,
@@ -46,7 +31,7 @@ class Completion:
     ) -> Iterator[StreamEvent]:
         """Continue `prompt_ids`, as the events of a turn. Raises SettingsError for ids the model does not have."""
         settings = merge_settings(settings, overrides)
-        model, summary = self.loaded.model, self.loaded.summary
+        model, summary = self.model, self.loaded.summary
         vocab = model.config.vocab_size
         if not prompt_ids:
             raise SettingsError("the prompt has no token ids: give at least one")

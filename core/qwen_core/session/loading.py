@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
@@ -35,6 +35,27 @@ class LoadedModel:
     def close(self) -> None:
         """Release the weights and the mapped files."""
         self.model.close()
+
+
+class ModelOwner:
+    """Holds a loaded model and closes it at the end of a `with`; it may be used on the thread that loaded it only."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self.model = loaded.model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.loaded.close()
+
+    def summary(self) -> ModelSummary:
+        """What is known of the model, as plain values."""
+        return self.loaded.summary
 
 
 def load(

@@ -5,15 +5,14 @@ turn.py's, the text of a template chat_encoding.py's, getting a model into memor
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import GenerationSettings, Message, ModelSummary, StateSaved, StreamEvent
-from qwen_core.session.loading import LoadedModel, Progress, Stop, load
+from qwen_core.protocol.events import GenerationSettings, Message, StateSaved, StreamEvent
+from qwen_core.session.generation_settings import THINKING, merge_settings
+from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
@@ -26,11 +25,8 @@ from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
-# FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
-THINKING = {"none": False, "low": False, "medium": True, "high": True}
 
-
-class Session:
+class Session(ModelOwner):
     """A conversation with one model. Not thread-safe: everything happens on the thread that loaded the model.
 
     `ids` are exactly the tokens that were fed to the state. `conversation_ids` are those of the finished turns: the
@@ -47,8 +43,7 @@ class Session:
         system: str | None = None,
         snapshot_budget_bytes: int = DEFAULT_BUDGET_BYTES,
     ) -> None:
-        self.loaded = loaded
-        self.model = loaded.model
+        super().__init__(loaded)
         self.tokenizer = tokenizer
         self.template = template
         self.system = system
@@ -62,22 +57,10 @@ class Session:
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the model's memory. The session takes no more turns."""
         self.release()
-        self.loaded.close()
-
-    def summary(self) -> ModelSummary:
-        """What a header line says of the model."""
-        return self.loaded.summary
+        super().close()
 
     def set_system(self, system: str | None) -> None:
         """Change the system prompt. The next turn renders the whole conversation again."""
@@ -331,20 +314,3 @@ def load_session(
     loaded = load(checkpoint, dtype=dtype, progress=progress, stop=stop)
     budget = load_settings().settings.context.snapshot_budget_mb << 20
     return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=budget)
-
-
-def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, Any]) -> GenerationSettings:
-    """`settings` with keyword overrides applied; SettingsError names a keyword or an effort that does not exist."""
-    given = dict(overrides)
-    if "reasoning_effort" in given:
-        given["effort"] = given.pop("reasoning_effort")
-    known = [field.name for field in fields(GenerationSettings)]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]!r}: the settings are {', '.join(known)}")
-    merged = replace(settings or GenerationSettings(), **given)
-    if merged.effort is not None and merged.effort not in THINKING:
-        raise SettingsError(f"reasoning effort {merged.effort!r} is not one of {', '.join(THINKING)}")
-    if merged.max_new_tokens is not None and merged.max_new_tokens < 1:
-        raise SettingsError(f"max tokens must be at least 1, not {merged.max_new_tokens}")
-    return merged

@@ -16,8 +16,7 @@ from qwen_tui.text.formatting import ending, peak, size_of, turn_line
 from qwen_tui.text.safe import visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.device.hardware import PeakSource
-    from qwen_core.protocol.events import LoadProgress, ModelSummary, StreamEvent
+    from qwen_core.protocol.events import LoadProgress, ModelSummary, PeakSource, StreamEvent
 
 DIM, DIM_OFF = "\x1b[2m", "\x1b[22m"
 CLEAR_LINE = "\r\x1b[K"

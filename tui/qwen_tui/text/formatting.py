@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.device.hardware import PeakSource
-    from qwen_core.protocol.events import FinishReason
+    from qwen_core.protocol.events import FinishReason, PeakSource
     from qwen_core.protocol.stats import TurnStats
 
 GIB = 1 << 30
