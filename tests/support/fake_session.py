@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.errors import CheckpointError, TextError
-from qwen_core.protocol.events import GenerationSettings, LoadProgress, Message, ModelSummary, StreamEvent, WeightTiers
+from qwen_core.protocol.events import (
+    GenerationSettings,
+    LoadProgress,
+    LoadSettings,
+    Message,
+    ModelSummary,
+    StreamEvent,
+    WeightTiers,
+)
 from qwen_core.protocol.stats import TurnStats
 
 FACTORY = "support.fake_session:load_fake"
@@ -90,13 +98,14 @@ def piece(part: str, text: str, ids: tuple[int, ...], cached: int = 0) -> Stream
 class FakeSession:
     """What the worker knows of a session (worker.SessionLike), with ids that count up."""
 
-    def __init__(self, name: str, system: str | None) -> None:
+    def __init__(self, name: str, system: str | None, loaded_with: LoadSettings | None = None) -> None:
         self.ids: list[int] = []
         self.conversation_ids: list[int] = []
         self.messages: list[Message] = []
         self.system = system
         self.name = name
         self.settings: GenerationSettings | None = None
+        self.loaded_with = loaded_with
 
     def summary(self) -> ModelSummary:
         return ModelSummary(self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, WeightTiers(copied=1))
@@ -170,6 +179,7 @@ def load_fake(
     system: str | None = None,
     *,
     dtype: str | None = None,
+    settings: LoadSettings | None = None,
     progress: Callable[[LoadProgress], None] | None = None,
     stop: Stopped | None = None,
 ) -> FakeSession:
@@ -189,7 +199,7 @@ def load_fake(
                 raise CheckpointError("stopped, says the loader")
             case _:
                 play(step)
-    return FakeSession(dtype or "fake", system)
+    return FakeSession(dtype or "fake", system, settings)
 
 
 def play(step: Step) -> None:
@@ -228,6 +238,8 @@ def facts(what: str, session: FakeSession) -> str:
             return json.dumps([session.system, [m.content for m in session.messages], session.ids])
         case "settings":
             return str(session.settings)
+        case "load":
+            return str(session.loaded_with)
         case "sigint":
             return str(signal.getsignal(signal.SIGINT))
         case "group":

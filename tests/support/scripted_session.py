@@ -16,6 +16,7 @@ from qwen_core.protocol.events import (
     FinishReason,
     GenerationSettings,
     LoadProgress,
+    LoadSettings,
     Message,
     ModelSummary,
     StreamEvent,
@@ -70,6 +71,7 @@ class Calls:
     path: str = ""
     system: str | None = None
     dtype: str | None = None
+    load: LoadSettings | None = None
     restored: tuple[Message, ...] = ()
     text: str | None = None
     prompt_ids: tuple[int, ...] | None = None
@@ -102,18 +104,19 @@ class ScriptedSession:
         system: str | None = None,
         *,
         dtype: str | None = None,
+        settings: LoadSettings | None = None,
         progress: Callable[[LoadProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Self:
-        self.calls.path, self.calls.system, self.calls.dtype = str(path), system, dtype
+        self.calls.path, self.calls.system, self.calls.dtype, self.calls.load = str(path), system, dtype, settings
         if progress:
             progress(LoadProgress("weights", 500, 1000))
         if self.load_error:
             raise self.load_error
         return self
 
-    def load_completion(self, path: Any, *, dtype: str | None = None, progress: Any = None, stop: Any = None) -> Self:
-        return self.load_session(path, dtype=dtype, progress=progress, stop=stop)
+    def load_completion(self, path: Any, **given: Any) -> Self:
+        return self.load_session(path, **given)
 
     def __enter__(self) -> Self:
         return self

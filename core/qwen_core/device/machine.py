@@ -9,7 +9,6 @@ from functools import cache
 from qwen_core.device.backend import device_info, is_gpu, is_metal, mx
 from qwen_core.device.hardware import Hardware, detect, read_gpu_cores
 from qwen_core.device.probe import REPEATS, copy_bandwidth_gb_s
-from qwen_core.settings.file import load_settings
 
 GPU_PROBE_BYTES = 1 << 30
 
@@ -23,12 +22,6 @@ def this_machine(configured_gb_s: float | None = None, gpu_cores: int | None = N
         configured_gb_s=configured_gb_s,
         measure=gpu_copy_gb_s if is_gpu() else copy_bandwidth_gb_s,
     )
-
-
-def configured_machine(peak_gb_s: float | None = None) -> Hardware:
-    """`this_machine` with `peak_gb_s` if it is given, else with the [hardware] section of the person's settings."""
-    section = load_settings().settings.hardware
-    return this_machine(peak_gb_s or section.peak_bandwidth_gb_s, section.gpu_cores)
 
 
 def gpu_copy_gb_s(nbytes: int = GPU_PROBE_BYTES) -> float | None:

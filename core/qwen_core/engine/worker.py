@@ -121,7 +121,12 @@ class Worker:
             if job.stop.is_set():
                 raise EngineError("loading was stopped")
             self._session = _resolve(self._factory)(
-                command.path, command.system, dtype=command.dtype, progress=report, stop=job.stop.is_set
+                command.path,
+                command.system,
+                dtype=command.dtype,
+                settings=command.settings,
+                progress=report,
+                stop=job.stop.is_set,
             )
             return self._session.summary()
 

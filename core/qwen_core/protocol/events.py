@@ -41,6 +41,19 @@ class GenerationSettings:
 
 
 @dataclass(frozen=True)
+class LoadSettings:
+    """What a person set for a model in memory: the built-in values where nothing is given.
+
+    `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
+    where it cannot tell or tells wrongly; None: as it tells.
+    """
+
+    snapshot_budget_bytes: int = 1 << 30
+    peak_bandwidth_gb_s: float | None = None
+    gpu_cores: int | None = None
+
+
+@dataclass(frozen=True)
 class Message:
     """One message of a conversation as people see it: answer and reasoning apart, tool calls as their raw text."""
 
@@ -97,6 +110,7 @@ class Load:
     path: str
     dtype: str | None = None
     system: str | None = None
+    settings: LoadSettings = field(default_factory=LoadSettings)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
-from qwen_core.protocol.events import GenerationSettings, StreamEvent
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEvent
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
@@ -59,11 +59,17 @@ class Completion(ModelOwner):
 
 
 def load_completion(
-    path: str | Path, *, dtype: str | None = None, progress: Progress | None = None, stop: Stop | None = None
+    path: str | Path,
+    *,
+    dtype: str | None = None,
+    settings: LoadSettings | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> Completion:
     """Load a model directory for raw token ids; a tokenizer is used where there is one."""
     checkpoint = open_checkpoint(path)
     tokenizer = load_tokenizer(checkpoint) if checkpoint.tokenizer_path else None
     if tokenizer:
         check_tokenizer_fits(tokenizer, checkpoint.config)
-    return Completion(load(checkpoint, dtype=dtype, progress=progress, stop=stop), tokenizer)
+    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop)
+    return Completion(loaded, tokenizer)

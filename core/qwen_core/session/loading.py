@@ -15,9 +15,9 @@ from qwen_core.checkpoint.fingerprint import fingerprint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
-from qwen_core.device.machine import configured_machine
+from qwen_core.device.machine import this_machine
 from qwen_core.model.model import Model, load_model
-from qwen_core.protocol.events import LoadProgress, ModelSummary
+from qwen_core.protocol.events import LoadProgress, LoadSettings, ModelSummary
 
 Progress = Callable[[LoadProgress], None]
 Stop = Callable[[], bool]
@@ -62,6 +62,7 @@ def load(
     checkpoint: Checkpoint | str | Path,
     *,
     dtype: str | None = None,
+    settings: LoadSettings | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> LoadedModel:
@@ -72,7 +73,8 @@ def load(
     model = load_model(checkpoint, dtype, progress=progress, stop=stop)
     config = checkpoint.config
     load_s = time.perf_counter() - start
-    machine = configured_machine()
+    settings = settings or LoadSettings()
+    machine = this_machine(settings.peak_bandwidth_gb_s, settings.gpu_cores)
     layout = make_layout(checkpoint)
     summary = ModelSummary(
         name=checkpoint.path.name,

@@ -10,16 +10,15 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import GenerationSettings, Message, StateSaved, StreamEvent
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StateSaved, StreamEvent
 from qwen_core.session.generation_settings import THINKING, merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
-from qwen_core.session.snapshots import DEFAULT_BUDGET_BYTES, SnapshotStore
+from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn, turn_stats
-from qwen_core.settings.file import load_settings
 from qwen_core.text.chat_encoding import encode_chat, turn_suffix
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
@@ -41,7 +40,7 @@ class Session(ModelOwner):
         template: ChatTemplate,
         *,
         system: str | None = None,
-        snapshot_budget_bytes: int = DEFAULT_BUDGET_BYTES,
+        snapshot_budget_bytes: int = LoadSettings.snapshot_budget_bytes,
     ) -> None:
         super().__init__(loaded)
         self.tokenizer = tokenizer
@@ -299,18 +298,19 @@ def load_session(
     system: str | None = None,
     *,
     dtype: str | None = None,
+    settings: LoadSettings | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Session:
     """Load a model directory with its tokenizer and chat template, and begin a conversation.
 
-    Text files are checked before the first weight is read. How much memory snapshots of earlier turns may take is the
-    person's setting. Raises QwenError with one line that says what is wrong.
+    Text files are checked before the first weight is read. Without `settings` the built-in ones count: no file of the
+    person's is read here. Raises QwenError with one line that says what is wrong.
     """
     checkpoint = open_checkpoint(path)
     tokenizer = load_tokenizer(checkpoint)
     check_tokenizer_fits(tokenizer, checkpoint.config)
     template = load_template(checkpoint)
-    loaded = load(checkpoint, dtype=dtype, progress=progress, stop=stop)
-    budget = load_settings().settings.context.snapshot_budget_mb << 20
-    return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=budget)
+    settings = settings or LoadSettings()
+    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop)
+    return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=settings.snapshot_budget_bytes)

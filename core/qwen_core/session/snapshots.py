@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from qwen_core.model.state import Snapshot, State
 
-DEFAULT_BUDGET_BYTES = 1 << 30
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -23,7 +21,7 @@ class Kept:
 class SnapshotStore:
     """Snapshots of one lineage, shortest first; the oldest go when their bytes pass the budget."""
 
-    def __init__(self, budget_bytes: int = DEFAULT_BUDGET_BYTES) -> None:
+    def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self._kept: list[Kept] = []
 

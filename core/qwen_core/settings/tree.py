@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
-from qwen_core.protocol.events import Effort, GenerationSettings
+from qwen_core.protocol.events import Effort, GenerationSettings, LoadSettings
 from qwen_core.settings.kinds import (
     LEAST_PEAK_GB_S,
     MOST_PEAK_GB_S,
@@ -203,6 +203,11 @@ class Settings:
             given["max_new_tokens"] = given.pop("max_tokens")
         given["drop_reasoning"] = self.context.history == "drop-reasoning"
         return replace(PRESETS[self.generation.preset], **given)
+
+    def for_load(self) -> LoadSettings:
+        """What counts for a model from its loading on."""
+        hardware = self.hardware
+        return LoadSettings(self.context.snapshot_budget_mb << 20, hardware.peak_bandwidth_gb_s, hardware.gpu_cores)
 
 
 KEYS = "keys"

@@ -1,7 +1,6 @@
 """What is known of the machine: where a peak is from, GPU cores, the copy that stands in for a peak."""
 
 from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from qwen_core.device import hardware, probe
 from qwen_core.device.backend import device_info
 from qwen_core.device.hardware import detect, parse_gpu_cores, read_gpu_cores
-from qwen_core.device.machine import configured_machine, gpu_copy_gb_s, this_machine
+from qwen_core.device.machine import gpu_copy_gb_s, this_machine
 from qwen_core.device.probe import copy_bandwidth_gb_s
 
 M3_MAX = {"device_name": "Apple M3 Max", "max_recommended_working_set_size": 96 << 30}
@@ -98,13 +97,6 @@ def test_this_machine_has_a_peak_with_a_source() -> None:
     apple = str(device_info()["device_name"]).startswith("Apple")
     assert (machine.peak_source in ("published", None)) if apple else machine.peak_source == "measured"
     assert this_machine(50.0).peak_bandwidth_gb_s == 50.0
-
-
-def test_the_settings_override_the_peak(home: Path) -> None:
-    (home / "config").mkdir(parents=True)
-    (home / "config" / "config.toml").write_text("[hardware]\npeak_bandwidth_gb_s = 321.5\n")
-    machine = configured_machine()
-    assert (machine.peak_bandwidth_gb_s, machine.peak_source) == (321.5, "configured")
 
 
 def test_the_copy_in_the_devices_memory_is_a_rate() -> None:

@@ -20,6 +20,7 @@ from qwen_core.protocol.events import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    LoadSettings,
     Notice,
     PrefillProgress,
     Restore,
@@ -155,6 +156,8 @@ def test_a_turn_whose_prompt_was_not_read_to_its_end_leaves_the_conversation_as_
 def test_settings_arrive() -> None:
     settings = GenerationSettings(temperature=0.5, effort="low")
     assert Notice(str(settings)) in work(LOAD, Send(1, script(show("settings")), settings))
+    loading = LoadSettings(5 << 20, 321.5, 30)
+    assert Notice(str(loading)) in work(Load(script(), settings=loading), Send(1, script(show("load"))))
 
 
 def test_a_parent_that_is_gone_ends_the_work_quietly() -> None:

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qwen_core.errors import QwenError, SettingsError
-from qwen_core.protocol.events import GenerationSettings, Message, StreamEvent
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
 from qwen_core.session import turn as turn_module
+from qwen_core.session.completion import load_completion
 from qwen_core.session.session import Session, load_session
 from qwen_core.text.template import ChatTemplate
 from support.checkpoints import write_checkpoint
@@ -326,6 +327,25 @@ def test_settings_out_of_range_are_named(session: Session, keywords: dict[str, A
     with pytest.raises(SettingsError, match=words):
         answer(session, "hi", **keywords)
     assert session.ids == []
+
+
+def test_a_library_call_reads_no_file_of_the_person(
+    directory: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Odd values in config.toml and in the environment change nothing; values that are passed do."""
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "config.toml").write_text(
+        "[context]\nsnapshot_budget_mb = 3\n[hardware]\npeak_bandwidth_gb_s = 321.5\ngpu_cores = 7\n"
+    )
+    monkeypatch.setenv("QWEN_TUI_HARDWARE_PEAK_BANDWIDTH_GB_S", "123.5")
+    with load_session(directory) as session:
+        assert session._snapshots.budget_bytes == LoadSettings().snapshot_budget_bytes == 1 << 30
+        assert session.summary().peak_source != "configured"
+    with load_session(directory, settings=LoadSettings(5, 77.5)) as session:
+        assert session._snapshots.budget_bytes == 5
+        assert (session.summary().peak_bandwidth_gb_s, session.summary().peak_source) == (77.5, "configured")
+    with load_completion(directory, settings=LoadSettings(5, 77.5)) as completion:
+        assert completion.summary().peak_source == "configured"
 
 
 def test_settings_come_as_an_object_or_as_keywords(session: Session) -> None:

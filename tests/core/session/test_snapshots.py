@@ -37,7 +37,7 @@ def test_the_longest_proper_prefix_is_found_among_what_was_kept(
     state: State, steps: list[tuple[str, list[int] | int]], target: list[int]
 ) -> None:
     """Keeping at a length forgets what was kept at it and beyond: the state has gone another way from there."""
-    store = SnapshotStore()
+    store = SnapshotStore(1 << 30)
     known: list[tuple[int, ...]] = []
     for _, value in steps:
         if isinstance(value, int):
@@ -74,7 +74,7 @@ def test_the_oldest_go_when_the_budget_is_passed_but_never_the_newest(state: Sta
 
 
 def test_what_is_kept_leads_back_to_the_state_it_was_kept_of(model: Model) -> None:
-    state, store = model.new_state(), SnapshotStore()
+    state, store = model.new_state(), SnapshotStore(1 << 30)
     ids: list[int] = []
     expected: dict[int, np.ndarray] = {}
     for new in ([5, 6, 7], [1], [2, 2]):

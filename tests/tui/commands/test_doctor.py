@@ -65,6 +65,7 @@ def test_a_home_that_cannot_be_made_is_told_once(
 
 
 def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> None:
+    settings_path().write_text("[hardware]\npeak_bandwidth_gb_s = 321.5\n", encoding="utf-8")
     code = cli.main(["doctor", "--json"])
     out = capsys.readouterr().out
     assert out.count("\n") == 1
@@ -72,6 +73,7 @@ def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> 
     assert (code, report["problems"]) == (0, [])
     assert report["version"] == __version__
     assert report["backend"]["computes"] is True
+    assert (report["backend"]["peak_bandwidth_gb_s"], report["backend"]["peak_source"]) == (321.5, "configured")
     assert report["demo"]["bytes"] > 1_000_000
     assert cli.main(["doctor"]) == 0
     assert "nothing is wrong" in capsys.readouterr().out

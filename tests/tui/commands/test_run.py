@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError, SettingsError
-from qwen_core.protocol.events import GenerationSettings, Message, StreamEvent
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
 from qwen_tui import cli
 from qwen_tui.commands import run_request as request
 from qwen_tui.commands.run_request import parse_messages
@@ -122,6 +122,22 @@ def test_every_generation_option_reaches_the_session(fake: ScriptedSession) -> N
 def test_options_that_are_not_given_are_left_to_the_engine(fake: ScriptedSession) -> None:
     assert cli.main(["run", "-p", "x"]) == 0
     assert fake.calls.settings == GenerationSettings()
+
+
+@pytest.mark.parametrize("line", [["run", "-p", "x"], ["run", "--prompt-ids", "1,2"]])
+def test_what_the_person_set_for_a_load_reaches_it(
+    line: list[str], fake: ScriptedSession, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(line) == 0
+    assert fake.calls.load == LoadSettings()
+    (home / "config" / "config.toml").write_text(
+        "[context]\nsnapshot_budget_mb = 3\n[hardware]\npeak_bandwidth_gb_s = 321.5\ngpu_cores = 7\n"
+    )
+    assert cli.main(line) == 0
+    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 7)
+    monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "9")
+    assert cli.main(line) == 0
+    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 9)
 
 
 @pytest.mark.parametrize("line", [["run"], ["run", "-p", "-"]])

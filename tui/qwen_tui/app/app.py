@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -89,7 +90,7 @@ class QwenApp(App[None]):
         self.store = store or StoreThread()
         self.recorder = Recorder(self.store, lambda line: self._post(Notice(line)))
         self.conversation = Conversation(self.running.generation.system)
-        self.load = Load(model_path, dtype, self.conversation.system)
+        self.load = Load(model_path, dtype, self.conversation.system, self.running.for_load())
         self._resume = resume
         self.deleted: list[int] = []  # conversations deleted since the start, the last one at the end
         self._link = EngineLink(engine_factory, self.receive)
@@ -159,7 +160,7 @@ class QwenApp(App[None]):
 
     def load_model(self, path: str) -> None:
         """Load another model; the conversation goes on with it, rendered anew."""
-        self.load = Load(path, self.load.dtype, self.conversation.system)
+        self.load = Load(path, self.load.dtype, self.conversation.system, self.running.for_load())
         self.inspection = Inspection(path)
         self.chat.pending = pending_name(path)
         self.conversation.restarting()
@@ -212,6 +213,7 @@ class QwenApp(App[None]):
     def change(self, key: str, value: object) -> None:
         """Change a setting for as long as the program runs. ValueError says what it takes."""
         self.running = with_value(self.running, key, value)
+        self.load = replace(self.load, settings=self.running.for_load())
         self._take_on(key)
 
     def _take_on(self, key: str) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -18,6 +18,9 @@ from qwen_core.errors import QwenError
 from qwen_core.settings.kinds import LEAST_PEAK_GB_S, MOST_PEAK_GB_S
 from qwen_tui.commands.options import DTYPES, Number, WholeNumber, json_option, model_argument
 from qwen_tui.commands.run import INTERRUPTED, OK, interruptible
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.protocol.events import LoadSettings
 
 MAX_REPEAT, MAX_COOLDOWN_S, MAX_LAYERS = 1000, 3600, 4096
 DEFAULT_MODEL, DEFAULT_SYNTHETIC = "card,pp512,tg128", "pp512,tg128"
@@ -54,7 +57,7 @@ class Request:
     variant: Variant | None
     layers: int | None
     float32: bool
-    peak_gb_s: float | None
+    load: "LoadSettings"
     dtype: str | None
     seed: int
 
@@ -130,6 +133,7 @@ def bench(
     variants: bool,
     against: str | None,
     as_json: bool,
+    peak_gb_s: float | None,
     **options: Any,
 ) -> int:
     """Measure a model, or what one would run at here.
@@ -139,6 +143,9 @@ def bench(
     tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured; of --layers that takes
     both times.
     """
+    from qwen_core.settings.file import load_settings  # here: the program's --help needs none of it
+
+    loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s})
     default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL
     request = Request(
         model_dir=model_dir,
@@ -146,14 +153,14 @@ def bench(
         shape=synthetic,
         variant=None if variant == "bf16" else find_variant(variant or "nvfp4"),
         layers=layers,
+        load=loaded.settings.for_load(),
         **options,
     )
     _check(request, variant=variant, variants=variants, against=against, given=_given())
-    from qwen_core.settings.file import load_settings  # here: the program's --help needs none of it
     from qwen_tui.commands import bench_runs
     from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
 
-    for problem in load_settings().problems:  # among them an override of the peak that cannot be used
+    for problem in loaded.problems:  # among them an override of the peak that cannot be used
         click.echo(f"qwen-tui: {problem}", err=True)
     with interruptible() as interrupt:
         try:

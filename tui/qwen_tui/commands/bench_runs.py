@@ -31,9 +31,9 @@ def versions() -> dict[str, str]:
 def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
     from qwen_core.bench.report import bench_report
-    from qwen_core.device.machine import configured_machine
+    from qwen_core.device.machine import this_machine
 
-    machine = configured_machine(request.peak_gb_s)
+    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
     bench = _bench(request, stop, progress)
     if request.shape is not None:
         subject, measured = _synthetic(request, request.variant, bench)
@@ -69,7 +69,9 @@ def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", 
     with ExitStack() as stack:
         if wants_card:
             session = stack.enter_context(
-                load_session(checkpoint.path, dtype=request.dtype, progress=loading, stop=bench.stop)
+                load_session(
+                    checkpoint.path, dtype=request.dtype, settings=request.load, progress=loading, stop=bench.stop
+                )
             )
             loaded, card = session.model, bench.card(session)
         else:
@@ -145,10 +147,10 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
     from qwen_core.bench.workloads import check_context, spread
     from qwen_core.device.backend import default_dtype, describe_device
-    from qwen_core.device.machine import configured_machine
+    from qwen_core.device.machine import this_machine
     from qwen_core.model.weights import LoadCancelled
 
-    machine = configured_machine(request.peak_gb_s)
+    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
     if shape is not None:
         name, config = shape, shape_config(shape)
@@ -195,7 +197,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     from qwen_core.bench.against import against_report, compare, peer_task, require_peer
     from qwen_core.bench.against_process import Task
     from qwen_core.device.backend import default_dtype, describe_device
-    from qwen_core.device.machine import configured_machine
+    from qwen_core.device.machine import this_machine
 
     require_peer()
     checkpoint = _checkpoint(request)
@@ -212,7 +214,7 @@ def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any
     )
     peer = peer_task(task, float32=request.float32)
     pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
-    machine = configured_machine(request.peak_gb_s)
+    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
     facts = {
         "device": describe_device(),
         "dtype": request.dtype or default_dtype(),

@@ -23,10 +23,10 @@ PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "c
 PROBE_SECONDS = 60
 # One real computation: a backend that imports may still have no device.
 PROBE = """
-import json
+import json, sys
 from qwen_core.device.backend import default_dtype, describe_device, device_info, mx
-from qwen_core.device.machine import configured_machine
-machine = configured_machine()
+from qwen_core.device.machine import this_machine
+machine = this_machine(*json.loads(sys.argv[1]))
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
 print(json.dumps({
@@ -127,7 +127,11 @@ def _memory() -> int:
 def _backend() -> dict[str, Any]:
     import subprocess
 
-    command = [sys.executable, "-c", PROBE]
+    from qwen_core.settings.file import load_settings
+
+    hardware = load_settings().settings.hardware
+    configured = json.dumps([hardware.peak_bandwidth_gb_s, hardware.gpu_cores])
+    command = [sys.executable, "-c", PROBE, configured]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -21,7 +21,7 @@ from qwen_tui.commands.run_meter import Meter
 from qwen_tui.commands.run_request import Request, read_request
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.protocol.events import GenerationSettings, ModelSummary, StreamEvent
+    from qwen_core.protocol.events import GenerationSettings, LoadSettings, ModelSummary, StreamEvent
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
 
@@ -101,7 +101,8 @@ def run(
         request = replace(request, system=loaded.settings.generation.system)
     with interruptible() as interrupt:
         try:
-            return _run(model_dir, request, settings, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
+            load = loaded.settings.for_load()
+            return _run(model_dir, request, settings, load, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
         except BrokenPipeError:
             # Whoever read the answer has had enough of it. Nothing may be flushed into the pipe at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,6 +118,7 @@ def _run(
     model_dir: str | None,
     request: Request,
     settings: GenerationSettings,
+    load: LoadSettings,
     dtype: str | None,
     *,
     as_json: bool,
@@ -127,7 +129,7 @@ def _run(
 
     terminal = Terminal(narrate=not meter)
     answer = Answer()
-    events = _events(model_dir, request, settings, dtype, terminal, interrupt)
+    events = _events(model_dir, request, settings, load, dtype, terminal, interrupt)
     model: ModelSummary | None = None
     with closing(events), Meter(sys.stderr) if meter else nullcontext() as figures:
         for event in events:
@@ -163,6 +165,7 @@ def _events(
     model_dir: str | None,
     request: Request,
     settings: GenerationSettings,
+    load: LoadSettings,
     dtype: str | None,
     terminal: Terminal,
     interrupt: Interrupt,
@@ -172,16 +175,17 @@ def _events(
     from qwen_core.checkpoint.locate import resolve_model_path
 
     path = demo_model_path() if model_dir is None else resolve_model_path(model_dir)
+    progress = terminal.loading
     if request.prompt_ids is not None:
         from qwen_core.session.completion import load_completion
 
-        with load_completion(path, dtype=dtype, progress=terminal.loading, stop=interrupt) as completion:
+        with load_completion(path, dtype=dtype, settings=load, progress=progress, stop=interrupt) as completion:
             yield completion.summary()
             yield from completion.complete(request.prompt_ids, settings, stop=interrupt)
         return
     from qwen_core.session.session import load_session
 
-    with load_session(path, request.system, dtype=dtype, progress=terminal.loading, stop=interrupt) as session:
+    with load_session(path, request.system, dtype=dtype, settings=load, progress=progress, stop=interrupt) as session:
         yield session.summary()
         if request.history:
             session.restore(request.history, (), request.system)
