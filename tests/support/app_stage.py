@@ -130,7 +130,7 @@ def _rows(app: QwenApp) -> list[tuple[str, list[str]]]:
 
 def loaded_with(settings: GenerationSettings, system: str | None = None) -> LoadedSettings:
     """Settings as a command line would give them."""
-    names = {"max_new_tokens": "max_tokens", "guard": "repetition_guard"}
+    names = {"max_new_tokens": "max_tokens"}
     tree = Settings()
     for name, value in {**asdict(settings), "system": system}.items():
         if value is not None and value is not False:

@@ -7,6 +7,7 @@ thread, as the real engine does. `feed` injects events at any time.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from qwen_core.protocol.events import (
     Command,
@@ -18,7 +19,7 @@ from qwen_core.protocol.events import (
     Loaded,
     Message,
     ModelSummary,
-    Part,
+    Piece,
     Send,
     TurnDone,
     TurnStarted,
@@ -77,9 +78,16 @@ def stats(generated: int = 412, reasoning: int = 96, prompt: int = 1242, cached:
     )
 
 
-def delta(turn: int, *pieces: tuple[Part, str], ids: Sequence[int] = (), count: int = 1, reasoning: int = 0) -> Delta:
-    figures = stats(generated=count - reasoning, reasoning=reasoning)
-    return Delta(turn, pieces, tuple(ids), count, reasoning, 1242 + count, 17.3, figures)
+def delta(
+    turn: int,
+    *pieces: Piece,
+    ids: Sequence[int] = (),
+    count: int = 1,
+    reasoning: int = 0,
+    reasoning_s: float | None = None,
+) -> Delta:
+    figures = replace(stats(generated=count - reasoning, reasoning=reasoning), reasoning_s=reasoning_s)
+    return Delta(turn, pieces, tuple(ids), figures)
 
 
 def done(turn: int, answer: str, reasoning: str = "", tools: str = "", reason: FinishReason = "stop") -> TurnDone:
@@ -90,7 +98,7 @@ def done(turn: int, answer: str, reasoning: str = "", tools: str = "", reason: F
 
 def answered(turn: int, answer: str, reasoning: str = "", tools: str = "") -> list[Event]:
     """A whole turn in a handful of events."""
-    pieces: list[tuple[Part, str]] = []
+    pieces: list[Piece] = []
     if reasoning:
         pieces.append(("reasoning", reasoning))
     if answer:

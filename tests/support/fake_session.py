@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from qwen_core.protocol.events import (
     LoadSettings,
     Message,
     ModelSummary,
+    Part,
     StreamEvent,
     WeightTiers,
 )
@@ -35,7 +35,7 @@ def script(*steps: Step) -> str:
     return json.dumps(steps)
 
 
-def say(*tokens: str, part: str = "text") -> Step:
+def say(*tokens: str, part: Part = "answer") -> Step:
     """One event a token; the ids count on from the session's."""
     return ["say", part, tokens]
 
@@ -90,9 +90,9 @@ def show(what: str) -> Step:
     return ["show", what]
 
 
-def piece(part: str, text: str, ids: tuple[int, ...], cached: int = 0) -> StreamEvent:
-    """The event of a session for some text of one part; `part` is the field's name."""
-    return replace(StreamEvent(token_ids=ids, cached_tokens=cached), **{part: text})
+def said(text: str, *ids: int, part: Part = "answer", cached: int = 0) -> StreamEvent:
+    """The event of a session for the text of some tokens."""
+    return StreamEvent(((part, text),) if text else (), ids, cached_tokens=cached)
 
 
 class FakeSession:
@@ -124,7 +124,7 @@ class FakeSession:
     ) -> Iterator[StreamEvent]:
         stop = stop or (lambda: False)
         self.settings = settings
-        cached, said, generated = len(self.ids), "", 0
+        cached, answer, generated = len(self.ids), "", 0
         steps = json.loads(text)
         stopped, read = False, True
         try:
@@ -134,7 +134,7 @@ class FakeSession:
                 match step:
                     case ["say", part, tokens]:
                         for token in tokens:
-                            said += token
+                            answer += token
                             generated += 1
                             yield self._token(part, token, cached)
                             stopped = stop()
@@ -142,9 +142,9 @@ class FakeSession:
                                 break
                     case ["until_stop"]:
                         while not stop():
-                            said += "."
+                            answer += "."
                             generated += 1
-                            yield self._token("text", ".", cached)
+                            yield self._token("answer", ".", cached)
                         stopped = True
                     case ["prefill", sizes]:
                         total, done = sum(sizes), 0
@@ -166,12 +166,12 @@ class FakeSession:
         finally:
             # As the real session does: kept when the iterator ends, not before, and only if the prompt was read.
             if read:
-                self.messages += [Message("user", text), Message("assistant", said)]
+                self.messages += [Message("user", text), Message("assistant", answer)]
                 self.conversation_ids = list(self.ids)
 
-    def _token(self, part: str, text: str, cached: int) -> StreamEvent:
+    def _token(self, part: Part, text: str, cached: int) -> StreamEvent:
         self.ids.append(len(self.ids))
-        return piece(part, text, (self.ids[-1],), cached)
+        return said(text, self.ids[-1], part=part, cached=cached)
 
 
 def load_fake(

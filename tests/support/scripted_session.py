@@ -23,6 +23,7 @@ from qwen_core.protocol.events import (
     WeightTiers,
 )
 from qwen_core.protocol.stats import TurnStats
+from support.fake_session import said
 
 SUMMARY = ModelSummary(
     name="fake",
@@ -58,8 +59,8 @@ STATS = TurnStats(
 PARIS = (
     StreamEvent(to_prefill=20),
     StreamEvent(prefilled=20, to_prefill=20),
-    StreamEvent(text="Par", token_ids=(11,)),
-    StreamEvent(text="is.", token_ids=(12,)),
+    said("Par", 11),
+    said("is.", 12),
     StreamEvent(token_ids=(2,)),
 )
 

@@ -7,8 +7,8 @@ or an id. `Throttle` thins reports of which only the latest matters. Sending is 
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from qwen_core.protocol.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
-from qwen_core.protocol.stats import TokenRate, TurnStats
+from qwen_core.protocol.events import Delta, Event, Notice, Piece, PrefillProgress, StreamEvent, TurnStarted, joined
+from qwen_core.protocol.stats import TurnStats
 
 INTERVAL_S = 1 / 10
 """As often as a screen draws: between two drawings nobody sees more, and each event wakes three threads of the app."""
@@ -50,14 +50,11 @@ class TurnBatcher:
         self._clock = clock
         self._interval = interval
         self._prefill: Throttle[PrefillProgress] = Throttle(clock, interval)
-        self._rate = TokenRate()
         self._started = False
         self._sent_at: float | None = None
-        self._pieces: list[tuple[Part, list[str]]] = []
+        self._pieces: list[Piece] = []
         self._ids: list[int] = []
-        self._part: Part | None = None
         self._stats: TurnStats | None = None
-        self._prompt = self._generated = self._reasoning = 0
 
     def push(self, event: StreamEvent) -> list[Event]:
         """What is to be sent now that `event` happened. The turn's first token never waits."""
@@ -65,13 +62,13 @@ class TurnBatcher:
         if not self._started:
             self._started = True
             # A turn that is over at once never announced what it would prefill; its figures are in its statistics.
-            self._prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
-            out.append(TurnStarted(self._turn, self._prompt, event.cached_tokens, event.prompt_ids))
+            prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
+            out.append(TurnStarted(self._turn, prompt, event.cached_tokens, event.prompt_ids))
         self._stats = event.stats or self._stats
-        pieces = _pieces(event)
-        if pieces or event.token_ids:
+        if event.pieces or event.token_ids:
             out += self._prefill.flush()
-            self._keep(pieces, event.token_ids)
+            self._pieces += event.pieces
+            self._ids += event.token_ids
             if self._sent_at is None or self._clock() - self._sent_at >= self._interval:
                 out += self.flush()
         elif event.to_prefill and not event.done:
@@ -89,41 +86,6 @@ class TurnBatcher:
         out: list[Event] = [*self._prefill.flush()]
         if self._pieces or self._ids:
             self._sent_at = self._clock()
-            out.append(
-                Delta(
-                    turn=self._turn,
-                    pieces=tuple((part, "".join(texts)) for part, texts in self._pieces),
-                    ids=tuple(self._ids),
-                    generated_tokens=self._generated,
-                    reasoning_tokens=self._reasoning,
-                    context_tokens=self._prompt + self._generated,
-                    live_tok_s=self._rate.per_second,
-                    stats=self._stats,
-                )
-            )
+            out.append(Delta(self._turn, joined(self._pieces), tuple(self._ids), self._stats))
             self._pieces, self._ids = [], []
         return out
-
-    def _keep(self, pieces: list[tuple[Part, str]], ids: tuple[int, ...]) -> None:
-        for part, text in pieces:
-            self._part = part
-            if self._pieces and self._pieces[-1][0] == part:
-                self._pieces[-1][1].append(text)
-            else:
-                self._pieces.append((part, [text]))
-        if ids:
-            self._ids += ids
-            self._generated += len(ids)
-            # A token without text of its own (half a character, a closing tag) goes with the part it stands in.
-            self._reasoning += len(ids) if self._part == "reasoning" else 0
-            self._rate.arrived(len(ids), self._clock())
-
-
-def _pieces(event: StreamEvent) -> list[tuple[Part, str]]:
-    """The text of an event as pieces: one at most, and none for an event without text."""
-    texts: tuple[tuple[Part, str], ...] = (
-        ("reasoning", event.reasoning),
-        ("answer", event.text),
-        ("tool_call", event.tool_call),
-    )
-    return [(part, text) for part, text in texts if text]

@@ -4,7 +4,10 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 `StreamEvent` is what a `Session` yields in its own process; the worker turns runs of them into `Delta` batches.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Literal
 
 from qwen_core.protocol.stats import TurnStats
@@ -13,16 +16,29 @@ Effort = Literal["none", "low", "medium", "high"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
 Part = Literal["reasoning", "answer", "tool_call"]
 PeakSource = Literal["published", "measured", "configured"]
+Piece = tuple[Part, str]
+"""Some text of an answer and what it is part of. An answer is pieces in order, from the splitter to the screen."""
 Role = Literal["system", "user", "assistant", "tool"]
+
+
+def joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """The same text, neighbouring pieces of one part as one."""
+    runs = groupby(pieces, key=itemgetter(0))
+    return tuple((part, "".join(text for _, text in run)) for part, run in runs)
+
+
+def text_of(pieces: Iterable[Piece], *parts: Part) -> str:
+    """All text of `parts`, in order."""
+    return "".join(text for part, text in pieces if part in parts)
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
     """What a person asked of one answer. None means: generation_config.json, then FORMAT.md's recommendation.
 
-    `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit. `guard`: an
-    answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their reasoning, as the
-    template has it, instead of staying in the state as they were generated.
+    `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit.
+    `repetition_guard`: an answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their
+    reasoning, as the template has it, instead of staying in the state as they were generated.
     """
 
     max_new_tokens: int | None = None
@@ -36,7 +52,7 @@ class GenerationSettings:
     seed: int | None = None
     effort: Effort | None = None
     reasoning_budget: int | None = None
-    guard: bool = False
+    repetition_guard: bool = False
     drop_reasoning: bool = False
 
 
@@ -78,17 +94,15 @@ class WeightTiers:
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """One step of `Session.send_stream`. At most one of the text fields is non-empty.
+    """One step of `Session.send_stream`: what was said in it as `pieces`, for the tokens `token_ids`.
 
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
-    only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; now and then
-    an event on the way carries `stats` as they are by then. The first one has in `prompt_ids` all tokens that the
-    answer follows.
+    only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; every
+    event with tokens carries `stats` as they are by then. The first one has in `prompt_ids` all tokens that the answer
+    follows.
     """
 
-    text: str = ""
-    reasoning: str = ""
-    tool_call: str = ""
+    pieces: tuple[Piece, ...] = ()
     token_ids: tuple[int, ...] = ()
     prefilled: int = 0
     to_prefill: int = 0
@@ -98,6 +112,18 @@ class StreamEvent:
     stats: TurnStats | None = None
     notice: str = ""
     prompt_ids: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return text_of(self.pieces, "answer")
+
+    @property
+    def reasoning(self) -> str:
+        return text_of(self.pieces, "reasoning")
+
+    @property
+    def tool_call(self) -> str:
+        return text_of(self.pieces, "tool_call")
 
 
 # Commands, app to worker.
@@ -236,19 +262,14 @@ class PrefillProgress:
 
 @dataclass(frozen=True)
 class Delta:
-    """Text that arrived since the last batch: ordered (part, text) pieces, and the running figures.
+    """Text that arrived since the last batch, in order, and the figures after its last token.
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
-    `stats` is the latest snapshot of all figures, as the meters show them.
     """
 
     turn: int
-    pieces: tuple[tuple[Part, str], ...]
+    pieces: tuple[Piece, ...]
     ids: tuple[int, ...]
-    generated_tokens: int
-    reasoning_tokens: int
-    context_tokens: int
-    live_tok_s: float | None
     stats: TurnStats | None = None
 
 

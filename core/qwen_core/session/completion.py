@@ -10,7 +10,8 @@ from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEv
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
-from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn
+from qwen_core.session.turn import Turn, TurnPlan
+from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 
@@ -31,31 +32,27 @@ class Completion(ModelOwner):
     ) -> Iterator[StreamEvent]:
         """Continue `prompt_ids`, as the events of a turn. Raises SettingsError for ids the model does not have."""
         settings = merge_settings(settings, overrides)
-        model, summary = self.model, self.loaded.summary
-        vocab = model.config.vocab_size
+        vocab, context_limit = self.model.config.vocab_size, self.loaded.summary.context_limit
         if not prompt_ids:
             raise SettingsError("the prompt has no token ids: give at least one")
         for token in prompt_ids:
             if not 0 <= token < vocab:
                 raise SettingsError(f"prompt id {token} is not one of this model's ids, 0 to {vocab - 1}")
-        if len(prompt_ids) >= summary.context_limit:
+        if len(prompt_ids) >= context_limit:
             raise CapacityError(
-                f"the prompt has {len(prompt_ids):,} tokens and the model takes {summary.context_limit:,}: shorten it"
+                f"the prompt has {len(prompt_ids):,} tokens and the model takes {context_limit:,}: shorten it"
             )
         plan = TurnPlan(
             new_ids=list(prompt_ids),
             stop_ids=self.loaded.stop_ids,
-            limit=settings.max_new_tokens,
-            context_limit=summary.context_limit,
-            weight_bytes_per_token=summary.weight_bytes_per_token,
-            peak_bandwidth_gb_s=summary.peak_bandwidth_gb_s,
+            max_new_tokens=settings.max_new_tokens,
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)
         sampler = Sampler(parameters, self.tokenizer.size if self.tokenizer else vocab, vocab)
         sampler.note_prompt(plan.new_ids)
         pieces = PieceStream(self.tokenizer)
-        yield from run_turn(model, model.new_state(), [], plan, sampler, pieces, stop or never)
+        yield from Turn(self.loaded, self.model.new_state(), [], plan, sampler, pieces, stop).run()
 
 
 def load_completion(

@@ -24,5 +24,5 @@ def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, 
     if merged.effort is not None and merged.effort not in THINKING:
         raise SettingsError(f"reasoning effort {merged.effort!r} is not one of {', '.join(THINKING)}")
     if merged.max_new_tokens is not None and merged.max_new_tokens < 1:
-        raise SettingsError(f"max tokens must be at least 1, not {merged.max_new_tokens}")
+        raise SettingsError(f"max_new_tokens must be at least 1, not {merged.max_new_tokens}")
     return merged

@@ -10,7 +10,7 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StateSaved, StreamEvent
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, Piece, StateSaved, StreamEvent, text_of
 from qwen_core.session.generation_settings import THINKING, merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
 from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
@@ -18,8 +18,9 @@ from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
-from qwen_core.session.turn import PieceStream, TurnPlan, never, run_turn, turn_stats
+from qwen_core.session.turn import Turn, TurnPlan
 from qwen_core.text.chat_encoding import encode_chat, turn_suffix
+from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
@@ -126,7 +127,8 @@ class Session(ModelOwner):
             boundary = self._answer_boundary(chat, target, kwargs)
         else:
             target, boundary = self._target_ids(chat, kwargs), None
-        yield from self._turn(text, None, target, settings, stop or never, boundary)
+        before = [*self.messages, Message("user", text)]
+        yield from self._turn(target, settings, stop, before=before, said=[], boundary=boundary)
 
     def continue_stream(
         self, settings: GenerationSettings | None = None, *, stop: Stop | None = None, **overrides: Any
@@ -144,87 +146,64 @@ class Session(ModelOwner):
             raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
         if target[-1] in self._stop_ids:
             raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
-        yield from self._turn("", self.messages[-1], list(target), settings, stop or never, None)
+        *before, last = self.messages
+        said: list[Piece] = [("answer", last.content), ("reasoning", last.reasoning), ("tool_call", last.tool_calls)]
+        yield from self._turn(list(target), settings, stop, before=before, said=said)
 
     def _turn(
         self,
-        text: str,
-        before: Message | None,
         target: list[int],
         settings: GenerationSettings,
-        stop: Stop,
-        boundary: int | None,
+        stop: Stop | None,
+        *,
+        before: Sequence[Message],
+        said: list[Piece],
+        boundary: int | None = None,
     ) -> Generator[StreamEvent, None, None]:
-        """Answer what `target` ends with. `before`: the message that this turn goes on with, None for a new one."""
+        """Answer what `target` ends with, and keep it behind the messages `before`, however it ends.
+
+        `said` is what this answer has said already: something where one goes on.
+        """
         in_reasoning = self._opens_reasoning(target)
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
         self._enter(target)
         plan = TurnPlan(
             new_ids=target[len(self.ids) :],
             stop_ids=frozenset(self._stop_ids),
-            limit=settings.max_new_tokens,
-            context_limit=self.loaded.summary.context_limit,
-            weight_bytes_per_token=self.loaded.summary.weight_bytes_per_token,
-            peak_bandwidth_gb_s=self.loaded.summary.peak_bandwidth_gb_s,
+            max_new_tokens=settings.max_new_tokens,
             snapshot_bytes=self._snapshots.nbytes,
             boundary=None if boundary is None else boundary - len(self.ids),
             at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
             budget=self._budget(settings),
-            guard=RepetitionGuard() if settings.guard else None,
+            repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
         )
-        if len(target) >= plan.context_limit:
-            needs = f"this turn needs {len(target):,} tokens and the model takes {plan.context_limit:,}"
-            yield StreamEvent(
-                done=True,
-                finish_reason="context",
-                notice=f"The context is full: {needs}. Start a new conversation, or send less.",
-                stats=turn_stats(plan, self.state, cached=len(self.ids)),
-            )
-            return
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)
-        yield from self._answer(text, before, plan, sampler, PieceStream(self.tokenizer, in_reasoning), stop)
-
-    def _budget(self, settings: GenerationSettings) -> BudgetWatch | None:
-        if settings.reasoning_budget is None:
-            return None
-        return BudgetWatch(ReasoningBudget(settings.reasoning_budget), self.tokenizer.encode)
-
-    def _answer(
-        self, text: str, before: Message | None, plan: TurnPlan, sampler: Sampler, pieces: PieceStream, stop: Stop
-    ) -> Generator[StreamEvent, None, None]:
-        """Run the turn and keep what it says, however it ends."""
-        said: dict[str, list[str]] = {"text": [], "reasoning": [], "tool_call": []}
-        prompt_length = len(self.ids) + len(plan.new_ids)
+        pieces = PieceStream(self.tokenizer, in_reasoning)
         # An error inside a step leaves the arrays in a state nobody knows; at a yield they agree with `ids`.
         in_step = True
         try:
-            for event in run_turn(self.model, self.state, self.ids, plan, sampler, pieces, stop):
-                for name, texts in said.items():
-                    texts.append(getattr(event, name))
+            for event in Turn(self.loaded, self.state, self.ids, plan, sampler, pieces, stop).run():
+                said += event.pieces
                 in_step = False
                 yield event
                 in_step = True
             in_step = False
         finally:
-            if len(self.ids) >= prompt_length:
-                for part, rest in pieces.flush():
-                    said["text" if part == "answer" else part].append(rest)
-                content, reasoning, tool_calls = ("".join(texts) for texts in said.values())
-                if before is None:
-                    self.messages += [Message("user", text), Message("assistant", content, reasoning, tool_calls)]
-                else:
-                    self.messages[-1] = Message(
-                        "assistant",
-                        before.content + content,
-                        before.reasoning + reasoning,
-                        before.tool_calls + tool_calls,
-                    )
+            if len(self.ids) >= len(target):
+                said += pieces.flush()
+                parts = (text_of(said, "answer"), text_of(said, "reasoning"), text_of(said, "tool_call"))
+                self.messages = [*before, Message("assistant", *parts)]
                 self.conversation_ids = list(self.ids)
                 self._reasoning_open = pieces.reasoning_is_open
                 self._history_changed = False
             if in_step:
                 self.release()
+
+    def _budget(self, settings: GenerationSettings) -> BudgetWatch | None:
+        if settings.reasoning_budget is None:
+            return None
+        return BudgetWatch(ReasoningBudget(settings.reasoning_budget), self.tokenizer.encode)
 
     def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.

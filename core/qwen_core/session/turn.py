@@ -5,15 +5,14 @@ session.py's business. Whatever happens, `ids` grows by exactly the tokens that 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import mlx.core as mx
 
-from qwen_core.model.model import Model
 from qwen_core.model.state import State
-from qwen_core.protocol.events import FinishReason, Part, StreamEvent
+from qwen_core.protocol.events import FinishReason, Piece, StreamEvent, joined
 from qwen_core.protocol.stats import (
     TokenRate,
     TurnStats,
@@ -23,14 +22,11 @@ from qwen_core.protocol.stats import (
     prefill_rate,
 )
 from qwen_core.session.generate import decode, prefill
+from qwen_core.session.loading import LoadedModel, Stop
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler
-from qwen_core.text.reasoning import Splitter
-from qwen_core.text.tokenizer import Tokenizer
-
-SNAPSHOT_S = 1 / 20
-"""Running figures ride on an event at most this often: a meter draws ten times a second."""
+from qwen_core.text.piece_stream import PieceStream
 
 
 def never() -> bool:
@@ -38,233 +34,179 @@ def never() -> bool:
     return False
 
 
-@dataclass
-class PieceStream:
-    """Token ids in, ordered (part, text) pieces out: the incremental decoder and the splitter in one."""
-
-    tokenizer: Tokenizer | None
-    in_reasoning: bool = False
-    reasoning_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        self._decoder = self.tokenizer.stream() if self.tokenizer else None
-        self._splitter = Splitter(self.tokenizer, in_reasoning=self.in_reasoning) if self.tokenizer else None
-
-    def push(self, token: int) -> list[tuple[Part, str]]:
-        if self._decoder is None or self._splitter is None:
-            return []
-        self.reasoning_tokens += self._splitter.in_reasoning
-        return self._splitter.push(token, self._decoder.push(token))
-
-    def flush(self) -> list[tuple[Part, str]]:
-        if self._decoder is None or self._splitter is None:
-            return []
-        return [*self._splitter.push_text(self._decoder.flush()), *self._splitter.flush()]
-
-    @property
-    def mid_character(self) -> bool:
-        """Whether the last token ended inside a character."""
-        return self._decoder is not None and self._decoder.mid_character
-
-    @property
-    def reasoning_is_open(self) -> bool:
-        """Whether the stream ended (so far) inside a reasoning block."""
-        return self._splitter is not None and self._splitter.in_reasoning
-
-
 @dataclass(frozen=True)
 class TurnPlan:
-    """What a turn needs besides model and state. `limit` counts new tokens, `context_limit` all of them.
+    """What a turn needs besides model and state. `max_new_tokens` None: as many as the context takes.
 
     `at_boundary` is called when exactly `boundary` of `new_ids` are in the state, to take a snapshot there. `budget`
-    closes a block of reasoning that grows too long, `guard` ends an answer that repeats itself.
+    closes a block of reasoning that grows too long, `repetition_guard` ends an answer that repeats itself.
     """
 
     new_ids: Sequence[int]
     stop_ids: frozenset[int]
-    limit: int | None
-    context_limit: int
-    weight_bytes_per_token: int
-    peak_bandwidth_gb_s: float | None = None
+    max_new_tokens: int | None
     snapshot_bytes: int = 0
     boundary: int | None = None
     at_boundary: Callable[[], None] | None = None
     budget: BudgetWatch | None = None
-    guard: RepetitionGuard | None = None
+    repetition_guard: RepetitionGuard | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
-def run_turn(
-    model: Model,
-    state: State,
-    ids: list[int],
-    plan: TurnPlan,
-    sampler: Sampler,
-    pieces: PieceStream,
-    stop: Callable[[], bool],
-) -> Iterator[StreamEvent]:
-    """Feed `plan.new_ids`, then decode. Appends every fed id to `ids`; yields events, the last with `done=True`.
+class Turn:
+    """Feeds the new ids of `plan`, then decodes. Made for one `run`.
 
-    Closing the iterator at any event leaves `state` and `ids` in agreement: the token after the last one yielded
-    may be scheduled, but it is not fed.
+    `ids` are those that `state` holds already; every fed id is appended. Closing the iterator at any event leaves the
+    two in agreement: the token after the last one yielded may be scheduled, but it is not fed.
     """
-    cached, prompt = len(ids), len(ids) + len(plan.new_ids)
-    start = plan.clock()
-    first = end = thought = None
-    generated = 0
-    reason: FinishReason = "length"
-    notice = ""
-    rate = TokenRate()
-    told = start
 
-    def stats() -> TurnStats:
-        return turn_stats(
-            plan,
-            state,
-            cached=cached,
-            generated=generated,
-            reasoning=pieces.reasoning_tokens,
-            ttft_s=None if first is None else first - start,
-            decode_tok_s=decode_rate(generated, first, end),
-            live_tok_s=rate.per_second,
-            reasoning_s=None if first is None or thought is None else thought - first,
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        state: State,
+        ids: list[int],
+        plan: TurnPlan,
+        sampler: Sampler,
+        pieces: PieceStream,
+        stop: Stop | None = None,
+    ) -> None:
+        self._model, self._summary = loaded.model, loaded.summary
+        self._state = state
+        self._ids = ids
+        self._plan = plan
+        self._sampler = sampler
+        self._pieces = pieces
+        self._stop = stop or never
+        self._cached, self._prompt = len(ids), len(ids) + len(plan.new_ids)
+        self._room = self._summary.context_limit - self._prompt
+        self._limit = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens, self._room)
+        self._generated = 0
+        self._rate = TokenRate()
+        self._began = plan.clock()
+        self._first: float | None = None  # when the first token came, the last one, and the last one of reasoning
+        self._last: float | None = None
+        self._thought: float | None = None
+        self._reason: FinishReason | None = None  # what a token or a stop ended the turn for
+        self._notice = ""
+        self._forced: Sequence[int] = ()  # what is to be fed after the last token in place of a sampled one
+
+    def run(self) -> Iterator[StreamEvent]:
+        """The events of the turn, the last with `done=True`. A prompt without room for an answer is not fed."""
+        if self._room > 0:
+            new = len(self._plan.new_ids)
+            prompt_ids = (*self._ids, *self._plan.new_ids)
+            yield StreamEvent(to_prefill=new, cached_tokens=self._cached, prompt_ids=prompt_ids)
+            logits = yield from self._prefill()
+            if logits is None or self._stop():
+                self._reason = "cancelled"
+            while logits is not None and self._reason is None and self._generated < self._limit:
+                logits = yield from self._decode(logits)
+            if rest := self._pieces.flush():
+                yield StreamEvent(joined(rest), cached_tokens=self._cached)
+        else:
+            needs = f"this turn needs {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
+            self._notice = f"The context is full: {needs}. Start a new conversation, or send less."
+        yield StreamEvent(
+            cached_tokens=self._cached,
+            done=True,
+            finish_reason=self._reason or ("context" if self._limit == self._room else "length"),
+            stats=self._stats(),
+            notice=self._notice,
         )
 
-    def event(
-        new: Sequence[tuple[Part, str]], token_ids: tuple[int, ...] = (), figures: TurnStats | None = None
-    ) -> Iterator[StreamEvent]:
-        """One event a piece: a consumer that prints sees the parts in order. Ids and figures ride on the first."""
-        for part, text in new or [("answer", "")]:
-            yield StreamEvent(
-                text=text if part == "answer" else "",
-                reasoning=text if part == "reasoning" else "",
-                tool_call=text if part == "tool_call" else "",
-                token_ids=token_ids,
-                cached_tokens=cached,
-                stats=figures,
-            )
-            token_ids, figures = (), None
-
-    yield StreamEvent(to_prefill=len(plan.new_ids), cached_tokens=cached, prompt_ids=(*ids, *plan.new_ids))
-    logits = None
-    for part in _parts(plan):
-        logits = None
-        for step in prefill(model, state, part, stop=stop):
-            ids.extend(step.ids)
-            logits = step.logits
-            yield StreamEvent(prefilled=len(ids) - cached, to_prefill=len(plan.new_ids), cached_tokens=cached)
-        if logits is None:
-            break
-        if plan.at_boundary is not None and len(ids) - cached == plan.boundary:
-            plan.at_boundary()
-    room = plan.context_limit - prompt
-    limit = room if plan.limit is None else min(plan.limit, room)
-    if logits is None or stop():
-        reason = "cancelled"
-    elif limit <= 0:
-        reason = "context"
-    else:
-        reason = "context" if limit == room else "length"
-        ended = False
-        while logits is not None and generated < limit and not ended:
-            forced: tuple[int, ...] = ()
-            with closing(decode(model, state, logits, sampler, limit=limit - generated)) as tokens:
-                logits = None
-                for token in tokens:
-                    ids.append(token)
-                    generated += 1
-                    end = plan.clock()
-                    first = end if first is None else first
-                    rate.arrived(1, end)
-                    reasoned = pieces.reasoning_tokens
-                    new = [] if token in plan.stop_ids else pieces.push(token)
-                    thought = end if pieces.reasoning_tokens > reasoned else thought
-                    figures = None
-                    if end - told >= SNAPSHOT_S:
-                        figures, told = stats(), end
-                    yield from event(new, (token,), figures)
-                    if token in plan.stop_ids:
-                        reason, ended = "stop", True
-                    elif stop():
-                        reason, ended = "cancelled", True
-                    elif plan.guard is not None and (repeats := plan.guard.push(token)) is not None:
-                        reason, ended, notice = "repetition", True, f"The answer repeats itself: {repeats}."
-                    if ended:
-                        break
-                    forced = _closing(plan, pieces, new)[: limit - generated]
-                    if forced:
-                        break
-            # The token that was sampled after the last one is unfed: the forced ones take its place.
-            for step in prefill(model, state, forced):
+    def _prefill(self) -> Generator[StreamEvent, None, mx.array | None]:
+        """Feed the prompt. Returns the logits behind it; None where it was stopped before its end."""
+        plan, logits = self._plan, None
+        boundary = max(0, plan.boundary or 0)
+        for part in filter(None, (plan.new_ids[:boundary], plan.new_ids[boundary:])):
+            logits = None
+            for step in prefill(self._model, self._state, part, stop=self._stop):
+                self._ids.extend(step.ids)
                 logits = step.logits
-                ids.extend(step.ids)
-                generated += len(step.ids)
-                end = plan.clock()
-                rate.arrived(len(step.ids), end)
-                for token in step.ids:
-                    reasoned = pieces.reasoning_tokens
-                    new = pieces.push(token)
-                    thought = end if pieces.reasoning_tokens > reasoned else thought
-                    yield from event(new, (token,))
-    tail = pieces.flush()
-    if tail:
-        yield from event(tail)
-    yield StreamEvent(
-        cached_tokens=cached,
-        done=True,
-        finish_reason=reason,
-        stats=stats(),
-        notice=notice,
-    )
+                fed = len(self._ids) - self._cached
+                yield StreamEvent(prefilled=fed, to_prefill=len(plan.new_ids), cached_tokens=self._cached)
+            if logits is None:
+                break
+            if plan.at_boundary is not None and len(self._ids) - self._cached == boundary:
+                plan.at_boundary()
+        return logits
 
+    def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:
+        """Decode to the end of the turn, or to where it is forced on. Returns the logits to go on from in that case."""
+        with closing(decode(self._model, self._state, logits, self._sampler, limit=self._left)) as tokens:
+            for token in tokens:
+                yield self._step((token,))
+                if self._reason is None and self._stop():
+                    self._reason = "cancelled"
+                if self._reason or self._forced:
+                    break
+        # The token that was sampled after the last one is unfed: the forced ones take its place.
+        behind = None
+        for step in prefill(self._model, self._state, () if self._reason else self._forced[: self._left]):
+            behind = step.logits
+            yield self._step(step.ids)
+        return behind
 
-def _parts(plan: TurnPlan) -> list[Sequence[int]]:
-    """The new ids, cut at the boundary if there is one inside them."""
-    if plan.boundary is None or not 0 < plan.boundary < len(plan.new_ids):
-        return [plan.new_ids]
-    return [plan.new_ids[: plan.boundary], plan.new_ids[plan.boundary :]]
+    @property
+    def _left(self) -> int:
+        """How many tokens the answer may still have."""
+        return self._limit - self._generated
 
+    def _step(self, tokens: Sequence[int]) -> StreamEvent:
+        """Take in the tokens that one step of the device has fed; what they say and the figures after them."""
+        self._last = now = self._plan.clock()
+        self._first = now if self._first is None else self._first
+        self._rate.arrived(len(tokens), now)
+        reasoned = self._pieces.reasoning_tokens
+        pieces = [piece for token in tokens for piece in self._take(token)]
+        if self._pieces.reasoning_tokens > reasoned:
+            self._thought = now
+        return StreamEvent(joined(pieces), tuple(tokens), cached_tokens=self._cached, stats=self._stats())
 
-def _closing(plan: TurnPlan, pieces: PieceStream, new: Sequence[tuple[Part, str]]) -> tuple[int, ...]:
-    """What the reasoning budget wants fed after the token that gave `new`."""
-    if plan.budget is None:
-        return ()
-    text = "".join(text for _, text in new)
-    return plan.budget.push(pieces.reasoning_is_open, text, mid_character=pieces.mid_character)
+    def _take(self, token: int) -> Sequence[Piece]:
+        """Take in one fed token; what it says. After it `_reason` is set if it ends the turn, `_forced` if it is to be
+        followed by other tokens than the sampled ones.
+        """
+        plan = self._plan
+        self._ids.append(token)
+        self._generated += 1
+        if token in plan.stop_ids:
+            self._reason = "stop"
+            return ()
+        new = self._pieces.push(token)
+        if plan.repetition_guard is not None and (repeats := plan.repetition_guard.push(token)) is not None:
+            self._reason, self._notice = "repetition", f"The answer repeats itself: {repeats}."
+        if plan.budget is not None:
+            text = "".join(text for _, text in new)
+            mid_character = self._pieces.mid_character
+            self._forced = plan.budget.push(self._pieces.reasoning_is_open, text, mid_character=mid_character)
+        return new
 
-
-def turn_stats(
-    plan: TurnPlan,
-    state: State,
-    *,
-    cached: int,
-    generated: int = 0,
-    reasoning: int = 0,
-    ttft_s: float | None = None,
-    decode_tok_s: float | None = None,
-    live_tok_s: float | None = None,
-    reasoning_s: float | None = None,
-) -> TurnStats:
-    """The figures of a turn from what was counted and timed; rates from stats.py's formulas, memory from MLX."""
-    per_token = bytes_per_token(plan.weight_bytes_per_token, state.recurrent_nbytes, state.kv_nbytes)
-    return TurnStats(
-        prompt_tokens=cached + len(plan.new_ids),
-        cached_tokens=cached,
-        generated_tokens=generated,
-        reasoning_tokens=reasoning,
-        context_tokens=state.length,
-        ttft_s=ttft_s,
-        prefill_tok_s=prefill_rate(len(plan.new_ids), ttft_s),
-        decode_tok_s=decode_tok_s,
-        weight_bytes_per_token=plan.weight_bytes_per_token,
-        bytes_per_token=per_token,
-        bandwidth_gb_s=effective_bandwidth(per_token, decode_tok_s),
-        peak_bandwidth_gb_s=plan.peak_bandwidth_gb_s,
-        peak_memory_bytes=mx.get_peak_memory(),
-        active_memory_bytes=mx.get_active_memory(),
-        live_tok_s=live_tok_s,
-        kv_bytes=state.kv_nbytes,
-        recurrent_bytes=state.recurrent_nbytes,
-        snapshot_bytes=plan.snapshot_bytes,
-        reasoning_s=reasoning_s,
-    )
+    def _stats(self) -> TurnStats:
+        """The figures by now: what was counted and timed, rates from stats.py's formulas, memory from MLX."""
+        state, weight_bytes = self._state, self._summary.weight_bytes_per_token
+        recurrent_bytes, kv_bytes = state.recurrent_nbytes, state.kv_nbytes
+        ttft_s = None if self._first is None else self._first - self._began
+        decode_tok_s = decode_rate(self._generated, self._first, self._last)
+        moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
+        return TurnStats(
+            prompt_tokens=self._prompt,
+            cached_tokens=self._cached,
+            generated_tokens=self._generated,
+            reasoning_tokens=self._pieces.reasoning_tokens,
+            context_tokens=state.length,
+            ttft_s=ttft_s,
+            prefill_tok_s=prefill_rate(len(self._plan.new_ids), ttft_s),
+            decode_tok_s=decode_tok_s,
+            weight_bytes_per_token=weight_bytes,
+            bytes_per_token=moved,
+            bandwidth_gb_s=effective_bandwidth(moved, decode_tok_s),
+            peak_bandwidth_gb_s=self._summary.peak_bandwidth_gb_s,
+            peak_memory_bytes=mx.get_peak_memory(),
+            active_memory_bytes=mx.get_active_memory(),
+            live_tok_s=self._rate.per_second,
+            kv_bytes=kv_bytes,
+            recurrent_bytes=recurrent_bytes,
+            snapshot_bytes=self._plan.snapshot_bytes,
+            reasoning_s=None if self._first is None or self._thought is None else self._thought - self._first,
+        )

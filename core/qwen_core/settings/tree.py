@@ -198,7 +198,6 @@ class Settings:
         given = {name: value for name, value in asdict(self.generation).items() if value is not None}
         for name in ("preset", "system"):
             given.pop(name, None)
-        given["guard"] = given.pop("repetition_guard")
         if "max_tokens" in given:
             given["max_new_tokens"] = given.pop("max_tokens")
         given["drop_reasoning"] = self.context.history == "drop-reasoning"

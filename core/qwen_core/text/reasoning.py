@@ -9,9 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
-from qwen_core.protocol.events import Part
-
-Piece = tuple[Part, str]
+from qwen_core.protocol.events import Part, Piece, joined
 
 
 class TokenIds(Protocol):
@@ -52,7 +50,7 @@ class Splitter:
         if tag is None:
             return self.push_text(text)
         # Whatever precedes the tag is the end of a character that the tag cut short.
-        return _joined([*self.push_text(text.removesuffix(tag)), *self._turn(tag)])
+        return list(joined([*self.push_text(text.removesuffix(tag)), *self._turn(tag)]))
 
     def push_text(self, text: str) -> list[Piece]:
         """Take text that belongs to no token of its own, such as the stream decoder's last."""
@@ -153,14 +151,3 @@ def _value(text: str) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring pieces of one part as one."""
-    joined: list[Piece] = []
-    for part, text in pieces:
-        if joined and joined[-1][0] == part:
-            joined[-1] = (part, joined[-1][1] + text)
-        else:
-            joined.append((part, text))
-    return joined

@@ -57,8 +57,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[TurnDone]:
         assert "".join(text for delta in deltas for _, text in delta.pieces) == event.message.content
         generated = tuple(i for delta in deltas for i in delta.ids)
         assert event.ids[-len(generated) :] == generated
-        assert deltas[-1].context_tokens == len(event.ids) == event.stats.context_tokens
-        assert deltas[-1].generated_tokens == event.stats.generated_tokens == len(generated)
+        assert deltas[-1].stats is not None
+        assert deltas[-1].stats.context_tokens == len(event.ids) == event.stats.context_tokens
+        assert deltas[-1].stats.generated_tokens == event.stats.generated_tokens == len(generated)
     cached = [event.cached_tokens for event in log.of(TurnStarted)]
     assert cached == [0, *(len(event.ids) for event in done[:-1])], "a turn prefills only what is new"
     return done

@@ -147,7 +147,7 @@ def test_the_guard_ends_an_answer_that_repeats_itself(session: Session, monkeypa
     off = list(session.send_stream(LONG, max_new_tokens=40, **GREEDY))
     assert off[-1].finish_reason == "length"
     session.restore((), ())
-    on = list(session.send_stream(LONG, max_new_tokens=40, guard=True, **GREEDY))
+    on = list(session.send_stream(LONG, max_new_tokens=40, repetition_guard=True, **GREEDY))
     assert on[-1].finish_reason == "repetition"
     assert "repeats itself" in on[-1].notice
     assert ids_of(on) == [loop] * 12

@@ -103,7 +103,7 @@ def test_presets_are_the_recommended_ones() -> None:
 def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
     section = tree.generation
     request = tree.request()
-    names = {"max_new_tokens": "max_tokens", "guard": "repetition_guard"}
+    names = {"max_new_tokens": "max_tokens"}
     for entry in fields(GenerationSettings):
         if entry.name == "drop_reasoning":
             assert request.drop_reasoning == (tree.context.history == "drop-reasoning")

@@ -79,7 +79,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ("/preset", lambda request: request.temperature is None, "takes one of"),
         ("/think high", lambda request: request.effort == "high", "effort is high"),
         ("/think", lambda request: request.effort is None, "effort is the default"),
-        ("/guard on", lambda request: request.guard, "repeat themselves"),
+        ("/guard on", lambda request: request.repetition_guard, "repeat themselves"),
         ("/nonsense", lambda request: True, "There is no command"),
     ],
 )

@@ -16,6 +16,7 @@ from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message,
 from qwen_tui import cli
 from qwen_tui.commands import run_request as request
 from qwen_tui.commands.run_request import parse_messages
+from support.fake_session import said
 from support.scripted_session import PARIS, ScriptedSession
 
 FIELDS = [
@@ -42,8 +43,8 @@ FIELDS = [
 
 THINKING = (
     StreamEvent(to_prefill=20),
-    StreamEvent(reasoning="Which ", token_ids=(7,)),
-    StreamEvent(reasoning="city?", token_ids=(8,)),
+    said("Which ", 7, part="reasoning"),
+    said("city?", 8, part="reasoning"),
     *PARIS[2:],
 )
 
@@ -93,7 +94,7 @@ def test_the_demo_model_is_the_default(fake: ScriptedSession) -> None:
 def test_json_is_one_object_of_the_promised_fields_on_one_line(
     fake: ScriptedSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake.events = (*THINKING, StreamEvent(text="line\nhere \u009b \U0001f642", token_ids=(3,)))
+    fake.events = (*THINKING, said("line\nhere \u009b \U0001f642", 3))
     assert cli.main(["run", "./dir", "--json", "-p", "x"]) == 0
     out, err = capsys.readouterr()
     assert out.count("\n") == 1

@@ -17,6 +17,7 @@ from qwen_tui import cli
 from qwen_tui.commands.run_meter import INTERVAL_S, Meter
 from support.clock import Clock
 from support.fake_engine import MODEL, stats
+from support.fake_session import said
 
 MOMENTS = st.lists(st.floats(0, 0.5), min_size=1, max_size=60)
 
@@ -31,7 +32,7 @@ def lines(moments: list[float]) -> tuple[list[dict[str, object]], list[float]]:
     out = io.StringIO()
     meter = Meter(out, lambda: next(clock))
     for generated, _ in enumerate(times, 1):
-        meter.event(StreamEvent(text="x", token_ids=(1,), stats=replace(stats(), generated_tokens=generated)))
+        meter.event(replace(said("x", 1), stats=replace(stats(), generated_tokens=generated)))
     meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
     return [json.loads(line) for line in out.getvalue().splitlines()], times
 
@@ -119,7 +120,7 @@ def test_a_step_that_takes_long_leaves_no_hole() -> None:
     meter.event(StreamEvent(to_prefill=512, prefilled=512))
     clock.now = 0.8
     meter.tick()
-    meter.event(StreamEvent(text="x", token_ids=(1,), stats=stats()))
+    meter.event(replace(said("x", 1), stats=stats()))
     clock.now = 1.05
     meter.tick()
     meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))

@@ -68,38 +68,34 @@ def test_phases_follow_the_events() -> None:
     assert after(conversation, LoadFailed("no config.json")).phase == "no model"
 
 
-def test_reasoning_is_timed_from_its_first_piece_to_the_first_of_the_answer() -> None:
-    clock = Clock()
-    conversation = loaded(clock=clock)
+def test_the_time_of_reasoning_and_the_rate_are_the_engines() -> None:
+    conversation = loaded()
     turn = conversation.ask("hi")
-    clock.now = 110.0
-    after(conversation, delta(1, ("reasoning", "a")))
-    clock.now = 114.0
-    after(conversation, delta(1, ("reasoning", "b")))
-    assert turn.reasoning_s == 4.0
-    clock.now = 115.5
-    after(conversation, delta(1, ("answer", "c")))
-    clock.now = 130.0
-    after(conversation, delta(1, ("answer", "d")), done(1, "cd", "ab"))
-    assert turn.reasoning_s == 5.5
-    assert (turn.reasoning, turn.answer) == ("ab", "cd")
+    assert conversation.live_tok_s is None
+    steps: tuple[tuple[Part, float], ...] = (("reasoning", 0.0), ("reasoning", 4.0), ("answer", 5.5))
+    for number, (part, seconds) in enumerate(steps, 1):
+        step = delta(1, (part, "a"), count=3 * number, reasoning=number, reasoning_s=seconds)
+        after(conversation, step)
+        assert step.stats is not None
+        assert (turn.reasoning_tokens, turn.reasoning_s) == (number, seconds or None)
+        assert (conversation.live_tok_s, conversation.context_tokens) == (17.3, step.stats.context_tokens)
+    after(conversation, TurnDone(1, "stop", Message("assistant", "a", "aa"), (1,), step.stats))
+    assert (turn.reasoning_s, conversation.live_tok_s) == (5.5, None)
 
 
 def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning() -> None:
     """The figures of the engine count what it was asked for last."""
-    clock = Clock()
-    conversation = loaded(clock=clock)
+    conversation = loaded()
     stopped = conversation.ask("hi")
     figures = replace(stats(4, reasoning=13), reasoning_s=1.5)
     after(conversation, TurnDone(1, "cancelled", Message("assistant", "", "ab"), (1,), figures))
     again = conversation.go_on(stopped)
-    clock.now += 100
-    after(conversation, delta(2, ("reasoning", "c"), count=1))
-    clock.now += 2
-    after(conversation, delta(2, ("answer", "d"), count=2))
-    assert again.reasoning_s == 3.5
+    assert conversation.live_tok_s is None, "the figures are still those of before"
+    after(conversation, delta(2, ("reasoning", "c"), count=1, reasoning=1))
+    after(conversation, delta(2, ("answer", "d"), count=4, reasoning=2, reasoning_s=2.0))
+    assert (again.reasoning_tokens, again.reasoning_s) == (15, 3.5)
     after(conversation, TurnDone(2, "stop", Message("assistant", "d", "abc"), (1, 2), stats(2, reasoning=0)))
-    assert (again.reasoning_tokens, again.reasoning_s) == (13, 3.5)
+    assert (again.reasoning_tokens, again.reasoning_s) == (13, 1.5)
 
 
 PIECES = st.lists(st.tuples(st.sampled_from(["reasoning", "answer", "tool_call"]), st.text(max_size=5)), max_size=12)
@@ -112,7 +108,7 @@ def test_batches_do_not_matter(pieces: list[tuple[Part, str]], data: st.DataObje
     rest = list(pieces)
     while rest:
         size = data.draw(st.integers(1, len(rest)))
-        after(conversation, Delta(1, tuple(rest[:size]), (), 1, 0, 1, None))
+        after(conversation, Delta(1, tuple(rest[:size]), ()))
         rest = rest[size:]
     for part, text in (("reasoning", turn.reasoning), ("answer", turn.answer), ("tool_call", turn.tool_calls)):
         assert text == "".join(text for kind, text in pieces if kind == part)

@@ -200,6 +200,6 @@ def test_a_store_that_cannot_be_opened_is_told_once_and_stops_nothing() -> None:
     recorder = Recorder(StoreThread(fail), troubles.append)
     recorder.record(Loaded(MODEL))
     assert recorder.begin(Beginning(1, Kept(), "Q", "", GenerationSettings(), None)).result() is None
-    recorder.record(Delta(1, (("answer", "A"),), (1,), 1, 0, 1, None))
+    recorder.record(Delta(1, (("answer", "A"),), (1,)))
     recorder.record(done(1, "A"))
     assert troubles == ["This conversation is not being saved: the disk is full"]

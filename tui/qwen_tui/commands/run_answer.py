@@ -16,7 +16,7 @@ from qwen_tui.text.formatting import ending, peak, size_of, turn_line
 from qwen_tui.text.safe import visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.protocol.events import LoadProgress, ModelSummary, PeakSource, StreamEvent
+    from qwen_core.protocol.events import LoadProgress, ModelSummary, PeakSource, Piece, StreamEvent
 
 DIM, DIM_OFF = "\x1b[2m", "\x1b[22m"
 CLEAR_LINE = "\r\x1b[K"
@@ -24,16 +24,14 @@ CLEAR_LINE = "\r\x1b[K"
 
 @dataclass
 class Answer:
-    """All of one answer: its texts, the ids that were generated (the stop token too), and its last event."""
+    """All of one answer: what it says, the ids that were generated (the stop token too), and its last event."""
 
-    texts: list[str] = field(default_factory=list)
-    reasonings: list[str] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     final: StreamEvent | None = None
 
     def add(self, event: StreamEvent) -> None:
-        self.texts.append(event.text + event.tool_call)
-        self.reasonings.append(event.reasoning)
+        self.pieces += event.pieces
         self.token_ids.extend(event.token_ids)
         if event.done:
             self.final = event
@@ -48,8 +46,8 @@ class Answer:
         if self.final is None or stats is None:
             raise ValueError("the answer has not ended")
         fields: dict[str, Any] = {
-            "text": "".join(self.texts),
-            "reasoning": "".join(self.reasonings),
+            "text": "".join(text for part, text in self.pieces if part != "reasoning"),
+            "reasoning": "".join(text for part, text in self.pieces if part == "reasoning"),
             "finish_reason": self.final.finish_reason,
             "token_ids": self.token_ids,
             "prompt_tokens": stats.prompt_tokens,
@@ -90,12 +88,13 @@ class Terminal:
 
     def event(self, event: StreamEvent) -> None:
         """Show one step of the answer as it arrives."""
-        if event.reasoning:
-            self._narrate(event.reasoning, dim=True)
-        if event.text or event.tool_call:
-            self._clear_progress()
-            self.end_narration()
-            self._write_answer(event.text + event.tool_call)
+        for part, text in event.pieces:
+            if part == "reasoning":
+                self._narrate(text, dim=True)
+            else:
+                self._clear_progress()
+                self.end_narration()
+                self._write_answer(text)
         if event.to_prefill and event.prefilled < event.to_prefill:
             self.progress(f"reading the prompt, {event.prefilled:,} of {event.to_prefill:,} tokens")
 

@@ -51,7 +51,6 @@ class Conversation:
     items: list[Item] = field(default_factory=list)
     progress: LoadProgress | None = None
     context_tokens: int = 0
-    live_tok_s: float | None = None
     rates: RateHistory = field(default_factory=RateHistory)
     stopping: bool = False
     state_path: str = ""
@@ -99,6 +98,13 @@ class Conversation:
         return turns[-1] if turns and turns[-1].unanswered else None
 
     @property
+    def live_tok_s(self) -> float | None:
+        """How fast the answer comes at this moment; None where none is being decoded."""
+        turn = self.current
+        decodes = turn is not None and turn.state in ("reasoning", "decoding")
+        return turn.stats.live_tok_s if decodes and turn.stats is not None else None
+
+    @property
     def next_number(self) -> int:
         """The number that the next turn gets."""
         return self._next_turn
@@ -110,9 +116,7 @@ class Conversation:
         turn = Turn(self._next_turn, text)
         self._next_turn += 1
         self.items.append(turn)
-        self.live_tok_s = None
-        self.rates = RateHistory()
-        self.stopping = False
+        self.rates, self.stopping = RateHistory(), False
         return turn
 
     def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> Note:
@@ -156,10 +160,10 @@ class Conversation:
         """The answer of the last turn goes on, as a turn of a new number that takes its place."""
         again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
         again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
-        again.reasoning_began, again.reasoning_before = None, (turn.reasoning_tokens, turn.reasoning_s or 0.0)
+        again.reasoning_before = (turn.reasoning_tokens, turn.reasoning_s or 0.0)
         self._next_turn += 1
         self.items[self.items.index(turn)] = again
-        self.live_tok_s, self.rates, self.stopping = None, RateHistory(), False
+        self.rates, self.stopping = RateHistory(), False
         return again
 
     def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str) -> None:
@@ -169,8 +173,7 @@ class Conversation:
         self._ids_cover_all = bool(ids) or not turns
         stats = next((turn.stats for turn in reversed(turns) if turn.stats is not None), None)
         self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
-        self.live_tok_s, self.held = None, None
-        self.rates = RateHistory()
+        self.held, self.rates = None, RateHistory()
 
     def forget(self, turn: Turn) -> Restore:
         """Take an unanswered turn out, to send its question again."""
@@ -250,57 +253,31 @@ class Conversation:
             case TurnDone():
                 self._done(turn, event)
             case TurnFailed(_, message):
-                self._time_reasoning(turn)
                 turn.state, turn.error = "failed", message
                 self._ids_cover_all = False
 
     def _delta(self, turn: Turn, event: Delta) -> None:
         for part, text in event.pieces:
-            match part:
-                case "reasoning":
-                    turn.state = "reasoning"
-                    turn.reasoning += text
-                    if turn.reasoning_began is None:
-                        turn.reasoning_began = self.now()
-                case "answer":
-                    self._time_reasoning(turn)
-                    turn.state = "decoding"
-                    turn.answer += text
-                case "tool_call":
-                    self._time_reasoning(turn)
-                    turn.state = "decoding"
-                    turn.tool_calls += text
+            turn.state = "reasoning" if part == "reasoning" else "decoding"
+            turn.say(part, text)
         if turn.state in ("waiting", "prefill"):
             turn.state = "decoding"
-        self._time_reasoning(turn)
-        turn.generated_tokens = event.generated_tokens
-        turn.reasoning_tokens = turn.reasoning_before[0] + event.reasoning_tokens
-        self.context_tokens = event.context_tokens
-        turn.stats = event.stats or turn.stats
-        self.held = event.stats or self.held
-        if event.live_tok_s is not None:
-            self.live_tok_s = event.live_tok_s
-            self.rates.add(event.live_tok_s)
+        if event.stats is not None:
+            self._figures(turn, event.stats)
+            if event.stats.live_tok_s is not None:
+                self.rates.add(event.stats.live_tok_s)
 
-    def _time_reasoning(self, turn: Turn) -> None:
-        """The time of reasoning up to now, if it is going on."""
-        if turn.state == "reasoning" and turn.reasoning_began is not None:
-            turn.reasoning_s = turn.reasoning_before[1] + self.now() - turn.reasoning_began
+    def _figures(self, turn: Turn, stats: TurnStats) -> None:
+        turn.take(stats)
+        self.held, self.context_tokens = stats, stats.context_tokens
 
     def _done(self, turn: Turn, event: TurnDone) -> None:
-        self._time_reasoning(turn)
-        turn.state, turn.finish_reason, turn.stats, self.held = "done", event.finish_reason, event.stats, event.stats
+        turn.state, turn.finish_reason = "done", event.finish_reason
         # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
         turn.answer = event.message.content or turn.answer
         turn.reasoning = event.message.reasoning or turn.reasoning
         turn.tool_calls = event.message.tool_calls or turn.tool_calls
-        turn.generated_tokens = event.stats.generated_tokens
-        turn.reasoning_tokens = turn.reasoning_before[0] + event.stats.reasoning_tokens
-        if event.stats.reasoning_s is not None:
-            # As the engine measured it, and as it is kept: what is shown now reads the same after a reload.
-            turn.reasoning_s = turn.reasoning_before[1] + event.stats.reasoning_s
-        self.context_tokens = event.stats.context_tokens
-        self.live_tok_s = None
+        self._figures(turn, event.stats)
         self.stopping = False
         self._ids, self._ids_cover_all = event.ids, True
         self._ids_from = self.model.fingerprint if self.model is not None else ""
@@ -313,10 +290,9 @@ class Conversation:
 
     def _interrupt(self) -> None:
         """The running turn, if any, ends here and keeps its text."""
-        self.stopping, self.live_tok_s = False, None
+        self.stopping = False
         turn = self.current
         if turn is not None:
-            self._time_reasoning(turn)
             turn.state = "interrupted"
             if turn.has_text:
                 self._ids_cover_all = False

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qwen_core.protocol.events import FinishReason, Message
+from qwen_core.protocol.events import FinishReason, Message, Part
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.records import StoredMessage, reasoning_before, turn_stats
 
@@ -40,7 +40,6 @@ class Turn:
     generated_tokens: int = 0
     reasoning_tokens: int = 0
     reasoning_before: tuple[int, float] = (0, 0.0)
-    reasoning_began: float | None = None
     prefill_began: float | None = None
     prefill_s: float | None = None
     reasoning_s: float | None = None
@@ -65,6 +64,23 @@ class Turn:
     def continuable(self) -> bool:
         """Whether the answer was cut off where it could go on."""
         return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
+
+    def say(self, part: Part, text: str) -> None:
+        """Add what the engine has said."""
+        match part:
+            case "answer":
+                self.answer += text
+            case "reasoning":
+                self.reasoning += text
+            case "tool_call":
+                self.tool_calls += text
+
+    def take(self, stats: TurnStats) -> None:
+        """The figures by now, as the engine has them."""
+        self.stats, self.generated_tokens = stats, stats.generated_tokens
+        tokens, seconds = self.reasoning_before
+        self.reasoning_tokens = tokens + stats.reasoning_tokens
+        self.reasoning_s = seconds + (stats.reasoning_s or 0.0) or None
 
     def messages(self) -> tuple[Message, ...]:
         """The turn as messages for `Restore`; an unanswered question is left out."""
@@ -107,10 +123,7 @@ def _answered(turn: Turn, message: StoredMessage) -> None:
     # An answer that another program is writing this moment counts as interrupted here.
     turn.state = _STATES.get(message.status, "interrupted")
     turn.finish_reason, turn.error = message.finish_reason, message.error
-    turn.stats, turn.reasoning_before = turn_stats(message.stats), reasoning_before(message.stats)
+    turn.reasoning_before = reasoning_before(message.stats)
     turn.reasoning_tokens, turn.reasoning_s = turn.reasoning_before[0], turn.reasoning_before[1] or None
-    if turn.stats is not None:
-        turn.generated_tokens = turn.stats.generated_tokens
-        turn.reasoning_tokens += turn.stats.reasoning_tokens
-        if turn.stats.reasoning_s is not None:
-            turn.reasoning_s = turn.reasoning_before[1] + turn.stats.reasoning_s
+    if (stats := turn_stats(message.stats)) is not None:
+        turn.take(stats)
