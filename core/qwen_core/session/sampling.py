@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from qwen_core.device.backend import mx
-from qwen_core.errors import SettingsError, quote
 from qwen_core.protocol.events import GenerationSettings
+from qwen_core.settings.kinds import checked
+from qwen_core.settings.ranges import SAMPLING
+from qwen_core.settings.tree import PRESETS
 
 _BLOCK = 128
 """Top-k looks at block maxima first. About the root of 248,320 / 20: both stages sort some 2,000 values."""
@@ -25,7 +27,7 @@ _BLOCK = 128
 
 @dataclass(frozen=True)
 class SamplingParameters:
-    """Settings of a sampler, complete and in range. `seed` None draws a fresh one."""
+    """Settings of a sampler, complete and in range, by default all off. `seed` None draws a fresh one."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -37,23 +39,6 @@ class SamplingParameters:
     seed: int | None = None
 
 
-# FORMAT.md, "Tokens and template": what the model's authors recommend.
-THINKING = SamplingParameters(temperature=1.0, top_p=0.95, top_k=20)
-NOT_THINKING = SamplingParameters(temperature=0.7, top_p=0.80, top_k=20, presence_penalty=1.5)
-
-# Smallest and largest accepted value of each, and whether it is a whole number. Penalties as in the OpenAI API.
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "temperature": (0.0, 100.0, False),
-    "top_p": (0.0, 1.0, False),
-    "top_k": (0, 2**31 - 1, True),
-    "min_p": (0.0, 1.0, False),
-    "presence_penalty": (-2.0, 2.0, False),
-    "frequency_penalty": (-2.0, 2.0, False),
-    "repetition_penalty": (0.01, 100.0, False),
-    "seed": (0, 2**64 - 1, True),
-}
-
-
 def resolve_sampling(
     settings: GenerationSettings, generation_config: Mapping[str, Any], thinking: bool
 ) -> SamplingParameters:
@@ -63,36 +48,24 @@ def resolve_sampling(
     penalties but those asked for. Raises SettingsError
     naming the setting, its value and where it came from when one is out of range.
     """
-    recommended = THINKING if thinking else NOT_THINKING
+    recommended = PRESETS["thinking" if thinking else "non-thinking"]
     values: dict[str, Any] = {}
-    for name in _RANGES:
-        value, source = getattr(settings, name), ""
+    for name in SAMPLING:
+        value, where = getattr(settings, name), name
         if value is None and name != "seed":
-            value, source = generation_config.get(name), " in generation_config.json"
+            value, where = generation_config.get(name), f"generation_config.json: {name}"
         if value is None:
             value = getattr(recommended, name)
         if value is not None:
-            value = _checked(name, value, source)
-        values[name] = value
+            values[name] = checked(where, value, SAMPLING[name])
     if settings.temperature is None and generation_config.get("do_sample") is False:
         values["temperature"] = 0.0
     if values["temperature"] == 0.0:
         # Greedy means the most probable token: the recommended penalties belong to the recommended temperature.
         for name in ("presence_penalty", "frequency_penalty", "repetition_penalty"):
-            asked = getattr(settings, name)
-            values[name] = getattr(SamplingParameters, name) if asked is None else values[name]
+            if getattr(settings, name) is None:
+                values.pop(name, None)
     return SamplingParameters(**values)
-
-
-def _checked(name: str, value: Any, source: str) -> float | int:
-    low, high, whole = _RANGES[name]
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-        wanted = "a whole number" if whole else "a number"
-        raise SettingsError(f"{name}{source} must be {wanted}, not {quote(repr(value))}")
-    if not low <= value <= high:
-        raise SettingsError(f"{name}{source} is {quote(value)}, but must be between {low:g} and {high:g}")
-    return value if whole else float(value)
 
 
 def largest(logits: mx.array, count: int) -> tuple[mx.array, mx.array]:

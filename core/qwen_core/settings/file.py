@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import read_text
-from qwen_core.settings.kinds import MAX_KEYS, UNSET, action_name
+from qwen_core.settings.kinds import MAX_KEYS, UNSET, action_name, refused
 from qwen_core.settings.paths import config_dir
 from qwen_core.settings.tree import FIELDS, KEYS, SECTIONS, Field, Settings, field_of, value_of, with_value
 
@@ -184,7 +184,7 @@ def _override(
 def _refusal(where: str, entry: Field, value: Any, settings: Settings) -> str:
     kept = value_of(settings, entry.key)
     instead = "it stays unset" if kept is None else f"{_shown(kept)} is used"
-    return f"{where}: {entry.key} = {_shown(value)} is not {entry.accepts}; {instead}"
+    return f"{where}: {entry.key} = {refused(value, entry.kind)}; {instead}"
 
 
 def _shown(value: Any) -> str:

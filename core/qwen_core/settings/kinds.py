@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from qwen_core.errors import SettingsError, quote
+
 UNSET = "unset"
 """What is typed for "no value" where a setting may have none."""
 MAX_TEXT = 100_000
 MAX_KEYS = 200
 MAX_KEYS_OF_ACTION = 8
-
 _YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
-LEAST_PEAK_GB_S, MOST_PEAK_GB_S = 0.001, 100_000.0
-"""Of a peak memory bandwidth that a person gives: beyond, its share and its ceiling are no numbers to show."""
 
 _ACTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEY = re.compile(r"[a-z0-9_+]{1,40}|[!-~]")
@@ -34,51 +33,29 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True)
-class WholeNumber:
-    """An integer from `low` to `high`."""
-
-    low: int
-    high: int
-
-    @property
-    def accepts(self) -> str:
-        return f"a whole number from {self.low:,} to {self.high:,}"
-
-    def check(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
-            raise ValueError(self.accepts)
-        return value
-
-    def read(self, text: str) -> int:
-        return self.check(int(text))
-
-
-@dataclass(frozen=True)
 class Number:
-    """A finite number from `low` to `high`; with `above`, `low` itself is too low."""
+    """A finite number from `low` to `high`; `whole`: an integer; `above`: `low` itself is too low."""
 
     low: float
-    high: float
+    high: float = math.inf
+    whole: bool = False
     above: bool = False
 
     @property
     def accepts(self) -> str:
-        return (
-            f"a number {'above' if self.above else 'from'} {self.low:g} {'up ' if self.above else ''}to {self.high:g}"
-        )
+        low, high = (f"{end:,}" if self.whole else f"{end:g}" for end in (self.low, self.high))
+        begin = f"a {'whole ' * self.whole}number {'above' if self.above else 'from'} {low}"
+        return f"{begin} up" if self.high == math.inf else f"{begin} {'up ' * self.above}to {high}"
 
     def check(self, value: Any) -> float:
         # Compared before it becomes a float: TOML's whole numbers may be larger than any float.
-        fits = not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high
-        if not fits or (self.above and value == self.low):
+        fits = isinstance(value, int if self.whole else int | float) and self.low <= value <= self.high
+        if isinstance(value, bool) or not fits or abs(value) == math.inf or (self.above and value == self.low):
             raise ValueError(self.accepts)
-        return float(value)
+        return value if self.whole else float(value)
 
     def read(self, text: str) -> float:
-        number = float(text)
-        if not math.isfinite(number):
-            raise ValueError(self.accepts)
-        return self.check(number)
+        return self.check(int(text) if self.whole else float(text))
 
 
 @dataclass(frozen=True)
@@ -163,6 +140,23 @@ class Explained:
 
     kind: Kind
     help: str
+
+
+def refused(value: Any, kind: Kind) -> str:
+    """What is wrong with a value, in the words that are the same wherever it was given."""
+    try:
+        shown = quote(repr(value))
+    except (ValueError, RecursionError):  # a number of thousands of digits has no decimal text
+        shown = f"a value of type {type(value).__name__}"
+    return f"{shown} is not {kind.accepts}"
+
+
+def checked(name: str, value: Any, kind: Kind) -> Any:
+    """`value` as `kind` gives it. SettingsError, one line that begins with `name`, where it does not take it."""
+    try:
+        return kind.check(value)
+    except ValueError:
+        raise SettingsError(f"{name} = {refused(value, kind)}") from None
 
 
 def action_name(name: str) -> str:

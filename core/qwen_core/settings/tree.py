@@ -11,18 +11,16 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 from qwen_core.protocol.events import Effort, GenerationSettings, LoadSettings
 from qwen_core.settings.kinds import (
-    LEAST_PEAK_GB_S,
-    MOST_PEAK_GB_S,
     Choice,
     Explained,
     KeyNames,
     Kind,
     Number,
     Switch,
-    WholeNumber,
     Words,
     frozen,
 )
+from qwen_core.settings.ranges import MAX_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
 HistoryMode = Literal["keep-reasoning", "drop-reasoning"]
@@ -55,37 +53,35 @@ class GenerationSection:
     system: Annotated[str | None, Explained(Words(), "System prompt of new conversations.")] = None
     max_tokens: Annotated[
         int | None,
-        Explained(
-            WholeNumber(1, 10_000_000), "Most new tokens of one answer, reasoning included. Not set: up to the context."
-        ),
+        Explained(MAX_TOKENS, "Most new tokens of one answer, reasoning included. Not set: up to the context."),
     ] = None
     temperature: Annotated[
-        float | None, Explained(Number(0, 100), "0 always takes the likeliest token; higher is more varied.")
+        float | None, Explained(SAMPLING["temperature"], "0 always takes the likeliest token; higher is more varied.")
     ] = None
     top_p: Annotated[
         float | None,
-        Explained(
-            Number(0, 1, above=True), "Sample from the likeliest tokens that hold this share of the probability."
-        ),
+        Explained(SAMPLING["top_p"], "Sample from the likeliest tokens that hold this share of the probability."),
     ] = None
-    top_k: Annotated[
-        int | None, Explained(WholeNumber(0, 2**31 - 1), "Sample from this many likeliest tokens; 0 is all.")
-    ] = None
+    top_k: Annotated[int | None, Explained(SAMPLING["top_k"], "Sample from this many likeliest tokens; 0 is all.")] = (
+        None
+    )
     min_p: Annotated[
-        float | None, Explained(Number(0, 1), "Drop tokens less likely than this share of the likeliest one.")
+        float | None, Explained(SAMPLING["min_p"], "Drop tokens less likely than this share of the likeliest one.")
     ] = None
     presence_penalty: Annotated[
-        float | None, Explained(Number(-2, 2), "Lowers every token that the answer has used already, once.")
+        float | None,
+        Explained(SAMPLING["presence_penalty"], "Lowers every token that the answer has used already, once."),
     ] = None
     frequency_penalty: Annotated[
-        float | None, Explained(Number(-2, 2), "Lowers tokens by how often the answer has used them.")
+        float | None, Explained(SAMPLING["frequency_penalty"], "Lowers tokens by how often the answer has used them.")
     ] = None
     repetition_penalty: Annotated[
-        float | None, Explained(Number(0.01, 100), "Divides the logits of tokens seen in prompt or answer; 1 is none.")
+        float | None,
+        Explained(SAMPLING["repetition_penalty"], "Divides the logits of tokens seen in prompt or answer; 1 is none."),
     ] = None
     seed: Annotated[
         int | None,
-        Explained(WholeNumber(0, 2**64 - 1), "Makes sampling repeatable. Not set: a fresh one for each answer."),
+        Explained(SAMPLING["seed"], "Makes sampling repeatable. Not set: a fresh one for each answer."),
     ] = None
     effort: Annotated[
         Effort | None,
@@ -96,7 +92,7 @@ class GenerationSection:
     reasoning_budget: Annotated[
         int | None,
         Explained(
-            WholeNumber(1, 1_000_000),
+            REASONING_BUDGET,
             "Tokens of reasoning after which the block is closed at the next line end and the answer begins. "
             "Not set: as long as the model likes.",
         ),
@@ -125,7 +121,7 @@ class ContextSection:
     snapshot_budget_mb: Annotated[
         int,
         Explained(
-            WholeNumber(0, 1_000_000),
+            Number(0, 1_000_000, whole=True),
             "Memory in MiB for states of earlier turns. They make edits and retries quick; the oldest go first.",
         ),
     ] = 1024
@@ -138,14 +134,15 @@ class HardwareSection:
     peak_bandwidth_gb_s: Annotated[
         float | None,
         Explained(
-            Number(LEAST_PEAK_GB_S, MOST_PEAK_GB_S),
+            PEAK_BANDWIDTH_GB_S,
             "Peak memory bandwidth in GB/s that the meters compare with. Not set: the chip's published one.",
         ),
     ] = None
     gpu_cores: Annotated[
         int | None,
         Explained(
-            WholeNumber(1, 10_000), "GPU cores, which tell the two widths of a Max apart. Not set: by memory size."
+            Number(1, 10_000, whole=True),
+            "GPU cores, which tell the two widths of a Max apart. Not set: by memory size.",
         ),
     ] = None
 
@@ -174,11 +171,14 @@ class ComposerSection:
     """Writing to the model."""
 
     paste_lines: Annotated[
-        int, Explained(WholeNumber(1, 100_000), "A paste of more lines is shown as a short token and sent in full.")
+        int,
+        Explained(Number(1, 100_000, whole=True), "A paste of more lines is shown as a short token and sent in full."),
     ] = 20
     attach_limit_kb: Annotated[
         int,
-        Explained(WholeNumber(1, 16_384), "Most KiB of the text files that one message may bring along with @path."),
+        Explained(
+            Number(1, 16_384, whole=True), "Most KiB of the text files that one message may bring along with @path."
+        ),
     ] = 256
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.settings.file import changes, load_settings, save_settings, settings_path
-from qwen_core.settings.kinds import Choice, KeyNames, Number, Switch, WholeNumber, Words
+from qwen_core.settings.kinds import Choice, KeyNames, Number, Switch, Words
 from qwen_core.settings.tree import (
     FIELDS,
     PRESETS,
@@ -32,10 +32,10 @@ KEY = st.from_regex(r"[a-z0-9_+]{1,12}|[!-~]", fullmatch=True)
 def valid_values(entry: Field) -> st.SearchStrategy[Any]:
     """Values that a field takes."""
     match entry.kind:
-        case WholeNumber(low, high):
-            values: st.SearchStrategy[Any] = st.integers(low, high)
-        case Number(low, high, above):
-            values = st.floats(low, high, exclude_min=above)
+        case Number(low, high, whole, above):
+            values: st.SearchStrategy[Any] = (
+                st.integers(int(low), int(high)) if whole else st.floats(low, high, exclude_min=above)
+            )
         case Choice(words):
             values = st.sampled_from(words)
         case Switch():
@@ -88,15 +88,18 @@ def test_defaults_are_what_their_own_fields_accept() -> None:
 
 
 def test_presets_are_the_recommended_ones() -> None:
-    from qwen_core.session.sampling import NOT_THINKING, THINKING, resolve_sampling
+    from qwen_core.session.sampling import SamplingParameters, resolve_sampling
 
-    assert resolve_sampling(PRESETS["thinking"], {}, thinking=True) == THINKING
-    assert resolve_sampling(PRESETS["coding"], {}, thinking=True) == replace(THINKING, temperature=0.6)
-    assert resolve_sampling(PRESETS["non-thinking"], {}, thinking=False) == NOT_THINKING
-    assert PRESETS["auto"] == GenerationSettings()
+    thinking = SamplingParameters(temperature=1.0, top_p=0.95, top_k=20)
+    not_thinking = SamplingParameters(temperature=0.7, top_p=0.80, top_k=20, presence_penalty=1.5)
+    assert resolve_sampling(PRESETS["thinking"], {}, thinking=True) == thinking
+    assert resolve_sampling(PRESETS["coding"], {}, thinking=True) == replace(thinking, temperature=0.6)
+    assert resolve_sampling(PRESETS["non-thinking"], {}, thinking=False) == not_thinking
+    assert resolve_sampling(PRESETS["auto"], {}, thinking=True) == thinking
+    assert resolve_sampling(PRESETS["auto"], {}, thinking=False) == not_thinking
     # A generation_config.json, as published for thinking, must not change what a preset chose.
     published = {"temperature": 1.0, "top_p": 0.95, "top_k": 20}
-    assert resolve_sampling(PRESETS["non-thinking"], published, thinking=False) == NOT_THINKING
+    assert resolve_sampling(PRESETS["non-thinking"], published, thinking=False) == not_thinking
 
 
 @given(settings())
@@ -324,7 +327,7 @@ def test_key_names_are_bounded() -> None:
 
 @pytest.mark.parametrize("value", [True, False, float("nan"), float("inf"), 10**400, -(10**400), "1", [1], None])
 def test_what_is_no_number_is_none(value: Any) -> None:
-    for kind in (WholeNumber(0, 5), Number(0, 5), Number(0, 5, above=True)):
+    for kind in (Number(0, 5, whole=True), Number(0, 5), Number(0, 5, above=True)):
         with pytest.raises(ValueError, match="number"):
             kind.check(value)
 

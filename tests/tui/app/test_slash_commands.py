@@ -68,7 +68,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ("/set seed 7", lambda request: request.seed == 7, "seed is 7"),
         ("/set top_k default", lambda request: request.top_k is None, "top_k is the preset's"),
         ("/set reasoning budget 50", lambda request: request.reasoning_budget == 50, "reasoning_budget is 50"),
-        ("/set top_p 7", lambda request: request.top_p is None, "top_p takes"),
+        ("/set top_p 7", lambda request: request.top_p is None, "top_p = '7' is not a number"),
         ("/set heat 7", lambda request: request.temperature is None, "There is no 'heat' to set"),
         ("/set temperature", lambda request: request.temperature is None, "It takes"),
         (

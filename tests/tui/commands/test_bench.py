@@ -25,8 +25,8 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
     ("line", "complaint"),
     [
         ("--workload fast", "is no workload"),
-        ("--depth -1", "is not at least 0"),
-        ("--repeat 0", "is not at least 1"),
+        ("--depth -1", "is not a whole number from 0 to 1,048,576"),
+        ("--repeat 0", "is not a whole number from 1 to 1,000"),
         ("--synthetic 70b", "is not one of"),
         ("--variant nvfp4", "--variant and --layers shape the model of --synthetic"),
         ("--layers 4", "--variant and --layers shape the model of --synthetic"),
@@ -46,8 +46,8 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--variants --repeat 4", "--repeat has no meaning without it"),
         ("--variants --dtype float32", "--dtype has no meaning without it"),
         ("--seed 1", "--seed is that of the weights of --synthetic"),
-        ("--peak 0", "is not at least 0.001"),
-        ("--peak 1e308", "at most 100000"),
+        ("--peak 0", "is not a number from 0.001 to 100000"),
+        ("--peak 1e308", "is not a number from 0.001 to 100000"),
     ],
 )
 def test_contradictions_are_usage_errors(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:

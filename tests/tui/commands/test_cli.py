@@ -18,7 +18,7 @@ from qwen_core.settings.file import LoadedSettings, settings_path
 from qwen_core.version import __version__
 from qwen_tui import cli
 from qwen_tui.commands.chat import chat
-from qwen_tui.commands.options import EFFORTS, Number, TokenIds
+from qwen_tui.commands.options import EFFORTS, TokenIds
 from qwen_tui.store import ModelIdentity, open_store
 
 HEAVY = (
@@ -164,19 +164,6 @@ def test_wrong_use_is_exit_code_2_and_opens_nothing(
 def test_a_control_character_in_an_argument_is_not_sent_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "--effort", "\x1b[31mred"]) == 2
     assert "\x1b" not in capsys.readouterr().err
-
-
-@given(low=st.floats(-10, 10), width=st.floats(0, 10), value=st.floats(), above=st.booleans())
-def test_a_number_is_taken_exactly_when_it_is_in_range(low: float, width: float, value: float, above: bool) -> None:
-    high = low + width
-    inside = (low < value if above else low <= value) and value <= high
-    try:
-        taken = Number(low, high, above=above).convert(repr(value), None, None)
-    except click.BadParameter:
-        assert not inside
-    else:
-        assert inside
-        assert taken == value
 
 
 def test_options_beat_the_environment_which_beats_the_file(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from qwen_core.settings.kinds import refused
 from qwen_core.settings.tree import FIELDS, Field, value_of
 from qwen_tui.text.safe import one_line
 
@@ -101,7 +102,7 @@ class GenerationCommands:
         try:
             app.change(key, field.kind.read(value))
         except ValueError:
-            app.flash(f"{named} takes {field.accepts}.")
+            app.flash(f"{field.name} = {refused(value, field.kind)}.")
             return
         app.flash(f"{named} is {self._shown(field)} from the next message on.")
 

@@ -15,8 +15,9 @@ from qwen_core.bench.synthetic_shapes import SHAPES
 from qwen_core.bench.workloads import Workload, parse_workloads
 from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
 from qwen_core.errors import QwenError
-from qwen_core.settings.kinds import LEAST_PEAK_GB_S, MOST_PEAK_GB_S
-from qwen_tui.commands.options import DTYPES, Number, WholeNumber, json_option, model_argument
+from qwen_core.settings.kinds import Number
+from qwen_core.settings.ranges import PEAK_BANDWIDTH_GB_S
+from qwen_tui.commands.options import DTYPES, NumberType, WholeNumber, json_option, model_argument
 from qwen_tui.commands.run import INTERRUPTED, OK, interruptible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
@@ -83,7 +84,9 @@ class LineKept(click.Command):
     "--depth", type=WholeNumber(0, 1 << 20), default=0, metavar="N", help="Tokens of context before ppN, tgN."
 )
 @click.option("--repeat", type=WholeNumber(1, MAX_REPEAT), default=3, metavar="N", help="Times each is measured; 3.")
-@click.option("--cooldown", type=Number(0, MAX_COOLDOWN_S), default=0.0, metavar="S", help="Seconds between repeats.")
+@click.option(
+    "--cooldown", type=NumberType(Number(0, MAX_COOLDOWN_S)), default=0.0, metavar="S", help="Seconds between repeats."
+)
 @click.option(
     "--synthetic",
     type=click.Choice(SHAPES),
@@ -117,7 +120,7 @@ class LineKept(click.Command):
 @click.option(
     "--peak",
     "peak_gb_s",
-    type=Number(LEAST_PEAK_GB_S, MOST_PEAK_GB_S),
+    type=NumberType(PEAK_BANDWIDTH_GB_S),
     metavar="GB/S",
     help="Peak memory bandwidth to go by.",
 )

@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import get_args
 
 from qwen_core.protocol.events import Effort
-
-EFFORTS: tuple[Effort, ...] = ("none", "low", "medium", "high")
-
-
-PRESETS = ("auto", "thinking", "coding", "non-thinking")
+from qwen_core.settings.tree import Preset
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,8 @@ COMMANDS: tuple[SlashCommand, ...] = (
     ),
     SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
-    SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", PRESETS, True, False),
-    SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", EFFORTS, True),
+    SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", get_args(Preset), True, False),
+    SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", get_args(Effort), True),
     SlashCommand(
         "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
     ),
