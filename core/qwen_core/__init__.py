@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
     from qwen_core.demo import demo_model_path
     from qwen_core.model.model import Model, load_model
+    from qwen_core.protocol.events import GenerationSettings
     from qwen_core.session.session import Session, load_session
+    from qwen_core.text.template import ChatTemplate
+    from qwen_core.text.tokenizer import Tokenizer
 
 __all__ = [
+    "ChatTemplate",
     "Checkpoint",
+    "GenerationSettings",
     "Model",
     "QwenError",
     "Session",
+    "Tokenizer",
     "__version__",
     "demo_model_path",
     "load_model",
@@ -29,18 +35,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Checkpoint": "qwen_core.checkpoint.directory",
-    "Model": "qwen_core.model.model",
-    "Session": "qwen_core.session.session",
-    "demo_model_path": "qwen_core.demo",
-    "load_model": "qwen_core.model.model",
-    "load_session": "qwen_core.session.session",
-    "open_checkpoint": "qwen_core.checkpoint.directory",
+    "ChatTemplate": "text.template",
+    "Checkpoint": "checkpoint.directory",
+    "GenerationSettings": "protocol.events",
+    "Model": "model.model",
+    "Session": "session.session",
+    "Tokenizer": "text.tokenizer",
+    "demo_model_path": "demo",
+    "load_model": "model.model",
+    "load_session": "session.session",
+    "open_checkpoint": "checkpoint.directory",
 }
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'qwen_core' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -18,7 +18,8 @@ from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.no_color import respect_no_color
 from qwen_tui.settings.rows import Action
 from qwen_tui.settings.screen import SettingsScreen
-from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
+from qwen_tui.settings.theme_watch import ThemeWatch
+from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
 
 DEADLINE_S = 30.0
 ACTIONS: tuple[Action, ...] = (
@@ -41,7 +42,7 @@ class Host(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        for theme in (FALLBACK_THEME, ANSI_THEME, *load_themes([theme_folder()])[0]):
+        for theme in (FALLBACK_THEME, ANSI_THEME, *ThemeWatch([theme_folder()]).current.themes):
             self.register_theme(theme)
         self.theme = FALLBACK_THEME.name
         respect_no_color(self)

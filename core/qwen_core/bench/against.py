@@ -16,7 +16,6 @@ from qwen_core.bench.against_process import Outcome, Task
 from qwen_core.bench.workloads import spread
 from qwen_core.errors import QwenError, quote
 
-PEERS = ("mlx-lm",)
 _BOOT = "from qwen_core.bench.against_process import main; main()"
 _POLL_S = 0.2
 

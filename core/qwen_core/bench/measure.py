@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from qwen_core.bench.bench_rest import rest
 from qwen_core.bench.workloads import (
     CARD_MAX_NEW_TOKENS,
     CARD_SYSTEM,
@@ -21,6 +20,7 @@ from qwen_core.bench.workloads import (
     Workload,
     check_context,
     prompt_ids,
+    rest,
 )
 from qwen_core.device.backend import is_gpu, mx
 from qwen_core.model.model import Model

@@ -1,12 +1,13 @@
-"""What a benchmark measures, as data: sizes, the card's conversation, and how figures are summed up.
+"""What a benchmark measures, as data: sizes, the card's conversation, how figures are summed up, and resting between.
 
-Knows no model and no clock: measure.py measures, against.py compares with another runtime.
+Knows no model and needs no MLX: measure.py measures, against.py compares with another runtime.
 """
 
 import random
 import re
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ CARD_TEMPERATURE = 0.6
 CARD_MAX_NEW_TOKENS = 2048
 
 MAX_SIZE = 1 << 20
+# A signal handler that only sets a flag does not end a sleep, so the flag is looked at this often.
+STEP_S = 0.125
 # Below the first special token of every tokenizer of this family, so that a prompt is ordinary text to the model.
 _LARGEST_PLAIN_ID = 151_643
 _SIZE = re.compile(r"(pp|tg)(\d{1,7})")
@@ -91,3 +94,11 @@ class Spread:
 def spread(figures: Sequence[float]) -> Spread | None:
     """None of no figures."""
     return Spread(statistics.median(figures), min(figures), max(figures)) if figures else None
+
+
+def rest(seconds: float, stop: Callable[[], bool], pause: Callable[[float], None] = time.sleep) -> None:
+    """Wait `seconds` by calls of `pause`, or until `stop` says so."""
+    left = seconds
+    while left > 0 and not stop():
+        pause(min(left, STEP_S))
+        left -= STEP_S

@@ -140,14 +140,6 @@ class Layout:
         """Totals by (mode, bits, group size), most read first."""
         return _totals(self.modules, lambda module: (module.mode, module.bits, module.group_size))
 
-    def by_role(self) -> dict[str, Total]:
-        """Totals by role, most read first."""
-        return _totals(self.modules, lambda module: module.role)
-
-    def by_kind(self) -> dict[LayerKind, Total]:
-        """Totals by layer kind: linear layers, full-attention layers, and what lies outside the layers."""
-        return _totals(self.modules, lambda module: module.kind)
-
     def by_part(self) -> dict[str, Total]:
         """Totals by the part of the model: "ffn", "gdn", "attn", "head", and the rest as "other"; most read first."""
         return _totals(self.modules, lambda module: part_of(module.canonical))
@@ -297,8 +289,3 @@ def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Un
 
 
 _BESIDE = {"mtp": "MTP layer"}
-
-
-def weight_bytes_per_token(checkpoint: Checkpoint) -> int:
-    """Bytes of weights, as stored, that decoding one token reads."""
-    return make_layout(checkpoint).token_bytes

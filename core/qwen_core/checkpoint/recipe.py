@@ -30,24 +30,23 @@ KEPT = ("o_proj", "out_proj", "in_proj_a", "in_proj_b")
 
 @dataclass(frozen=True)
 class Variant:
-    """A published variant: `--q-mode` and `--q-bits` of the recipe, and the size its card gives in decimal GB."""
+    """A published variant: `--q-mode` and `--q-bits` of the recipe."""
 
     name: str
     mode: Mode
     bits: int
-    card_gb: int
 
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("UD-Q2_K_XL", "affine", 2, 15),
-    Variant("UD-Q3_K_XL", "affine", 3, 18),
-    Variant("UD-Q4_K_XL", "affine", 4, 21),
-    Variant("UD-Q5_K_XL", "affine", 5, 25),
-    Variant("UD-Q6_K_XL", "affine", 6, 27),
-    Variant("UD-Q8_K_XL", "affine", 8, 30),
-    Variant("UD-MXFP4_K_XL", "mxfp4", 4, 21),
-    Variant("UD-NVFP4_K_XL", "nvfp4", 4, 21),
-    Variant("UD-MXFP8_K_XL", "mxfp8", 8, 29),
+    Variant("UD-Q2_K_XL", "affine", 2),
+    Variant("UD-Q3_K_XL", "affine", 3),
+    Variant("UD-Q4_K_XL", "affine", 4),
+    Variant("UD-Q5_K_XL", "affine", 5),
+    Variant("UD-Q6_K_XL", "affine", 6),
+    Variant("UD-Q8_K_XL", "affine", 8),
+    Variant("UD-MXFP4_K_XL", "mxfp4", 4),
+    Variant("UD-NVFP4_K_XL", "nvfp4", 4),
+    Variant("UD-MXFP8_K_XL", "mxfp8", 8),
 )
 
 

@@ -20,7 +20,6 @@ class Alignment:
 
     mappable_bytes: int
     unaligned_bytes: int
-    unaligned_tensors: int
 
     @property
     def share(self) -> float:
@@ -32,7 +31,7 @@ def alignment_of(checkpoint: Checkpoint) -> Alignment:
     """Sum over the text tensors of `checkpoint`."""
     large = [info for info in checkpoint.text.values() if info.nbytes >= _LEAST_BYTES]
     off = [info for info in large if info.offset * 8 % DTYPE_BITS[info.dtype]]
-    return Alignment(sum(info.nbytes for info in large), sum(info.nbytes for info in off), len(off))
+    return Alignment(sum(info.nbytes for info in large), sum(info.nbytes for info in off))
 
 
 def alignment_advice(checkpoint: Checkpoint) -> str | None:

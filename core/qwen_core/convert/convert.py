@@ -11,8 +11,7 @@ from pathlib import Path
 
 from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.convert.awq import Fold
-from qwen_core.convert.plan import ConversionPlan, Decision
-from qwen_core.convert.progress import ConvertProgress, Progress
+from qwen_core.convert.plan import ConversionPlan, ConvertProgress, Decision, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.transform import transformed
 from qwen_core.convert.writer import COPIED, OutputDirectory, ShardFile, check_disk, check_target, clear_errors

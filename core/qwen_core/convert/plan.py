@@ -5,7 +5,7 @@ layout are those of FORMAT.md: `language_model.` before the text model, `vision_
 as 1 + w, convolutions [channels, kernel, 1].
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -118,6 +118,26 @@ class ConversionPlan:
             if decision.spec is not None and decision.spec != default:
                 block[decision.output_module] = _entry(decision.spec)
         return config | dict.fromkeys(_BLOCKS, block)
+
+
+@dataclass(frozen=True)
+class ConvertProgress:
+    """Bytes of the source that are done, of all that will be; seconds since it began; the tensor at work."""
+
+    done_bytes: int
+    total_bytes: int
+    elapsed_s: float
+    tensor: str
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the rest will take at the pace so far; None before there is a pace."""
+        if not self.done_bytes:
+            return None
+        return self.elapsed_s / self.done_bytes * (self.total_bytes - self.done_bytes)
+
+
+Progress = Callable[[ConvertProgress], None]
 
 
 def _with_tying(section: Mapping[str, Any], tied: bool) -> dict[str, Any]:

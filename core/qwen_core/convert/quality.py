@@ -79,7 +79,6 @@ class Text:
         return np.array([token for window in self.windows() for token in window[1:]], dtype=np.int64)
 
 
-Forward = Callable[[list[int]], mx.array]
 Said = Callable[[str], None]
 
 

@@ -15,8 +15,7 @@ from qwen_core.checkpoint.directory import INDEX, Checkpoint
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.layout import PARTS
 from qwen_core.checkpoint.mapped_file import MappedFile
-from qwen_core.convert.plan import OutputTensor
-from qwen_core.convert.progress import ConvertProgress, Progress
+from qwen_core.convert.plan import ConvertProgress, OutputTensor, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_target, clear_errors
 from qwen_core.errors import CheckpointError, QwenError, quote

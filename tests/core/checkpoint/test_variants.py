@@ -51,7 +51,6 @@ def recipe(variant: str) -> Callable[[str], Spec | None]:
 def test_there_are_nine_published_variants() -> None:
     assert set(NAMES) == set(published_plan.VARIANTS)
     assert {variant.name for variant in VARIANTS} == set(NAMES.values()) - {"bf16"}
-    assert [variant.card_gb for variant in VARIANTS] == [15, 18, 21, 25, 27, 30, 21, 21, 29]
 
 
 @pytest.mark.parametrize("variant", published_plan.VARIANTS)

@@ -17,8 +17,7 @@ import pytest
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert import writer
 from qwen_core.convert.convert import convert
-from qwen_core.convert.plan import make_plan
-from qwen_core.convert.progress import ConvertProgress
+from qwen_core.convert.plan import ConvertProgress, make_plan
 from qwen_core.convert.realign import realign
 from qwen_core.errors import CapacityError, CheckpointError, QwenError
 from support.checkpoints import write_checkpoint

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.device import hardware, probe
+from qwen_core.device import hardware
+from qwen_core.device import machine as machines
 from qwen_core.device.backend import device_info
 from qwen_core.device.hardware import detect, parse_gpu_cores, read_gpu_cores
-from qwen_core.device.machine import gpu_copy_gb_s, this_machine
-from qwen_core.device.probe import copy_bandwidth_gb_s
+from qwen_core.device.machine import copy_bandwidth_gb_s, gpu_copy_gb_s, this_machine
 
 M3_MAX = {"device_name": "Apple M3 Max", "max_recommended_working_set_size": 96 << 30}
 
@@ -81,13 +81,13 @@ def test_the_copy_counts_bytes_read_and_written_over_the_best_time(monkeypatch: 
     """A clock that moves one second a reading: each copy takes exactly one, whatever it really took."""
     ticks = count()
     assert copy_bandwidth_gb_s(8 << 20, 3, lambda: float(next(ticks))) == pytest.approx(2 * (8 << 20) / 1e9)
-    assert next(ticks) == 2 * probe.REPEATS
+    assert next(ticks) == 2 * machines.REPEATS
     assert copy_bandwidth_gb_s(1 << 10, 1, lambda: 0.0) is None
 
     def no_memory(*_: object) -> object:
         raise MemoryError
 
-    monkeypatch.setattr(probe.np, "ones", no_memory)
+    monkeypatch.setattr(machines.np, "ones", no_memory)
     assert copy_bandwidth_gb_s() is None
 
 

@@ -201,7 +201,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     assert "kv      80.0 MiB" in text(take_snapshot(conversation))
     turns = conversation.turns
     for again in (
-        lambda: conversation.load(Kept(1), turns, Resume(None, (), (1, 2, 3)), ""),
+        lambda: conversation.load(Kept(1), turns, Resume(None, (1, 2, 3)), ""),
         lambda: conversation.apply(EngineDied("gone", 1)),
         conversation.restarting,
         lambda: conversation.apply(Loaded(MODEL)),
@@ -216,7 +216,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
 
 def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
     conversation = Conversation()
-    conversation.load(Kept(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (), (1, 2, 3)), "")
+    conversation.load(Kept(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (1, 2, 3)), "")
     assert take_snapshot(conversation).context_tokens == 3
 
 

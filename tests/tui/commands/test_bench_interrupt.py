@@ -69,7 +69,7 @@ def test_during_a_rest_of_a_comparison_whole_pairs_are_kept(
 
     rested: list[float] = []
     scripted_sides(monkeypatch, run)
-    monkeypatch.setattr("qwen_core.bench.bench_rest.rest.__defaults__", (pause,))
+    monkeypatch.setattr("qwen_core.bench.workloads.rest.__defaults__", (pause,))
     assert cli.main([*SIDES, "--cooldown", "1", "--json"]) == 130
     assert json.loads(capsys.readouterr().out)["pairs"] == 1
     assert sum(rested) == 1.125

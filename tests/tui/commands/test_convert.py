@@ -13,7 +13,7 @@ import pytest
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
-from qwen_core.convert.progress import ConvertProgress
+from qwen_core.convert.plan import ConvertProgress
 from qwen_core.demo import demo_model_path
 from qwen_tui import cli
 from qwen_tui.commands.convert import ProgressBar

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from qwen_core.protocol.events import TurnStarted
-from qwen_tui.settings.themes import load_themes, theme_folder
+from qwen_tui.settings.theme_watch import ThemeWatch
+from qwen_tui.settings.themes import theme_folder
 from support.app_stage import Stage, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
@@ -18,7 +19,7 @@ from support.inspector_stage import inspect, press, shown
 from support.snapshots import compare
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
-THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
+THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
 Size = tuple[int, int]
 Scene = Callable[[Stage, Path], Awaitable[None]]
 

@@ -7,9 +7,10 @@ from textual.theme import Theme
 
 from qwen_tui.layers.map_text import BAD, HERE, MUTED, STRONG, TEXT, Paint
 from qwen_tui.layers.palette import CONTRAST, HUES, Palette, contrast, readable
-from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, load_themes, theme_folder
+from qwen_tui.settings.theme_watch import ThemeWatch
+from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
 
-BUNDLED, _ = load_themes([theme_folder()])
+BUNDLED = ThemeWatch([theme_folder()]).current.themes
 THEMES = pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)
 MODES = ("nvfp4", "mxfp4", "mxfp8", "affine", "float")
 CELLS = [

@@ -11,11 +11,12 @@ from textual.geometry import Region
 
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.layers.palette import contrast
-from qwen_tui.settings.themes import load_themes, theme_folder
+from qwen_tui.settings.theme_watch import ThemeWatch
+from qwen_tui.settings.themes import theme_folder
 from support.app_stage import Stage, stage
 from support.settings_stage import SettingsStage, settings_stage
 
-THEMES = [theme.name for theme in load_themes([theme_folder()])[0]]
+THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
 CONTENT = '[generation]\ntemperature = 0.6\ntop_p = 7\n[keys]\nnew = "f9"\n'
 
 

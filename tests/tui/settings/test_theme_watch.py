@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_tui.settings.theme_watch import ThemeWatch
-from qwen_tui.settings.themes import COLOURS, load_themes
+from qwen_tui.settings.themes import COLOURS
 
 GOOD = 'name = "x"\ndark = true\n[colours]\n' + "".join(f'{name} = "#102030"\n' for name in COLOURS)
 
@@ -153,4 +153,4 @@ def test_watching_comes_to_the_same_as_reading_everything_anew(
         else:
             path.unlink(missing_ok=True)
         watch.poll()
-        assert list(watch.current.themes) == load_themes([folder])[0]
+        assert watch.current.themes == ThemeWatch([folder]).current.themes

@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 from textual.color import Color
 from textual.theme import Theme
 
+from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import (
-    BUILT_IN,
+    ANSI_THEME,
     COLOURS,
     DEFAULT_THEME,
     FALLBACK_THEME,
-    load_themes,
     parse_theme,
     theme_folder,
     theme_folders,
 )
 
-BUNDLED, PROBLEMS = load_themes([theme_folder()])
+WATCH = ThemeWatch([theme_folder()])
+BUNDLED = WATCH.current.themes
 THEMES = pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)
 TEXT = ("foreground", "muted", "primary", "secondary", "accent", "success", "warning", "error")
 LEAST = {"high-contrast": 7.0}
@@ -55,13 +56,13 @@ def test_the_contrast_is_that_of_the_standard() -> None:
 
 
 def test_the_bundled_themes_are_sound_and_the_default_is_one_of_them() -> None:
-    assert PROBLEMS == []
+    assert WATCH.current.problems == ()
     names = {theme.name for theme in BUNDLED}
     assert {DEFAULT_THEME, "paper", "high-contrast", "okabe-ito", "moss", "ember"} <= names
     assert {theme.dark for theme in BUNDLED} == {True, False}
     bundled = next(theme for theme in BUNDLED if theme.name == DEFAULT_THEME)
     assert bundled == FALLBACK_THEME
-    assert not {theme.name for theme in BUILT_IN} - {DEFAULT_THEME} & names
+    assert ANSI_THEME.name not in names
 
 
 @THEMES
@@ -90,10 +91,10 @@ def test_a_person_s_themes_stand_beside_the_settings_and_replace_bundled_ones(ho
     own = home / "config" / "themes"
     own.mkdir(parents=True)
     (own / "moss.toml").write_text(GOOD.replace('"x"', '"moss"'), encoding="utf-8")
-    themes, problems = load_themes(theme_folders())
-    assert problems == []
-    assert [theme.name for theme in themes] == [theme.name for theme in BUNDLED]
-    assert next(theme for theme in themes if theme.name == "moss").primary == "#102030"
+    found = ThemeWatch(theme_folders()).current
+    assert found.problems == ()
+    assert [theme.name for theme in found.themes] == [theme.name for theme in BUNDLED]
+    assert next(theme for theme in found.themes if theme.name == "moss").primary == "#102030"
 
 
 GOOD = 'name = "x"\ndark = true\n[colours]\n' + "".join(f'{name} = "#102030"\n' for name in COLOURS)
@@ -132,7 +133,7 @@ def test_all_bad_files_are_told_and_the_good_ones_are_there(tmp_path: Path) -> N
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "huge.toml").write_text("#" * 70_000, encoding="utf-8")
-    themes, problems = load_themes([tmp_path, tmp_path / "missing"])
-    assert [theme.name for theme in themes] == ["x"]
-    assert len(problems) == 4
-    assert all(problem.isprintable() for problem in problems)
+    found = ThemeWatch([tmp_path, tmp_path / "missing"]).current
+    assert [theme.name for theme in found.themes] == ["x"]
+    assert len(found.problems) == 4
+    assert all(problem.isprintable() for problem in found.problems)

@@ -113,9 +113,8 @@ def test_old_deletions_go_when_a_program_starts(tmp_path: Path) -> None:
 
 def test_the_list_can_be_narrowed(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        plain = store.conversations.begin(title="100% sure")
+        plain = store.conversations.begin(model=MODEL, title="100% sure")
         other = store.conversations.begin(model=OTHER, title="1000 things")
-        store.conversations.set_model(plain, MODEL)
         assert store.conversations.models() == [OTHER.name, MODEL.name]
         assert [entry.id for entry in store.conversations.listed(model=OTHER.name)] == [other]
         assert [entry.id for entry in store.conversations.listed(title="100%")] == [plain]
@@ -131,7 +130,6 @@ def test_what_does_not_exist_cannot_be_changed(tmp_path: Path) -> None:
             lambda: store.conversations.delete(7),
             lambda: store.conversations.restore(7),
             lambda: store.conversations.set_system(7, None),
-            lambda: store.conversations.set_model(7, MODEL),
         ):
             with pytest.raises(StoreError, match="no such conversation"):
                 action()

@@ -30,7 +30,7 @@ def lived(store: Store, steps: list[tuple[str, str, str]]) -> int:
     for kind, question, answer in steps:
         path = store.tree.path(conversation)
         if kind == "walk" and path:
-            store.tree.walk(path[-1].id, -1)
+            store.tree.show(path[-1].siblings[max(0, path[-1].place[0] - 2)])
             continue
         questions = [message for message in path if message.role == "user"]
         if kind == "edit" and questions:

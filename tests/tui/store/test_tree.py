@@ -99,16 +99,6 @@ class TreeMachine(RuleBasedStateMachine):
         assert question.parent is not None
         self.made.append(question.parent.add(self.store.answers.edit(question.id, text), text))
 
-    @precondition(lambda self: self.root.path())
-    @rule(step=st.integers(-2, 2), data=st.data())
-    def walk(self, step: int, data: st.DataObject) -> None:
-        node = data.draw(st.sampled_from(self.root.path()))
-        assert node.parent is not None
-        others = node.parent.children
-        wanted = others[min(max(others.index(node) + step, 0), len(others) - 1)]
-        assert self.store.tree.walk(node.id, step) == wanted.id
-        wanted.choose()
-
     @precondition(lambda self: self.root.all())
     @rule(data=st.data())
     def show(self, data: st.DataObject) -> None:
@@ -282,7 +272,7 @@ def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -
         assert store.tree.resume(conversation).ids == ()
 
 
-def test_resuming_leaves_an_unanswered_question_out_and_names_it(tmp_path: Path) -> None:
+def test_resuming_leaves_an_unanswered_question_out(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         conversation = store.conversations.begin("be brief")
         turn(store, conversation, "Q1", "A1", (1, 2))
@@ -291,8 +281,7 @@ def test_resuming_leaves_an_unanswered_question_out_and_names_it(tmp_path: Path)
         store.answers.fail(answer, "no memory")
         resume = store.tree.resume(conversation)
         assert resume.system == "be brief"
-        assert resume.messages == (Message("user", "Q1"), Message("assistant", "A1"))
-        assert (resume.ids, resume.question) == ((1, 2), "Q2")
+        assert resume.ids == (1, 2)
 
 
 def test_what_does_not_exist_is_one_line(tmp_path: Path) -> None:

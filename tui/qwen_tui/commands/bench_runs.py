@@ -7,8 +7,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from qwen_core.bench.bench_rest import rest
-from qwen_core.bench.workloads import Workload, check_context, prompt_ids
+from qwen_core.bench.workloads import Workload, check_context, prompt_ids, rest
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.version import __version__
 from qwen_tui.text.model_name import pending_name

@@ -23,8 +23,7 @@ from qwen_tui.commands.run_answer import Terminal
 from qwen_tui.text.formatting import bar, seconds, size, size_of
 
 if TYPE_CHECKING:
-    from qwen_core.convert.plan import ConversionPlan, FloatDtype
-    from qwen_core.convert.progress import ConvertProgress
+    from qwen_core.convert.plan import ConversionPlan, ConvertProgress, FloatDtype
     from qwen_core.convert.rules import Rules
 
 MODES = ("affine", "nvfp4", "mxfp4", "mxfp8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textual.theme import Theme
 
-from qwen_tui.settings.themes import notice, problem, read_theme, theme_files
+from qwen_tui.settings.themes import problem, read_theme, theme_files
 
 Mark = tuple[int, int, int]
 """What of a file changes when it is saved: its time, its size, and which file it is."""
@@ -27,7 +27,7 @@ class ThemesChanged:
     @property
     def notice(self) -> str:
         """All problems in one line, "" where there are none."""
-        return notice(self.problems)
+        return f"Themes that could not be read: {'; '.join(self.problems)}" if self.problems else ""
 
 
 class ThemeWatch:

@@ -6,7 +6,6 @@ file: "ansi" has no colours of its own but the sixteen of the terminal.
 
 import re
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -166,27 +165,6 @@ def problem(path: Path, error: OSError | ValueError) -> str:
     return f"{quote(path.name)}: {quote(reason or str(error))}"
 
 
-def load_themes(folders: Iterable[Path]) -> tuple[list[Theme], list[str]]:
-    """All themes of the folders' *.toml, and one line for each file that is none. A later name replaces an earlier."""
-    themes: dict[str, Theme] = {}
-    problems: list[str] = []
-    for folder in folders:
-        for path in theme_files(folder):
-            try:
-                theme = read_theme(path)
-            except (OSError, ValueError) as error:
-                problems.append(problem(path, error))
-            else:
-                themes[theme.name] = theme
-    return list(themes.values()), problems
-
-
-def notice(problems: Iterable[str]) -> str:
-    """All problems in one line, "" where there are none."""
-    told = "; ".join(problems)
-    return f"Themes that could not be read: {told}" if told else ""
-
-
 FALLBACK_THEME = make_theme(
     DEFAULT_THEME,
     True,
@@ -265,5 +243,3 @@ ANSI_THEME = Theme(
         "markdown-h6-color": "ansi_default",
     },
 )
-BUILT_IN = (FALLBACK_THEME, ANSI_THEME)
-"""Themes that need no file."""

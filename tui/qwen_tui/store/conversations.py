@@ -64,12 +64,6 @@ class Conversations:
     def set_system(self, conversation_id: int, system: str | None) -> None:
         self._set(conversation_id, "system", None if system is None else clean(system))
 
-    def set_model(self, conversation_id: int, model: ModelIdentity) -> None:
-        """The model it goes on with."""
-        with self._database.write() as connection:
-            row = model_id(connection, model, self._now())
-            _one(connection.execute("UPDATE conversations SET model_id = ? WHERE id = ?", (row, conversation_id)))
-
     def delete(self, conversation_id: int) -> None:
         """Out of the list and of every search; `restore` brings it back until it is purged."""
         self._set(conversation_id, "deleted_at", self._now())

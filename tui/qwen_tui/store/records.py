@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qwen_core.protocol.events import FinishReason, GenerationSettings, Message
+from qwen_core.protocol.events import FinishReason, GenerationSettings
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.text.safe import typed
 
@@ -77,22 +77,13 @@ class StoredMessage:
         """Which of how many alternatives it is, counted from 1."""
         return (self.siblings.index(self.id) + 1 if self.id in self.siblings else 1), max(1, len(self.siblings))
 
-    def message(self) -> Message:
-        """It as the engine takes it."""
-        return Message(self.role, self.content, self.reasoning, self.tool_calls)
-
 
 @dataclass(frozen=True)
 class Resume:
-    """What the engine needs to go on: the messages, and the ids that were fed for them (empty: render anew).
-
-    `question` is a last question without an answer: it is no part of the messages and may be sent again.
-    """
+    """What the engine needs to go on: the ids that were fed for the messages (empty: render anew)."""
 
     system: str | None
-    messages: tuple[Message, ...]
     ids: tuple[int, ...]
-    question: str = ""
 
 
 @dataclass(frozen=True)

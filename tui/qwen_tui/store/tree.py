@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from qwen_core.protocol.events import Message
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity
@@ -139,16 +138,9 @@ class Tree:
         system = self._database.read("SELECT system FROM conversations WHERE id = ?", (conversation_id,))
         if not system:
             raise StoreError(f"there is no conversation {conversation_id}")
-        messages: list[Message] = []
-        question, last_answer = "", None
-        for message in self.path(conversation_id):
-            if message.role == "user":
-                question = message.content
-            elif message.has_text:
-                messages += [Message("user", question), message.message()]
-                question, last_answer = "", message
-        known = self.ids(last_answer.id) if last_answer is not None else None
-        return Resume(system[0]["system"], tuple(messages), known or (), question)
+        path = self.path(conversation_id)
+        last = next((message for message in reversed(path) if message.role == "assistant" and message.has_text), None)
+        return Resume(system[0]["system"], (self.ids(last.id) if last is not None else None) or ())
 
     def alternatives(self, question_id: int) -> list[int]:
         """What can stand in the place of this turn, in order: every answer to every wording of its question.
@@ -182,16 +174,6 @@ class Tree:
                 "UPDATE conversations SET updated_at = max(updated_at, ?) WHERE id = ?",
                 (self._now(), message.conversation_id),
             )
-
-    def walk(self, message_id: int, step: int) -> int:
-        """Show the alternative `step` places to the right (or left, below 0); its id, this one's at the end."""
-        siblings = self.message(message_id).siblings
-        if message_id not in siblings:
-            return message_id
-        place = min(max(siblings.index(message_id) + step, 0), len(siblings) - 1)
-        if siblings[place] != message_id:
-            self.show(siblings[place])
-        return siblings[place]
 
     def show_beside(self, question_id: int, shown: int, step: int) -> None:
         """Show the turn `step` places beside the one with message `shown`, of all that answer this question's place."""
