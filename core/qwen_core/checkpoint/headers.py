@@ -1,11 +1,12 @@
 """Read the header of one safetensors file: name, dtype, shape and place of every tensor, no tensor bytes.
 
-The safetensors library validates first. It gives no byte offsets in Python and names no tensor when it refuses, so
-the JSON header is then read here as well, with the same rules (format description in the safetensors README) and with
-messages that name the tensor. What a tensor means is directory.py's business.
+The safetensors library validates it: types and sizes, ranges that overlap, leave gaps or do not end with the file. It
+gives no byte offsets in Python, so the JSON is then read here as well. What is checked beside that is what the library
+does not do: bounds on how much is read at all, a name twice (it takes the last one), an entry that is a list instead of
+an object, types and dimensions that nothing here computes with; and of a file cut short it does not say that it is.
+What a tensor means is directory.py's business.
 """
 
-import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
-from qwen_core.errors import CheckpointError, quote
+from qwen_core.errors import CheckpointError, printable, quote
 from qwen_core.files import parse_json_object, require_file
 
 FORMAT_HEADER_BYTES = 100_000_000  # the safetensors library's own cap
@@ -50,13 +51,18 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     Raises CheckpointError naming the file, and the tensor where there is one to name: not a safetensors file, a file
     cut short, a name twice, ranges that overlap or leave gaps, a size that contradicts dtype and shape.
     """
-    size = require_file(path)
+    size, where = require_file(path), quote(path)
     header = _read_header_bytes(path, size)
+    start = 8 + len(header)
     refusal = _library_refusal(path)
-    tensors = _parse(path, size, header)
+    entries = parse_json_object(header, f"{where}: header")
+    entries.pop("__metadata__", None)
     if refusal is not None:
-        raise CheckpointError(f"{quote(path)} is not a valid safetensors file: {quote(refusal)}")
-    return tensors
+        invalid = f"is not a valid safetensors file: {printable(refusal, 400)}"
+        raise CheckpointError(f"{where} {_cut_short(entries, start, size) or invalid}")
+    if len(entries) > MAX_TENSORS:
+        raise CheckpointError(f"{where}: header of {len(entries):,} tensors, more than the {MAX_TENSORS:,} it may have")
+    return {name: _tensor(path, name, entry, start) for name, entry in entries.items()}
 
 
 def _library_refusal(path: Path) -> str | None:
@@ -87,34 +93,28 @@ def _header_length(path: Path, size: int) -> int:
         raise CheckpointError(f"{quote(path)} cannot be read: {quote(error.strerror or error)}") from None
 
 
-def _parse(path: Path, size: int, header: bytes) -> dict[str, TensorInfo]:
-    where = quote(path)
-    start = 8 + len(header)
-    entries = parse_json_object(header, f"{where}: header")
-    metadata = entries.pop("__metadata__", None)
-    if metadata is not None and not isinstance(metadata, dict):
-        raise CheckpointError(f"{where}: header: __metadata__ is not an object")
-    if len(entries) > MAX_TENSORS:
-        raise CheckpointError(f"{where}: header of {len(entries):,} tensors, more than the {MAX_TENSORS:,} it may have")
-    tensors = [_entry(path, name, entry, start) for name, entry in entries.items()]
-    tensors.sort(key=lambda info: (info.offset, info.nbytes))
-    position = start
-    for info in tensors:
-        if info.offset != position:
-            kind = "overlaps the one before it" if info.offset < position else "leaves a gap before it"
-            raise CheckpointError(
-                f"{where}: tensor {quote(info.name)} {kind}: it begins at byte {info.offset - start} of the data, "
-                f"expected {position - start}"
-            )
-        position += info.nbytes
-        if position > size:
-            raise CheckpointError(
-                f"{where} is cut short: tensor {quote(info.name)} ends at byte {position:,}, but the file has "
-                f"{size:,}; download it again"
-            )
-    if position != size:
-        raise CheckpointError(f"{where}: {size - position:,} bytes follow the last tensor; the file is damaged")
-    return {info.name: info for info in tensors}
+def _cut_short(entries: dict[str, Any], start: int, size: int) -> str | None:
+    """How a file that the library refuses ends too early: what happens to downloads, and says what to do."""
+    try:
+        ends = {start + entry["data_offsets"][1]: name for name, entry in entries.items()}
+        end = min(end for end in ends if end > size)
+    except (LookupError, TypeError, ValueError):  # no entry is sure to be one; none ends behind the file
+        return None
+    return f"is cut short: tensor {quote(ends[end])} ends at byte {end:,}, but the file has {size:,}; download it again"
+
+
+def _tensor(path: Path, name: str, entry: Any, start: int) -> TensorInfo:
+    """An entry of a header that the library has accepted, unless the file was changed meanwhile."""
+    where = f"{quote(path)}: tensor {quote(name)}"
+    try:
+        dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    except (LookupError, TypeError, ValueError):
+        raise CheckpointError(f"{where}: its header entry is not an object of dtype, shape and data_offsets") from None
+    if dtype not in DTYPE_BITS:
+        raise CheckpointError(f"{where}: dtype {quote(repr(dtype))} is unknown")
+    if len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(f"{where} has {len(shape):,} dimensions, more than the {MAX_DIMENSIONS} it may have")
+    return TensorInfo(name, dtype, shape, path, start + begin, end - begin)
 
 
 def _read_header_bytes(path: Path, size: int) -> bytes:
@@ -157,33 +157,3 @@ def _too_long(length: int, files: int) -> str:
         f"{what} of {length:,} bytes, more than the {MAX_HEADER_BYTES:,} that a model of this family may have; "
         "the file is damaged, or no such model"
     )
-
-
-def _entry(path: Path, name: str, entry: Any, start: int) -> TensorInfo:
-    where = f"{quote(path)}: tensor {quote(name)}"
-    if not isinstance(entry, dict):
-        raise CheckpointError(f"{where}: its header entry is not an object")
-    dtype, shape, span = entry.get("dtype"), _sizes(entry.get("shape")), _sizes(entry.get("data_offsets"))
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
-        raise CheckpointError(f"{where}: dtype {quote(repr(dtype))} is unknown")
-    if shape is None:
-        raise CheckpointError(f"{where}: shape {quote(repr(entry.get('shape')))} is not a list of sizes")
-    if span is None or len(span) != 2 or span[0] > span[1]:
-        raise CheckpointError(f"{where}: data_offsets {quote(repr(entry.get('data_offsets')))} are not a range")
-    bits = math.prod(shape) * DTYPE_BITS[dtype]
-    begin, end = span
-    if bits % 8 or bits // 8 != end - begin:
-        raise CheckpointError(
-            f"{where}: {end - begin:,} bytes of data contradict dtype {dtype} and shape "
-            f"{quote('x'.join(map(str, shape)))}"
-        )
-    return TensorInfo(name, dtype, tuple(shape), path, start + begin, end - begin)
-
-
-def _sizes(value: Any) -> list[int] | None:
-    """`value` if it is a short list of whole numbers that fit the format's 64 bits, else None."""
-    if not isinstance(value, list) or len(value) > MAX_DIMENSIONS:
-        return None
-    if all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 64 for v in value):
-        return value
-    return None
