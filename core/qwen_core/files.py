@@ -1,12 +1,12 @@
-"""Read one untrusted JSON or text file of a model directory: regular files only, bounded, every failure one line.
-
-Knows nothing of models. Used for config.json, the index, shard headers, generation_config.json and the chat template.
-"""
+"""Files: an untrusted one read bounded, with every failure one line; strict JSON; one written for its owner alone."""
 
 import json
 import math
+import os
 import stat
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,21 +56,25 @@ def read_json_object(path: Path, limit: int) -> dict[str, Any]:
 
 
 def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
-    """Parse `data` strictly: one object, no key twice, no NaN or Infinity, no number that would become Infinity.
-
-    `where` begins the messages. Raises CheckpointError.
-    """
+    """The one object that `data` holds, as `strict_json` reads it. `where` begins the messages of CheckpointError."""
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
-        )
-    except RecursionError:
-        raise CheckpointError(f"{where}: JSON is nested too deeply") from None
-    except ValueError as error:  # malformed JSON, bad UTF-8, a doubled key, or a number of thousands of digits
+        value = strict_json(data.decode("utf-8"))
+    except ValueError as error:
         raise CheckpointError(f"{where}: not valid JSON: {quote(error)}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON: no key twice, no NaN or Infinity, no number that would become Infinity.
+
+    ValueError says what is wrong; it may also be the depth, or a number of thousands of digits.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -104,3 +108,28 @@ def string_mapping(value: object) -> Mapping[str, str] | None:
     if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         return value
     return None
+
+
+def write_private(path: Path, data: bytes, *, new: bool = False) -> None:
+    """Write a file that its owner alone may read, the whole of it or nothing. Raises OSError or ValueError.
+
+    Where a link leads to it, the file itself is written. `new`: FileExistsError where there is something already.
+    """
+    if new:
+        place = path
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    else:
+        path = path.resolve()
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        place = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if place != path:
+            place.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            place.unlink()
+        raise

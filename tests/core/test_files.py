@@ -1,4 +1,4 @@
-"""JSON of a model directory: what is no JSON, or would be none when it is written again, is one line."""
+"""JSON that is none, or would be none when it is written again, is one line; what is written is private and whole."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from qwen_core.convert.writer import OutputDirectory
 from qwen_core.errors import CheckpointError
-from qwen_core.files import parse_json_object
+from qwen_core.files import parse_json_object, write_private
 
 
 @pytest.mark.parametrize("literal", ["1e999", "-1e999", "1" * 400 + ".0", '[2, {"b": 1.8e308}]'])
@@ -33,3 +33,32 @@ def test_numbers_stay_what_they_are() -> None:
 def test_nothing_infinite_is_written(tmp_path: Path) -> None:
     with OutputDirectory(tmp_path / "out") as output, pytest.raises(ValueError, match="not JSON compliant"):
         output.write_json("config.json", {"a": float("inf")})
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_private_file_is_its_owners_alone_and_whole_or_not_there(
+    new: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_private(path, b"first", new=new)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"first", 0o600)
+    if new:
+        with pytest.raises(FileExistsError):
+            write_private(path, b"second", new=True)
+        path.unlink()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(path, b"second", new=new)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([] if new else [("file", b"first")])
+
+
+def test_what_a_link_leads_to_is_written_and_not_the_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for text in (b"first", b"second"):
+        write_private(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "file").read_bytes() == text

@@ -6,17 +6,15 @@ wrote into the file stay, and writes either the whole new file or nothing.
 """
 
 import os
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from qwen_core.errors import QwenError, SettingsError, quote
-from qwen_core.files import read_text
+from qwen_core.files import read_text, write_private
 from qwen_core.settings.kinds import MAX_KEYS, UNSET, action_name, refused
 from qwen_core.settings.paths import config_dir
 from qwen_core.settings.tree import FIELDS, KEYS, SECTIONS, Field, Settings, field_of, value_of, with_value
@@ -212,7 +210,8 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path | None:
         if content is None:
             kept = _set_aside(path)
             content = _render(settings)
-        _write(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, content.encode())
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SettingsError(f"the settings cannot be saved in {quote(path)}: {reason}") from error
@@ -296,19 +295,3 @@ def _set_aside(path: Path) -> Path:
             path.rename(kept)
             return kept
     raise OSError("there are too many old files beside it")
-
-
-def _write(path: Path, content: str) -> None:
-    """The whole file or nothing: a reader, or a crash in the middle, never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -7,8 +7,9 @@ and arguments; nothing here runs one.
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
+from qwen_core.files import strict_json
 from qwen_core.protocol.events import Part, Piece, joined
 
 
@@ -142,12 +143,8 @@ def _value(text: str) -> Any:
     A quoted string stays as it is: templates write strings without quotes.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = strict_json(text)
         same = not isinstance(value, str) and json.dumps(value, ensure_ascii=False) == text
     except (ValueError, RecursionError):
         return text
     return value if same else text
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

@@ -143,8 +143,12 @@ def test_the_recipe_is_formats_table(variant: Variant) -> None:
         assert spec is None or is_runnable(spec)
 
 
+# What the cards of the published files give, in decimal GB.
+CARD_GB = dict(zip(VARIANTS, (15, 18, 21, 25, 27, 30, 21, 21, 29), strict=True))
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_predictions_agree_with_the_sizes_on_the_cards(variant: Variant) -> None:
     """The cards give whole GB, the vision tower of 0.92 GB included, some of them binary ones: within 6 %."""
     cost = predict(parse_config(text_config(False, {}), "config.json"), variant)
-    assert cost.nbytes + 921_000_000 == pytest.approx(variant.card_gb * 1e9, rel=0.06)
+    assert cost.nbytes + 921_000_000 == pytest.approx(CARD_GB[variant] * 1e9, rel=0.06)

@@ -1,6 +1,5 @@
 """`qwen-tui export`: kept conversations as Markdown or JSON, on stdout or in a file; `import` brings the JSON back."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import click
 
 from qwen_core.errors import QwenError, SettingsError, quote
+from qwen_core.files import write_private
 from qwen_tui.text.safe import one_line, visible
 
 Format = Literal["markdown", "json"]
@@ -112,9 +112,10 @@ def _kind_of(output: Path | None) -> Format:
 def _write(path: Path, text: str) -> None:
     """For the person's eyes only, as the conversations themselves are."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        if path.exists() and not path.is_file():  # a pipe or a device is written into, and stays what it is
+            path.write_bytes(text.encode())
+        else:
+            write_private(path, text.encode())
     except OSError as error:
         raise SettingsError(f"{quote(path)} cannot be written: {error.strerror or error}") from None
 

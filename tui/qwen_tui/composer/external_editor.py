@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qwen_core.errors import QwenError, quote
+from qwen_core.files import write_private
 from qwen_tui.text.safe import typed
 
 
@@ -23,8 +24,7 @@ def edit_externally(text: str) -> str:
     # A folder of its own, for this person alone: what an editor puts beside the file (copies, swap files) goes along.
     with tempfile.TemporaryDirectory(prefix="qwen-tui-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "message.md"
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text.encode("utf-8", "replace"))
+        write_private(path, text.encode("utf-8", "replace"), new=True)
         try:
             with _interrupts_are_the_editors():
                 code = subprocess.run([*command, str(path)], check=False).returncode

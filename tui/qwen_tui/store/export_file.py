@@ -1,9 +1,9 @@
 """`/export`: one conversation into a file, never over another one."""
 
-import os
 from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
+from qwen_core.files import write_private
 from qwen_tui.store import Store
 from qwen_tui.store.export_json import export_json
 from qwen_tui.store.export_markdown import conversation_markdown
@@ -44,17 +44,11 @@ def write_new(candidates: list[Path], text: str) -> Path:
     """Write `text` to the first of `candidates` that does not exist, for its owner's eyes only."""
     for path in candidates:
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_private(path, text.encode(), new=True)
         except FileExistsError:
             continue
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{quote(path)} cannot be written: {reason}") from None
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise SettingsError(f"{quote(path)} cannot be written: {error.strerror or error}") from None
         return path
     raise SettingsError(f"{quote(candidates[0])} exists: choose another name")

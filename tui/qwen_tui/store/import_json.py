@@ -5,7 +5,6 @@ counts as deleted until the last portion is there: a program that is killed half
 what it left is purged like other deleted conversations.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Any, get_args
 
 from qwen_core.errors import quote
+from qwen_core.files import strict_json
 from qwen_core.protocol.events import FinishReason
 from qwen_tui.store.conversations import clean_title
 from qwen_tui.store.errors import StoreError
@@ -40,8 +40,8 @@ _Step = Callable[[sqlite3.Connection], int]
 def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]:
     """Add every conversation in `text`, all or none; their new ids. StoreError says what is wrong with it."""
     try:
-        document = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        document = strict_json(text)
+    except ValueError as error:
         raise StoreError(f"this is no JSON: {quote(error)}") from None
     document = _object(document, "it")
     if document.get("format") != FORMAT or document.get("version") != VERSION:
@@ -279,7 +279,3 @@ def _time(value: Any, where: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1e11:
         raise StoreError(f"{where}: {quote(repr(value)[:100])} is no time in seconds since 1970")
     return float(value)
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
