@@ -7,11 +7,10 @@ in the engine's process.
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual import on
 from textual.app import App, SystemCommand
@@ -21,34 +20,33 @@ from textual.widgets import TextArea
 
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
-from qwen_core.protocol.events import Command, EngineDied, Event, GenerationSettings, Load, Loaded, Notice
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
 from qwen_core.settings.file import LoadedSettings
-from qwen_core.settings.tree import Settings, value_of, with_value
-from qwen_tui.app.appearance import Looks, rebindable
-from qwen_tui.app.conversation_actions import Opening
-from qwen_tui.app.copying import CopyActions
+from qwen_core.settings.tree import Settings, value_of
+from qwen_tui.app.appearance import Appearance, rebindable
+from qwen_tui.app.context import AppContext
+from qwen_tui.app.conversation_actions import ConversationActions
+from qwen_tui.app.copying import Copying
+from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.engine_link import EngineEvent, EngineFactory, EngineLink, make_engine
 from qwen_tui.app.first_start import first_start
 from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
-from qwen_tui.app.slash_commands import AppCommands
+from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.chat.welcome import Welcome
 from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.slash import Call, Mistake, Text, parse_input
-from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.conversation_list.screen import SessionsScreen
 from qwen_tui.layers.base_screen import LayersScreen
-from qwen_tui.layers.inspection import Inspection
 from qwen_tui.layers.screen import InspectorScreen
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
-from qwen_tui.store import Draft, Store
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.model_name import pending_name
 
@@ -86,22 +84,37 @@ class QwenApp(App[None]):
     ) -> None:
         super().__init__()
         self.loaded = loaded or LoadedSettings(Settings())
-        self.running = self.loaded.settings
-        self.store = store or StoreThread()
-        self.recorder = Recorder(self.store, lambda line: self._post(Notice(line)))
-        self.conversation = Conversation(self.running.generation.system)
-        self.load = Load(model_path, dtype, self.conversation.system, self.running.for_load())
+        settings = self.loaded.settings
+        store = store or StoreThread()
+        self.context = context = AppContext(
+            settings,
+            Load(model_path, dtype, settings.generation.system, settings.for_load()),
+            store,
+            Recorder(store, lambda line: self._post(Notice(line))),
+            EngineLink(engine_factory, self.receive),
+        )
+        context.changed = self._take_on
+        self.conversation, self.chat = context.conversation, context.chat
         self._resume = resume
-        self.deleted: list[int] = []  # conversations deleted since the start, the last one at the end
-        self._link = EngineLink(engine_factory, self.receive)
         self._has_begun = False  # before that nothing was written, and the draft on disk is not on the screen
-        self.looks = Looks(self, theme_folders)
-        self.chat = ChatScreen(self.conversation, pending_name(model_path))
-        self.inspection = Inspection(model_path)
-        self.turns = TurnActions(self)
-        self.copying = CopyActions(self)
-        self.opening = Opening(self)
-        self.commands = AppCommands(self)
+        self._rebindable = rebindable((QwenApp, ChatScreen, Editor, TurnView))
+        self.appearance = Appearance(self, settings, self._rebindable, context.note, theme_folders)
+        self.drafts = Drafts(context)
+        self.conversations = ConversationActions(context, self.drafts)
+        self.copying = Copying(context, self.copy_to_clipboard)
+        self.turns = TurnActions(context, self.drafts, self.conversations, self.copying)
+        actions: dict[str, Handler] = {
+            "help": lambda _: self.action_help(),
+            "search": self.action_sessions,
+            "model": lambda _: self.action_models(),
+            "inspect": lambda _: self.action_inspect(),
+            "settings": lambda _: self.action_settings(),
+            "theme": lambda _: self.search_themes(),
+            "restart": lambda _: self.action_restart(),
+            "quit": lambda _: self.exit(),
+        }
+        themes = self.appearance.themes
+        self.commands = SlashCommands(context, self.conversations, self.turns, self.copying, actions, themes)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -113,60 +126,43 @@ class QwenApp(App[None]):
 
     def on_mount(self) -> None:
         if self.loaded.problems:
-            self.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
-        self.looks.begin()
+            self.context.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
+        self.appearance.begin()
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self.exit)
             leave_on_hangup(loop, self.exit)
         # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
-        self.call_after_refresh(lambda: self._link.start(self.load))
+        self.call_after_refresh(lambda: self.context.link.start(self.context.load))
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         self._has_begun = True
         self.chat.composer.choices = self.commands.choices
-        self._take_on("composer.paste_lines")
-        self._take_on("context.snapshot_budget_mb")
-        self._take_on("looks.side_panel")
+        for key in ("composer.paste_lines", "context.snapshot_budget_mb", "looks.side_panel"):
+            self._take_on(key)
         if first_start():
             self.chat.query_one(Welcome).greet()
-        self.run_worker(self.opening.begin(self._resume), exit_on_error=True)
+        self.run_worker(self.conversations.begin(self._resume), exit_on_error=True)
 
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""
-        self._link.close()
+        self.context.link.close()
         if self._has_begun:
-            self.opening.keep_draft()
-        self.recorder.flush()  # also the last half second of an answer that is left
-        self.store.close()
+            self.drafts.keep()
+        self.context.recorder.flush()  # also the last half second of an answer that is left
+        self.context.store.close()
 
     # The engine.
 
     def receive(self, event: Event) -> None:
         """Take an event from whichever thread the engine calls on: onto the disk first, then to the screen."""
-        self.recorder.record(event)
+        self.context.recorder.record(event)
         self._post(event)
 
     def _post(self, event: Event) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed: the app is gone, nobody waits for events
             self.post_message(EngineEvent(event))
-        except RuntimeError:
-            return  # the loop is closed: the app is gone, nobody waits for events
-
-    def send(self, *commands: Command, first: Callable[[], object] | None = None) -> None:
-        """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
-        self._link.send(*commands, first=first)
-
-    def load_model(self, path: str) -> None:
-        """Load another model; the conversation goes on with it, rendered anew."""
-        self.load = Load(path, self.load.dtype, self.conversation.system, self.running.for_load())
-        self.inspection = Inspection(path)
-        self.chat.pending = pending_name(path)
-        self.conversation.restarting()
-        self.conversation.model = None
-        self.send(self.load)
-        self.chat.request_draw()
 
     @on(EngineEvent)
     def _engine_event(self, message: EngineEvent) -> None:
@@ -174,7 +170,7 @@ class QwenApp(App[None]):
         running = self.conversation.current
         command = self.conversation.apply(event)
         if command is not None:
-            self.send(command)
+            self.context.send(command)
         if isinstance(event, EngineDied):
             self._engine_died(running)
         if isinstance(event, Loaded):
@@ -185,77 +181,26 @@ class QwenApp(App[None]):
                 screen.request_draw()
 
     def _engine_died(self, turn: Turn | None) -> None:
-        self.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
+        self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if turn is not None and turn.unanswered:
             self.chat.offer_draft(turn.question)
 
-    # For the parts of the app.
-
-    def flash(self, text: str) -> None:
-        """A short word to the person in the status line; nothing is said for ""."""
-        if text:
-            self.chat.status.flash(text)
-
-    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> None:
-        """A line of the program's own in the transcript."""
-        self.conversation.note(text, kind)
-        self.chat.request_draw()
-
-    @property
-    def actions(self) -> list[tuple[str, str, str]]:
-        """What keys can be bound to: (action, what it does, its built-in keys)."""
-        return rebindable((QwenApp, ChatScreen, Editor, TurnView))
-
-    def request(self) -> GenerationSettings:
-        """What to ask of the next answer."""
-        return self.running.request()
-
-    def change(self, key: str, value: object) -> None:
-        """Change a setting for as long as the program runs. ValueError says what it takes."""
-        self.running = with_value(self.running, key, value)
-        self.load = replace(self.load, settings=self.running.for_load())
-        self._take_on(key)
-
     def _take_on(self, key: str) -> None:
         """Have a running setting count where it is not looked up each time."""
+        running = self.context.running
         match key:
             case "composer.paste_lines":
-                self.chat.editor.paste_lines = self.running.composer.paste_lines
+                self.chat.editor.paste_lines = running.composer.paste_lines
             case "context.snapshot_budget_mb":
-                self.conversation.snapshot_budget = self.running.context.snapshot_budget_mb << 20
+                self.conversation.snapshot_budget = running.context.snapshot_budget_mb << 20
             case "looks.side_panel":
-                self.chat.want_panel(self.running.looks.side_panel)
+                self.chat.want_panel(running.looks.side_panel)
             case "looks.theme":
-                self.looks.use_theme(self.running)
+                self.appearance.use_theme(running.looks.theme)
             case _ if key.startswith("keys."):
-                self.looks.use_keys(self.running)
+                self.appearance.use_keys(running.keys)
             case _:
                 pass
-
-    def in_store(self, work: Callable[[Store], object]) -> None:
-        """Have something kept that nobody waits for; a store that fails says so elsewhere."""
-        with suppress(RuntimeError):
-            self.store.submit(work)
-
-    def remember_input(self, text: str, *, drop_draft: bool = True) -> None:
-        """Into the history of inputs; what was being written is no draft any more."""
-        kept = self.conversation.kept.id  # before the first question is stored: its draft is that of no conversation
-        self.in_store(lambda store: store.writing.remember(text))
-        if drop_draft:
-            self.in_store(lambda store: store.writing.save_draft(kept, Draft("")))
-
-    def refusal(self) -> str:
-        """Why nothing can be sent now, "" if it can; the draft stays in the composer."""
-        conversation = self.conversation
-        if conversation.engine in ("starting", "loading"):
-            return "Still loading: your text is kept, press Enter again when the model is ready."
-        if conversation.engine == "no model":
-            return "No model is loaded: your text is kept. Ctrl+T tries again."
-        if conversation.engine == "engine down":
-            return "The engine is down: your text is kept. Ctrl+T starts it again."
-        if conversation.current is not None:
-            return "Still answering: your text is kept. Esc stops the answer first."
-        return ""
 
     # What the person enters.
 
@@ -265,7 +210,7 @@ class QwenApp(App[None]):
             return
         match parse_input(message.text):
             case Mistake(text):
-                self.flash(text)
+                self.context.flash(text)
             case Call(name, argument):
                 whole = self.chat.editor.pastes.expand(argument)
                 self.chat.take_draft(message.text)
@@ -275,19 +220,19 @@ class QwenApp(App[None]):
 
     @on(Editor.Trouble)
     def _trouble(self, message: Editor.Trouble) -> None:
-        self.flash(message.text)
+        self.context.flash(message.text)
 
     @on(Editor.DraftChanged)
     def _save_draft(self) -> None:
-        self.opening.keep_draft()
+        self.drafts.keep()
 
     @on(TurnView.Asked)
     async def _turn_asked(self, message: TurnView.Asked) -> None:
         await self.turns.do(message.turn, message.what)
 
     @on(ChatScreen.BannerLeft)
-    async def _banner_left(self) -> None:
-        await self.turns.leave_editing()
+    def _banner_left(self) -> None:
+        self.drafts.leave_edit()
 
     # Actions: keys, palette and slash commands all end here.
 
@@ -297,7 +242,7 @@ class QwenApp(App[None]):
             return
         conversation.stopping = conversation.current is not None
         self.chat.request_draw()
-        await asyncio.to_thread(self._link.stop)
+        await asyncio.to_thread(self.context.link.stop)
 
     async def action_interrupt(self) -> None:
         editor = self.chat.editor
@@ -330,7 +275,8 @@ class QwenApp(App[None]):
     def action_inspect(self) -> None:
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
         if self.screen is self.chat:
-            self.push_screen(InspectorScreen(self.inspection, self.conversation, self.chat.pending))
+            inspection = self.context.inspection
+            self.push_screen(InspectorScreen(inspection, self.conversation, pending_name(inspection.path)))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):
@@ -339,32 +285,35 @@ class QwenApp(App[None]):
     def action_sessions(self, query: str = "") -> None:
         """Every kept conversation: go on with one, search, rename, delete."""
         if self.screen is self.chat:
-            screen = SessionsScreen(self.store, self.conversation.kept.id, query, deleted=self.deleted)
-            self.push_screen(screen, self.opening.session_chosen)
+            screen = SessionsScreen(
+                self.context.store, self.conversation.kept.id, query, deleted=self.conversations.deleted
+            )
+            self.push_screen(screen, self.conversations.list_closed)
 
     async def action_models(self) -> None:
         """Open another model: the recent ones, or any directory."""
         recent = []
         with suppress(QwenError):
-            recent = await self.store.use(lambda store: store.models.recent())
+            recent = await self.context.store.use(lambda store: store.models.recent())
         listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
         model = self.conversation.model
         memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
-        self.push_screen(ModelsScreen(list(listed.items()), self.load.path, *memory), self.opening.model_chosen)
+        screen = ModelsScreen(list(listed.items()), self.context.load.path, *memory)
+        self.push_screen(screen, self.conversations.model_chosen)
 
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""
         if self.screen is self.chat:
-            words = {"looks.theme": sorted(self.available_themes)}
-            self.push_screen(SettingsScreen(self.loaded, self.actions, words=words))
+            words = {"looks.theme": self.appearance.themes()}
+            self.push_screen(SettingsScreen(self.loaded, self._rebindable, words=words))
 
     @on(SettingsScreen.Changed)
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:
         self.loaded = message.loaded
-        self.change(message.key, value_of(self.loaded.settings, message.key))
+        self.context.change(message.key, value_of(self.loaded.settings, message.key))
 
     def action_new(self) -> None:
-        self.opening.new()
+        self.conversations.new()
 
     def action_try_again(self) -> None:
         """Start or load again, only where that is what is missing: a key must not throw a loaded model away."""
@@ -374,7 +323,7 @@ class QwenApp(App[None]):
     def action_restart(self) -> None:
         """Start the engine again, load, and put the conversation back."""
         self.conversation.restarting()
-        self._link.start(self.load, again=True)
+        self.context.link.start(self.context.load, again=True)
         self.chat.request_draw()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

@@ -1,24 +1,46 @@
-"""Copying out of the conversation, by OSC 52 and by the machine's own program, and saying what took it."""
+"""Copying out of the conversation: code blocks, an answer, all of it; by OSC 52 and by the machine's own program.
+
+What took the text is said.
+"""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
+from markdown_it import MarkdownIt
+
+from qwen_core.protocol.events import Message
 from qwen_tui.app.clipboard import OSC52_LIMIT, copy_with_program
-from qwen_tui.app.copy_text import code_blocks, conversation_text
+from qwen_tui.app.context import AppContext
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.text.safe import visible
 
-if TYPE_CHECKING:
-    from qwen_tui.app.app import QwenApp
+_PARSER = MarkdownIt("commonmark", {"html": False}).disable(["inline", "text_join"], ignoreInvalid=True)
 
 
-class CopyActions:
-    def __init__(self, app: "QwenApp") -> None:
-        self._app = app
+def code_blocks(markdown: str) -> list[str]:
+    """The fenced and indented blocks of code, in order, also those in lists and quotes. A block cut short counts."""
+    return [token.content for token in _PARSER.parse(markdown) if token.type in ("fence", "code_block")]
+
+
+def conversation_text(messages: Iterable[Message]) -> str:
+    """A conversation for the clipboard: who said what, reasoning left out."""
+    named = {"user": "You", "assistant": "Answer", "system": "System", "tool": "Tool"}
+    blocks = [
+        f"## {named[message.role]}\n\n{message.content.strip(chr(10))}" for message in messages if message.content
+    ]
+    return "\n\n".join(blocks) + "\n" if blocks else ""
+
+
+class Copying:
+    """`to_terminal` takes a text by OSC 52; whether the terminal took it cannot be known."""
+
+    def __init__(self, context: AppContext, to_terminal: Callable[[str], object]) -> None:
+        self._context = context
+        self._to_terminal = to_terminal
 
     async def copy(self, turn: Turn | None, what: str) -> None:
         """`what`: nothing for the answer, "code" for its last block of code, "code 2" for the second, or "all"."""
-        conversation = self._app.conversation
+        conversation = self._context.conversation
         answer = conversation.last_answer() if turn is None else turn.answer
         name, _, number = what.lower().partition(" ")
         if name == "all":
@@ -29,30 +51,30 @@ class CopyActions:
         elif name in ("", "answer"):
             await self._put(answer, "the answer")
         else:
-            self._app.flash("/copy takes: answer, code, code 2 (the second block), or all.")
+            self._context.flash("/copy takes: answer, code, code 2 (the second block), or all.")
 
     async def _copy_code(self, answer: str, number: str) -> None:
         blocks = code_blocks(answer)
         if number and not (
             number.isascii() and number.isdigit() and len(number) < 7 and 1 <= int(number) <= len(blocks)
         ):
-            self._app.flash(f"The answer has {len(blocks)} blocks of code; there is no {number[:20]!r}.")
+            self._context.flash(f"The answer has {len(blocks)} blocks of code; there is no {number[:20]!r}.")
             return
         place = int(number) if number else len(blocks)
-        await self._put(blocks[place - 1].text if blocks else "", f"block {place} of {len(blocks)}")
+        await self._put(blocks[place - 1] if blocks else "", f"block {place} of {len(blocks)}")
 
     async def _put(self, text: str, named: str) -> None:
         if not text:
-            self._app.flash(f"There is nothing to copy: {named} is empty.")
+            self._context.flash(f"There is nothing to copy: {named} is empty.")
             return
         text = visible(text)
         asked = len(text) <= OSC52_LIMIT
         if asked:
-            self._app.copy_to_clipboard(text)
+            self._to_terminal(text)
         program = await asyncio.to_thread(copy_with_program, text)
         if program:
-            self._app.flash(f"Copied {named} ({program}).")
+            self._context.flash(f"Copied {named} ({program}).")
         elif asked:
-            self._app.flash(f"Copied {named}, if the terminal takes it (OSC 52).")
+            self._context.flash(f"Copied {named}, if the terminal takes it (OSC 52).")
         else:
-            self._app.flash(f"Not copied: {named} is too long for the terminal. /export writes it to a file.")
+            self._context.flash(f"Not copied: {named} is too long for the terminal. /export writes it to a file.")

@@ -1,18 +1,15 @@
 """/set, /preset, /think, /guard, /system: how the next answers are generated. They change what runs, not the file."""
 
-from typing import TYPE_CHECKING
-
 from qwen_core.settings.kinds import refused
 from qwen_core.settings.tree import FIELDS, Field, value_of
+from qwen_tui.app.context import AppContext
 from qwen_tui.text.safe import one_line
-
-if TYPE_CHECKING:
-    from qwen_tui.app.app import QwenApp
 
 SECTION = "generation"
 SHORT = {"presence": "presence_penalty", "frequency": "frequency_penalty", "repetition": "repetition_penalty"}
+_FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
 _OTHERWISE = ("preset", "system", "effort", "repetition_guard")  # these have a command of their own
-SETTABLE = {field.name: field for field in FIELDS if field.section == SECTION and field.name not in _OTHERWISE}
+SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
 UNSET = ("default", "none", "auto")
 
 
@@ -32,86 +29,77 @@ def split_assignment(text: str) -> tuple[str, str]:
 
 
 class GenerationCommands:
-    def __init__(self, app: "QwenApp") -> None:
-        self._app = app
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
 
     def set(self, argument: str) -> None:
-        app = self._app
+        context = self._context
         name, value = split_assignment(argument)
         if not name:
-            app.note(self._listed())
+            context.note(self._listed())
             return
         field = settable(name)
         if field is None:
             names = ", ".join((*SETTABLE, *SHORT))
-            app.flash(f"There is no {one_line(name, 30)!r} to set. There are: {names}.")
+            context.flash(f"There is no {one_line(name, 30)!r} to set. There are: {names}.")
         elif not value:
-            app.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
+            context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
         elif value.lower() in UNSET and field.optional:
-            app.change(field.key, None)
-            app.flash(f"{field.name} is the preset's again.")
+            context.change(field.key, None)
+            context.flash(f"{field.name} is the preset's again.")
         else:
-            self._change(field.key, field.name, value)
+            self._change(field, field.name, value)
 
     def preset(self, name: str) -> None:
         """Values set by hand give way: a preset is what it says."""
-        app = self._app
-        for field in SETTABLE.values():
-            if field.name in ("temperature", "top_p", "top_k", "min_p", "presence_penalty"):
-                app.change(field.key, None)
-        app.change(f"{SECTION}.effort", None)
-        self._change(f"{SECTION}.preset", "The preset", name)
+        for given in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "effort"):
+            self._context.change(f"{SECTION}.{given}", None)
+        self._change(_FIELDS["preset"], "The preset", name)
 
-    def think(self, level: str) -> None:
-        effort = self._app.request().effort
-        if not level:
-            self._app.flash(f"Reasoning effort is {effort or 'the default'}. /think takes none, low, medium or high.")
+    def think(self, effort: str) -> None:
+        if effort:
+            self._change(_FIELDS["effort"], "Reasoning effort", effort)
         else:
-            self._change(f"{SECTION}.effort", "Reasoning effort", level)
+            present = self._context.request().effort or "the default"
+            self._context.flash(f"Reasoning effort is {present}. /think takes none, low, medium or high.")
 
     def guard(self, switch: str) -> None:
-        self._app.change(f"{SECTION}.repetition_guard", switch == "on")
+        self._context.change(f"{SECTION}.repetition_guard", switch == "on")
         effect = (
             "answers that repeat themselves without end are stopped" if switch == "on" else "no answer is cut short"
         )
-        self._app.flash(f"From the next message on {effect}.")
+        self._context.flash(f"From the next message on {effect}.")
 
     def system(self, text: str) -> None:
-        app = self._app
-        present = app.conversation.system
+        context, conversation = self._context, self._context.conversation
+        present, kept = conversation.system, conversation.kept.id
         if not text:
-            app.note(f"System prompt: {present}" if present else "There is no system prompt. /system TEXT sets one.")
+            said = f"System prompt: {present}" if present else "There is no system prompt. /system TEXT sets one."
+            context.note(said)
             return
-        if app.conversation.current is not None:
-            app.flash("Still answering: Esc stops the answer first.")
+        if context.still_answering():
             return
         system = None if text.lower() == "none" else text
-        app.conversation.system = system
-        kept = app.conversation.kept
-        if kept.id is not None:
-            app.in_store(lambda store: store.conversations.set_system(kept.id or 0, system))
-        if app.conversation.engine == "ready":
-            app.send(app.conversation.restore_rendered())
-        else:
-            app.conversation.restore_when_loaded()
-        app.flash("The system prompt is set for this conversation." if system else "There is no system prompt now.")
+        conversation.system = system
+        if kept is not None:
+            context.in_store(lambda store: store.conversations.set_system(kept, system))
+        context.restore(conversation.restore_rendered())
+        context.flash("The system prompt is set for this conversation." if system else "There is no system prompt now.")
 
-    def _change(self, key: str, named: str, value: str) -> None:
-        app = self._app
-        field = next(field for field in FIELDS if field.key == key)
+    def _change(self, field: Field, named: str, value: str) -> None:
         try:
-            app.change(key, field.kind.read(value))
+            self._context.change(field.key, field.kind.read(value))
         except ValueError:
-            app.flash(f"{field.name} = {refused(value, field.kind)}.")
-            return
-        app.flash(f"{named} is {self._shown(field)} from the next message on.")
+            self._context.flash(f"{field.name} = {refused(value, field.kind)}.")
+        else:
+            self._context.flash(f"{named} is {self._shown(field)} from the next message on.")
 
     def _shown(self, field: Field) -> str:
-        value = value_of(self._app.running, field.key)
+        value = value_of(self._context.running, field.key)
         return "not set" if value is None else str(value)
 
     def _listed(self) -> str:
-        request = self._app.request()
-        lines = [f"preset {self._app.running.generation.preset}, reasoning effort {request.effort or 'the default'}"]
+        effort = self._context.request().effort or "the default"
+        lines = [f"preset {self._context.running.generation.preset}, reasoning effort {effort}"]
         lines += [f"{field.name} {self._shown(field)}" for field in SETTABLE.values()]
         return "Sampling: " + " · ".join(lines) + ". /set NAME VALUE changes one, /settings keeps it."

@@ -1,63 +1,73 @@
-"""Slash commands and the command palette: which method of the app each of `slash.COMMANDS` is."""
+"""Slash commands and the command palette: what each of `slash.COMMANDS` does."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual.app import SystemCommand
 
-from qwen_core.errors import QwenError
+from qwen_tui.app.context import AppContext
+from qwen_tui.app.conversation_actions import ConversationActions
+from qwen_tui.app.copying import Copying
 from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
+from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import COMMANDS, Call
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
 
-if TYPE_CHECKING:
-    from qwen_tui.app.app import QwenApp
-
-Method = Callable[[str], Awaitable[None] | None]
+Handler = Callable[[str], Awaitable[None] | None]
+"""Does what a command asks for, given what stands behind its name ("" for nothing)."""
 
 
-class AppCommands:
-    """Belongs to the app. `call` does what a line in the composer says."""
+class SlashCommands:
+    """`call` does what a line in the composer says."""
 
-    def __init__(self, app: "QwenApp") -> None:
-        self._app = app
-        generation = GenerationCommands(app)
-        self._methods: dict[str, Method] = {
-            "help": lambda _: app.action_help(),
-            "new": lambda _: app.action_new(),
+    def __init__(
+        self,
+        context: AppContext,
+        conversations: ConversationActions,
+        turns: TurnActions,
+        copying: Copying,
+        actions: Mapping[str, Handler],
+        themes: Callable[[], Sequence[str]],
+    ) -> None:
+        """`actions`: what only the app can do, by the command it is for: the list of conversations is "search".
+
+        Those for "model" and "theme" let a person choose. `themes` gives the names there are.
+        """
+        self._context = context
+        self._conversations = conversations
+        self._actions = actions
+        self._themes = themes
+        generation = GenerationCommands(context)
+        self._commands: dict[str, Handler] = {
+            **actions,
+            "new": lambda _: conversations.new(),
             "resume": self._resume,
-            "search": lambda text: app.action_sessions(text),
-            "find": lambda text: app.chat.find(text),
-            "edit": lambda _: app.turns.do(None, "edit"),
-            "retry": lambda _: app.turns.do(None, "retry"),
-            "continue": lambda _: app.turns.do(None, "continue"),
-            "delete": lambda _: app.turns.do(None, "delete"),
-            "undo": lambda _: app.turns.do(None, "undo"),
-            "copy": lambda what: app.copying.copy(None, what),
+            "find": context.chat.find,
+            "edit": lambda _: turns.do(None, "edit"),
+            "retry": lambda _: turns.do(None, "retry"),
+            "continue": lambda _: turns.do(None, "continue"),
+            "delete": lambda _: turns.do(None, "delete"),
+            "undo": lambda _: turns.do(None, "undo"),
+            "copy": lambda what: copying.copy(None, what),
             "export": self._export,
             "system": generation.system,
             "set": generation.set,
             "preset": generation.preset,
             "think": generation.think,
             "guard": generation.guard,
-            "model": self._model,
-            "inspect": lambda _: app.action_inspect(),
+            "model": lambda path: conversations.open_model(path) if path else actions["model"](""),
             "stats": lambda _: self._stats(),
-            "settings": lambda _: app.action_settings(),
             "theme": self._theme,
-            "editor": lambda _: app.chat.editor.action_edit_externally(),
-            "save-state": lambda _: app.opening.save_state(),
-            "restart": lambda _: app.action_restart(),
-            "quit": lambda _: app.exit(),
+            "editor": lambda _: context.chat.editor.action_edit_externally(),
+            "save-state": lambda _: conversations.save_state(),
         }
 
     async def call(self, call: Call) -> None:
-        done = self._methods[call.name](call.argument)
+        done = self._commands[call.name](call.argument)
         if done is not None:
-            await done
+            await self._context.tell_trouble(done)
 
     def palette(self) -> Iterable[SystemCommand]:
         """What the command palette offers: every command, those with choices once for each."""
@@ -67,14 +77,14 @@ class AppCommands:
             for choice in command.choices or ("",):
                 title = f"{command.title}: {choice}" if choice else command.title
                 usage = f"/{command.name} {choice}".rstrip()
-                run = self._methods[command.name]
-                yield SystemCommand(title, f"{command.help} ({usage})", lambda run=run, choice=choice: run(choice))
+                call = Call(command.name, choice)
+                yield SystemCommand(title, f"{command.help} ({usage})", lambda call=call: self.call(call))
 
-    def choices(self, name: str) -> list[str]:
+    def choices(self, name: str) -> Sequence[str]:
         """What may stand behind a command, where slash.COMMANDS cannot know it."""
         match name:
             case "theme":
-                return sorted(self._app.available_themes)
+                return self._themes()
             case "set":
                 return [*SETTABLE, *SHORT]
             case "copy":
@@ -82,48 +92,41 @@ class AppCommands:
             case _:
                 return []
 
-    async def _resume(self, argument: str) -> None:
+    def _resume(self, argument: str) -> Awaitable[None] | None:
         if not argument:
-            self._app.action_sessions("")
-        elif argument.isascii() and argument.isdigit() and len(argument) < 16:
-            await self._app.opening.resume(int(argument))
-        else:
-            self._app.flash("/resume takes the number of a conversation, or nothing for the list.")
+            return self._actions["search"]("")
+        if argument.isascii() and argument.isdigit() and len(argument) < 16:
+            return self._conversations.resume(int(argument))
+        self._context.flash("/resume takes the number of a conversation, or nothing for the list.")
+        return None
 
-    async def _model(self, path: str) -> None:
-        await (self._app.opening.open_model(path) if path else self._app.action_models())
-
-    def _theme(self, name: str) -> None:
-        app = self._app
+    def _theme(self, name: str) -> Awaitable[None] | None:
         if not name:
-            app.search_themes()
-        elif name in app.available_themes:
-            app.change("looks.theme", name)
+            return self._actions["theme"]("")
+        if name in self._themes():
+            self._context.change("looks.theme", name)
         else:
-            app.flash(f"There is no such theme. There are: {', '.join(sorted(app.available_themes))}.")
+            self._context.flash(f"There is no such theme. There are: {', '.join(self._themes())}.")
+        return None
 
     def _stats(self) -> None:
-        conversation = self._app.conversation
+        conversation = self._context.conversation
         stats = next((turn.stats for turn in reversed(conversation.turns) if turn.stats is not None), None)
         if stats is None:
-            self._app.flash("There are no figures yet: ask something first.")
+            self._context.flash("There are no figures yet: ask something first.")
             return
         # The peak is today's, as in the panel, unless the figures are another model's.
         todays = of_model(stats, conversation.model)
         source = conversation.model.peak_source if conversation.model and todays else None
-        self._app.note("\n".join(formatting.all_figures(todays or stats, source)))
+        self._context.note("\n".join(formatting.all_figures(todays or stats, source)))
 
     async def _export(self, argument: str) -> None:
         from qwen_tui.store.export_file import export_conversation
 
-        app = self._app
-        kept = app.conversation.kept.id
+        kept = self._context.conversation.kept.id
         if kept is None:
-            app.flash("There is nothing to export yet: ask something first.")
+            self._context.flash("There is nothing to export yet: ask something first.")
             return
-        try:
-            written = await app.store.use(lambda store: export_conversation(store, kept, argument, Path.cwd()))
-        except QwenError as error:
-            app.flash(str(error))
-        else:
-            app.flash(f"Written: {one_line(str(written), 200)}")
+        store = self._context.store
+        written = await store.use(lambda store: export_conversation(store, kept, argument, Path.cwd()))
+        self._context.flash(f"Written: {one_line(str(written), 200)}")

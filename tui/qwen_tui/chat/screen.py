@@ -78,7 +78,6 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._compositor = PartialCompositor()
         self.conversation = conversation
-        self.pending = pending
         self.draw_due = False  # a drawing was asked for and has not begun
         self._pace = DrawPace()
         self._folds_open = False

@@ -3,7 +3,7 @@
 A token of a paste is one thing: the cursor steps over it, one key deletes it, and copying it copies what was pasted.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.text import Text
@@ -19,7 +19,8 @@ from textual.widgets.text_area import EditResult, Location, Selection
 from qwen_core.errors import QwenError
 from qwen_tui.composer.external_editor import edit_externally
 from qwen_tui.composer.input_history import History
-from qwen_tui.composer.pastes import Draft, Pastes
+from qwen_tui.composer.pastes import Pastes
+from qwen_tui.store import Draft
 from qwen_tui.text.safe import typed
 from qwen_tui.widgets.key_order import act_in_order
 
@@ -74,7 +75,7 @@ class Editor(TextArea):
     def __init__(self) -> None:
         self.pastes = Pastes()  # before the field, which asks for them as soon as it has a cursor
         self.paste_lines = 20
-        self.recall = History(self.pastes.kept)
+        self.recall = History()
         self.first: Callable[[str], bool] = lambda key: False
         """Asked before any key is acted on; true where it was taken."""
         self._loaded = ""
@@ -119,7 +120,7 @@ class Editor(TextArea):
 
     def _recall(self, draft: Draft | None) -> None:
         if draft is not None:
-            self.set_draft(draft.text, draft.pastes)
+            self.set_draft(draft)
 
     # The whole text.
 
@@ -132,16 +133,16 @@ class Editor(TextArea):
         """What a crash must not lose."""
         return Draft(self.text, self.pastes.kept(self.text))
 
-    def set_draft(self, text: str, pastes: Mapping[int, str]) -> None:
+    def set_draft(self, draft: Draft) -> None:
         """Replace everything, the cursor at the end. There is no way back to what was there, nor to its pastes."""
-        self.pastes.keep(pastes)
-        self._loaded = typed(text)
+        self.pastes.keep(draft.pastes)
+        self._loaded = typed(draft.text)
         self.text = self._loaded
         self.move_cursor(self.document.end)
 
     def set_text(self, text: str) -> None:
         """Replace everything; of the pastes those stay whose tokens are in `text`."""
-        self.set_draft(text, self.pastes.kept(text))
+        self.set_draft(Draft(text, self.pastes.kept(text)))
 
     def take(self, sent: str | None = None) -> str:
         """`sent`, by default the whole text, was sent: remember it, keep only what was typed behind it since.
@@ -149,7 +150,7 @@ class Editor(TextArea):
         Returns it in full. A text that does not begin with `sent` any more stays as it is.
         """
         sent = self.text if sent is None else sent
-        self.recall.add(sent)
+        self.recall.add(Draft(sent, self.pastes.kept(sent)))
         full = self.pastes.expand(sent)
         if self.text.startswith(sent):
             self.set_text(self.text[len(sent) :])

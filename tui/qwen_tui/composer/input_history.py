@@ -1,8 +1,8 @@
 """Earlier inputs, as the arrow keys of the composer walk through them. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-from qwen_tui.composer.pastes import Draft
+from qwen_tui.store import Draft
 
 MAX_HISTORY = 500
 MAX_CHARACTERS = 50_000
@@ -15,9 +15,7 @@ class History:
     An input of this run comes back as it stood in the composer: its tokens with the pastes they stand for.
     """
 
-    def __init__(self, kept: Callable[[str], Mapping[int, str]] = lambda text: {}) -> None:
-        """`kept` gives the pastes of a text at the moment it is added."""
-        self._kept = kept
+    def __init__(self) -> None:
         self._entries: list[Draft] = []
         self._position: int | None = None
         self._draft = Draft()
@@ -29,10 +27,9 @@ class History:
         self._entries = [*(Draft(text) for text in once), *self._entries][-MAX_HISTORY:]
         self._position = None
 
-    def add(self, text: str) -> None:
-        """`text` was sent; before its pastes are cleared."""
-        entry = Draft(text, self._kept(text))
-        if text.strip() and self._entries[-1:] != [entry]:
+    def add(self, entry: Draft) -> None:
+        """`entry` was sent, or gave way to something else."""
+        if entry.text.strip() and self._entries[-1:] != [entry]:
             self._entries = [*self._entries[-MAX_HISTORY + 1 :], entry]
         self._position = None
 

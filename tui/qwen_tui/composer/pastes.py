@@ -2,20 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import chain
 
 _TOKEN = re.compile(r"\[paste ([1-9][0-9]{0,5}): [0-9,]+ (?:lines|characters)\]")
 CHARACTERS_A_LINE = 100
 """A paste of few but very long lines is long, too."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What stands in the composer: the text with its tokens, and the pastes that they stand for."""
-
-    text: str = ""
-    pastes: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 class Pastes:
@@ -52,10 +43,6 @@ class Pastes:
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where the tokens of `text` begin and end."""
         return [match.span() for match in _TOKEN.finditer(text) if self._stands(match)] if self._texts else []
-
-    def token_at(self, text: str, place: int) -> tuple[int, int] | None:
-        """Where the token begins and ends that `place` is inside of or behind: one key deletes it whole."""
-        return next(((begin, end) for begin, end in self.spans(text) if begin < place <= end), None)
 
     def keep(self, kept: Mapping[int, str]) -> None:
         """Another draft is written: these are its pastes."""

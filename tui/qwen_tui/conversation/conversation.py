@@ -92,10 +92,16 @@ class Conversation:
     def last_answer(self) -> str:
         return next((turn.answer for turn in reversed(self.turns) if turn.answer), "")
 
-    def retriable(self) -> Turn | None:
-        """The last turn, when its question went unanswered."""
-        turns = self.turns
-        return turns[-1] if turns and turns[-1].unanswered else None
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be sent now, "" if it can."""
+        if self.engine in ("starting", "loading"):
+            return "Still loading: your text is kept, press Enter again when the model is ready."
+        if self.engine == "no model":
+            return "No model is loaded: your text is kept. Ctrl+T tries again."
+        if self.engine == "engine down":
+            return "The engine is down: your text is kept. Ctrl+T starts it again."
+        return "" if self.current is None else "Still answering: your text is kept. Esc stops the answer first."
 
     @property
     def live_tok_s(self) -> float | None:
@@ -111,9 +117,9 @@ class Conversation:
 
     # What the person does.
 
-    def ask(self, text: str) -> Turn:
-        """A new turn for `text`; the caller sends it."""
-        turn = Turn(self._next_turn, text)
+    def ask(self, text: str, shown: str = "") -> Turn:
+        """A new turn for `text`, which the person wrote as `shown` if that is given; the caller sends it."""
+        turn = Turn(self._next_turn, text, shown=shown)
         self._next_turn += 1
         self.items.append(turn)
         self.rates, self.stopping = RateHistory(), False
@@ -148,7 +154,6 @@ class Conversation:
         ]
         self._put(items, resume.ids, fingerprint)
         self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
-        self._restore_after_load = self.engine != "ready"
         return self.restore(saved_state=not same)
 
     def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
@@ -186,18 +191,16 @@ class Conversation:
         self.engine, self.progress, self.held = "starting", None, None
         self._restore_after_load = bool(self.turns) or self.system is not None
 
-    def restore_when_loaded(self) -> None:
-        """What the engine is to begin with is no longer what its load says."""
-        self._restore_after_load = True
-
     def restore(self, *, saved_state: bool = False) -> Restore:
-        """The conversation as the engine needs it back; `saved_state`: with the file of its state, where there is one.
+        """The conversation as the engine needs it back; one that is not ready gets it once it has loaded.
 
-        Only where the engine has nothing of it: an edit goes back to a snapshot, not to what lies on the disk.
+        `saved_state`: with the file of its state, where there is one. Only where the engine has nothing of it: an edit
+        goes back to a snapshot, not to what lies on the disk.
 
         The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
         After an engine that died in an answer they are not: then the template renders the messages anew.
         """
+        self._restore_after_load = self.engine != "ready"
         messages = tuple(message for turn in self.turns for message in turn.messages())
         known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
         return Restore(messages, self._ids if known else (), self.system, self.state_path if saved_state else "")
@@ -217,7 +220,6 @@ class Conversation:
             case Loaded(model):
                 self.engine, self.model, self.progress, self.held = "ready", model, None, None
                 if self._restore_after_load:
-                    self._restore_after_load = False
                     return self.restore(saved_state=True)
             case LoadFailed(message):
                 self.engine, self.progress = "no model", None

@@ -103,8 +103,8 @@ class Hit:
 class Draft:
     """What was being written, and the long pastes that its tokens stand for, by number."""
 
-    text: str
-    pastes: Mapping[int, str] = field(default_factory=dict)
+    text: str = ""
+    pastes: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True)

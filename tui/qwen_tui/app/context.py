@@ -1,0 +1,106 @@
+"""What the parts of the app share: the open conversation, its store and engine, and what each part does with them.
+
+Knows no app and needs none: a part is tested with a context of its own.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Literal
+
+from qwen_core.errors import QwenError
+from qwen_core.protocol.events import Command, GenerationSettings, Load, Restore
+from qwen_core.settings.tree import Settings, with_value
+from qwen_tui.app.engine_link import EngineLink
+from qwen_tui.chat.screen import ChatScreen
+from qwen_tui.conversation.conversation import Conversation
+from qwen_tui.conversation.recorder import Recorder
+from qwen_tui.layers.inspection import Inspection
+from qwen_tui.store import Store
+from qwen_tui.store.thread import StoreThread
+from qwen_tui.text.model_name import pending_name
+
+
+class AppContext:
+    """Belongs to the thread of the app's loop. `running` are the settings that count now, `load` is the model's."""
+
+    def __init__(
+        self, settings: Settings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
+    ) -> None:
+        self.running = settings
+        self.load = load
+        self.store = store
+        self.recorder = recorder
+        self.link = link
+        self.conversation = Conversation(settings.generation.system)
+        self.chat = ChatScreen(self.conversation, pending_name(load.path))
+        self.inspection = Inspection(load.path)
+        self.changed: Callable[[str], None] = lambda key: None
+        """Told the key of a running setting after it was changed."""
+
+    # What is said to the person.
+
+    def flash(self, text: str) -> None:
+        """A short word in the status line."""
+        self.chat.status.flash(text)
+
+    def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> None:
+        """A line of the program's own in the transcript."""
+        self.conversation.note(text, kind)
+        self.chat.request_draw()
+
+    def refuse(self, reason: str) -> bool:
+        """Say why something cannot be done; whether there is a reason."""
+        if reason:
+            self.flash(reason)
+        return bool(reason)
+
+    def still_answering(self, *, or_about_to: bool = False) -> bool:
+        """Whether an answer has to end first, which is said."""
+        answering = or_about_to or self.conversation.current is not None
+        return self.refuse("Still answering: Esc stops the answer first." if answering else "")
+
+    async def tell_trouble(self, action: Awaitable[None]) -> None:
+        """Wait for `action`, and say what it could not do."""
+        try:
+            await action
+        except QwenError as error:
+            self.flash(str(error))
+
+    # The settings that count now.
+
+    def request(self) -> GenerationSettings:
+        """What to ask of the next answer."""
+        return self.running.request()
+
+    def change(self, key: str, value: object) -> None:
+        """Change a setting for as long as the program runs. ValueError says what it takes."""
+        self.running = with_value(self.running, key, value)
+        self.load = replace(self.load, settings=self.running.for_load())
+        self.changed(key)
+
+    # The store and the engine.
+
+    def in_store(self, work: Callable[[Store], object]) -> None:
+        """Have something kept that nobody waits for; a store that fails says so elsewhere."""
+        with suppress(RuntimeError):
+            self.store.submit(work)
+
+    def send(self, *commands: Command, first: Callable[[], object] | None = None) -> None:
+        """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
+        self.link.send(*commands, first=first)
+        self.chat.request_draw()
+
+    def restore(self, command: Restore) -> None:
+        """Have the engine take the conversation as it is now; one that is not ready gets it once it has loaded."""
+        if self.conversation.engine == "ready":
+            self.send(command)
+        self.chat.request_draw()
+
+    def load_model(self, path: str) -> None:
+        """Load another model; the conversation goes on with it, rendered anew."""
+        self.load = Load(path, self.load.dtype, self.conversation.system, self.running.for_load())
+        self.inspection = Inspection(path)
+        self.conversation.restarting()
+        self.conversation.model = None
+        self.send(self.load)
