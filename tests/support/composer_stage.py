@@ -17,9 +17,9 @@ from textual.widgets import Static
 
 from qwen_tui.composer.completion_list import Completion
 from qwen_tui.composer.composer import Composer, Editor
-from qwen_tui.composer.pastes import Draft
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.settings.themes import FALLBACK_THEME
+from qwen_tui.store import Draft
 
 DEADLINE_S = 30.0
 COMMANDS = (

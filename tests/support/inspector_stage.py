@@ -22,9 +22,9 @@ def read_little(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> Ten
 
 async def inspect(here: Stage, path: Path | None = None) -> InspectorScreen:
     """Open the inspector on `path` (None: the demo model, with its values); returns with the map on screen."""
-    here.app.inspection.path = str(path or demo_model_path())
+    here.app.context.inspection.path = str(path or demo_model_path())
     if path is not None:
-        here.app.inspection.read = read_little
+        here.app.context.inspection.read = read_little
     await here.pilot.press("f2")
     await here.wait(lambda: isinstance(here.app.screen, InspectorScreen), "the inspector")
     screen = here.app.screen
@@ -52,7 +52,7 @@ async def press(here: Stage, *keys: str) -> None:
 
 def place(here: Stage) -> tuple[str, int]:
     """Where the cursor is."""
-    found: Place = here.app.inspection.view.place
+    found: Place = here.app.context.inspection.view.place
     return found.row, found.column
 
 

@@ -68,7 +68,7 @@ async def draw(path: Path) -> str:
 
             await until(lambda: app.conversation.engine == "no model")
             await pilot.press("f2")
-            await until(lambda: isinstance(app.screen, InspectorScreen) and app.inspection.opened is not None)
+            await until(lambda: isinstance(app.screen, InspectorScreen) and app.context.inspection.opened is not None)
             screen = app.screen
             assert isinstance(screen, InspectorScreen)
             await pilot.pause()

@@ -99,9 +99,9 @@ def run_app(model: str, tokens: int, orders: TextIO, out: TextIO, *, spare: bool
     app = QwenApp(model, loaded_with(settings_for(tokens)), engine_factory=engine_factory)
 
     async def ask_anew() -> None:
-        while app.refusal():  # the engine is ready, or done, a moment before the screen knows
+        while app.conversation.refusal:  # the engine is ready, or done, a moment before the screen knows
             await asyncio.sleep(0.01)
-        app.opening.new()
+        app.conversations.new()
         await app.turns.submit(QUESTION, QUESTION)
 
     def enter() -> None:

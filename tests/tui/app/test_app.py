@@ -242,6 +242,7 @@ async def test_a_turn_that_fails_says_why_and_can_be_sent_again() -> None:
 
 async def test_an_engine_that_cannot_start_is_told() -> None:
     from qwen_core.errors import EngineError
+
     async with stage(loads_only) as here:
 
         def restart() -> None:

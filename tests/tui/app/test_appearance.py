@@ -37,7 +37,7 @@ async def test_a_theme_and_the_meters_change_at_once_and_for_good() -> None:
         assert here.app.chat.panel.display
         await filtered(here, "panel")
         await here.pilot.press("left")
-        await here.wait(lambda: here.app.running.looks.side_panel == "off")
+        await here.wait(lambda: here.app.context.running.looks.side_panel == "off")
         await left(here)
         assert not here.app.chat.panel.display
         theme = here.app.theme
@@ -87,15 +87,15 @@ async def test_themes_of_the_persons_own_are_taken_up_when_saved(tmp_path: Path)
     async with stage(size=SIZE, theme_folders=[theme_folder(), tmp_path]) as here:
         assert "mine" not in here.app.available_themes
         (tmp_path / "mine.toml").write_text(text)
-        here.app.looks.look()
+        here.app.appearance.look()
         await here.enter("/theme mine")
         assert here.app.theme == "mine"
         (tmp_path / "mine.toml").write_text(text.replace("#12141c", "#22141c"))
-        here.app.looks.look()
+        here.app.appearance.look()
         await here.settle()
         assert here.app.current_theme.background == "#22141c"
         (tmp_path / "mine.toml").write_text("no theme")
-        here.app.looks.look()
+        here.app.appearance.look()
         await here.settle()
         assert "mine.toml" in here.text()
         assert here.app.theme == "mine"

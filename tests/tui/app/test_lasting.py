@@ -141,7 +141,9 @@ async def test_drafts_and_inputs_come_back() -> None:
         await finished(here, 1)
         await here.type("not yet sent")
         here.app.chat.editor.tell_draft()
-        await here.wait(lambda: here.app.opening.draft_saved == "not yet sent")
+        await here.pilot.pause()
+        draft = await here.app.context.store.use(lambda store: store.writing.draft(1))
+        assert draft.text == "not yet sent"
         await here.pilot.press("ctrl+n")
         await here.type("for the next one")  # and leaves at once
     async with stage(size=WIDE) as here:

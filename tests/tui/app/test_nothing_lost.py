@@ -34,7 +34,7 @@ async def asked(here: Stage, *questions: str) -> None:
 
 async def kept_on_disk(here: Stage) -> None:
     """Until what was handed to the store is there."""
-    await here.app.store.use(lambda store: None)
+    await here.app.context.store.use(lambda store: None)
 
 
 # Drafts and rewordings.
@@ -79,19 +79,19 @@ async def test_another_conversation_loses_no_rewording() -> None:
         await asked(here, "second")
         await here.enter("/edit")
         await here.type("second, reworded")
-        await here.app.opening.resume(1)
+        await here.app.conversations.resume(1)
         await here.settle()
         assert here.app.chat.editor.text == ""
         assert "editing" not in here.text()
-        await here.app.opening.resume(2)
+        await here.app.conversations.resume(2)
         assert here.app.chat.editor.text == "second, reworded"
         # And where there is a draft besides, it is among the earlier inputs.
         here.app.turns.edit(None)
         await here.type("second, reworded again")
-        await here.app.opening.resume(1)
-        await here.app.opening.resume(2)
+        await here.app.conversations.resume(1)
+        await here.app.conversations.resume(2)
         assert here.app.chat.editor.text == "second, reworded"
-        await here.app.opening.resume(1)
+        await here.app.conversations.resume(1)
         here.app.chat.editor.focus()
         await here.pilot.press("up")
         assert here.app.chat.editor.text == "second, reworded again"
@@ -106,7 +106,7 @@ async def test_a_draft_stays_with_its_conversation() -> None:
         assert here.app.chat.editor.text == ""
         assert "stays with the other conversation" in here.lines()[-1]
         await asked(here, "second")
-        await here.app.opening.resume(1)
+        await here.app.conversations.resume(1)
         assert here.app.chat.editor.text == "of the first"
 
 
@@ -167,7 +167,7 @@ async def test_a_system_prompt_that_was_set_is_the_one_that_answers(again: bool)
 async def test_arguments_stand_behind_any_white_space() -> None:
     async with stage(size=SIZE) as here:
         await here.enter("/set\ttop_p 0.5")
-        assert here.app.request().top_p == 0.5
+        assert here.app.context.request().top_p == 0.5
         await here.enter("/system\nBe kind.\nBe brief.")
         assert here.app.conversation.system == "Be kind.\nBe brief."
         await asked(here, "one")
@@ -178,7 +178,7 @@ async def test_arguments_stand_behind_any_white_space() -> None:
 async def test_a_theme_that_was_chosen_stays_when_a_key_is_bound() -> None:
     async with stage(size=SIZE) as here:
         await here.enter("/theme paper")
-        here.app.change("keys.new", ("f9",))
+        here.app.context.change("keys.new", ("f9",))
         assert here.app.theme == "paper"
         await here.pilot.press("f9")
 

@@ -88,10 +88,10 @@ async def test_how_answers_are_generated(line: str, check: Callable[[GenerationS
         await here.enter(line)
         await here.settle()
         assert says in the_status(here)
-        assert check(here.app.request())
+        assert check(here.app.context.request())
         await here.type("")
         await asked(here, "one")
-        assert here.engine.sent()[-1].settings == here.app.request()
+        assert here.engine.sent()[-1].settings == here.app.context.request()
 
 
 async def test_set_alone_lists_and_a_preset_takes_values_back() -> None:
@@ -101,7 +101,7 @@ async def test_set_alone_lists_and_a_preset_takes_values_back() -> None:
         await here.settle()
         assert "temperature 0.3" in here.text()
         await here.enter("/preset thinking")
-        assert here.app.request().temperature == 1.0
+        assert here.app.context.request().temperature == 1.0
 
 
 async def test_a_system_prompt_is_kept_with_its_conversation() -> None:

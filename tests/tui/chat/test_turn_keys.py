@@ -165,11 +165,11 @@ async def test_a_banner_stands_above_the_composer_until_esc() -> None:
     async with stage(loads_only, size=(60, 20)) as here:
         left: list[str] = []
 
-        async def leave() -> None:
+        def leave() -> None:
             left.append("left")
             here.app.chat.composer_banner(None)
 
-        here.app.turns.leave_editing = leave
+        here.app.drafts.leave_edit = leave
         await here.pilot.press("escape")
         assert left == []
         here.app.chat.composer_banner("editing turn 3 · Esc\x1b leaves [b]it[/b]")

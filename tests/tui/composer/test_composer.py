@@ -3,7 +3,7 @@
 import pytest
 from textual.widgets import TextArea
 
-from qwen_tui.composer.pastes import Draft
+from qwen_tui.store import Draft
 from support.composer_stage import composer_stage
 
 LONG = "".join(f"line {number}\n" for number in range(30)).rstrip("\n")
@@ -163,7 +163,7 @@ async def test_a_draft_comes_back_whole_and_clean() -> None:
         draft = editor.draft()
         assert draft == Draft("see [paste 2: 30 lines]", {2: LONG})
         editor.take()
-        editor.set_draft(draft.text + "\x1b", draft.pastes)
+        editor.set_draft(Draft(draft.text + "\x1b", draft.pastes))
         assert editor.draft() == draft
         assert editor.cursor_location == (0, len(draft.text))
         editor.set_text("something else")

@@ -9,6 +9,7 @@ from textual.widgets import Static
 from qwen_tui.composer.completion import Candidate
 from qwen_tui.composer.completion_list import MAX_ROWS
 from qwen_tui.composer.folder_listing import Entry, list_folder
+from qwen_tui.store import Draft
 from qwen_tui.text.safe import cells
 from support.composer_stage import COMMANDS, ComposerStage, composer_stage
 
@@ -55,7 +56,7 @@ async def test_a_slash_lists_the_commands_and_letters_narrow_them() -> None:
 
 async def test_tab_takes_what_the_arrows_selected() -> None:
     async with composer_stage() as here:
-        here.editor.recall.add("earlier")
+        here.editor.recall.add(Draft("earlier"))
         await here.type("/th")
         await here.press("down", "down", "down", "up")
         assert here.editor.text == "/th", "the arrows do not recall while the list is open"
@@ -124,7 +125,7 @@ async def test_what_is_put_in_or_recalled_opens_no_list() -> None:
     """The arrows would walk through it rather than through what was sent."""
     async with composer_stage() as here:
         for text in ("first", "/theme", "/help"):
-            here.editor.recall.add(text)
+            here.editor.recall.add(Draft(text))
         await here.press("up", "up", "up")
         assert here.editor.text == "first"
         await here.press("down")

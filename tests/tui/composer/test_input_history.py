@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_tui.composer.input_history import MAX_CHARACTERS, MAX_HISTORY, History
-from qwen_tui.composer.pastes import Draft, Pastes
+from qwen_tui.composer.pastes import Pastes
+from qwen_tui.store import Draft
 
 TEXT = st.sampled_from(["a", "b", "c d", "é"])
 
@@ -13,7 +14,7 @@ TEXT = st.sampled_from(["a", "b", "c d", "é"])
 def test_up_and_down_walk_through_everything(earlier: list[str], now: list[str], keys: list[str]) -> None:
     history = History()
     for text in now:
-        history.add(text)
+        history.add(Draft(text))
     history.fill(earlier)
     entries = [Draft(text) for texts in (earlier, now) for text, before in zip(texts, ["", *texts], strict=False)
                if text != before]  # fmt: skip
@@ -28,9 +29,9 @@ def test_up_and_down_walk_through_everything(earlier: list[str], now: list[str],
 
 def test_a_text_keeps_the_pastes_it_was_added_with() -> None:
     pastes = Pastes()
-    history = History(pastes.kept)
+    history = History()
     token = pastes.collapse("x\n" * 40, 20)
-    history.add(token)
+    history.add(Draft(token, pastes.kept(token)))
     pastes.clear()
     pastes.collapse("y\n" * 40, 20)
     assert history.older(Draft()) == Draft(token, {1: "x\n" * 40})
@@ -39,8 +40,8 @@ def test_a_text_keeps_the_pastes_it_was_added_with() -> None:
 def test_there_are_not_more_than_anybody_looks_through() -> None:
     history = History()
     history.fill([*(str(number) for number in range(2 * MAX_HISTORY)), "x" * (MAX_CHARACTERS + 1), " ", ""])
-    history.add("\n")
-    history.add("last")
+    history.add(Draft("\n"))
+    history.add(Draft("last"))
     found = []
     while (draft := history.older(Draft())) is not None:
         found.append(draft.text)

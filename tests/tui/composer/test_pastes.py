@@ -46,12 +46,9 @@ def test_a_token_that_was_changed_or_is_no_paste_stays_text() -> None:
     assert pastes.expand(token) == token
 
 
-def test_one_key_deletes_a_whole_token() -> None:
+def test_a_token_stands_where_it_was_put() -> None:
     pastes = Pastes()
     token = pastes.collapse("a\nb", 1)
     text = f"see {token}!"
-    assert pastes.token_at(text, 4 + len(token)) == (4, 4 + len(token))
-    assert pastes.token_at(text, 6) == (4, 4 + len(token))
-    assert pastes.token_at(text, 4) is None
-    assert pastes.token_at(text, len(text)) is None
-    assert pastes.token_at("[paste 9: 2 lines]", 3) is None
+    assert pastes.spans(text) == [(4, 4 + len(token))]
+    assert pastes.spans("[paste 9: 2 lines]") == []

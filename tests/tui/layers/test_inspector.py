@@ -71,7 +71,7 @@ async def test_it_works_where_the_model_could_not_be_loaded() -> None:
 
 async def test_a_directory_that_cannot_be_read_is_one_line_and_can_be_read_again(tmp_path: Path) -> None:
     async with stage() as here:
-        here.app.inspection.path = str(tmp_path)
+        here.app.context.inspection.path = str(tmp_path)
         await here.pilot.press("f2")
         await here.wait(lambda: "✕" in here.text(), "the error")
         assert "has no config.json" in " ".join(here.text().split())

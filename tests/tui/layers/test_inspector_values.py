@@ -35,7 +35,7 @@ class SlowReader:
 async def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() -> None:
     async with stage() as here:
         reader = SlowReader()
-        here.app.inspection.read = reader
+        here.app.context.inspection.read = reader
         await open_without_values(here)
         await here.wait(lambda: reader.begun == ["layers.0.mlp.gate_proj"], "the first reading")
         assert "layer 0 · mlp.gate_proj" in below_rule(here)  # from the headers, at once
@@ -56,7 +56,7 @@ async def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() 
 async def test_leaving_gives_up_what_is_being_read() -> None:
     async with stage() as here:
         reader = SlowReader()
-        here.app.inspection.read = reader
+        here.app.context.inspection.read = reader
         await open_without_values(here)
         await here.wait(lambda: reader.begun, "the reading")
         await here.pilot.press("f2")
@@ -65,7 +65,7 @@ async def test_leaving_gives_up_what_is_being_read() -> None:
 
 
 async def open_without_values(here: Stage) -> None:
-    here.app.inspection.path = str(demo_model_path())
+    here.app.context.inspection.path = str(demo_model_path())
     await here.pilot.press("f2")
     await here.wait(lambda: "ffn gate" in here.text(), "the map")
 
@@ -75,7 +75,7 @@ async def test_values_that_cannot_be_read_are_one_line() -> None:
         raise CheckpointError("model.safetensors became shorter \x1b[2J")
 
     async with stage() as here:
-        here.app.inspection.read = fail
+        here.app.context.inspection.read = fail
         await inspect(here)
         assert "became shorter \\x1b[2J" in below_rule(here)
         await press(here, "enter")

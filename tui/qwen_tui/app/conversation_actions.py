@@ -59,7 +59,6 @@ class ConversationActions:
         self._drafts.forget_edit()
         self._show(branch)
         context.chat.editor.set_draft(branch.draft)
-        await context.chat.draw()
         context.chat.transcript.follow()
         turn = next((t for t in context.conversation.turns if message_id in (t.question_id, t.answer_id)), None)
         if message_id is not None and turn is not None:

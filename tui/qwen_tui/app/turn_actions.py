@@ -235,6 +235,5 @@ class TurnActions:
         await context.store.use(lambda store: store.tree.show_beside(question, shown or question, step))
         await self._conversations.reload()
         turns = context.conversation.turns
-        await context.chat.draw()
         if place < len(turns):
             context.chat.focus_turn(turns[place])
