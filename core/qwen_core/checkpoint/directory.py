@@ -26,6 +26,7 @@ from qwen_core.checkpoint.quantization import (
     spec_from_headers,
 )
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.figures import shape_text
 from qwen_core.files import read_json_object, read_text, string_mapping
 
 __all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
@@ -254,8 +255,8 @@ def _is_converted(config: ModelConfig, text: Mapping[str, TensorInfo], directory
         converted = bool(info.shape) and info.shape[-1] == 1
         if verdict is not None and converted != verdict:
             raise CheckpointError(
-                f"{quote(info.file)}: tensor {quote(info.name)} of shape {_shape(info.shape)} is laid out differently "
-                "from the conv1d weights before it (raw and converted layers are mixed)"
+                f"{quote(info.file)}: tensor {quote(info.name)} of shape {shape_text(info.shape)} is laid out "
+                "differently from the conv1d weights before it (raw and converted layers are mixed)"
             )
         verdict = converted
     if verdict is None:
@@ -320,12 +321,8 @@ def _check_plain(expected: TextTensor, info: TensorInfo, converted: bool, where:
     if info.dtype not in FLOAT_DTYPES:
         raise CheckpointError(f"{where} has dtype {quote(info.dtype)}, expected one of {', '.join(FLOAT_DTYPES)}")
     if info.shape != shape:
-        raise CheckpointError(f"{where} has shape {_shape(info.shape)}, but config.json gives {_shape(shape)}")
+        raise CheckpointError(f"{where} has shape {shape_text(info.shape)}, but config.json gives {shape_text(shape)}")
 
 
 def _summary(config: ModelConfig) -> str:
     return f"{config.num_hidden_layers} layers, hidden size {config.hidden_size}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return quote("x".join(map(str, shape)) or "()")

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from qwen_core.checkpoint.config import text_section
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.figures import shape_text
 
 Mode = Literal["affine", "nvfp4", "mxfp4", "mxfp8"]
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
@@ -171,11 +172,11 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
     if dtype != "U32":
         raise fail(f"a tensor with scales must be packed as U32, but its weight is {quote(dtype)}")
     if len(shape) != 2 or shape[0] != rows or shape[1] * 32 % columns or not shape[1]:
-        raise fail(f"packed weight of shape {_shape(shape)} does not hold a {rows} x {columns} matrix")
+        raise fail(f"packed weight of shape {shape_text(shape)} does not hold a {rows} x {columns} matrix")
     bits = shape[1] * 32 // columns
     scales_dtype, scales_shape = stored.scales
     if len(scales_shape) != 2 or scales_shape[0] != rows or not scales_shape[1] or columns % scales_shape[1]:
-        raise fail(f"scales of shape {_shape(scales_shape)} do not fit a {rows} x {columns} matrix")
+        raise fail(f"scales of shape {shape_text(scales_shape)} do not fit a {rows} x {columns} matrix")
     group = columns // scales_shape[1]
 
     if stored.biases is None:
@@ -189,17 +190,13 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
         raise fail(f"{quote(scales_dtype)} scales with biases are no format that MLX has")
     if stored.biases != stored.scales:
         raise fail(
-            f"biases ({quote(stored.biases[0])} {_shape(stored.biases[1])}) differ in dtype or shape from scales "
-            f"({quote(scales_dtype)} {_shape(scales_shape)})"
+            f"biases ({quote(stored.biases[0])} {shape_text(stored.biases[1])}) differ in dtype or shape from scales "
+            f"({quote(scales_dtype)} {shape_text(scales_shape)})"
         )
     spec = QuantSpec("affine", bits, group)
     if not is_runnable(spec):
         raise fail(f"stored as {spec}, which is not a combination that MLX can run{_choices('affine')}")
     return spec
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return quote("x".join(map(str, shape)) or "()")
 
 
 def check_agreement(module: str, stored: QuantSpec | None, config: QuantConfig, where: str) -> str | None:

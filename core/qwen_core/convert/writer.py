@@ -22,6 +22,7 @@ from typing import Any
 from qwen_core.checkpoint.directory import INDEX
 from qwen_core.convert.shards import Shard, index_of
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
+from qwen_core.figures import decimal_size
 from qwen_core.files import require_file
 
 # What a result takes along from its source. Weights, index and config.json are written anew.
@@ -81,15 +82,9 @@ def check_disk(place: Path, needed: int) -> None:
     free = shutil.disk_usage(place.parent).free
     needed += _SLACK_BYTES
     if free < needed:
-        raise CapacityError(f"the result needs {_size(needed)}, but {quote(place.parent)} has {_size(free)} left")
-
-
-def _size(count: int) -> str:
-    """Bytes as disks count them: "19.99 GB", "67.45 MB"."""
-    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= divisor:
-            return f"{count / divisor:.2f} {unit}"
-    return f"{count} B"
+        raise CapacityError(
+            f"the result needs {decimal_size(needed)}, but {quote(place.parent)} has {decimal_size(free)} left"
+        )
 
 
 @contextmanager

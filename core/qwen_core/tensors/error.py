@@ -16,6 +16,7 @@ from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.quantization import QuantSpec, canonical_name
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.figures import shape_text
 from qwen_core.tensors.decoding import Floats, decode_floats
 from qwen_core.tensors.stored_tensor import (
     DEFAULT_LIMIT,
@@ -102,8 +103,8 @@ def compare_with_reference(
     original = _reference_tensor(reference, tensor, expected)
     if _mlx_shape(tensor.shape, expected, checkpoint) != _mlx_shape(original.shape, expected, reference):
         raise CheckpointError(
-            f"{quote(original.file)}: tensor {quote(original.name)} has shape {_shape(original.shape)}, but "
-            f"{quote(tensor.weight.name)} has {_shape(tensor.shape)}; this is not the original of that model"
+            f"{quote(original.file)}: tensor {quote(original.name)} has shape {shape_text(original.shape)}, but "
+            f"{quote(tensor.weight.name)} has {shape_text(tensor.shape)}; this is not the original of that model"
         )
     is_norm = expected.kind == "norm"
     shifts = is_norm and not checkpoint.converted, is_norm and not reference.converted
@@ -152,10 +153,6 @@ def _mlx_shape(shape: tuple[int, ...], expected: TextTensor, checkpoint: Checkpo
     if expected.kind == "conv" and not checkpoint.converted and len(shape) == 3:
         return shape[0], shape[2], shape[1]
     return shape
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return quote("x".join(map(str, shape)))
 
 
 def _stored_pieces(source: TensorBytes, tensor: StoredTensor, run: range, begin: int, end: int) -> Iterator[Floats]:

@@ -17,7 +17,6 @@ from qwen_core.convert.plan import ConvertProgress
 from qwen_core.demo import demo_model_path
 from qwen_tui import cli
 from qwen_tui.commands.convert import ProgressBar
-from qwen_tui.commands.convert_plan import ranges
 from support.checkpoints import edit_config, replace_header, write_checkpoint
 from support.conversion import load_all, same_bits, tensor_bytes, write_raw
 from support.importance import random_importance, write_imatrix
@@ -82,7 +81,7 @@ def test_the_plan_is_printed_and_nothing_written(source: Path, place: Path, caps
     assert len({len(line.split("  ")[0]) for line in lines}) > 1
     (gate,) = [line for line in lines if "mlp.gate_proj" in line]
     assert gate.split("  ")[0].strip() == "layers.*.mlp.gate_proj"
-    for words in ("0-3", "256 x 128", "nvfp4 4-bit group 16", "4.50"):
+    for words in ("0-3", "256x128", "nvfp4 4-bit group 16", "4.50"):
         assert words in gate
     (qkv,) = [line for line in lines if "in_proj_qkv" in line]
     assert "linear (3)" in qkv
@@ -364,14 +363,6 @@ def test_the_bar_says_bytes_and_time_left(monkeypatch: pytest.MonkeyPatch) -> No
     assert "left" not in lines[0]
     assert "2.0 of 8.0 GiB · 3 min 00 s left" in lines[1]
     assert lines[1].count("█") == 6
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text"),
-    [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2, 5"), ([3, 7, 11], "3-11 by 4"), ([0, 2], "0, 2"), (range(64), "0-63")],
-)
-def test_layers_are_written_as_people_do(numbers: list[int], text: str) -> None:
-    assert ranges(numbers) == text
 
 
 def test_doctor_looks_at_a_model_and_says_where_aligning_helps(

@@ -89,7 +89,7 @@ def test_the_27b_in_a_summary_and_the_table_of_its_card(full: Written, capsys: p
     ):
         assert figure in text
     for row in (
-        "embed_tokens affine 6 64 <0.01 % B + 2, override, a",
+        "embed_tokens affine 6 64 < 0.01 % B + 2, override, a",
         "lm_head affine 8 64 6.76 % B + 3, override",
         "self_attn.q/k/v_proj affine 6 64 4.77 % B + 2 with AWQ,",
         "self_attn.o_proj bf16 16 – 5.03 % kept in float",

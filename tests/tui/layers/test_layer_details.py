@@ -43,7 +43,7 @@ def test_a_module_in_words(full: tuple[Checkpoint, LayerMap]) -> None:
     assert module.shard == "model-00004-of-00005.safetensors"
     assert said(full, "ffn gate", 8) == [
         "layer 8 · mlp.gate_proj   nvfp4 4-bit, group 16 (E4M3 scales), from the top-level default",
-        "17,408 × 5,120 · 50.14 MB · 0.25 % of a token · 4.50 bits a weight, scales included",
+        "17408x5120 · 50.14 MB · 0.25 % of a token · 4.50 bits a weight, scales included",
         f"shard 4 of 5, byte {module.offset:,} · aligned to 4 B: mapped as it lies",
         "gate of the feed-forward block",
     ]

@@ -55,12 +55,12 @@ def test_the_full_27b_as_text(full: LayerMap) -> None:
     ]
     assert headline(full) == [
         "64 layers",
-        "26.9 B text weights",
+        "26.90 B text weights",
         "6.25 bits each",
         "19.99 GB a token",
         "UD-NVFP4_K_XL",
     ]
-    assert " · ".join(headline(full, 58)[:4]) == "64 layers · 26.9 B weights · 6.25 bits · 19.99 GB a token"
+    assert " · ".join(headline(full, 58)[:4]) == "64 layers · 26.90 B weights · 6.25 bits · 19.99 GB a token"
     assert max(map(len, drawn(full, View(Place("mixer", 0))))) == MARGIN + 64  # 64 layers fit in 100 columns
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_tui.text import formatting
+from qwen_tui.text.safe import cells
 from support.fake_engine import stats
 
 
@@ -49,3 +50,30 @@ def test_sizes_name_their_unit() -> None:
     assert formatting.size(3_400_000) == "3.2 MiB"
     assert formatting.size_of(8_804_682_957, 21_900_000_000) == "8.2 of 20.4 GiB"
     assert formatting.size_of(512, 1000) == "512 of 1000 B"
+    assert formatting.exact_size(19_994_594_368) == "19,994,594,368 bytes (19.99 GB)"
+    assert formatting.exact_size(310) == "310 bytes"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (1e-9, "< 0.01 %"), (1e-4, "0.01 %"), (0.0025, "0.25 %"), (0.09994, "9.99 %"), (0.09996, "10.0 %"),
+     (1, "100.0 %")],
+)  # fmt: skip
+def test_shares_keep_two_digits_while_they_are_small(share: float, text: str) -> None:
+    assert formatting.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2, 5"), ([3, 7, 11], "3-11 by 4"), ([0, 2], "0, 2"), (range(64), "0-63")],
+)
+def test_numbers_are_written_as_people_do(numbers: list[int], text: str) -> None:
+    assert formatting.ranges(numbers) == text
+
+
+@given(st.lists(st.text(alphabet="ab\u6771", min_size=1, max_size=20), max_size=5), st.integers(0, 40))
+def test_what_fits_keeps_the_first_pieces_whole(pieces: list[str], width: int) -> None:
+    text = formatting.fit(pieces, width)
+    assert cells(text) <= width
+    kept = text.split(" \u00b7 ") if text else []
+    assert kept == pieces[: len(kept)] or (len(kept) == 1 and text.endswith("\u2026"))

@@ -7,8 +7,8 @@ from textual.content import Content
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.text import formatting
+from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line, visible
-from qwen_tui.widgets.header import fit
 
 
 def tool_calls_shown(text: str) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text import formatting
 from qwen_tui.text.model_name import model_name
 from qwen_tui.text.safe import one_line
-from qwen_tui.widgets.header import short_dtype
 
 WORDMARK = (
     "█▀█ █ █ █ █▀▀ █▄ █    ▀█▀ █ █ █",
@@ -39,7 +38,8 @@ def welcome_lines(conversation: Conversation, pending: str, width: int, first: b
         lines.append((one_line(model_name(model), width), "bold $foreground"))
         size = formatting.size(model.weight_bytes)
         context = formatting.tokens_short(model.context_limit)
-        facts = f"{one_line(model.variant, 40)} · {size} · {one_line(model.device, 40)} {short_dtype(model.dtype)}"
+        where = f"{one_line(model.device, 40)} {formatting.short_dtype(model.dtype)}"
+        facts = f"{one_line(model.variant, 40)} · {size} · {where}"
         lines.append((facts, "$muted"))
         lines.append((f"context {context} · loaded in {formatting.seconds(model.load_s)}", "$muted"))
         lines += [_BLANK, ("Ask anything.", "bold $foreground" if first else "$foreground"), _BLANK]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qwen_core.errors import printable
-from qwen_tui.text.formatting import decimal_size
+from qwen_core.figures import decimal_size
 
 PIPE_WIDTH = 80
 _GAP = 2

@@ -1,10 +1,11 @@
 """The plan of a conversion as a table: which tensors get which format, and what each costs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from qwen_tui.text.formatting import size
+from qwen_core.figures import shape_text
+from qwen_tui.text.formatting import ranges, size
 
 if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, Decision
@@ -40,7 +41,7 @@ def _row(
     return (
         path,
         _layers(group, kinds),
-        " x ".join(f"{length:,}" for length in shape),
+        shape_text(shape),
         form,
         f"{each * 8 / max(prod(shape), 1):.2f}",
         size(each),
@@ -70,19 +71,3 @@ def _path(decision: "Decision") -> str:
 
 def _format(decision: "Decision") -> str:
     return decision.outputs[0].dtype.lower() if decision.spec is None else str(decision.spec)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Layers as people write them: "0-2, 4-6"; with a step where that says it shorter: "3-63 by 4"."""
-    values = sorted(set(numbers))
-    if len(values) > 2:
-        step = values[1] - values[0]
-        if step > 1 and values == list(range(values[0], values[-1] + 1, step)):
-            return f"{values[0]}-{values[-1]} by {step}"
-    runs: list[list[int]] = []
-    for value in values:
-        if runs and value == runs[-1][1] + 1:
-            runs[-1][1] = value
-        else:
-            runs.append([value, value])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -25,8 +25,8 @@ from qwen_tui.store import Hit
 from qwen_tui.store.conversations import MAX_TITLE
 from qwen_tui.store.search import MAX_QUERY
 from qwen_tui.store.thread import StoreThread
+from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line, typed
-from qwen_tui.widgets.header import fit
 from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.list_status import SessionKeys, SessionStatus
 

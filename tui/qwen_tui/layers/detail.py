@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
+from qwen_core.figures import decimal_size, shape_text
 from qwen_tui.layers.map import ABOUT, LayerMap, Place
 from qwen_tui.layers.map_text import BLANK, MUTED, STRONG, TEXT, Run, clipped, text_of
-from qwen_tui.text.formatting import decimal_size, tokens_short
-from qwen_tui.text.layer_figures import percent, shape_text
+from qwen_tui.text.formatting import percent, tokens_short
 from qwen_tui.text.safe import cells, one_line
 
 _SCALES = {"nvfp4": "E4M3 scales", "mxfp4": "E8M0 scales", "mxfp8": "E8M0 scales"}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_tui.layers.map import ROWS
-from qwen_tui.text.layer_figures import percent
+from qwen_tui.text.formatting import percent
 
 MAX_LENGTH = 200
 FIELDS = ("layer", "role", "mode", "bits", "source", "kind", "shard")

@@ -10,7 +10,7 @@ from qwen_tui.layers.legend import headline
 from qwen_tui.layers.map import LayerMap
 from qwen_tui.layers.map_text import HERE, MUTED, STRONG, TEXT, Run, View
 from qwen_tui.layers.painter import RunLines
-from qwen_tui.widgets.header import fit
+from qwen_tui.text.formatting import fit
 
 TALL = 24  # lines of a terminal that has room for both; else the second takes the place of the first while it matters
 

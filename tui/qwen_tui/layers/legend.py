@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from qwen_core.figures import decimal_size
 from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, LayerMap, glyph_of, hue_of
 from qwen_tui.layers.map_text import BLANK, MUTED, STRONG, TEXT, Colouring, Paint, Run, bits_step, clipped
-from qwen_tui.text.formatting import bar, decimal_size
-from qwen_tui.text.layer_figures import percent, weights
+from qwen_tui.text.formatting import bar, parameters, percent
 from qwen_tui.text.sparkline import BARS
 
 WIDTH = 18  # the least that a legend beside the map needs
@@ -130,7 +130,7 @@ def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
     layout = layer_map.layout
     count, text = len(layout.layer_kinds), layout.text
     layers = f"{count} layers" if count != 1 else "1 layer"
-    size, bits = weights(text.parameters), f"{text.bits_per_weight:.2f} bits"
+    size, bits = parameters(text.parameters), f"{text.bits_per_weight:.2f} bits"
     rest = [f"{decimal_size(layout.token_bytes)} a token", layer_map.verdict.name]
     pieces = [layers, f"{size} text weights", f"{bits} each", *rest]
     return (

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
+from qwen_core.figures import decimal_size, shape_text
 from qwen_tui.layers.map import glyph_of, hue_of
 from qwen_tui.layers.map_text import BLANK, MUTED, STRONG, TEXT, Paint, Run, bits_step, clipped
-from qwen_tui.text.formatting import decimal_size
-from qwen_tui.text.layer_figures import percent, shape_text
+from qwen_tui.text.formatting import percent
 from qwen_tui.text.safe import one_line
 
 SortKey = tuple[float, str]

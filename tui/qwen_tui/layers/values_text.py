@@ -7,7 +7,7 @@ from qwen_core.tensors.histogram import CodeCounts, Histogram
 from qwen_core.tensors.values import TensorValues
 from qwen_tui.layers.detail import Lines, flowed
 from qwen_tui.layers.map_text import BAD, BLANK, MUTED, TEXT, Paint, Run, clipped, text_of
-from qwen_tui.text.layer_figures import percent
+from qwen_tui.text.formatting import percent
 from qwen_tui.text.safe import cells
 from qwen_tui.text.sparkline import BARS, sparkline
 

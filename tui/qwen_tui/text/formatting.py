@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from qwen_core.figures import decimal_size
+from qwen_tui.text.safe import cells, visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import FinishReason, PeakSource
@@ -28,12 +32,9 @@ def size(count: int) -> str:
     return f"{value:.1f} GiB"
 
 
-def decimal_size(count: int) -> str:
-    """Bytes in decimal units, as bandwidth counts them: "19.99 GB", "2.74 MB"."""
-    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= divisor:
-            return f"{count / divisor:.2f} {unit}"
-    return f"{count} B"
+def exact_size(count: int) -> str:
+    """Bytes exactly and readably: "19,994,594,368 bytes (19.99 GB)"."""
+    return f"{count:,} bytes" if count < 1000 else f"{count:,} bytes ({decimal_size(count)})"
 
 
 def size_of(done: int, total: int) -> str:
@@ -56,8 +57,46 @@ def tokens_short(count: int) -> str:
     return f"{count / 1_000_000:.1f}M"
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 shard", "1,732 tensors"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def tokens(count: int) -> str:
-    return f"{count:,} token" if count == 1 else f"{count:,} tokens"
+    return counted(count, "token")
+
+
+def parameters(count: int) -> str:
+    """A number of weights: "26.90 B", "3.1 M", "48,123"."""
+    if count >= 10**9:
+        return f"{count / 10**9:.2f} B"
+    return f"{count / 10**6:.1f} M" if count >= 10**6 else f"{count:,}"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1: "32.1 %", "0.25 %", "< 0.01 %", "0 %"."""
+    value = share * 100
+    if value == 0:
+        return "0 %"
+    if value < 0.01:
+        return "< 0.01 %"
+    return f"{value:.2f} %" if value < 9.995 else f"{value:.1f} %"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as people write them: "0-2, 4-6"; with a step where that says it shorter: "3-63 by 4"."""
+    values = sorted(set(numbers))
+    if len(values) > 2:
+        step = values[1] - values[0]
+        if step > 1 and values == list(range(values[0], values[-1] + 1, step)):
+            return f"{values[0]}-{values[-1]} by {step}"
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def seconds(value: float) -> str:
@@ -68,6 +107,11 @@ def seconds(value: float) -> str:
         return f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def short_dtype(dtype: str) -> str:
+    """ "bf16" for "bfloat16"; a type that is not ours is shown as it is."""
+    return {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(dtype, visible(dtype))
 
 
 def rate(tok_s: float) -> str:
@@ -145,3 +189,16 @@ def bar(done: int, total: int, width: int) -> str:
     if part:
         text += " ▏▎▍▌▋▊▉"[part]
     return text + "·" * (width - len(text))
+
+
+def fit(pieces: Sequence[str], width: int, separator: str = " · ") -> str:
+    """As many of `pieces` from the front as fit into `width` cells; the first is cut rather than left out."""
+    kept = list(pieces)
+    while len(kept) > 1 and cells(separator.join(kept)) > width:
+        kept.pop()
+    text = separator.join(kept)
+    if cells(text) <= width:
+        return text
+    while text and cells(text) >= width:
+        text = text[:-1]
+    return text + "…" if width > 0 else ""

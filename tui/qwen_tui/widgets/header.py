@@ -11,32 +11,14 @@ from qwen_tui.text.safe import cells, visible
 from qwen_tui.widgets.phase_look import PHASES
 
 
-def fit(pieces: list[str], width: int, separator: str = " · ") -> str:
-    """As many of `pieces` from the front as fit into `width` cells; the first is cut rather than left out."""
-    if not pieces:
-        return ""
-    while len(pieces) > 1 and cells(separator.join(pieces)) > width:
-        pieces = pieces[:-1]
-    text = separator.join(pieces)
-    if cells(text) <= width:
-        return text
-    while text and cells(text) >= width:
-        text = text[:-1]
-    return text + "…" if width > 0 else ""
-
-
 def model_pieces(model: ModelSummary) -> list[str]:
     """The facts of the header line, the most telling first."""
     return [
         visible(model_name(model)),
         visible(model.variant),
         formatting.size(model.weight_bytes),
-        f"{visible(model.device)} {short_dtype(model.dtype)}",
+        f"{visible(model.device)} {formatting.short_dtype(model.dtype)}",
     ]
-
-
-def short_dtype(dtype: str) -> str:
-    return {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(dtype, visible(dtype))
 
 
 class Header(Widget):
@@ -66,7 +48,7 @@ class Header(Widget):
         state = f"{look.glyph} {look.word}"
         brand = "qwen-tui"
         room = width - cells(brand) - cells(state) - 4
-        facts = fit(list(self._pieces), room) if room > 3 else ""
+        facts = formatting.fit(self._pieces, room) if room > 3 else ""
         gap = max(1, width - cells(brand) - 2 - cells(facts) - cells(state))
         first, *rest = facts.split(" · ", 1)
         return Content.assemble(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widget import Widget
 
+from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
-from qwen_tui.widgets.header import fit
 
 MAX_WORD = 400
 

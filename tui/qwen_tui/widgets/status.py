@@ -8,8 +8,8 @@ from textual.style import Style
 
 from qwen_tui.conversation.conversation import Conversation, Phase
 from qwen_tui.text import formatting
+from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
-from qwen_tui.widgets.header import fit
 from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase_look import PHASES
 from qwen_tui.widgets.styled_rows import strip_of

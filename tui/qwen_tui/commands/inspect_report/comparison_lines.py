@@ -6,6 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from qwen_core.checkpoint.layout import ModuleLayout
+from qwen_core.figures import decimal_size, shape_text
 from qwen_tui.commands.inspect_report.as_json import model_fields, module_fields, totals_fields
 from qwen_tui.commands.inspect_report.comparison import Comparison, Pair
 from qwen_tui.commands.inspect_report.grid import (
@@ -18,10 +19,10 @@ from qwen_tui.commands.inspect_report.grid import (
     grid,
     note_lines,
     plain,
-    ranges,
 )
+from qwen_tui.commands.inspect_report.listing import format_text
 from qwen_tui.commands.inspect_report.subject import Subject
-from qwen_tui.text.report_figures import format_text, gigabytes, shape_text, signed
+from qwen_tui.text.formatting import ranges
 from qwen_tui.text.safe import one_line
 
 
@@ -93,11 +94,16 @@ def _role_rows(found: Comparison) -> list[Row]:
     for role in found.by_role():
         left, right = role.totals
         formats = tuple(_formats(side) for side in (role.left, role.right))
-        change = signed(right.token_bytes - left.token_bytes)
+        change = _signed(right.token_bytes - left.token_bytes)
         same = change == "=" and formats[0] == formats[1]
-        texts = (role.label, *formats, gigabytes(left.token_bytes), change)
+        texts = (role.label, *formats, decimal_size(left.token_bytes), change)
         rows.append(Row(texts, (FAINT,) * 5 if same else ("", "", HEADING, "", HEADING)))
     return rows
+
+
+def _signed(count: int) -> str:
+    """A difference of bytes: "+1.25 GB", "-310 B", "=" for none."""
+    return f"{'+' if count > 0 else '-'}{decimal_size(abs(count))}" if count else "="
 
 
 def _formats(modules: Sequence[ModuleLayout]) -> str:

@@ -145,14 +145,3 @@ def plain(text: str, style: str = "") -> Text:
 
 def mode_style(module: ModuleLayout) -> str:
     return MODE_STYLES.get(module.mode, FAINT)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers as people write them: "0-2, 4-6, 9"."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

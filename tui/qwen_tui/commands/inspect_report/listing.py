@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.text import Text
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
+from qwen_core.figures import shape_text
 from qwen_tui.commands.inspect_report.grid import FAINT, MODE_STYLES, Column, Row, grid, mode_style, note_lines
 from qwen_tui.commands.inspect_report.selection import OUTSIDE
 from qwen_tui.commands.inspect_report.subject import Subject
-from qwen_tui.text.report_figures import alignment_text, format_text, percent, shape_text
+from qwen_tui.text.formatting import percent
 from qwen_tui.text.safe import one_line
 
 # The matrices of a layer by what they do, whichever mixer it has.
@@ -86,6 +87,11 @@ def tensor_table(subject: Subject, modules: Sequence[ModuleLayout], width: int) 
     )
 
 
+def format_text(module: ModuleLayout) -> str:
+    """Mode, bits and group as short as can be: "nvfp4 4/16", "affine 6/64", "bf16"."""
+    return module.mode if module.spec is None else f"{module.mode} {module.bits}/{module.group_size}"
+
+
 def _tensor_row(subject: Subject, layout: Layout, module: ModuleLayout) -> Row:
     source = {"override": "own", "default": "def", "unquantised": "–"}[module.source]
     texts = (
@@ -97,6 +103,10 @@ def _tensor_row(subject: Subject, layout: Layout, module: ModuleLayout) -> Row:
         f"{layout.share(module.token_bytes) * 100:.2f}",
         source,
         f"{subject.shard_number(module)}:{module.offset}",
-        alignment_text(module.alignment) + ("" if module.element_aligned else "*"),
+        _alignment(module.alignment) + ("" if module.element_aligned else "*"),
     )
     return Row(texts, ("", "", mode_style(module)))
+
+
+def _alignment(count: int) -> str:
+    return f"{count >> 10}K" if count >= 1 << 10 else str(count)

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.checkpoint.recipe import KEPT, VARIANTS, Variant, recipe_spec
-from qwen_tui.commands.inspect_report.grid import Column, Row, grid, mode_style, ranges
-from qwen_tui.text.report_figures import percent
+from qwen_tui.commands.inspect_report.grid import Column, Row, grid, mode_style
+from qwen_tui.text.formatting import percent, ranges
 
 
 @dataclass(frozen=True)

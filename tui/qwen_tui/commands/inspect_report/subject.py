@@ -11,6 +11,7 @@ from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.checkpoint.variants import Verdict, identify
 from qwen_core.convert.alignment import alignment_advice
 from qwen_core.errors import quote
+from qwen_tui.text.formatting import counted
 from qwen_tui.text.model_name import pending_name
 from qwen_tui.text.safe import one_line
 
@@ -66,7 +67,7 @@ def _overrides_of_nothing(checkpoint: Checkpoint, layout: Layout) -> str:
     absent = [module for module in quantization.overrides if module not in layout.index]
     if not absent:
         return ""
-    return f"config.json has {_count(len(absent), 'override')} for modules that are not there: {quote(absent[0])}" + (
+    return f"config.json has {counted(len(absent), 'override')} for modules that are not there: {quote(absent[0])}" + (
         " and others" if len(absent) > 1 else ""
     )
 
@@ -75,8 +76,4 @@ def _unfit_names(checkpoint: Checkpoint) -> str:
     unfit = [name for name in checkpoint.tensors if len(name) > MAX_NAME or not name.isprintable()]
     if not unfit:
         return ""
-    return f"{_count(len(unfit), 'tensor name')} with control characters or over {MAX_NAME} long: {quote(unfit[0])}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
+    return f"{counted(len(unfit), 'tensor name')} with control characters or over {MAX_NAME} long: {quote(unfit[0])}"

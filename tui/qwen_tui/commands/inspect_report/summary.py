@@ -8,11 +8,12 @@ from rich.text import Text
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.layout import ModuleLayout, total
 from qwen_core.checkpoint.recipe import VARIANTS
+from qwen_core.figures import decimal_size
 from qwen_tui.commands.inspect_report.grid import BAD, HEADING, clipped, facts, note_lines, plain
 from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
-from qwen_tui.text.report_figures import both, gigabytes, parameters, percent
+from qwen_tui.text.formatting import counted, exact_size, parameters, percent
 from qwen_tui.text.safe import one_line
 
 
@@ -45,7 +46,7 @@ def selection_lines(subject: Subject, modules: Sequence[ModuleLayout], width: in
     """What filters leave, in a sentence."""
     layout, chosen = subject.layout, total(modules)
     yield from note_lines(
-        f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {gigabytes(chosen.nbytes)}, "
+        f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {decimal_size(chosen.nbytes)}, "
         f"{percent(layout.share(chosen.token_bytes))} of what a token reads",
         width,
     )
@@ -54,7 +55,7 @@ def selection_lines(subject: Subject, modules: Sequence[ModuleLayout], width: in
 def legend(subject: Subject, width: int) -> Iterator[Text]:
     """What B is, and what the share is of."""
     variant = next((variant for variant in VARIANTS if variant.name == subject.verdict.nearest), None)
-    text = f"share: of the {gigabytes(subject.layout.token_bytes)} of weights that one token reads."
+    text = f"share: of the {decimal_size(subject.layout.token_bytes)} of weights that one token reads."
     if variant is not None:
         text += f" B: the base of {variant.name}, {variant.bits} bits. AWQ changes values and shows in no header."
     yield from note_lines(text, width)
@@ -66,12 +67,12 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     config, text = checkpoint.config, layout.text
     yield "directory", one_line(str(checkpoint.path), 400)
     yield "variant", f"{subject.verdict.name}: {subject.verdict.evidence}"
-    yield "on disk", f"{both(layout.nbytes)} in {_count(layout.tensors, 'tensor')}, {_files(subject)}"
+    yield "on disk", f"{exact_size(layout.nbytes)} in {counted(layout.tensors, 'tensor')}, {_files(subject)}"
     yield (
         "text model",
-        f"{both(text.nbytes)}: {parameters(text.parameters)} weights, {text.bits_per_weight:.2f} bits each",
+        f"{exact_size(text.nbytes)}: {parameters(text.parameters)} weights, {text.bits_per_weight:.2f} bits each",
     )
-    yield "per token", f"{both(layout.token_bytes)} of weights; recurrent state and KV come on top"
+    yield "per token", f"{exact_size(layout.token_bytes)} of weights; recurrent state and KV come on top"
     yield "layers", _layers(subject)
     yield "sizes", _sizes(config)
     yield "quantised", _quantised(subject)
@@ -79,13 +80,8 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "head", head
     shape = "MLX's (norms hold 1 + weight)" if checkpoint.converted else "raw Hugging Face (norms hold weight less 1)"
     yield "layout", shape
-    yield (
-        "unused",
-        "; ".join(
-            f"{entry.what} {gigabytes(entry.nbytes)} in {_count(entry.tensors, 'tensor')}" for entry in layout.unused
-        )
-        or "nothing: a token reads all that is on disk",
-    )
+    unused = [f"{e.what} {decimal_size(e.nbytes)} in {counted(e.tensors, 'tensor')}" for e in layout.unused]
+    yield "unused", "; ".join(unused) or "nothing: a token reads all that is on disk"
     yield "alignment", alignment(subject)
 
 
@@ -99,13 +95,9 @@ def _sizes(config: ModelConfig) -> str:
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
-
-
 def _files(subject: Subject) -> str:
     shards = subject.layout.shards
-    return f"{_count(len(shards), 'shard')}" if len(shards) != 1 else f"the file {one_line(shards[0])}"
+    return f"{counted(len(shards), 'shard')}" if len(shards) != 1 else f"the file {one_line(shards[0])}"
 
 
 def _layers(subject: Subject) -> str:
@@ -126,9 +118,9 @@ def _ordinal(number: int) -> str:
 def _quantised(subject: Subject) -> str:
     layout = subject.layout
     if not layout.quantised:
-        return f"none of {_count(len(layout.modules), 'module')}"
+        return f"none of {counted(len(layout.modules), 'module')}"
     return (
-        f"{layout.quantised:,} of {_count(len(layout.modules), 'module')}: {_count(layout.overrides, 'override')} in "
+        f"{layout.quantised:,} of {counted(len(layout.modules), 'module')}: {counted(layout.overrides, 'override')} in "
         f"config.json, {layout.quantised - layout.overrides:,} by its default"
     )
 
@@ -137,8 +129,8 @@ def alignment(subject: Subject) -> str:
     """How much of the text model could be used from a map as it lies."""
     whole, mappable = subject.layout.text.nbytes, subject.mappable_bytes
     if mappable == whole:
-        return f"all {gigabytes(whole)} lie at multiples of their element size: mapped without a copy where Metal is"
+        return f"all {decimal_size(whole)} lie at multiples of their element size: mapped without a copy where Metal is"
     return (
-        f"{gigabytes(mappable)} of {gigabytes(whole)} ({percent(mappable / whole if whole else 0.0)}) lie at multiples "
-        "of their element size and can be mapped; the rest is copied once on loading"
+        f"{decimal_size(mappable)} of {decimal_size(whole)} ({percent(mappable / whole)}) lie at multiples of their "
+        "element size and can be mapped; the rest is copied once on loading"
     )

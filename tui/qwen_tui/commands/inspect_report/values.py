@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from qwen_core.figures import shape_text
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import Histogram
 from qwen_core.tensors.values import SATURATED_SHARE, RowSample, ScaleValues, TensorValues
@@ -22,7 +23,7 @@ from qwen_tui.commands.inspect_report.grid import (
     plain,
 )
 from qwen_tui.commands.inspect_report.subject import Subject
-from qwen_tui.text.report_figures import both, percent, shape_text
+from qwen_tui.text.formatting import exact_size, percent
 from qwen_tui.text.safe import one_line
 from qwen_tui.text.sparkline import sparkline
 
@@ -83,7 +84,7 @@ def _statistics(subject: Subject, values: TensorValues, width: int) -> Iterator[
 def _place(subject: Subject, values: TensorValues) -> str:
     info = subject.checkpoint.tensors[values.names[0]]
     where = f"{one_line(info.file.name)} at byte {info.offset:,}"
-    return f"{both(values.stored_bytes)}, the weight as {values.dtype} in {where}"
+    return f"{exact_size(values.stored_bytes)}, the weight as {values.dtype} in {where}"
 
 
 def _examined(share: float, examined: int) -> str:

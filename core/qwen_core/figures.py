@@ -1,0 +1,16 @@
+"""Sizes and shapes as errors and reports write them. Pure, and imports nothing."""
+
+from collections.abc import Iterable
+
+
+def decimal_size(count: int) -> str:
+    """Bytes in decimal units, as disks and bandwidth count them: "19.99 GB", "2.74 MB", "96 B"."""
+    for divisor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= divisor:
+            return f"{count / divisor:.2f} {unit}"
+    return f"{count} B"
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """ "17408x5120"; "()" for no dimensions."""
+    return "x".join(map(str, shape)) or "()"
