@@ -1,6 +1,6 @@
-"""Write the README's reference section from the command line's own help.
+"""Write the reference section of tui/README.md from the command line's own help.
 
-python tests/tools/make_reference.py        rewrites README.md; a test checks that nothing would change
+python tests/tools/make_reference.py        rewrites it; a test checks that nothing would change
 """
 
 import re
@@ -10,7 +10,7 @@ import click
 
 from qwen_tui.cli import program
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "tui" / "README.md"
 WIDTH = 80
 _BLOCK = re.compile(r"<!-- help: (?P<command>[^\n]*?) -->\n.*?<!-- /help -->", re.DOTALL)
 
@@ -27,15 +27,15 @@ def help_text(command_line: str) -> str:
     return context.get_help()
 
 
-def with_reference(readme: str) -> str:
-    """`readme` with each block between help comments as the program prints it now."""
+def with_reference(document: str) -> str:
+    """`document` with each block between help comments as the program prints it now."""
 
     def block(match: re.Match[str]) -> str:
         command = match["command"]
         return f"<!-- help: {command} -->\n```text\n$ {command} --help\n{help_text(command)}\n```\n<!-- /help -->"
 
-    return _BLOCK.sub(block, readme)
+    return _BLOCK.sub(block, document)
 
 
 if __name__ == "__main__":
-    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")
+    DOCUMENT.write_text(with_reference(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Write the README's table of the nine variants: python tests/tools/make_variants.py RAW
+"""Write the table of the nine variants in tui/README.md: python tests/tools/make_variants.py RAW
 
 RAW is an unquantised demo model, as `python -m demo_training.train --rounded-share 0 --out RAW` writes it (what is in
-the README comes from --steps 300). Each variant is converted from it into a temporary directory and
+the document comes from --steps 300). Each variant is converted from it into a temporary directory and
 compared with it on conversations that training never saw. Without the last phase of training, which rounds weights to
 nvfp4: a model that has learnt to live with one format says nothing about the others.
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "tui" / "README.md"
 CONVERSATIONS = 24
 SEED = 20_260_101  # not one that training has used
 _BLOCK = re.compile(r"<!-- variants -->\n.*?<!-- /variants -->", re.DOTALL)
@@ -52,7 +52,7 @@ class Table:
 
 
 def block(table: Table) -> str:
-    """The README's section: the table and what it shows."""
+    """The document's section: the table and what it shows."""
     by_name = {row.name: row for row in table.rows}
     nvfp4, mxfp4 = by_name["UD-NVFP4_K_XL"], by_name["UD-MXFP4_K_XL"]
     ratio, more = mxfp4.kl_mean / nvfp4.kl_mean, nvfp4.nbytes / mxfp4.nbytes - 1
@@ -78,9 +78,9 @@ def block(table: Table) -> str:
     )
 
 
-def parse(readme: str) -> Table | None:
-    """The table that a README holds; None if it has none."""
-    match = _BLOCK.search(readme)
+def parse(document: str) -> Table | None:
+    """The table that `document` holds; None if it has none."""
+    match = _BLOCK.search(document)
     reference = _REFERENCE.search(match.group()) if match else None
     if match is None or reference is None:
         return None
@@ -91,8 +91,8 @@ def parse(readme: str) -> Table | None:
     return Table(rows, int(reference[1].replace(",", "")), float(reference[2]))
 
 
-def with_table(readme: str, table: Table) -> str:
-    return _BLOCK.sub(lambda _: block(table), readme)
+def with_table(document: str, table: Table) -> str:
+    return _BLOCK.sub(lambda _: block(table), document)
 
 
 def measure(raw: Path) -> Table:
@@ -130,5 +130,5 @@ def measure(raw: Path) -> Table:
 
 if __name__ == "__main__":
     measured = measure(Path(sys.argv[1]))
-    # Read only now: measuring takes minutes, in which the README may have changed.
-    README.write_text(with_table(README.read_text(encoding="utf-8"), measured), encoding="utf-8")
+    # Read only now: measuring takes minutes, in which the document may have changed.
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8"), measured), encoding="utf-8")

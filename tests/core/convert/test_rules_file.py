@@ -166,9 +166,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
             read_rules(path)
 
 
-def test_the_readmes_example_is_a_recipe(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    readme = Path(__file__).resolve().parents[3] / "README.md"
-    (example,) = re.findall(r"```toml\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_documents_example_is_a_recipe(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    document = Path(__file__).resolve().parents[3] / "tui" / "README.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     found = rules(tmp_path, example)
     decided = [found.decide(Weight(f"layers.{layer}.mlp.up_proj", 64)) for layer in range(64)]
     assert decided == [QuantSpec("affine", 6, 64)] * 4 + [NVFP4] * 56 + [QuantSpec("affine", 6, 64)] * 4

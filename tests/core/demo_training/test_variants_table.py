@@ -1,11 +1,11 @@
-"""The README's table of variants: its bytes are what converting the demo's shape writes, its words its figures'."""
+"""The table of variants in tui/README.md: its bytes are what converting writes, its words what its figures say."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from make_variants import README, Row, Table, block, measure, parse, with_table
+from make_variants import DOCUMENT, Row, Table, block, measure, parse, with_table
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.convert.plan import make_plan
@@ -14,7 +14,7 @@ from support.raw_demo import raw_demo
 
 
 def committed() -> Table:
-    table = parse(README.read_text(encoding="utf-8"))
+    table = parse(DOCUMENT.read_text(encoding="utf-8"))
     assert table is not None
     return table
 
@@ -27,9 +27,9 @@ def test_the_table_has_all_nine_with_the_bytes_that_converting_writes(tmp_path: 
 
 def test_the_block_is_what_its_own_figures_give() -> None:
     """So that nobody edits the words or a figure by hand."""
-    readme = README.read_text(encoding="utf-8")
+    document = DOCUMENT.read_text(encoding="utf-8")
     table = committed()
-    assert with_table(readme, table) == readme
+    assert with_table(document, table) == document
     assert table.tokens > 2_000
 
 
@@ -43,7 +43,7 @@ def test_the_words_follow_the_figures() -> None:
 
 
 def test_the_command_measures_what_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On random weights and one conversation: the figures come back from the README as they were put in."""
+    """On random weights and one conversation: the figures come back from the document as they were put in."""
     monkeypatch.setattr("make_variants.CONVERSATIONS", 1)
     table = measure(raw_demo(tmp_path / "raw", filled=True))
     assert [row.name for row in table.rows] == [variant.name for variant in VARIANTS]
