@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,19 @@ def test_the_reference_is_the_programs_own_help() -> None:
     assert with_reference(document) == document, "run: python tests/tools/make_reference.py"
     for command in ("qwen-tui", *(f"qwen-tui {name}" for name in program.commands)):
         assert help_text(command) in document, f"there is no block for {command}"
+
+
+@pytest.mark.parametrize(("name", "contract", "first"), [("core", "core", "lowest"), ("tui", "app", "highest")])
+def test_the_rooms_are_those_of_the_contracts_in_their_order(name: str, contract: str, first: str) -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))
+    layers = next(c["layers"] for c in project["tool"]["importlinter"]["contracts"] if c["name"].endswith(contract))
+    floors = {room: number for number, layer in enumerate(layers) for room in layer.split(" | ")}
+    section = text_of(f"{name}/README.md").split("\n## The rooms\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    told = [[room for room in re.findall(r"`(\w+)[./]", row) if room in floors] for row in rows]
+    assert {room for rooms in told for room in rooms} == set(floors) - {"__main__"}
+    for upper, lower in pairwise(told if first == "highest" else told[::-1]):
+        assert max(floors[room] for room in upper) <= min(floors[room] for room in lower), (upper, lower)
 
 
 def test_the_python_examples_run() -> None:

@@ -122,6 +122,15 @@ def test_ci_runs_lint_types_and_tests() -> None:
         assert f"runs-on: {system}" in workflow
 
 
+def test_a_commit_is_checked_as_ci_checks_it() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    programs = re.findall(r"^ +entry: \.venv/bin/([\w-]+)", hooks, re.MULTILINE)
+    assert sorted(programs) == ["lint-imports", "pyright", "pytest", "ruff"]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for program in set(programs) - {"pytest"}:
+        assert f'"$bin/{program}"' in script
+
+
 def test_a_release_is_refused_whose_tag_is_not_the_version() -> None:
     path = ROOT / ".ci" / "release"
     done = subprocess.run([path, "v99.0"], capture_output=True, text=True, check=False)
