@@ -70,6 +70,13 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
             assert any(file.endswith("/" + path) for file in known), f"{name}: {path}"
 
 
+def test_the_code_cites_documents_that_are_here() -> None:
+    names = {Path(name).name for name in DOCUMENTS}
+    for file in tracked(""):
+        if file.endswith(".py"):
+            assert set(re.findall(r"\b[A-Z]+\.md\b", text_of(file))) <= names, file
+
+
 def test_the_readme_is_short_and_shows_both_pictures() -> None:
     readme = text_of("README.md")
     assert len(readme.splitlines()) <= 200

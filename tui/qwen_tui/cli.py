@@ -74,7 +74,7 @@ for command in (run, inspect, convert, doctor, bench, export, import_conversatio
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0, 1 at fault, 2 usage, 130 interrupted (DESIGN.md)."""
+    """Run a command line and return its exit code: 0, 1 at fault, 2 usage, 130 interrupted."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this, as by `2>&-`
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))

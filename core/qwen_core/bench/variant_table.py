@@ -10,7 +10,7 @@ from qwen_core.checkpoint.variants import predict
 from qwen_core.device.hardware import Hardware
 from qwen_core.protocol.stats import bytes_per_token, ceiling_tok_s
 
-# PERFORMANCE.md, "The roofline of the NVFP4 27B": the machine of the model card, and what the card says it reached.
+# The machine that the published model cards measured on, and what the card of the NVFP4 27B says it reached.
 # For the other variants no figure is published.
 CARD_GB_S = 400.0
 CARD_TOK_S = {"UD-NVFP4_K_XL": 14.9}

@@ -14,7 +14,7 @@ from typing import Literal
 from qwen_core.errors import CapacityError, SettingsError, quote
 
 CARD = "card"
-# PERFORMANCE.md, "The card's own workload": one session, thinking off, and the best decode rate of turns 2 to 4.
+# The example on the published model cards: one session, thinking off, and the best decode rate of turns 2 to 4.
 CARD_SYSTEM = "You are a helpful assistant. Be concise."
 CARD_TURNS = (
     "What is the capital of France?",
@@ -48,7 +48,7 @@ class Workload:
 
 
 def parse_workloads(text: str) -> tuple[Workload, ...]:
-    """The workloads of "card,pp512,tg128". Raises SettingsError naming the word that is none."""
+    """The workloads of "card,pp512,tg128". Raises SettingsError naming the word that is no workload."""
     found = []
     for word in (word.strip().lower() for word in text.split(",")):
         match = _SIZE.fullmatch(word)
@@ -92,7 +92,7 @@ class Spread:
 
 
 def spread(figures: Sequence[float]) -> Spread | None:
-    """None of no figures."""
+    """The spread of `figures`; None where there are none."""
     return Spread(statistics.median(figures), min(figures), max(figures)) if figures else None
 
 

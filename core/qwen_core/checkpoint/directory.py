@@ -38,7 +38,7 @@ _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 IGNORED = ("vision_tower.", "visual.", "mtp.")
 _UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
 
-# The full 27B has 57 and 165 kB. Far more than that would take seconds to parse before it could be refused.
+# The full 27B's have 57 and 165 kB. Far larger ones would take seconds to parse before they could be refused.
 MAX_CONFIG_BYTES = 1 << 20
 MAX_INDEX_BYTES = 8 << 20
 MAX_TEMPLATE_BYTES = 4 << 20

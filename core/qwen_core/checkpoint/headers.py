@@ -19,8 +19,8 @@ from qwen_core.errors import CheckpointError, printable, quote
 from qwen_core.files import parse_json_object, require_file
 
 FORMAT_HEADER_BYTES = 100_000_000  # the safetensors library's own cap
-# What the headers of one directory may hold in all. The full 27B has 0.25 MB of 1,732 tensors; parsing far more than
-# that takes seconds and gigabytes before anything could be said about it.
+# What the headers of one directory may hold in all. The full 27B's name 1,732 tensors in 0.25 MB; parsing far more than
+# that would take seconds and gigabytes before anything could be said about it.
 MAX_HEADER_BYTES = 4 << 20
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 32
@@ -75,7 +75,7 @@ def _library_refusal(path: Path) -> str | None:
 
 
 def check_header_sizes(paths: Iterable[Path]) -> None:
-    """Refuse headers that are too long in all, before any of them is read. Raises CheckpointError naming the longest.
+    """Refuse headers that are too long together, before any of them is read. Raises CheckpointError naming the longest.
 
     A hostile directory of many files would otherwise pass with each of them just below the limit.
     """
@@ -131,7 +131,7 @@ def _read_header_bytes(path: Path, size: int) -> bytes:
 
 
 def _read_length(file: BinaryIO, path: Path, size: int) -> int:
-    """The length of the header that `file` begins with, if it is one that can be read."""
+    """The length of the header that `file` begins with. Raises CheckpointError if it cannot be one."""
     where = quote(path)
     prefix = file.read(8)
     if prefix == b"version ":

@@ -65,7 +65,7 @@ class ModuleLayout:
 
     @property
     def alignment(self) -> int:
-        """The largest power of two, up to a page of 16 KiB, that the weight's offset is a multiple of."""
+        """The largest power of two, at most a page of 16 KiB, that divides the weight's offset."""
         return min(self.offset & -self.offset, PAGE) if self.offset else PAGE
 
     @property
@@ -261,7 +261,7 @@ def _module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
 def token_bytes(config: ModelConfig, module: str, nbytes: int) -> int:
     """Bytes of a module of `nbytes` that decoding one token reads.
 
-    All of them, except of the embedding, of which a token reads one row; tied, it is the head as well, and read whole.
+    All of them, but of the embedding only one row; where it is the head as well, it is read whole.
     """
     if module == "embed_tokens" and not config.tie_word_embeddings:
         return nbytes // config.vocab_size

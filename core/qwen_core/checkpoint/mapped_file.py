@@ -39,7 +39,7 @@ class MappedFile:
     def bytes_of(self, info: TensorInfo) -> np.ndarray:
         """The tensor's bytes, flat, as a view on the mapping.
 
-        The file is asked for its length of this moment: reading a mapping past the end of its file ends the process.
+        The file's length is checked again first: reading a mapping past the end of its file ends the process.
         """
         end = info.offset + info.nbytes
         if end > self._bytes.size or end > self._map.size():

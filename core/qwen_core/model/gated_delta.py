@@ -34,7 +34,7 @@ def _convolve4(
     w2: mx.array,
     w3: mx.array,
 ) -> mx.array:
-    """The whole of step 2 for the kernel size that every released model has, as one kernel."""
+    """Step 2 in one kernel, for the four taps that every released model has: x [1, T, C] any type, w [C] float32."""
     y = x0.astype(mx.float32) * w0 + x1.astype(mx.float32) * w1
     y = y + x2.astype(mx.float32) * w2 + x3.astype(mx.float32) * w3
     return y * mx.sigmoid(y)
@@ -89,7 +89,7 @@ def decay(a: mx.array, dt_bias: mx.array, negative_rate: mx.array) -> mx.array:
 
 @elementwise
 def update_rate(b: mx.array) -> mx.array:
-    """beta = sigmoid(b) in float32 (step 4)."""
+    """beta = sigmoid(b) in float32 (step 4). b [1, T, Hv], and so is what it gives."""
     return mx.sigmoid(b.astype(mx.float32))
 
 

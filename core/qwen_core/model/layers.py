@@ -36,18 +36,21 @@ _MOST_DENSE_ELEMENTS = 64 << 20
 
 
 def _takes_dense(x: mx.array, elements: int, least: int = _LEAST_DENSE_TOKENS) -> bool:
-    """Whether `x` [1, T, in] has so many tokens that a CPU had better multiply it by a plain transposed weight."""
+    """Whether a CPU multiplies `x` [1, T, in] faster by an unpacked, transposed weight: from `least` tokens on."""
     return x.shape[1] >= least and x.dtype == mx.float32 and elements <= _MOST_DENSE_ELEMENTS and not is_gpu()
 
 
 def _times_transposed(x: mx.array, weight: mx.array) -> mx.array:
-    """x W^T by a copy of W^T: the BLAS of MLX's Linux wheels is twice as fast with no operand to be transposed."""
+    """x [1, T, in] times a transposed copy of `weight` [out, in]: [1, T, out].
+
+    The BLAS of MLX's Linux wheels is twice as fast where it need not transpose an operand itself.
+    """
     return x @ mx.contiguous(weight.T)
 
 
 @dataclass
 class Linear:
-    """y = x W^T with a plain weight [out, in]."""
+    """y = x W^T with a plain weight [out, in]: x [1, T, in] gives [1, T, out]."""
 
     weight: mx.array
 
@@ -63,7 +66,7 @@ class Linear:
 
 @dataclass
 class QuantizedLinear:
-    """The same with a packed weight and its scales, multiplied without unpacking it."""
+    """The same with a packed weight (shapes: FORMAT.md's table), multiplied without unpacking it."""
 
     weight: mx.array
     scales: mx.array
@@ -151,7 +154,10 @@ def joined(parts: Sequence[Projection]) -> Projection | None:
 
 
 class Group:
-    """Several projections of the same input, as few matrix multiplications as their formats allow."""
+    """Several projections of one input, in as few matrix multiplications as their formats allow.
+
+    x [1, T, in] gives a list, [1, T, out of the part] for each of `parts`.
+    """
 
     def __init__(self, parts: Sequence[Projection], combined: Projection | None = None) -> None:
         self.ends = list(accumulate(part.rows for part in parts))
@@ -188,8 +194,9 @@ class TensorSource:
         return QuantizedLinear(weight, self.take(f"{module}.scales"), self.arrays.pop(f"{module}.biases", None), spec)
 
     def group(self, prefix: str, *names: str) -> Group:
-        """The projections `prefix` + each name, joined where possible. The parts are let go before returning, so
-        that the memory held at once never exceeds the model's by more than one group.
+        """The projections `prefix` + each name, joined where possible.
+
+        The parts are released before it returns, so that at most one group is ever in memory twice.
         """
         modules = [prefix + name for name in names]
         parts = [self.projection(module) for module in modules]
@@ -200,7 +207,7 @@ class TensorSource:
 
 
 class Embedding:
-    """Token ids to vectors, and vectors to logits where the head is tied to it."""
+    """Token ids [1, T] to vectors [1, T, hidden]; `head` [vocab, hidden] gives logits where the model ties it."""
 
     def __init__(self, source: TensorSource, dtype: mx.Dtype) -> None:
         self.head = source.projection("embed_tokens")
@@ -213,7 +220,7 @@ class Embedding:
 
 
 class Norm:
-    """x * rsqrt(mean(x^2) + epsilon) * weight over the last axis, float32 inside (step 1)."""
+    """RMSNorm over the last axis of x [..., D] with weight [D], float32 inside (step 1)."""
 
     def __init__(self, weight: mx.array, epsilon: float) -> None:
         self.weight = weight
@@ -234,7 +241,7 @@ def _times_sigmoid(x: mx.array, gate: mx.array) -> mx.array:
 
 
 class FeedForward:
-    """down(silu(gate(x)) * up(x)) (step 9)."""
+    """down(silu(gate(x)) * up(x)) (step 9): x [1, T, hidden] gives the same shape."""
 
     def __init__(self, source: TensorSource, prefix: str) -> None:
         self.gate_up = source.group(prefix, "gate_proj", "up_proj")
@@ -246,7 +253,11 @@ class FeedForward:
 
 
 class GatedDeltaNet:
-    """The mixer of a linear layer (steps 2 to 6)."""
+    """The mixer of a linear layer (steps 2 to 6): x [1, T, hidden] gives [1, T, hidden], [1, 1, hidden] if `last`.
+
+    Inside, with Hk key heads of Dk and Hv value heads of Dv: queries and keys [1, T, Hk, Dk], values and z
+    [1, T, Hv, Dv], a and b [1, T, Hv]. Replaces the layer's convolution inputs and its S [1, Hv, Dv, Dk] in the state.
+    """
 
     def __init__(self, source: TensorSource, prefix: str, index: int, config: ModelConfig) -> None:
         self.index = index
@@ -290,7 +301,11 @@ class GatedDeltaNet:
 
 
 class Attention:
-    """The mixer of a full layer (steps 7 and 8)."""
+    """The mixer of a full layer (steps 7 and 8): x [1, T, hidden] gives [1, T, hidden], [1, 1, hidden] if `last`.
+
+    Inside, heads come before tokens: queries [1, heads, T, D], keys and values [1, key-value heads, T, D], which are
+    appended to those of the state. The gate is [1, T, heads, D].
+    """
 
     def __init__(self, source: TensorSource, prefix: str, index: int, config: ModelConfig) -> None:
         self.index = index
@@ -320,12 +335,12 @@ class Attention:
         return self.out(_times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))
 
     def _rotate(self, x: mx.array, offset: int) -> mx.array:
-        """RoPE on the first `rotary_size` of each head, pairs (i, i + half); for text mRoPE is the same (step 8)."""
+        """RoPE on the first `rotary_size` of x [1, heads, T, D], pairs (i, i + half): mRoPE for text (step 8)."""
         return mx.fast.rope(x, self.rotary_size, traditional=False, base=self.theta, scale=1.0, offset=offset)
 
 
 class Block:
-    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9)."""
+    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9): [1, T, hidden], or [1, 1, hidden] if `last`."""
 
     def __init__(self, source: TensorSource, index: int, config: ModelConfig) -> None:
         prefix = f"layers.{index}."

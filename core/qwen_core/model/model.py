@@ -1,6 +1,6 @@
-"""A Qwen3.5/3.6 text model in memory: from a checkpoint's tensors to logits, over a `State`.
+"""A Qwen3.5/3.6 text model in memory: token ids and a `State` in, logits out.
 
-The layers are layers.py's, the bytes weights.py's; what to feed and what to do with logits is generate.py's.
+Its layers are in layers.py, the way of its bytes into memory in weights.py; session/generate.py feeds it.
 """
 
 from collections.abc import Callable, Mapping

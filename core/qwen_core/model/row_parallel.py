@@ -1,8 +1,8 @@
 """Products of large packed weights on several processors, where MLX computes on a CPU.
 
-MLX's CPU backend works off one stream on one thread, and a product of one operation is never shared out (mlx,
-backend/cpu/quantized.cpp). Each row of a weight gives its own outputs, so the rows are dealt out to streams and the
-outputs put side by side: the same numbers bit for bit, in half the time on two processors. On a GPU nothing of this.
+MLX's CPU backend runs each stream on one thread and never splits one product (mlx, backend/cpu/quantized.cpp). Each row
+of a weight gives its own outputs, so the rows are dealt out to streams and the outputs put side by side: the same
+numbers bit for bit, in half the time on two processors. A GPU needs none of this.
 """
 
 import os
@@ -28,20 +28,20 @@ def processors() -> int:
 
 
 def shares(rows: int, tokens: int, columns: int) -> int:
-    """In how many parts a product of `tokens` rows with a weight [rows, columns] is computed; 1: as one."""
+    """How many parts the product of `tokens` vectors and a weight [rows, columns] is computed in; 1: all at once."""
     if is_gpu() or rows * columns * tokens < LEAST_WORK:
         return 1
     return min(processors(), MOST_STREAMS, rows)
 
 
 def cut_rows(rows: int, parts: int) -> list[slice]:
-    """`rows` in `parts` runs as even as can be."""
+    """`rows` cut into `parts` runs, as even as possible."""
     ends = [rows * number // parts for number in range(parts + 1)]
     return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 def side_by_side(products: Sequence[Callable[[mx.Stream], mx.array]]) -> mx.array:
-    """The results of `products` along the last axis, each computed on a stream of its own."""
+    """The results of `products` [1, T, n], joined along the last axis; each is computed on a stream of its own."""
     streams: list[mx.Stream] = getattr(_of_thread, "streams", [])
     while len(streams) < len(products):
         streams.append(mx.new_stream(mx.cpu))

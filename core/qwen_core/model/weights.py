@@ -41,7 +41,7 @@ _PIECE = 4 << 20
 
 
 class LoadCancelled(QwenError):
-    """`stop` said so before all weights were in memory. Nothing of them is kept."""
+    """`stop` ended the load before all weights were in memory. None of them is kept."""
 
     def __init__(self) -> None:
         super().__init__("loading was stopped")
@@ -49,7 +49,7 @@ class LoadCancelled(QwenError):
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What becomes of one stored tensor: its type in memory, and whether raw values are shifted by 1."""
+    """What becomes of one stored tensor: its type and shape in memory, and whether 1 is added to its values."""
 
     name: str
     info: TensorInfo

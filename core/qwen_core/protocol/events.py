@@ -34,7 +34,7 @@ def text_of(pieces: Iterable[Piece], *parts: Part) -> str:
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What a person asked of one answer. None means: generation_config.json, then FORMAT.md's recommendation.
+    """What a person asked of one answer. None: what generation_config.json says, else FORMAT.md's recommendation.
 
     `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit.
     `repetition_guard`: an answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their
@@ -81,7 +81,7 @@ class Message:
 
 @dataclass(frozen=True)
 class WeightTiers:
-    """Bytes of weights by how they came into memory (DESIGN.md, weights.py)."""
+    """Bytes of weights by how they came into memory: the three tiers of model/weights.py."""
 
     mapped: int = 0
     copied: int = 0
@@ -172,7 +172,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Continue:
-    """Go on with the last answer, which was stopped or reached a limit. What it says is added to that message."""
+    """Go on with the last answer, which was stopped or reached a limit. What is said now is added to that message."""
 
     turn: int
     settings: GenerationSettings = field(default_factory=GenerationSettings)

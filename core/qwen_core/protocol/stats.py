@@ -18,7 +18,7 @@ class TurnStats:
     state); `generated_tokens` counts every token fed after it, reasoning and stop token included. `live_tok_s` is the
     rate over the last second of a running turn. `bytes_per_token` is what the next token moves at this context
     length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
-    `reasoning_s` is the time from the first token to the last one of reasoning, None without any.
+    `reasoning_s` is the time from the first token to the last one of reasoning, None where there was none.
     """
 
     prompt_tokens: int
@@ -89,7 +89,7 @@ def prefill_rate(new_tokens: int, ttft_s: float | None) -> float | None:
 
 
 def decode_rate(generated: int, first_s: float | None, end_s: float | None) -> float | None:
-    """(n - 1) / (end - first): the first token belongs to prefill, so one token has no decode rate."""
+    """(n - 1) / (end - first): the first token belongs to prefill, so a single token has no decode rate."""
     if generated < 2 or first_s is None or end_s is None or end_s <= first_s:
         return None
     return (generated - 1) / (end_s - first_s)
@@ -101,7 +101,7 @@ def effective_bandwidth(bytes_per_token: int, decode_tok_s: float | None) -> flo
 
 
 def ceiling_tok_s(bytes_per_token: int, peak_gb_s: float | None) -> float | None:
-    """The roofline: peak bandwidth over the bytes a token moves (PERFORMANCE.md); None where the peak is unknown."""
+    """The roofline: peak bandwidth over the bytes a token moves; None where the peak is unknown."""
     return peak_gb_s * 1e9 / bytes_per_token if peak_gb_s and bytes_per_token else None
 
 

@@ -1,4 +1,4 @@
-"""`Session`: a conversation as a token sequence over one model state (DESIGN.md, "Token truth").
+"""`Session`: a conversation as a token sequence over one model state ("The way of a token" in core/README.md).
 
 Owns which tokens belong to the conversation and which of them the state already holds; the arithmetic of a turn is
 turn.py's, the text of a template chat_encoding.py's, getting a model into memory loading.py's.

@@ -1,4 +1,4 @@
-"""The table of the published variants: PERFORMANCE.md's figures, and none that are not in it."""
+"""The table of the published variants: the figures of their cards, and none that are not on one."""
 
 import pytest
 

@@ -9,7 +9,7 @@ import pytest
 from qwen_core.device import hardware
 from qwen_core.device.hardware import chip_name, memory_bytes, peak_bandwidth_gb_s, recommended_bytes
 
-# PERFORMANCE.md, "The roofline": base / Pro / Max / Ultra; a Max of two widths is in WIDTHS.
+# What Apple publishes, base / Pro / Max / Ultra; a Max of two widths is in WIDTHS.
 PUBLISHED: dict[str, tuple[float | None, ...]] = {
     "M1": (68, 200, 400, 800),
     "M2": (100, 200, 400, 800),

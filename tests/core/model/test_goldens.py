@@ -9,7 +9,7 @@ import pytest
 from qwen_core.model.model import load_model
 from support.reference import CASES, PROMPT, Case, write_case
 
-# Both sides are float32 and sum in different orders; the bound is the issue's. Measured: 2e-5 to 2e-4.
+# Both sides are float32 and sum in different orders. Measured: 2e-5 to 2e-4.
 TOLERANCE = 1e-3
 GOLDENS = Path(__file__).resolve().parent / "goldens"
 

@@ -14,7 +14,7 @@ from qwen_core.session.sampling import Sampler, SamplingParameters
 from support.checkpoints import write_checkpoint
 from support.published_plan import VARIANTS
 
-# The bound. Measured on a CPU: no difference at all, both call the same kernels on the same numbers.
+# Measured on a CPU: no difference at all, both call the same kernels on the same numbers.
 TOLERANCE = 5e-3
 VOCAB, PROMPT, STEPS = 512, 40, 32
 

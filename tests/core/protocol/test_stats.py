@@ -56,7 +56,7 @@ def test_bandwidth_is_what_a_token_moves_times_the_rate(weights: int, recurrent:
 
 
 def test_the_published_27b_at_its_published_rate() -> None:
-    """PERFORMANCE.md: 19.99 GB of weights, 0.30 GB of state in and out, 400 GB/s: a ceiling of 19.7 tok/s."""
+    """The NVFP4 27B: 19.99 GB of weights, 0.30 GB of state in and out, 400 GB/s: a ceiling of 19.7 tok/s."""
     per_token = bytes_per_token(19_990_000_000, 150_000_000, 0)
     bandwidth = effective_bandwidth(per_token, 19.7)
     assert bandwidth == pytest.approx(400, rel=0.005)

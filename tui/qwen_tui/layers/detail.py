@@ -78,7 +78,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Fa
 
 
 def alignment_of(module: ModuleLayout) -> str:
-    """Whether the bytes can be used where they lie (DESIGN.md: an offset must be a multiple of the element's size)."""
+    """Whether the bytes can be used where they lie: their offset must be a multiple of the element's size."""
     if not module.element_aligned:
         return "unaligned: copied once"
     return f"aligned to {decimal_alignment(module.alignment)}: mapped as it lies"

@@ -1,4 +1,4 @@
-"""The report as plain values, for --json: the fields that DESIGN.md promises, and some more."""
+"""The report as plain values, for --json: other programs read its fields, so names and meanings stay."""
 
 import json
 from collections.abc import Sequence
