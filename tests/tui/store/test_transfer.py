@@ -118,11 +118,11 @@ def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ('{"a": NaN}', "no JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"a": NaN}', "not JSON"),
         ("[]", "expected an object"),
-        ('{"format": "other"}', "no file of qwen-tui conversations"),
+        ('{"format": "other"}', "not a file of qwen-tui conversations"),
         ('{"format": "qwen-tui conversations", "version": 2}', "version 1"),
     ],
 )

@@ -168,7 +168,7 @@ def _wrapped(words: Sequence[str], width: int) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Three figures that matter: "0.46", "17.3", "351", "1,204"."""
+    """About three digits, whole numbers in full: "0.46", "17.3", "351", "1,204"."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 

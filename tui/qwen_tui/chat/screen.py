@@ -39,7 +39,7 @@ NO_ROOM = f"The meters need {LEAST_COLUMNS} columns"
 
 
 def freeze_heap() -> None:
-    """What the program consists of is there to stay: a full collection need not look through all of it again.
+    """What was made at the start is there to stay: have full garbage collections leave it out.
 
     While text streams there is one every few seconds, and each held up the keys for some 50 ms.
     """
@@ -48,7 +48,7 @@ def freeze_heap() -> None:
 
 
 class ChatScreen(Screen[None]):
-    """One conversation. Its style, chat.tcss, is loaded by the app: the toolkit loads none for a first screen."""
+    """One conversation. The app loads its style, screen.tcss: the toolkit loads none for a first screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False, id="folds"),
@@ -194,7 +194,7 @@ class ChatScreen(Screen[None]):
         self._banner.update(Content(visible(text or "")))
 
     def on_key(self, event: Key) -> None:
-        """Writing goes to the composer wherever the focus is, but for the letters that do something where it is."""
+        """Typing goes to the composer wherever the focus is, but for letters that are keys there."""
         if event.is_printable and event.character and self.focused is not self.editor:
             active = self.active_bindings.get(event.key)
             if active is not None and active.enabled and active.node is not self.app:

@@ -99,7 +99,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
     # Drawing.
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Its own rows are all the same: an edge at the left, and nothing else."""
+        """Its own rows are all alike: an edge on the left and nothing else."""
         return super().render_lines(Region(crop.x, crop.y, crop.width, 1)) * crop.height
 
     async def show(self) -> None:

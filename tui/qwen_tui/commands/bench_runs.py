@@ -23,7 +23,7 @@ Stop = Callable[[], bool]
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides about speed."""
+    """The versions of everything that decides about speed."""
     return {"qwen-tui": __version__, "mlx": metadata.version("mlx"), "python": platform.python_version()}
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, Decision
 
 _TITLES = ("tensor", "layers", "shape", "format", "bits", "each", "all")
-_LEFT = 4  # so many columns begin on the left
+_LEFT = 4  # columns aligned left; the others are figures
 
 
 def plan_lines(plan: "ConversionPlan") -> Iterator[str]:

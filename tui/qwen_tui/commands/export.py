@@ -128,7 +128,7 @@ def _read(path: Path) -> str:
             with path.open("rb") as file:
                 data = file.read(MAX_IMPORT_BYTES + 1)
         if len(data) > MAX_IMPORT_BYTES:
-            raise SettingsError(f"{quote(path)} holds more than {MAX_IMPORT_BYTES >> 20} MiB: that is no export")
+            raise SettingsError(f"{quote(path)} holds more than {MAX_IMPORT_BYTES >> 20} MiB: too much for an export")
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{quote(path)} is not UTF-8 text (byte {error.start})") from None

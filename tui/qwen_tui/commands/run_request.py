@@ -65,7 +65,7 @@ def read_text(stream: BinaryIO, where: str) -> str:
     """All of `stream` as UTF-8. SettingsError if it is longer than MAX_INPUT_BYTES or no UTF-8."""
     data = stream.read(MAX_INPUT_BYTES + 1)
     if len(data) > MAX_INPUT_BYTES:
-        raise SettingsError(f"{where} holds more than {MAX_INPUT_BYTES >> 20} MiB: that is no prompt, give less")
+        raise SettingsError(f"{where} holds more than {MAX_INPUT_BYTES >> 20} MiB: too much for a prompt, give less")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -121,7 +121,7 @@ def _message(entry: Any, where: str) -> Message:
             raise SettingsError(f"{where} needs a {key} that is text")
     reasoning = entry.get("reasoning_content", "")
     if not isinstance(reasoning, str):
-        raise SettingsError(f"{where} has a reasoning_content that is no text")
+        raise SettingsError(f"{where} has a reasoning_content that is not text")
     role: Role | None = next((role for role in get_args(Role) if role == entry["role"]), None)
     if role is None:
         raise SettingsError(

@@ -163,7 +163,7 @@ def _read(path: Path, left: int, limit: int) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise _RefusedError(f"cannot be read: {reason or 'this is no file name'}") from None
+        raise _RefusedError(f"cannot be read: {reason or 'this is not a file name'}") from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

@@ -68,7 +68,7 @@ class Completion(Widget):
         self._draw()
 
     def move(self, rows: int) -> None:
-        """The next or the one before, round and round."""
+        """The next candidate or the one before, from the last on to the first."""
         if self.is_open:
             self.moved = True
             self._selected = (self._selected + rows) % len(self.candidates)

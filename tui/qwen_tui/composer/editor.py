@@ -66,7 +66,7 @@ class Editor(TextArea):
             self.draft = draft
 
     class Trouble(Message):
-        """One line to tell the person."""
+        """One line that the person should read."""
 
         def __init__(self, text: str) -> None:
             super().__init__()

@@ -24,7 +24,7 @@ class Entry:
 
 
 def folded(text: str) -> str:
-    """The same for the same letters in whatever case and composition: file systems take letters apart."""
+    """`text` for comparing: letters are the same in any case and composition (some file systems decompose them)."""
     return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).casefold())
 
 

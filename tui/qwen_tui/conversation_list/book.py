@@ -150,7 +150,7 @@ class SessionBook:
         return self._change(lambda store: store.conversations.rename(conversation_id, title))
 
     def pin(self, conversation_id: int) -> Awaitable[bool]:
-        """Pin it, or no longer; whether it is pinned now."""
+        """Pin it, or unpin it; returns whether it is pinned now."""
 
         def turn(store: Store) -> bool:
             pinned = not store.conversations.get(conversation_id).pinned

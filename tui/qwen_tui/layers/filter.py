@@ -2,7 +2,7 @@
 
 `8` and `8-15` are layers; anything else is looked for in what is said of the module: its name and row, "layer", the
 layer's kind, the format ("nvfp4", "6-bit", "g64") and where its spec came from. A word may name its field, such as
-`role:down`, and a `-` in front turns a word round.
+`role:down`, and a `-` in front excludes what a word finds.
 """
 
 import re

@@ -85,7 +85,7 @@ class Palette:
                 return self._tile(paint)
             case "bar":
                 hue = self._hues[paint.hue]
-                if paint.hue == "bytes":  # cheap is quiet, dear is loud
+                if paint.hue == "bytes":  # cheap modules are faint, costly ones strong
                     hue = self._muted.blend(hue, min(1.0, paint.step / 6))
                 if paint.lit:
                     ground = ground.blend(hue, 0.16)

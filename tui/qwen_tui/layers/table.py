@@ -89,7 +89,7 @@ class Order:
         )
 
     def by(self, column: int) -> "Order":
-        """By a column that was clicked: again turns it round."""
+        """By a column that was clicked; a second click reverses the order."""
         return Order(column, self.column == column and not self.reverse)
 
 

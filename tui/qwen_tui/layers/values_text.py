@@ -71,7 +71,7 @@ def _beside(parts: Lines, width: int, gap: str = "   ") -> Lines:
 
 
 def notes(values: TensorValues) -> list[Run]:
-    """What is worth a word: range and mean of quantised values, dead or saturated groups, NaN, sampling."""
+    """What should be mentioned: range and mean of quantised values, dead or saturated groups, NaN, sampling."""
     found: list[Run] = []
     if values.values is None:
         found.append(Run(f"values {span(values.minimum, values.maximum)}", TEXT))

@@ -34,7 +34,7 @@ def checked_keys(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The keys of `wanted` that can be bound, by action, and a line for each entry that cannot, which stays out.
 
-    `actions` as `looks.rebindable` gives them: (action, what it does, its built-in keys).
+    `actions` as `app.appearance.rebindable` gives them: (action, what it does, its built-in keys).
     """
     builtin = {name: tuple(keys.split(",")) for name, _, keys in actions}
     present = {name: tuple(wanted.get(name, keys)) for name, keys in builtin.items()}
@@ -46,7 +46,7 @@ def checked_keys(
             if key in builtin[name] and not any(key in keys for keys in others.values()):
                 continue
             printable = "+" not in key and (len(key) == 1 or _is_character(key))
-            why = refusal(key, printable, name, others, letters) if is_key(key) else f"{quote(key)} is no key"
+            why = refusal(key, printable, name, others, letters) if is_key(key) else f"{quote(key)} is not a key"
             if why:
                 problems.append(f"keys.{name}: {why}")
                 present[name] = builtin[name]

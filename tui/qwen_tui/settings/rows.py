@@ -168,7 +168,7 @@ def read_value(row: Setting, text: str) -> Any:
 
 
 def next_word(row: Setting, loaded: LoadedSettings, step: int) -> Any:
-    """What comes after the value in the file, round and round."""
+    """The choice after the value in the file; after the last comes the first."""
     value = value_of(loaded.saved, row.key)
     here = row.words.index(value) if value in row.words else -1 if step > 0 else 0
     return row.words[(here + step) % len(row.words)]

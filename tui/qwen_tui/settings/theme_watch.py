@@ -1,7 +1,7 @@
 """Themes that change while the program runs: looks at the files of theme folders and reads again what was saved.
 
 Looking costs one stat a file. A file that became unreadable keeps its last good theme, so that a mistake in the middle
-of trying colours is told and not punished.
+of trying colours is reported and costs nothing.
 """
 
 from collections.abc import Iterable

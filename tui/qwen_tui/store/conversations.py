@@ -25,12 +25,12 @@ _INTERRUPTED = "EXISTS (SELECT 1 FROM messages AS m WHERE m.conversation_id = c.
 
 
 class Conversations:
-    """Everything about conversations but what is in them. Naming one that does not exist raises StoreError."""
+    """Everything about conversations except their messages. Naming one that does not exist raises StoreError."""
 
     def __init__(
         self, database: Database, forget: Callable[[sqlite3.Connection], None], now: Callable[[], float] = time.time
     ) -> None:
-        """`forget` takes out of the full text what is no message any more, in a transaction."""
+        """`forget` removes from the full-text index what is no longer a message, in a transaction."""
         self._database = database
         self._forget = forget
         self._now = now
@@ -58,7 +58,7 @@ class Conversations:
         self._set(conversation_id, "title", clean_title(title))
 
     def pin(self, conversation_id: int, pinned: bool = True) -> None:
-        """Keep it at the top of the list, or no longer."""
+        """Pin it to the top of the list, or unpin it."""
         self._set(conversation_id, "pinned", int(pinned))
 
     def set_system(self, conversation_id: int, system: str | None) -> None:

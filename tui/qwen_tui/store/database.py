@@ -56,7 +56,7 @@ class Database:
                 raise
 
     def function(self, name: str, arguments: int, function: Callable[..., Any] | None) -> None:
-        """Make `function` one of SQL's."""
+        """Make `function` available in SQL."""
         self._connection.create_function(name, arguments, function)
 
     def close(self) -> None:
@@ -114,11 +114,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        # Of a header that names a format of no SQLite there is no code of its own, only these words.
+        # SQLite has no error code for a header that names an unknown format, only these words.
         if _code(error) in _DAMAGE or "unsupported file format" in str(error):
             raise _DamagedError(quote(error)) from error
         raise StoreError(f"the conversations cannot be opened: {_reason(error, path)}") from error
-    except UnicodeDecodeError as error:  # SQLite's own message, quoting what is no text any more
+    except UnicodeDecodeError as error:  # SQLite's own message, quoting bytes that are no longer text
         connection.close()
         raise _DamagedError("its tables have no names") from error
     except BaseException:
@@ -199,7 +199,7 @@ def _suspicion(path: Path) -> Path:
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary error code; 0 where the error is none of its own."""
+    """SQLite's primary error code; 0 where the error is not one of SQLite's."""
     return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 

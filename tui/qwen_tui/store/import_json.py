@@ -42,11 +42,11 @@ def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]
     try:
         document = strict_json(text)
     except ValueError as error:
-        raise StoreError(f"this is no JSON: {quote(error)}") from None
+        raise StoreError(f"this is not JSON: {quote(error)}") from None
     document = _object(document, "it")
     if document.get("format") != FORMAT or document.get("version") != VERSION:
         raise StoreError(
-            f"this is no file of {FORMAT} in version {VERSION}, as qwen-tui export --format json writes it"
+            f"this is not a file of {FORMAT} in version {VERSION}, as qwen-tui export --format json writes it"
         )
     conversations = _list(document.get("conversations"), "conversations", MAX_CONVERSATIONS)
     checked = [_Checked(entry, f"conversation {number}") for number, entry in enumerate(conversations, 1)]

@@ -1,6 +1,6 @@
 """Which programs are writing answers: one locked file each, so that a dead one is told from one that is busy.
 
-The lock ends with the process, however it ends; a number of a process could belong to another by now.
+The lock ends with the process, however it ends; a process id could belong to another process by now.
 """
 
 import fcntl

@@ -94,7 +94,7 @@ class Search:
                 self.index(connection)
 
     def forget(self, connection: sqlite3.Connection) -> None:
-        """Take out of the index what is no message any more, in the transaction that is open."""
+        """Remove from the index what is no longer a message, in the transaction that is open."""
         if self.full_text:
             connection.execute("DELETE FROM search WHERE rowid NOT IN (SELECT id FROM messages)")
 

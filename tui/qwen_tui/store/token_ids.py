@@ -44,7 +44,7 @@ def unpack(data: bytes) -> tuple[int, ...]:
 
 
 def checksum(ids: Sequence[int], begun: int = 0) -> int:
-    """A checksum of `ids`; with `begun`, that of other ids followed by these."""
+    """A checksum of `ids`; with `begun`, the checksum of other ids, that of those followed by these."""
     return zlib.crc32(_little_endian(ids), begun)
 
 
