@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import qwen_core
 from make_reference import help_text, with_reference
 from qwen_core.bench.synthetic_shapes import shape_config, state_bytes
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.checkpoint.variants import predict
-from qwen_core.session.snapshots import DEFAULT_BUDGET_BYTES
+from qwen_core.protocol.events import LoadSettings
 from qwen_core.version import __version__
 from qwen_tui.app.model_lines import USABLE, WORKING_BYTES
 from qwen_tui.cli import program
@@ -115,7 +116,7 @@ def test_the_readme_says_what_memory_each_variant_needs() -> None:
     """From the shapes of the 27B's tensors and what the program takes beside them."""
     context, config = 32_768, shape_config("27b")
     recurrent, kv = state_bytes(config, context, 2)
-    beside = recurrent + kv + WORKING_BYTES + DEFAULT_BUDGET_BYTES
+    beside = recurrent + kv + WORKING_BYTES + LoadSettings().snapshot_budget_bytes
     assert f"with {context:,} tokens of context" in text_of("README.md")
     for variant in VARIANTS:
         weights = predict(config, variant).nbytes
@@ -143,6 +144,11 @@ def test_the_rooms_are_those_of_the_contracts_in_their_order(name: str, contract
     assert {room for rooms in told for room in rooms} == set(floors) - {"__main__"}
     for upper, lower in pairwise(told if first == "highest" else told[::-1]):
         assert max(floors[room] for room in upper) <= min(floors[room] for room in lower), (upper, lower)
+
+
+def test_every_public_name_of_the_engine_is_explained() -> None:
+    section = text_of("core/README.md").split("\n## As a library\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)", section, re.MULTILINE)) == set(qwen_core.__all__) - {"__version__"}
 
 
 def test_the_python_examples_run() -> None:
