@@ -11,10 +11,10 @@ from typing import Any
 from textual.pilot import Pilot
 
 from qwen_core.protocol.events import Event, GenerationSettings
-from qwen_core.settings.file import LoadedSettings
-from qwen_core.settings.tree import Settings, with_value
 from qwen_tui.app.app import QwenApp
 from qwen_tui.app.first_start import first_start
+from qwen_tui.settings.file import LoadedSettings
+from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
 
@@ -131,7 +131,7 @@ def _rows(app: QwenApp) -> list[tuple[str, list[str]]]:
 def loaded_with(settings: GenerationSettings, system: str | None = None) -> LoadedSettings:
     """Settings as a command line would give them."""
     names = {"max_new_tokens": "max_tokens"}
-    tree = Settings()
+    tree = AppSettings()
     for name, value in {**asdict(settings), "system": system}.items():
         if value is not None and value is not False:
             tree = with_value(tree, f"generation.{names.get(name, name)}", value)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qwen_core.protocol.events import Event, Load, Notice
-from qwen_core.settings.tree import Settings
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
@@ -17,6 +16,7 @@ from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.conversation.turns import Note
+from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import open_store
 from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
@@ -79,7 +79,7 @@ async def context_stage(folder: Path, script: Script | None = None) -> AsyncIter
 
     engine = FakeEngine(receive, script)
     recorder = Recorder(store, lambda line: events.append(Notice(line)))
-    context = AppContext(Settings(), Load(MODEL.path, None), store, recorder, EngineLink(lambda _: engine, receive))
+    context = AppContext(AppSettings(), Load(MODEL.path, None), store, recorder, EngineLink(lambda _: engine, receive))
     here = ContextStage(context, engine, events)
     context.link.start(context.load)
     try:

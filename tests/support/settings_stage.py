@@ -13,8 +13,8 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 
-from qwen_core.settings.file import LoadedSettings, load_settings
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.no_color import respect_no_color
 from qwen_tui.settings.rows import Action
 from qwen_tui.settings.screen import SettingsScreen

@@ -1,1 +1,1 @@
-"""The settings tree, config.toml, and where files lie."""
+"""The engine's settings, the ranges of numbers that shape an answer, and where the program's files lie."""

@@ -5,22 +5,13 @@ Every `check` returns the value as the program uses it, or raises ValueError; th
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qwen_core.errors import SettingsError, quote
 
-UNSET = "unset"
-"""What is typed for "no value" where a setting may have none."""
 MAX_TEXT = 100_000
-MAX_KEYS = 200
-MAX_KEYS_OF_ACTION = 8
 _YES, _NO = ("true", "on", "yes", "1"), ("false", "off", "no", "0")
-
-_ACTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_KEY = re.compile(r"[a-z0-9_+]{1,40}|[!-~]")
 
 
 class Kind(Protocol):
@@ -104,9 +95,7 @@ class Words:
     accepts: str = f"text of at most {MAX_TEXT:,} characters"
 
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or len(value) > self.limit or "\0" in value:
-            raise ValueError(self.accepts)
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not isinstance(value, str) or len(value) > self.limit or re.search("[\0\ud800-\udfff]", value):
             raise ValueError(self.accepts)
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise ValueError(self.accepts)
@@ -116,39 +105,22 @@ class Words:
         return self.check(text)
 
 
-@dataclass(frozen=True)
-class KeyNames:
-    """The keys of one action: a key, or a list of keys; an empty list takes the action's keys away."""
-
-    accepts: str = 'a key such as "ctrl+n", or a list of them such as ["f1", "ctrl+g"]'
-
-    def check(self, value: Any) -> tuple[str, ...]:
-        keys = [value] if isinstance(value, str) else value
-        if not isinstance(keys, list | tuple) or len(keys) > MAX_KEYS_OF_ACTION:
-            raise ValueError(self.accepts)
-        if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
-            raise ValueError(self.accepts)
-        return tuple(keys)
-
-    def read(self, text: str) -> tuple[str, ...]:
-        return self.check([key.strip().lower() for key in text.split(",") if key.strip()])
-
-
-@dataclass(frozen=True)
-class Explained:
-    """What stands at a field's type: how its values are checked, and its line of help."""
-
-    kind: Kind
-    help: str
+def setting(kind: Kind, help: str, default: Any = None) -> Any:
+    """A field of a section: what it takes, its line of help, and its value where nobody gives one (None: not set)."""
+    return field(default=default, metadata={"kind": kind, "help": help})
 
 
 def refused(value: Any, kind: Kind) -> str:
     """What is wrong with a value, in the words that are the same wherever it was given."""
+    return f"{shown(value)} is not {kind.accepts}"
+
+
+def shown(value: Any) -> str:
+    """A value inside a message."""
     try:
-        shown = quote(repr(value))
+        return quote(repr(value))
     except (ValueError, RecursionError):  # a number of thousands of digits has no decimal text
-        shown = f"a value of type {type(value).__name__}"
-    return f"{shown} is not {kind.accepts}"
+        return f"a value of type {type(value).__name__}"
 
 
 def checked(name: str, value: Any, kind: Kind) -> Any:
@@ -157,15 +129,3 @@ def checked(name: str, value: Any, kind: Kind) -> Any:
         return kind.check(value)
     except ValueError:
         raise SettingsError(f"{name} = {refused(value, kind)}") from None
-
-
-def action_name(name: str) -> str:
-    """`name` if it can be that of an action, else ValueError. Which actions exist is the app's to know."""
-    if not _ACTION.fullmatch(name):
-        raise ValueError("the name of an action, such as new or toggle_folds")
-    return name
-
-
-def frozen(keys: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    """A copy of `keys`, in order of action, that nobody can change."""
-    return MappingProxyType(dict(sorted(keys.items())))

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from qwen_core.protocol.events import Load, Loaded, Restore
-from qwen_core.settings.file import load_settings
 from qwen_tui.conversation_list.screen import SessionsScreen
+from qwen_tui.settings.file import load_settings
 from qwen_tui.settings.key_bindings import checked_keys, is_key
 from qwen_tui.store import open_store
 from support.app_stage import Stage, stage

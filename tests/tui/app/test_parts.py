@@ -8,13 +8,13 @@ import pytest
 from textual.app import App
 
 from qwen_core.protocol.events import Command, Continue, Restore, Send
-from qwen_core.settings.tree import Settings, with_value
 from qwen_tui.app.appearance import Appearance
 from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.slash_commands import SlashCommands
 from qwen_tui.composer.slash import COMMANDS, Call
 from qwen_tui.conversation_list.screen import Opened, SessionsResult
 from qwen_tui.settings.themes import FALLBACK_THEME, theme_folder
+from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store import Draft
 from support.context_stage import ContextStage, context_stage
 from support.fake_engine import Step, answered, default_script, done
@@ -173,7 +173,7 @@ async def test_how_answers_are_generated_is_changed_for_this_run(tmp_path: Path)
         assert "top_p takes" in here.said
         commands.preset("coding")
         assert (context.request().top_p, context.request().effort) == (
-            with_value(Settings(), "generation.preset", "coding").request().top_p,
+            with_value(AppSettings(), "generation.preset", "coding").request().top_p,
             "medium",
         )
         await here.ask("one")
@@ -212,7 +212,7 @@ def test_themes_and_keys_are_those_of_the_settings_and_of_saved_files(tmp_path: 
     app = App[None]()
     text = (theme_folder() / "midnight.toml").read_text().replace('"midnight"', '"mine"')
     (tmp_path / "mine.toml").write_text(text)
-    settings = with_value(Settings(), "looks.theme", "mine")
+    settings = with_value(AppSettings(), "looks.theme", "mine")
     actions = [("stop", "Stop the answer", "escape"), ("new", "New conversation", "ctrl+n")]
     appearance = Appearance(app, settings, actions, lambda text, kind="notice": notes.append(text), [tmp_path])
     assert app.theme == "mine"

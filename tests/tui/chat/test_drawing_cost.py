@@ -153,7 +153,7 @@ async def test_text_that_grows_in_its_last_row_has_only_its_last_part_painted(mo
 
 
 async def test_how_many_lines_are_left_out_is_painted_again_as_they_become_more(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[Region] = []
     real = TextLines.refresh

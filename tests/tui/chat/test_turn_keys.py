@@ -46,7 +46,7 @@ async def test_each_key_asks_for_its_one_thing(key: str, what: str, monkeypatch:
 
 
 async def test_keys_of_a_turn_are_letters_in_the_composer_and_other_letters_go_there(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with stage(loads_only) as here:
         chat = here.app.chat

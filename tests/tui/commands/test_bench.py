@@ -13,10 +13,10 @@ import pytest
 from qwen_core import demo_model_path
 from qwen_core.bench import measure as core_bench
 from qwen_core.errors import QwenError
-from qwen_core.settings.file import load_settings, settings_path
 from qwen_tui import cli
 from qwen_tui.commands import bench_runs
 from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
+from qwen_tui.settings.file import load_settings, settings_path
 
 TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1", "--peak", "100"]
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError
 from qwen_core.protocol.events import Effort, GenerationSettings
-from qwen_core.settings.file import LoadedSettings, settings_path
 from qwen_core.version import __version__
 from qwen_tui import cli
 from qwen_tui.commands.chat import chat
 from qwen_tui.commands.options import EFFORTS, TokenIds
+from qwen_tui.settings.file import LoadedSettings, settings_path
 from qwen_tui.store import ModelIdentity, open_store
 
 HEAVY = (

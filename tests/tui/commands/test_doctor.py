@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from qwen_core.settings.file import load_settings, settings_path
 from qwen_core.version import __version__
 from qwen_tui import cli
+from qwen_tui.settings.file import load_settings, settings_path
 
 PEAKS = ('"fast"', "-5", "0", "nan", "inf", "1e9", "true", "[1]", '""', "1" + "0" * 400)
 LINES = (*(f"peak_bandwidth_gb_s = {value}" for value in PEAKS), 'gpu_cores = "x"', "gpu_cores = 0", "cores = 40")

@@ -116,9 +116,7 @@ async def test_a_token_is_drawn_apart_from_text() -> None:
         here.editor.insert_pasted(LONG)
         await here.type(" 日本")
         italics = "".join(
-            segment.text
-            for segment in here.editor.render_line(0)
-            if segment.style is not None and segment.style.italic
+            segment.text for segment in here.editor.render_line(0) if segment.style is not None and segment.style.italic
         )
         assert italics == TOKEN
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.session.sampling import resolve_sampling
-from qwen_core.settings.file import load_settings
 from qwen_core.settings.kinds import Number, refused
 from qwen_core.settings.ranges import SAMPLING
-from qwen_core.settings.tree import value_of
 from qwen_tui.app.generation_commands import settable
 from qwen_tui.commands.options import generation_options
+from qwen_tui.settings.file import load_settings
+from qwen_tui.settings.tree import value_of
 
 NAMES = sorted(SAMPLING)
 

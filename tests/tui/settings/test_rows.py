@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.settings.file import LoadedSettings, load_settings
-from qwen_core.settings.tree import FIELDS, SECTIONS, Field, value_of
+from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.rows import (
     Heading,
     Setting,
@@ -27,6 +26,7 @@ from qwen_tui.settings.rows import (
     typed_as,
     value_text,
 )
+from qwen_tui.settings.tree import FIELDS, SECTIONS, Field, value_of
 from qwen_tui.text.safe import cells
 
 ACTIONS = (("help", "the keys of where you are", "f1,ctrl+g"), ("new", "a new conversation", "ctrl+n"))

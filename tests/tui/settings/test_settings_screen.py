@@ -6,11 +6,11 @@ from threading import Event
 
 import pytest
 
-from qwen_core.settings.tree import FIELDS
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.editors import ValueEditor
 from qwen_tui.settings.list_view import SettingList
 from qwen_tui.settings.rows import rows_of
+from qwen_tui.settings.tree import FIELDS
 from support.settings_stage import ACTIONS, SettingsStage, settings_stage
 
 

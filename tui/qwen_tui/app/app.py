@@ -21,8 +21,6 @@ from textual.widgets import TextArea
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
-from qwen_core.settings.file import LoadedSettings
-from qwen_core.settings.tree import Settings, value_of
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -45,8 +43,10 @@ from qwen_tui.conversation.turns import Turn
 from qwen_tui.conversation_list.screen import SessionsScreen
 from qwen_tui.layers.base_screen import LayersScreen
 from qwen_tui.layers.screen import InspectorScreen
+from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
+from qwen_tui.settings.tree import AppSettings, value_of
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.model_name import pending_name
 
@@ -83,7 +83,7 @@ class QwenApp(App[None]):
         store: StoreThread | None = None,
     ) -> None:
         super().__init__()
-        self.loaded = loaded or LoadedSettings(Settings())
+        self.loaded = loaded or LoadedSettings(AppSettings())
         settings = self.loaded.settings
         store = store or StoreThread()
         self.context = context = AppContext(
@@ -341,4 +341,4 @@ def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, r
 
 
 if __name__ == "__main__":
-    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, LoadedSettings(Settings()), None))
+    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, LoadedSettings(AppSettings()), None))

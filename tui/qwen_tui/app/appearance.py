@@ -8,12 +8,12 @@ from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
 
-from qwen_core.settings.tree import Settings
 from qwen_tui.settings.key_bindings import checked_keys
 from qwen_tui.settings.no_color import respect_no_color
 from qwen_tui.settings.rows import Action
 from qwen_tui.settings.theme_watch import ThemesChanged, ThemeWatch
 from qwen_tui.settings.themes import ANSI_THEME, DEFAULT_THEME, FALLBACK_THEME, theme_folders
+from qwen_tui.settings.tree import AppSettings
 
 WATCH_S = 1.0
 
@@ -27,7 +27,7 @@ class Appearance:
     def __init__(
         self,
         app: App[Any],
-        settings: Settings,
+        settings: AppSettings,
         actions: Sequence[Action],
         note: Callable[..., None],
         folders: Iterable[Path] | None = None,

@@ -10,12 +10,12 @@ from typing import Literal
 
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import Command, GenerationSettings, Load, Restore
-from qwen_core.settings.tree import Settings, with_value
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.layers.inspection import Inspection
+from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.model_name import pending_name
@@ -25,7 +25,7 @@ class AppContext:
     """Belongs to the thread of the app's loop. `running` are the settings that count now, `load` is the model's."""
 
     def __init__(
-        self, settings: Settings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
+        self, settings: AppSettings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
     ) -> None:
         self.running = settings
         self.load = load

@@ -1,8 +1,8 @@
 """/set, /preset, /think, /guard, /system: how the next answers are generated. They change what runs, not the file."""
 
 from qwen_core.settings.kinds import refused
-from qwen_core.settings.tree import FIELDS, Field, value_of
 from qwen_tui.app.context import AppContext
+from qwen_tui.settings.tree import FIELDS, Field, value_of
 from qwen_tui.text.safe import one_line
 
 SECTION = "generation"

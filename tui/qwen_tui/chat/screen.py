@@ -18,7 +18,6 @@ from textual.screen import Screen
 from textual.widget import MountError
 from textual.widgets import Static
 
-from qwen_core.settings.tree import SidePanel
 from qwen_tui.chat.find_bar import FindBar
 from qwen_tui.chat.finding import Match, find_matches, nearest
 from qwen_tui.chat.meters import take_snapshot
@@ -28,6 +27,7 @@ from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.composer.composer import Composer, Editor
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.turns import Turn
+from qwen_tui.settings.tree import SidePanel
 from qwen_tui.text.safe import one_line, visible
 from qwen_tui.widgets.draw_pace import DrawPace
 from qwen_tui.widgets.header import Header

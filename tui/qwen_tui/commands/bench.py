@@ -146,7 +146,7 @@ def bench(
     tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured; of --layers that takes
     both times.
     """
-    from qwen_core.settings.file import load_settings  # here: the program's --help needs none of it
+    from qwen_tui.settings.file import load_settings  # here: the program's --help needs none of it
 
     loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s})
     default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL

@@ -49,7 +49,7 @@ def check_backend() -> None:
 def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | None, **options: Any) -> int:
     """Chat with the model in MODEL_DIR, or with the bundled demo model."""
     from qwen_core.checkpoint.locate import resolve_model_path
-    from qwen_core.settings.file import load_settings
+    from qwen_tui.settings.file import load_settings
 
     if latest and resume is not None:
         raise click.UsageError("--continue and --resume exclude each other.")

@@ -127,7 +127,7 @@ def _memory() -> int:
 def _backend() -> dict[str, Any]:
     import subprocess
 
-    from qwen_core.settings.file import load_settings
+    from qwen_tui.settings.file import load_settings
 
     hardware = load_settings().settings.hardware
     configured = json.dumps([hardware.peak_bandwidth_gb_s, hardware.gpu_cores])
@@ -175,7 +175,7 @@ def _model(path: Path) -> dict[str, Any]:
 
 def _settings(problems: list[str]) -> None:
     """What `run` says of config.toml and the environment before it uses the defaults instead."""
-    from qwen_core.settings.file import load_settings
+    from qwen_tui.settings.file import load_settings
 
     for problem in load_settings().problems:
         if not problem.startswith(tuple(problems)):  # a folder that cannot be made: the paths have said so

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qwen_core.settings.file import LoadedSettings
+from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.rows import Heading, Row, Setting, row_pieces
 
 _CURSOR = Style(bold=True, reverse=True)  # reversed, so that it is seen without colour as well

@@ -6,10 +6,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from qwen_core.settings.file import LoadedSettings, load_settings, save_settings
-from qwen_core.settings.kinds import UNSET, Choice, Switch, Words
-from qwen_core.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
+from qwen_core.settings.kinds import Choice, Switch, Words
+from qwen_tui.settings.file import UNSET, LoadedSettings, load_settings, save_settings
 from qwen_tui.settings.key_names import spoken_keys
+from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
 

@@ -20,10 +20,9 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError
-from qwen_core.settings.file import FILE_NAME, LoadedSettings
 from qwen_core.settings.paths import location
-from qwen_core.settings.tree import value_of
 from qwen_tui.settings.editors import KeyCapture, ValueEditor
+from qwen_tui.settings.file import FILE_NAME, LoadedSettings
 from qwen_tui.settings.key_names import refusal, spoken
 from qwen_tui.settings.list_view import SettingList
 from qwen_tui.settings.rows import (
@@ -42,6 +41,7 @@ from qwen_tui.settings.rows import (
     summary,
     typed_as,
 )
+from qwen_tui.settings.tree import value_of
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.list_status import SessionKeys, SessionStatus

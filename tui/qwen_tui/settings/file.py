@@ -15,13 +15,16 @@ from typing import Any, Literal
 
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import read_text, write_private
-from qwen_core.settings.kinds import MAX_KEYS, UNSET, action_name, refused
+from qwen_core.settings.kinds import refused, shown
 from qwen_core.settings.paths import config_dir
-from qwen_core.settings.tree import FIELDS, KEYS, SECTIONS, Field, Settings, field_of, value_of, with_value
+from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, AppSettings, Field, field_of, value_of, with_value
 
 FILE_NAME = "config.toml"
 MAX_BYTES = 1 << 20
 MAX_PROBLEMS = 50
+MAX_KEYS = 200
+UNSET = "unset"
+"""What is typed for "no value" where a setting may have none."""
 HEADER = "qwen-tui settings: only what differs from the defaults. The settings screen explains every field."
 
 Origin = Literal["file", "environment", "command line"]
@@ -35,9 +38,9 @@ class LoadedSettings:
     people, in the order in which they were found.
     """
 
-    settings: Settings
+    settings: AppSettings
     problems: tuple[str, ...] = ()
-    saved: Settings = field(default_factory=Settings)
+    saved: AppSettings = field(default_factory=AppSettings)
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
@@ -56,25 +59,21 @@ def load_settings(
     `overrides` are options of the command line by key ("generation.top_p"); None means that an option was not given.
     A text is read as typed, anything else is checked as a value.
     """
-    problems: list[str] = []
-    origins: dict[str, Origin] = {}
-    saved = Settings()
+    layers = _Layers()
     try:
         path = settings_path() if path is None else path
-        document = _read_document(path)
+        layers.document(_read_document(path), quote(path))
     except QwenError as error:
-        problems.append(f"{error}; the defaults are used")
-    else:
-        saved = _apply_document(document, quote(path), problems, origins)
-    settings = _apply_environment(saved, os.environ if environ is None else environ, problems, origins)
+        layers.problems.append(f"{error}; the defaults are used")
+    saved = layers.settings
+    layers.environment(os.environ if environ is None else environ)
     for key, value in (overrides or {}).items():
         if value is not None:
-            settings = _override(
-                settings, key, value, f"the option for {quote(key)}", problems, origins, "command line"
-            )
+            layers.override(key, value, f"the option for {quote(key)}", "command line")
+    problems = layers.problems
     if len(problems) > MAX_PROBLEMS:
         problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more problems with the settings"]
-    return LoadedSettings(settings, tuple(problems), saved, MappingProxyType(origins))
+    return LoadedSettings(layers.settings, tuple(problems), saved, MappingProxyType(layers.origins))
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -83,119 +82,85 @@ def _read_document(path: Path) -> dict[str, Any]:
         if not path.exists() and not path.is_symlink():
             return {}
         return tomllib.loads(read_text(path, MAX_BYTES).removeprefix("\ufeff"))
-    except QwenError as error:
-        raise SettingsError(str(error)) from None
     except RecursionError:
         raise SettingsError(f"{quote(path)} is nested too deeply") from None
     except (OSError, ValueError) as error:  # TOML's errors, numbers of thousands of digits, names no file can have
         raise SettingsError(f"{quote(path)} is not valid TOML: {quote(error)}") from None
 
 
-def _apply_document(
-    document: Mapping[str, Any], where: str, problems: list[str], origins: dict[str, Origin]
-) -> Settings:
-    settings = Settings()
-    for section, table in document.items():
-        if section not in SECTIONS:
-            problems.append(f"{where}: {quote(section)} is no section: they are {', '.join(SECTIONS)}")
-        elif not isinstance(table, dict):
-            problems.append(
-                f"{where}: {section} = {_shown(table)} is no table: write [{section}] and its settings below"
-            )
+class _Layers:
+    """Settings that layer after layer is laid over: what counts so far, what is wrong, what comes from where."""
+
+    def __init__(self) -> None:
+        self.settings = AppSettings()
+        self.problems: list[str] = []
+        self.origins: dict[str, Origin] = {}
+
+    def document(self, document: Mapping[str, Any], where: str) -> None:
+        """What a file holds."""
+        for section, table in document.items():
+            if section not in SECTIONS:
+                self.problems.append(f"{where}: {quote(section)} is no section: they are {', '.join(SECTIONS)}")
+            elif not isinstance(table, dict):
+                told = f"{section} = {shown(table)} is no table: write [{section}] and its settings below"
+                self.problems.append(f"{where}: {told}")
+            else:
+                if section == KEYS and len(table) > MAX_KEYS:
+                    told = f"[keys] names {len(table):,} actions, only {MAX_KEYS} are read"
+                    self.problems.append(f"{where}: {told}")
+                    table = dict(list(table.items())[:MAX_KEYS])
+                for name, value in table.items():
+                    self._entry(section, name, value, where)
+
+    def _entry(self, section: str, name: str, value: Any, where: str) -> None:
+        entry = field_of(f"{section}.{name}")
+        if entry is None:
+            names = ", ".join(known.name for known in FIELDS if known.section == section)
+            takes = "the name of an action, such as new or toggle_folds" if section == KEYS else names
+            self.problems.append(f"{where}: {section}.{quote(name)} is no setting: [{section}] takes {takes}")
         else:
-            if section == KEYS and len(table) > MAX_KEYS:
-                problems.append(f"{where}: [keys] names {len(table):,} actions, only {MAX_KEYS} are read")
-                table = dict(list(table.items())[:MAX_KEYS])
-            for name, value in table.items():
-                settings = _apply_entry(settings, section, name, value, where, problems, origins)
-    return settings
+            self._set(entry, value, where, "file")
+
+    def environment(self, environ: Mapping[str, str]) -> None:
+        """QWEN_TUI_<SECTION>_<FIELD>. An empty variable counts as not set."""
+        for variable in sorted(environ):
+            section = next((name for name in SECTIONS if variable.startswith(f"QWEN_TUI_{name.upper()}_")), None)
+            if section is not None and environ[variable]:
+                name = variable.removeprefix(f"QWEN_TUI_{section.upper()}_").lower()
+                self.override(f"{section}.{name}", environ[variable], quote(variable), "environment")
+
+    def override(self, key: str, value: Any, where: str, origin: Origin) -> None:
+        """One value, a text as typed."""
+        entry = field_of(key)
+        if entry is None:
+            self.problems.append(f"{where}: there is no setting {quote(key)}")
+        else:
+            self._set(entry, value, where, origin, typed=isinstance(value, str))
+
+    def _set(self, entry: Field, value: Any, where: str, origin: Origin, *, typed: bool = False) -> None:
+        try:
+            if typed:
+                value = None if entry.optional and value.strip().lower() == UNSET else entry.kind.read(value)
+            self.settings = with_value(self.settings, entry.key, value)
+        except ValueError:
+            kept = value_of(self.settings, entry.key)
+            instead = "it stays unset" if kept is None else f"{shown(kept)} is used"
+            self.problems.append(f"{where}: {entry.key} = {refused(value, entry.kind)}; {instead}")
+        else:
+            self.origins[entry.key] = origin
 
 
-def _apply_entry(
-    settings: Settings,
-    section: str,
-    name: str,
-    value: Any,
-    where: str,
-    problems: list[str],
-    origins: dict[str, Origin],
-) -> Settings:
-    try:
-        entry = field_of(f"{section}.{action_name(name) if section == KEYS else name}")
-    except ValueError as error:
-        problems.append(f"{where}: {section}.{quote(name)} is not {error}")
-        return settings
-    if entry is None:
-        names = ", ".join(known.name for known in FIELDS if known.section == section)
-        problems.append(f"{where}: {section}.{quote(name)} is no setting: [{section}] takes {names}")
-        return settings
-    try:
-        settings = with_value(settings, entry.key, value)
-    except ValueError:
-        problems.append(_refusal(where, entry, value, settings))
-        return settings
-    origins[entry.key] = "file"
-    return settings
-
-
-def _apply_environment(
-    settings: Settings, environ: Mapping[str, str], problems: list[str], origins: dict[str, Origin]
-) -> Settings:
-    """QWEN_TUI_<SECTION>_<FIELD>. An empty variable counts as not set."""
-    for variable in sorted(environ):
-        section = next((name for name in SECTIONS if variable.startswith(f"QWEN_TUI_{name.upper()}_")), None)
-        if section is None or not environ[variable]:
-            continue
-        name = variable.removeprefix(f"QWEN_TUI_{section.upper()}_").lower()
-        key = f"{section}.{name}"
-        settings = _override(settings, key, environ[variable], quote(variable), problems, origins, "environment")
-    return settings
-
-
-def _override(
-    settings: Settings,
-    key: str,
-    value: Any,
-    where: str,
-    problems: list[str],
-    origins: dict[str, Origin],
-    origin: Origin,
-) -> Settings:
-    entry = field_of(key)
-    try:
-        if entry is None or (entry.section == KEYS and not action_name(entry.name)):
-            raise KeyError(key)
-    except (KeyError, ValueError):
-        problems.append(f"{where}: there is no setting {quote(key)}")
-        return settings
-    try:
-        if isinstance(value, str):
-            value = None if entry.optional and value.strip().lower() == UNSET else entry.kind.read(value)
-        settings = with_value(settings, key, value)
-    except ValueError:
-        problems.append(_refusal(where, entry, value, settings))
-        return settings
-    origins[key] = origin
-    return settings
-
-
-def _refusal(where: str, entry: Field, value: Any, settings: Settings) -> str:
-    kept = value_of(settings, entry.key)
-    instead = "it stays unset" if kept is None else f"{_shown(kept)} is used"
-    return f"{where}: {entry.key} = {refused(value, entry.kind)}; {instead}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        return quote(repr(value))
-    except (ValueError, RecursionError):  # a number of thousands of digits has no decimal text
-        return f"a value of type {type(value).__name__}"
+def _settings_in(content: str) -> AppSettings:
+    """What the text of a file comes to."""
+    layers = _Layers()
+    layers.document(tomllib.loads(content), "")
+    return layers.settings
 
 
 # Saving.
 
 
-def save_settings(settings: Settings, path: Path | None = None) -> Path | None:
+def save_settings(settings: AppSettings, path: Path | None = None) -> Path | None:
     """Write what differs between `settings` and the file. Raises SettingsError if it cannot be written.
 
     Everything else in the file stays as it is. A file that is no TOML, or one that cannot be changed without harm, is
@@ -218,7 +183,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path | None:
     return kept
 
 
-def changes(old: Settings, new: Settings) -> Iterator[tuple[Field, Any]]:
+def changes(old: AppSettings, new: AppSettings) -> Iterator[tuple[Field, Any]]:
     """The fields in which `new` differs, with their new values (None: not set)."""
     for entry in FIELDS:
         value = value_of(new, entry.key)
@@ -230,19 +195,17 @@ def changes(old: Settings, new: Settings) -> Iterator[tuple[Field, Any]]:
             yield entry, new.keys.get(action)
 
 
-def _edited(settings: Settings, path: Path) -> str | None:
+def _edited(settings: AppSettings, path: Path) -> str | None:
     """The file's text with the changes in it; None if that cannot be done."""
     if not path.exists():
         return _render(settings)
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    problems: list[str] = []
     try:
         text = read_text(path, MAX_BYTES).removeprefix("\ufeff")
-        current = _apply_document(tomllib.loads(text), "", problems, {})
         document = tomlkit.parse(text)
-        for entry, value in changes(current, settings):
+        for entry, value in changes(_settings_in(text), settings):
             section = document.get(entry.section)
             if section is None:
                 document[entry.section] = section = tomlkit.table()
@@ -257,20 +220,20 @@ def _edited(settings: Settings, path: Path) -> str | None:
                 section[entry.name] = list(value) if isinstance(value, tuple) else value
         content = tomlkit.dumps(document)
         # What was written must read as what was meant; a document that the editor gets wrong is written anew.
-        if _apply_document(tomllib.loads(content), "", [], {}) == settings:
+        if _settings_in(content) == settings:
             return content
     except (QwenError, TOMLKitError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return None
 
 
-def _render(settings: Settings) -> str:
+def _render(settings: AppSettings) -> str:
     """A new file: what differs from the defaults, each with its explanation."""
     import tomlkit
 
     lines = [f"# {HEADER}"]
     section = ""
-    for entry, value in changes(Settings(), settings):
+    for entry, value in changes(AppSettings(), settings):
         if entry.section != section:
             section = entry.section
             lines += ["", f"[{section}]"]

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
-from qwen_core.settings.file import changes, load_settings, save_settings, settings_path
-from qwen_core.settings.kinds import Choice, KeyNames, Number, Switch, Words
-from qwen_core.settings.tree import (
+from qwen_core.settings.kinds import Choice, Number, Switch, Words
+from qwen_core.settings.tree import PRESETS, GenerationSection
+from qwen_tui.settings.file import changes, load_settings, save_settings, settings_path
+from qwen_tui.settings.tree import (
     FIELDS,
-    PRESETS,
     SECTIONS,
+    AppSettings,
     Field,
-    GenerationSection,
-    Settings,
+    KeyNames,
     field_of,
     value_of,
     with_value,
@@ -48,8 +48,8 @@ def valid_values(entry: Field) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def settings(draw: st.DrawFn) -> Settings:
-    tree = Settings()
+def settings(draw: st.DrawFn) -> AppSettings:
+    tree = AppSettings()
     for entry in draw(st.lists(st.sampled_from(FIELDS), max_size=6, unique=True)):
         tree = with_value(tree, entry.key, draw(valid_values(entry)))
     for action in draw(st.lists(st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True), max_size=3, unique=True)):
@@ -78,13 +78,13 @@ def test_every_field_is_explained_and_names_what_it_takes() -> None:
         assert entry.help.endswith("."), entry.key
         assert entry.accepts
         assert field_of(entry.key) == entry
-        assert value_of(Settings(), entry.key) == entry.default
+        assert value_of(AppSettings(), entry.key) == entry.default
     assert len({entry.variable for entry in FIELDS}) == len(FIELDS)
 
 
 def test_defaults_are_what_their_own_fields_accept() -> None:
     for entry in FIELDS:
-        assert with_value(Settings(), entry.key, entry.default) == Settings()
+        assert with_value(AppSettings(), entry.key, entry.default) == AppSettings()
 
 
 def test_presets_are_the_recommended_ones() -> None:
@@ -103,7 +103,7 @@ def test_presets_are_the_recommended_ones() -> None:
 
 
 @given(settings())
-def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
+def test_a_request_is_the_preset_under_what_is_set(tree: AppSettings) -> None:
     section = tree.generation
     request = tree.request()
     names = {"max_new_tokens": "max_tokens"}
@@ -117,19 +117,19 @@ def test_a_request_is_the_preset_under_what_is_set(tree: Settings) -> None:
 
 @given(settings(), settings())
 def test_what_is_saved_is_what_is_read(
-    tmp_path_factory: pytest.TempPathFactory, first: Settings, then: Settings
+    tmp_path_factory: pytest.TempPathFactory, first: AppSettings, then: AppSettings
 ) -> None:
     path = tmp_path_factory.mktemp("settings") / "config.toml"
     for tree in (first, then):
         assert save_settings(tree, path) is None
         loaded = load_settings(path, {})
         assert (loaded.settings, loaded.saved, loaded.problems) == (tree, tree, ())
-        assert set(loaded.origins) >= {entry.key for entry, value in changes(Settings(), tree) if value is not None}
+        assert set(loaded.origins) >= {entry.key for entry, value in changes(AppSettings(), tree) if value is not None}
 
 
 @given(DOCUMENTS, settings())
 def test_any_toml_is_read_and_can_be_saved_over(
-    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], wanted: Settings
+    tmp_path_factory: pytest.TempPathFactory, document: dict[str, Any], wanted: AppSettings
 ) -> None:
     """What is valid counts, what is not is told; afterwards the file holds what was wanted, nothing of it lost."""
     path = tmp_path_factory.mktemp("settings") / "config.toml"
@@ -143,7 +143,7 @@ def test_any_toml_is_read_and_can_be_saved_over(
                 continue
             try:
                 assert value_of(loaded.settings, entry.key) == value_of(
-                    with_value(Settings(), entry.key, value), entry.key
+                    with_value(AppSettings(), entry.key, value), entry.key
                 )
             except ValueError:
                 assert any(entry.key in problem and entry.accepts in problem for problem in loaded.problems)
@@ -164,7 +164,7 @@ def test_any_bytes_are_read(tmp_path_factory: pytest.TempPathFactory, content: b
         empty = tomllib.loads(content.decode("utf-8").removeprefix("\ufeff")) == {}
     except ValueError:
         empty = False
-    assert bool(loaded.problems) or empty or loaded.settings != Settings()
+    assert bool(loaded.problems) or empty or loaded.settings != AppSettings()
     assert all("\n" not in problem and problem.isprintable() for problem in loaded.problems)
 
 
@@ -179,7 +179,7 @@ def test_the_environment_beats_the_file_and_an_option_the_environment(
         return value is not None and str(value).strip().lower() not in ("", "unset")
 
     said = valid_values(entry).filter(is_said)
-    tree = with_value(Settings(), entry.key, data.draw(said))
+    tree = with_value(AppSettings(), entry.key, data.draw(said))
     save_settings(tree, path)
     value, option = data.draw(said), data.draw(said)
     environ = {entry.variable: str(value)}
@@ -212,7 +212,7 @@ def test_problems_come_together_and_name_file_key_value_and_what_is_accepted(tmp
         path, {"QWEN_TUI_LOOKS_THEME": "No Theme", "QWEN_TUI_LOOKS_FONT": "big", "QWEN_TUI_HOME": "/x"}
     )
     assert loaded.settings == replace(
-        Settings(),
+        AppSettings(),
         generation=GenerationSection(min_p=0.1),
         keys={"new": ("ctrl+o",), "help": ("f1", "ctrl+g")},
     )
@@ -247,7 +247,7 @@ def test_what_is_no_file_or_too_deep_is_told(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("folder", "deep", "digits", "link"):
         loaded = load_settings(tmp_path / name, {})
-        assert loaded.settings == Settings()
+        assert loaded.settings == AppSettings()
         (problem,) = loaded.problems
         assert name in problem
     assert load_settings(tmp_path / "absent", {}).problems == ()
@@ -255,7 +255,7 @@ def test_what_is_no_file_or_too_deep_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("QWEN_TUI_HOME", str(home / "file"))
     assert "cannot be created" in load_settings(None, {}).problems[0]
     with pytest.raises(SettingsError, match="cannot be created"):
-        save_settings(Settings())
+        save_settings(AppSettings())
 
 
 def test_saving_keeps_comments_order_and_what_is_not_known(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_saving_is_private_whole_and_follows_a_link(tmp_path: Path, monkeypatch:
     target, link = tmp_path / "dotfiles" / "config.toml", tmp_path / "config.toml"
     target.parent.mkdir()
     link.symlink_to(target)
-    save_settings(with_value(Settings(), "generation.seed", 1), link)
+    save_settings(with_value(AppSettings(), "generation.seed", 1), link)
     assert link.is_symlink()
     assert target.stat().st_mode & 0o777 == 0o600
     before = target.read_text()
@@ -292,7 +292,7 @@ def test_saving_is_private_whole_and_follows_a_link(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SettingsError, match="No space left"):
-        save_settings(with_value(Settings(), "generation.seed", 2), link)
+        save_settings(with_value(AppSettings(), "generation.seed", 2), link)
     assert target.read_text() == before
     assert list(target.parent.iterdir()) == [target]
 
@@ -300,7 +300,7 @@ def test_saving_is_private_whole_and_follows_a_link(tmp_path: Path, monkeypatch:
 def test_a_file_that_is_no_toml_is_kept_when_saving(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("this is my file")
-    kept = save_settings(with_value(Settings(), "generation.seed", 1), path)
+    kept = save_settings(with_value(AppSettings(), "generation.seed", 1), path)
     assert kept is not None
     assert kept.read_text() == "this is my file"
     assert load_settings(path, {}).settings.generation.seed == 1
@@ -308,7 +308,7 @@ def test_a_file_that_is_no_toml_is_kept_when_saving(tmp_path: Path) -> None:
 
 def test_the_file_is_in_the_config_folder(home: Path) -> None:
     assert settings_path() == home / "config" / "config.toml"
-    save_settings(with_value(Settings(), "looks.theme", "paper"))
+    save_settings(with_value(AppSettings(), "looks.theme", "paper"))
     assert load_settings().settings.looks.theme == "paper"
 
 
@@ -316,7 +316,7 @@ def test_the_file_is_in_the_config_folder(home: Path) -> None:
 def test_what_does_not_exist_is_no_field(key: str) -> None:
     assert field_of(key) is None
     with pytest.raises(KeyError):
-        with_value(Settings(), key, 1)
+        with_value(AppSettings(), key, 1)
 
 
 def test_key_names_are_bounded() -> None:
@@ -336,7 +336,7 @@ def test_an_edit_that_would_read_as_something_else_is_not_made(tmp_path: Path, m
     path = tmp_path / "config.toml"
     path.write_text("[generation]\nseed = 1\n")
     monkeypatch.setattr("tomlkit.dumps", lambda _: "[generation]\nseed = 3\n")
-    kept = save_settings(with_value(Settings(), "generation.seed", 2), path)
+    kept = save_settings(with_value(AppSettings(), "generation.seed", 2), path)
     assert kept is not None
     assert kept.read_text() == "[generation]\nseed = 1\n"
     assert load_settings(path, {}).settings.generation.seed == 2
