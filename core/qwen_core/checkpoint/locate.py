@@ -1,4 +1,5 @@
-"""From what a person typed to a model directory: a path, or `owner/name` looked up in the local Hugging Face cache.
+"""From what a person typed to a model directory: a path, or `owner/name` looked up in the local Hugging Face cache;
+and from a model directory to what a person calls it.
 
 Nothing is downloaded and no network is used. Reading the directory is directory.py's business.
 """
@@ -7,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from qwen_core.demo import demo_model_path
 from qwen_core.errors import CheckpointError, quote
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -45,6 +47,20 @@ def hub_cache() -> Path:
             return _expanded(value) / below
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return _expanded(base) / "huggingface" / "hub"
+
+
+def model_name(path: str | Path) -> str:
+    """What the model in the directory `path` is called: by the directory, where that says something.
+
+    The name of the bundled model's does not, nor does that of a snapshot in the Hugging Face cache, which is a commit.
+    """
+    place = Path(path).absolute()
+    if place == demo_model_path():
+        return "demo model"
+    repository = place.parent.parent.name
+    if place.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").split("--", 1)[-1]
+    return place.resolve().name or str(path)
 
 
 def _expanded(text: str) -> Path:

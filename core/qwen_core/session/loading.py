@@ -13,6 +13,7 @@ from typing import Any, Self
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
 from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
 from qwen_core.device.machine import this_machine
@@ -77,7 +78,7 @@ def load(
     machine = this_machine(settings.peak_bandwidth_gb_s, settings.gpu_cores)
     layout = make_layout(checkpoint)
     summary = ModelSummary(
-        name=checkpoint.path.name,
+        name=model_name(checkpoint.path),
         path=str(checkpoint.path),
         variant=identify(layout).name,
         weight_bytes=checkpoint.text_bytes,

@@ -45,6 +45,10 @@ def session() -> Session:
     return load_session(demo_model_path())
 
 
+def test_the_summary_has_the_name_that_people_know(session: Session) -> None:
+    assert session.summary().name == "demo model"
+
+
 def test_every_token_has_its_figures_and_they_agree_with_the_last(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import TextArea
 
+from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
@@ -48,7 +49,6 @@ from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.settings.tree import AppSettings, value_of
 from qwen_tui.store.thread import StoreThread
-from qwen_tui.text.model_name import pending_name
 
 QUIT_PROMPT = "Press Ctrl+C again to quit."
 
@@ -276,7 +276,7 @@ class QwenApp(App[None]):
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
         if self.screen is self.chat:
             inspection = self.context.inspection
-            self.push_screen(InspectorScreen(inspection, self.conversation, pending_name(inspection.path)))
+            self.push_screen(InspectorScreen(inspection, self.conversation, model_name(inspection.path)))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import Command, GenerationSettings, Load, Restore
 from qwen_tui.app.engine_link import EngineLink
@@ -18,7 +19,6 @@ from qwen_tui.layers.inspection import Inspection
 from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
-from qwen_tui.text.model_name import pending_name
 
 
 class AppContext:
@@ -33,7 +33,7 @@ class AppContext:
         self.recorder = recorder
         self.link = link
         self.conversation = Conversation(settings.generation.system)
-        self.chat = ChatScreen(self.conversation, pending_name(load.path))
+        self.chat = ChatScreen(self.conversation, model_name(load.path))
         self.inspection = Inspection(load.path)
         self.changed: Callable[[str], None] = lambda key: None
         """Told the key of a running setting after it was changed."""

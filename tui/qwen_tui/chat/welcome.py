@@ -5,7 +5,6 @@ from textual.widget import Widget
 
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text import formatting
-from qwen_tui.text.model_name import model_name
 from qwen_tui.text.safe import one_line
 
 WORDMARK = (
@@ -35,7 +34,7 @@ def welcome_lines(conversation: Conversation, pending: str, width: int, first: b
     wide, narrow = GUIDANCE
     guidance = [(line, "$foreground") for line in (wide if width >= max(map(len, wide)) else narrow)] if first else []
     if model is not None and conversation.engine == "ready":
-        lines.append((one_line(model_name(model), width), "bold $foreground"))
+        lines.append((one_line(model.name, width), "bold $foreground"))
         size = formatting.size(model.weight_bytes)
         context = formatting.tokens_short(model.context_limit)
         where = f"{one_line(model.device, 40)} {formatting.short_dtype(model.dtype)}"

@@ -8,9 +8,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.bench.workloads import Workload, check_context, prompt_ids, rest
+from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.version import __version__
-from qwen_tui.text.model_name import pending_name
 
 if TYPE_CHECKING:
     from qwen_core.bench.measure import Bench, Measured
@@ -89,7 +89,7 @@ def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, l
 
     of_layers = checkpoint.config.num_hidden_layers
     return Subject(
-        name=checkpoint.path.name if synthetic else pending_name(str(checkpoint.path)),
+        name=checkpoint.path.name if synthetic else model_name(checkpoint.path),
         variant=variant_name(checkpoint),
         synthetic=synthetic,
         layers=of_layers if layers is None else layers,
@@ -155,7 +155,7 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
         name, config = shape, shape_config(shape)
     else:
         checkpoint = _checkpoint(request)
-        name, config = pending_name(str(checkpoint.path)), checkpoint.config
+        name, config = model_name(checkpoint.path), checkpoint.config
     for workload in request.workloads:
         check_context(workload, request.depth, config.max_position_embeddings)
     rows = variant_rows(config, machine, shape=shape, depth=request.depth)

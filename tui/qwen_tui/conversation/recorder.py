@@ -29,7 +29,6 @@ from qwen_core.protocol.events import (
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread
-from qwen_tui.text.model_name import model_name
 
 FLUSH_S = 0.4
 Result = TypeVar("Result")
@@ -90,7 +89,7 @@ def after(seconds: float, action: Callable[[], None]) -> None:
 
 def identity(model: ModelSummary) -> ModelIdentity:
     """A loaded model as the store knows it."""
-    return ModelIdentity(model.fingerprint, model.path, model_name(model), model.variant, model.weight_bytes)
+    return ModelIdentity(model.fingerprint, model.path, model.name, model.variant, model.weight_bytes)
 
 
 def stored_place(store: Store, question_id: int, answer_id: int) -> tuple[int, int]:

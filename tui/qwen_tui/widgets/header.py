@@ -6,7 +6,6 @@ from textual.widget import Widget
 from qwen_core.protocol.events import ModelSummary
 from qwen_tui.conversation.conversation import Phase
 from qwen_tui.text import formatting
-from qwen_tui.text.model_name import model_name
 from qwen_tui.text.safe import cells, visible
 from qwen_tui.widgets.phase_look import PHASES
 
@@ -14,7 +13,7 @@ from qwen_tui.widgets.phase_look import PHASES
 def model_pieces(model: ModelSummary) -> list[str]:
     """The facts of the header line, the most telling first."""
     return [
-        visible(model_name(model)),
+        visible(model.name),
         visible(model.variant),
         formatting.size(model.weight_bytes),
         f"{visible(model.device)} {formatting.short_dtype(model.dtype)}",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from qwen_core.checkpoint.directory import IGNORED, Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, make_layout
+from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.quantization import parse_quantization
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.checkpoint.variants import Verdict, identify
 from qwen_core.convert.alignment import alignment_advice
 from qwen_core.errors import quote
 from qwen_tui.text.formatting import counted
-from qwen_tui.text.model_name import pending_name
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 200
@@ -44,7 +44,7 @@ def open_subject(path: Path) -> Subject:
     checkpoint = open_checkpoint(path)
     layout = make_layout(checkpoint)
     verdict = identify(layout)
-    name = pending_name(str(path))
+    name = model_name(path)
     warnings = tuple(_warnings(name, checkpoint, layout, verdict))
     return Subject(one_line(name), checkpoint, layout, verdict, warnings, alignment_advice(checkpoint))
 
