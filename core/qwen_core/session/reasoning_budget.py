@@ -38,11 +38,6 @@ class BudgetWatch:
         self._used = 0
         self._closed = False
 
-    @property
-    def closed(self) -> bool:
-        """Whether the block was closed from here."""
-        return self._closed
-
     def push(self, in_reasoning: bool, text: str, *, mid_character: bool = False) -> tuple[int, ...]:
         """Take one generated token: whether the block is open after it, and the text that it completed.
 

@@ -4,7 +4,7 @@ The rule. An answer repeats itself when its last n tokens are one block over and
 `max_period`, each of them equals the one p before it, and n is at least `least_copies` blocks and at least
 `least_tokens` tokens. A copy with a single other token begins the count anew, so prose, code and tables whose rows
 differ never set it off; a line of 255 equal tokens does not either. An endless loop of period p is noticed
-within max(least_copies * p, least_tokens) tokens of its beginning: see `RepetitionGuard.notice_within`.
+within max(least_copies * p, least_tokens) tokens of its beginning.
 
 A loop with something that changes, such as a counter, is not one for this rule.
 """
@@ -67,10 +67,6 @@ class RepetitionGuard:
             if period + held >= max(self.least_copies * period, self.least_tokens):
                 return Repetition(period, period + held)
         return None
-
-    def notice_within(self, period: int) -> int:
-        """Tokens of an endless loop of `period` (at most `max_period`) after which it is noticed at the latest."""
-        return max(self.least_copies * period, self.least_tokens)
 
     def _forget(self, token: int) -> None:
         places = self._places[token]

@@ -19,8 +19,6 @@ from qwen_core.files import read_bytes
 
 MAX_TOKENIZER_BYTES = 256 << 20  # Qwen3.5's tokenizer.json has 20 MB
 
-REPLACEMENT = "\ufffd"
-
 
 def byte_alphabet() -> dict[str, int]:
     """The 256 printable characters that byte-level BPE writes bytes with, and the byte each stands for.
@@ -56,7 +54,6 @@ class Tokenizer:
         added = self._whole.get_added_tokens_decoder()
         self.special_tokens = {token.content: id for id, token in added.items()}
         self._control = {id: token.content for id, token in added.items()}
-        self._hidden = frozenset(id for id, token in added.items() if token.special)
         self.size = max(self._whole.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self._bytes: dict[int, bytes] = {}
         self._refuse_reachable(added)
@@ -91,21 +88,16 @@ class Tokenizer:
         pieces.append(text[position:])
         return [piece for piece in pieces if piece != ""]
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """Text of `ids`. Bytes that are not UTF-8 come out as U+FFFD, ids beyond the tokenizer as nothing.
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of `ids`. Bytes that are not UTF-8 come out as U+FFFD, ids beyond the tokenizer as nothing."""
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
 
-        `skip_special` leaves out the tokens that tokenizer.json flags as special.
-        """
-        return b"".join(self.token_bytes(id, skip_special=skip_special) for id in ids).decode("utf-8", "replace")
-
-    def stream(self, *, skip_special: bool = False) -> "StreamDecoder":
+    def stream(self) -> "StreamDecoder":
         """A decoder that takes ids one by one; what it returns joins to `decode` of all of them."""
-        return StreamDecoder(self, skip_special=skip_special)
+        return StreamDecoder(self)
 
-    def token_bytes(self, id: int, *, skip_special: bool = False) -> bytes:
+    def token_bytes(self, id: int) -> bytes:
         """The bytes that token `id` writes, which may be part of a character; none for an id without a token."""
-        if skip_special and id in self._hidden:
-            return b""
         known = self._bytes.get(id)
         if known is None:
             known = self._bytes[id] = self._spell(id) if 0 <= id < self.size else b""
@@ -134,14 +126,13 @@ class Tokenizer:
 class StreamDecoder:
     """Ids in, text out, complete characters only. Joined, the pieces equal `Tokenizer.decode` of all ids."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._skip_special = skip_special
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, id: int) -> str:
         """Text that token `id` completes, maybe none."""
-        return self._utf8.decode(self._tokenizer.token_bytes(id, skip_special=self._skip_special))
+        return self._utf8.decode(self._tokenizer.token_bytes(id))
 
     @property
     def mid_character(self) -> bool:

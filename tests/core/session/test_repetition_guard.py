@@ -49,7 +49,7 @@ def test_every_endless_loop_is_noticed_in_time(before: list[int], data: st.DataO
     guard = RepetitionGuard()
     for token in before:
         guard.push(token)
-    for count in range(guard.notice_within(period)):
+    for count in range(max(guard.least_copies * period, guard.least_tokens)):
         verdict = guard.push(block[count % period])
         if verdict is not None:
             assert verdict.copies >= 4

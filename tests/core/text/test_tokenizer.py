@@ -71,16 +71,15 @@ def ids_of(tokenizer: Tokenizer) -> st.SearchStrategy[list[int]]:
 def test_decoding_is_the_librarys(tokenizer: Tokenizer, library: tokenizers.Tokenizer, data: st.DataObject) -> None:
     ids = [id for id in data.draw(ids_of(tokenizer)) if library.id_to_token(id) is not None]
     assert tokenizer.decode(ids) == library.decode(ids, skip_special_tokens=False)
-    assert tokenizer.decode(ids, skip_special=True) == library.decode(ids, skip_special_tokens=True)
 
 
-@given(data=st.data(), skip_special=st.booleans())
-def test_a_stream_joins_to_the_whole(tokenizer: Tokenizer, data: st.DataObject, skip_special: bool) -> None:
-    stream = tokenizer.stream(skip_special=skip_special)
+@given(data=st.data())
+def test_a_stream_joins_to_the_whole(tokenizer: Tokenizer, data: st.DataObject) -> None:
+    stream = tokenizer.stream()
     for _ in range(2):  # a flushed stream is as new
         ids = data.draw(ids_of(tokenizer))
         pieces = [stream.push(id) for id in ids]
-        assert "".join(pieces) + stream.flush() == tokenizer.decode(ids, skip_special=skip_special)
+        assert "".join(pieces) + stream.flush() == tokenizer.decode(ids)
 
 
 @given(text=MIXED)
