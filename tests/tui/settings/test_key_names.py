@@ -1,7 +1,7 @@
 """Names of keys as people read them, and which keys an action may have."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qwen_tui.settings.key_names import refusal, spoken, spoken_keys
@@ -24,6 +24,7 @@ KEYS_OF = {"help": ("f1", "ctrl+g"), "interrupt": ("ctrl+c",), "nothing": ()}
         ("N", "N"),
         ("f", "f"),
         ("ctrl+underscore", "Ctrl+_"),
+        ("ctrl+\ud800", "Ctrl+\ufffd"),  # what "\x1b[55296;5u" on a terminal's line means
     ],
 )
 def test_keys_are_spoken(key: str, name: str) -> None:
@@ -64,6 +65,7 @@ def test_an_action_may_keep_its_own_key() -> None:
     assert refusal("ctrl+c", False, "interrupt", KEYS_OF) == ""
 
 
+@example("\ud800")
 @given(st.characters())
 def test_whatever_can_be_written_stays_writable(character: str) -> None:
     assert refusal(character, character.isprintable(), "new", KEYS_OF)

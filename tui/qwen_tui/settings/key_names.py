@@ -6,6 +6,8 @@ from textual.binding import Binding
 from textual.keys import format_key
 from textual.widgets import TextArea
 
+from qwen_tui.text.safe import visible
+
 _SPOKEN = {
     "escape": "Esc",
     "enter": "Enter",
@@ -41,7 +43,8 @@ _EDITING = {
 def spoken(key: str) -> str:
     """ "ctrl+j" as "Ctrl+J", "pageup" as "PgUp", "slash" as "/"."""
     *modifiers, last = key.split("+")
-    name = _SPOKEN.get(last) or format_key(last)
+    # A key of one character is that character, and a terminal may send any: also one that has no name to look up.
+    name = _SPOKEN.get(last) or (visible(last) if len(last) == 1 else format_key(last))
     if modifiers or (len(last) > 1 and last[0] == "f" and last[1:].isdigit()):
         name = name.upper() if len(name) == 1 or last[1:].isdigit() else name
     return "+".join([*(_SPOKEN.get(modifier, modifier.capitalize()) for modifier in modifiers), name])
