@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.settings.editors import ValueEditor
 from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.no_color import respect_no_color
 from qwen_tui.settings.rows import Action
@@ -150,5 +151,6 @@ async def settings_stage(
         app.push_screen(screen, lambda _: left.append(True))
         here = SettingsStage(app, screen, pilot, path, left)
         await here.wait(lambda: screen.is_mounted and screen.focused is not None, "the screen")
+        screen.query_one(ValueEditor).cursor_blink = False
         await pilot.pause()
         yield here

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 from textual.events import Key
 from textual.widgets import OptionList
 
@@ -10,7 +11,6 @@ from qwen_tui.app.model_lines import ModelLine, fit, read_model
 from qwen_tui.app.models_screen import ModelsScreen
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL
-from support.snapshots import compare
 
 GIB = 1 << 30
 LISTED = (
@@ -36,12 +36,12 @@ async def opened(here: Stage, listed: Sequence[tuple[str, str]] = LISTED) -> lis
 
 
 @pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_screen(size: tuple[int, int]) -> None:
+async def test_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     async with stage(size=size) as here:
         await opened(here)
         assert "\x1b" not in here.text()
         drawn = here.snapshot()
-    compare(drawn, f"models_{size[0]}x{size[1]}")
+    assert drawn == snapshot
 
 
 async def test_one_is_chosen_one_that_is_gone_is_not_and_any_directory_can_be_typed() -> None:

@@ -1,13 +1,13 @@
-"""The screen as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew."""
+"""The screen as committed text and styles, at three sizes. `pytest --snapshot-update` writes them anew."""
 
 from collections.abc import Awaitable, Callable
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from qwen_core.protocol.events import LoadProgress, PrefillProgress, TurnStarted, WeightTiers
 from support.app_stage import Stage, stage
 from support.fake_engine import answered, delta, loads_only
-from support.snapshots import compare
 
 Scene = Callable[[Stage], Awaitable[None]]
 SIZES = [(60, 20), (100, 30), (160, 45)]
@@ -71,13 +71,13 @@ def name(scene: Scene) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_screen(scene: Scene, size: tuple[int, int]) -> None:
+async def test_screen(scene: Scene, size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     async with stage(loads_only, size) as here:
         here.clock(1.0)
         await scene(here)
         await here.settle()
         drawn = here.snapshot()
-    compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")
+    assert drawn == snapshot
 
 
 @pytest.mark.parametrize("size", [(40, 12), (20, 6), (10, 3), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")

@@ -1,15 +1,15 @@
-"""Long conversations as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew."""
+"""Long conversations as committed text and styles, at three sizes. `pytest --snapshot-update` writes them anew."""
 
 import re
 from collections.abc import Awaitable, Callable
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from qwen_core.protocol.events import TurnStarted
 from qwen_tui.chat.find_bar import FindInput
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
-from support.snapshots import compare
 from support.transcripts import rest, tell
 
 SIZES = [(60, 20), (100, 30), (160, 45)]
@@ -85,9 +85,9 @@ async def drawn(scene: Scene, size: tuple[int, int]) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_screen(scene: Scene, size: tuple[int, int]) -> None:
+async def test_screen(scene: Scene, size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     text = await drawn(scene, size)
-    compare(text, f"{name(scene)}_{size[0]}x{size[1]}")
+    assert text == snapshot
 
 
 @pytest.mark.parametrize("scene", [turn_focused, found], ids=name)

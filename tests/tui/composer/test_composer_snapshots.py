@@ -1,12 +1,12 @@
-"""The composer and its list as committed text and styles, at three sizes. `QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them."""
+"""The composer and its list as committed text and styles, at three sizes. `pytest --snapshot-update` writes them."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from support.composer_stage import ComposerStage, composer_stage
-from support.snapshots import compare
 
 SIZES = [(60, 20), (100, 30), (160, 45)]
 Scene = Callable[[ComposerStage], Awaitable[None]]
@@ -44,7 +44,7 @@ def name(scene: Scene) -> str:
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
+async def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     for file, count in (
         ("notes.txt", 12),
         ("日本語のとても長い名前のファイル.md", 34_567),
@@ -55,4 +55,4 @@ async def test_composer(scene: Scene, size: tuple[int, int], tmp_path: Path) -> 
     async with composer_stage(size, folder=tmp_path) as here:
         await scene(here)
         drawn = here.snapshot()
-    compare(drawn, f"{name(scene)}_{size[0]}x{size[1]}")
+    assert drawn == snapshot

@@ -1,6 +1,6 @@
 """The sessions screen as committed text and styles, at three sizes and without colour.
 
-`QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
+`pytest --snapshot-update` writes them anew.
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from support.sessions_stage import Sessions, furnish, sessions, shelf
-from support.snapshots import compare
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 Scene = Callable[[Sessions], Awaitable[None]]
@@ -67,14 +67,16 @@ async def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
 
 @pytest.mark.parametrize("scene", [*FULL, sessions_empty], ids=name)
 @SIZES
-async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
-    compare(await drawn(scene, size, tmp_path), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    assert await drawn(scene, size, tmp_path) == snapshot
 
 
-async def test_screen_without_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot: SnapshotAssertion
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = await drawn(sessions_search, (100, 30), tmp_path)
-    compare(text, "sessions_search_no_colour")
+    assert text == snapshot
     greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
     assert greys
     assert all(red == green == blue for red, green, blue in greys)

@@ -1,6 +1,6 @@
 """The inspector as committed text and styles: at three sizes, without colour, and in each theme.
 
-`QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
+`pytest --snapshot-update` writes them anew.
 """
 
 import re
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from qwen_core.protocol.events import TurnStarted
 from qwen_tui.settings.theme_watch import ThemeWatch
@@ -16,7 +17,6 @@ from support.app_stage import Stage, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
 from support.inspector_stage import inspect, press, shown
-from support.snapshots import compare
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
@@ -94,21 +94,23 @@ async def drawn(scene: Scene, size: Size, full: Path, theme: str = "midnight") -
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @SIZES
-async def test_screen(scene: Scene, size: Size, full: Path) -> None:
-    compare(await drawn(scene, size, full), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: Size, full: Path, snapshot: SnapshotAssertion) -> None:
+    assert await drawn(scene, size, full) == snapshot
 
 
 @pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
 @pytest.mark.parametrize("theme", [theme for theme in THEMES if theme != "midnight"])
-async def test_screen_in_each_theme(scene: Scene, theme: str, full: Path) -> None:
-    compare(await drawn(scene, (100, 30), full, theme), f"{name(scene)}_{theme}")
+async def test_screen_in_each_theme(scene: Scene, theme: str, full: Path, snapshot: SnapshotAssertion) -> None:
+    assert await drawn(scene, (100, 30), full, theme) == snapshot
 
 
 @pytest.mark.parametrize("scene", [layers, layers_decoding], ids=name)
-async def test_screen_without_colour(scene: Scene, full: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(
+    scene: Scene, full: Path, monkeypatch: pytest.MonkeyPatch, snapshot: SnapshotAssertion
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = await drawn(scene, (100, 30), full)
-    compare(text, f"{name(scene)}_no_colour")
+    assert text == snapshot
     greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
     assert greys
     assert all(red == green == blue for red, green, blue in greys)

@@ -1,6 +1,6 @@
 """The settings screen as committed text and styles, at three sizes and without colour.
 
-`QWEN_TUI_UPDATE_SNAPSHOTS=1` writes them anew.
+`pytest --snapshot-update` writes them anew.
 """
 
 import re
@@ -9,10 +9,10 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 from textual.events import Paste
 
 from support.settings_stage import SettingsStage, settings_stage
-from support.snapshots import compare
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 CONTENT = '[generation]\ntemperature = 0.6\n[looks]\ntheme = "paper"\n[keys]\nnew = "f9"\n'
@@ -67,22 +67,24 @@ async def drawn(scene: Scene, folder: Path, size: tuple[int, int], theme: str = 
 
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @SIZES
-async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path) -> None:
-    compare(await drawn(scene, tmp_path, size), f"{name(scene)}_{size[0]}x{size[1]}")
+async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    assert await drawn(scene, tmp_path, size) == snapshot
 
 
 @pytest.mark.parametrize("theme", ["midnight", "ansi"])
-async def test_screen_without_colour(theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_screen_without_colour(
+    theme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot: SnapshotAssertion
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = await drawn(settings_list, tmp_path, (100, 30), theme)
-    compare(text, f"settings_list_no_colour_{theme}")
+    assert text == snapshot
     styles = text.split("-" * 20)[-1]
     assert "color(" not in styles
     assert all(red == green == blue for red, green, blue in re.findall(r"#(..)(..)(..)", styles))
     assert ("#" in styles) == (theme == "midnight")
 
 
-async def test_screen_in_the_colours_of_the_terminal(tmp_path: Path) -> None:
+async def test_screen_in_the_colours_of_the_terminal(tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     text = await drawn(settings_list, tmp_path, (100, 30), "ansi")
-    compare(text, "settings_list_ansi")
+    assert text == snapshot
     assert "#" not in text.split("-" * 20)[-1], "no colours but the sixteen of the terminal"
