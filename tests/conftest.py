@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings as limits
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 # How long an example takes says how busy the machine is. All else stays as hypothesis has it, also its choice of the
-# same examples every time where CI is set.
+# same examples every time where CI is set: for one text of a test, one name of it, and one release of hypothesis.
 limits.register_profile("untimed", parent=limits.default, deadline=None)
 limits.load_profile("untimed")
+# It would mix in the constants of every module that this process has imported from elsewhere than site-packages: the
+# trainer of the demo, a tool that a test loads, the program itself where its install is editable. Which tests a process
+# has run before is chance, and so were the examples of those after them.
+providers._get_local_constants = Constants
 
 ROOT = Path(__file__).resolve().parent.parent
 # Where the trainer of the demo model is, which is not installed. At the end: what is installed comes first.
