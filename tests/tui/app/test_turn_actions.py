@@ -1,15 +1,18 @@
 """What turns can do, under the test pilot: by command, by key on a turn, against what the store has."""
 
 import random
+from typing import Literal
 
 import pytest
 
 from qwen_core.protocol.events import Continue, Load, Loaded, Restore, Send, TurnDone
+from qwen_tui.chat.turn_view import What
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL, Step, answered, done, loads_only, stats
 from support.scenes import stored
 
 SIZE = (100, 30)
+Kind = What | Literal["ask"]
 
 
 class Numbered:
@@ -156,7 +159,7 @@ class Walk:
     def __init__(self, here: Stage) -> None:
         self.here = here
 
-    async def step(self, kind: str, number: int) -> None:
+    async def step(self, kind: Kind, number: int) -> None:
         here, turns = self.here, self.here.app.conversation.turns
         turn = turns[number % len(turns)] if turns else None
         if kind == "ask" or turn is None:
@@ -181,7 +184,7 @@ class Walk:
 @pytest.mark.parametrize("seed", range(3))
 async def test_any_walk_keeps_screen_engine_and_disk_together(seed: int) -> None:
     rng = random.Random(seed)
-    kinds = ("ask", "ask", "edit", "retry", "previous", "next", "delete", "undo")
+    kinds: tuple[Kind, ...] = ("ask", "ask", "edit", "retry", "previous", "next", "delete", "undo")
     steps = [(rng.choice(kinds), rng.randrange(6)) for _ in range(14)]
     async with stage(Numbered(), size=SIZE) as here:
         walk = Walk(here)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from qwen_core.errors import QwenError, quote
 from qwen_tui.commands.options import WholeNumber, generation_options, model_argument, overrides_from
 
 
@@ -41,6 +42,28 @@ def check_backend() -> None:
         import_module("qwen_core.device.backend")
 
 
+def chosen_conversation(conversation_id: int | None) -> tuple[int, str | None]:
+    """The number of the conversation (None: the one used last), and its model's directory if that still exists.
+
+    Raises QwenError, one line, where there is none.
+    """
+    from qwen_tui.store import StoreError, open_store, store_path
+
+    if not store_path().exists():
+        raise QwenError(f"there are no conversations yet: {quote(store_path())} does not exist")
+    store = open_store()
+    try:
+        summary = store.conversations.latest() if conversation_id is None else store.conversations.get(conversation_id)
+    finally:
+        store.close()
+    if summary is None:
+        raise QwenError("there are no conversations yet; qwen-tui begins one")
+    if summary.deleted_at is not None:
+        raise StoreError(f"conversation {summary.id} was deleted")
+    path = summary.model.path if summary.model is not None else ""
+    return summary.id, path if path and Path(path).is_dir() else None
+
+
 @click.command(cls=ChatCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @model_argument
 @click.option("--continue", "latest", is_flag=True, help="Go on with the conversation that was used last.")
@@ -57,8 +80,6 @@ def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | N
     check_backend()
     path = None if model_dir is None else str(resolve_model_path(model_dir))
     if latest or resume is not None:
-        from qwen_tui.commands.resuming import chosen_conversation
-
         resume, own = chosen_conversation(resume)
         path = path or own
     loaded = load_settings(overrides=overrides_from(options))
