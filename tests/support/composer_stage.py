@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from qwen_tui.composer.completion_list import Completion
+from qwen_tui.composer.completion_list import CompletionList
 from qwen_tui.composer.composer import Composer, Editor
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.settings.themes import FALLBACK_THEME
@@ -102,8 +102,8 @@ class ComposerStage:
         return self.composer.editor
 
     @property
-    def menu(self) -> Completion:
-        return self.app.query_one(Completion)
+    def menu(self) -> CompletionList:
+        return self.app.query_one(CompletionList)
 
     @property
     def offered(self) -> list[str]:

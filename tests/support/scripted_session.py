@@ -1,4 +1,4 @@
-"""A `Session` and a `Completion` that yield given events: for tests of the headless commands around a model.
+"""A `Session` and a `CompletionList` that yield given events: for tests of the headless commands around a model.
 
 They keep to the signatures and events of qwen_core.session.session and qwen_core.session.completion; `Calls` records
 what was asked.

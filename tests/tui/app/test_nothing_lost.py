@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qwen_core.protocol.events import Load, Loaded, Restore
-from qwen_tui.conversation_list.screen import SessionsScreen
+from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.settings.file import load_settings
 from qwen_tui.settings.key_bindings import checked_keys, is_key
 from qwen_tui.store import open_store
@@ -191,7 +191,7 @@ async def test_what_is_being_answered_is_not_deleted() -> None:
         await here.ask("one")
         await here.feed(delta(1, ("answer", "so ")))
         await here.pilot.press("f3")
-        await here.wait(lambda: isinstance(here.app.screen, SessionsScreen) and here.app.screen.book.titles)
+        await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.titles)
         await here.pilot.press("d", "escape")
         await here.wait(lambda: "Not deleted" in here.lines()[-1])
         assert listed() == [1]
@@ -202,7 +202,7 @@ async def test_undo_brings_a_conversation_back_after_the_list_was_closed() -> No
     async with stage(size=SIZE) as here:
         await asked(here, "one")
         await here.pilot.press("ctrl+n", "f3")
-        await here.wait(lambda: isinstance(here.app.screen, SessionsScreen) and here.app.screen.book.titles)
+        await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.titles)
         await here.pilot.press("d", "escape")
         await here.wait(lambda: here.app.screen is here.app.chat)
         assert listed() == []
@@ -210,7 +210,7 @@ async def test_undo_brings_a_conversation_back_after_the_list_was_closed() -> No
         await here.wait(lambda: "was deleted" in here.lines()[-1])
         assert here.app.conversation.kept.id is None
         await here.pilot.press("f3")
-        await here.wait(lambda: isinstance(here.app.screen, SessionsScreen) and here.app.screen.book.was_read)
+        await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.was_read)
         await here.pilot.press("u")
         await here.wait(lambda: listed() == [1])
     assert [message.content for message in stored()][:1] == ["one"]

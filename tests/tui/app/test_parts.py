@@ -12,7 +12,7 @@ from qwen_tui.app.appearance import Appearance
 from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.slash_commands import SlashCommands
 from qwen_tui.composer.slash import COMMANDS, Call
-from qwen_tui.conversation_list.screen import Opened, SessionsResult
+from qwen_tui.conversation_list.screen import ConversationsResult, OpenedConversation
 from qwen_tui.settings.themes import FALLBACK_THEME, theme_folder
 from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store import Draft
@@ -108,15 +108,15 @@ async def test_a_conversation_is_left_and_gone_on_with(tmp_path: Path) -> None:
         conversations.new()
         assert (questions(here), here.written) == ([], "")
         await here.ask("two")
-        await conversations.list_closed(SessionsResult(Opened(1)))
+        await conversations.list_closed(ConversationsResult(OpenedConversation(1)))
         await here.settle()
         assert (questions(here), here.written) == (["one"], "not yet asked")
         restore = here.engine.commands[-1]
         assert isinstance(restore, Restore)
         assert [message.content for message in restore.messages] == ["one", "You said: one"]
-        await conversations.list_closed(SessionsResult(Opened(7)))
+        await conversations.list_closed(ConversationsResult(OpenedConversation(7)))
         assert (questions(here), "7" in here.said) == (["one"], True)
-        await conversations.list_closed(SessionsResult(None, frozenset([1])))
+        await conversations.list_closed(ConversationsResult(None, frozenset([1])))
         assert questions(here) == []
         await conversations.model_chosen(str(tmp_path / "none"))
         assert "none" in here.said

@@ -12,7 +12,7 @@ from qwen_core.protocol.events import Command, GenerationSettings, Restore, Save
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.composer.slash import COMMANDS
-from qwen_tui.conversation_list.screen import SessionsScreen
+from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.screen import InspectorScreen
 from support.app_stage import Stage, stage
 from support.scenes import stored
@@ -42,8 +42,8 @@ def the_status(here: Stage) -> str:
     ("line", "screen"),
     [
         ("/help", HelpScreen),
-        ("/resume", SessionsScreen),
-        ("/search one", SessionsScreen),
+        ("/resume", ConversationsScreen),
+        ("/search one", ConversationsScreen),
         ("/model", ModelsScreen),
         ("/inspect", InspectorScreen),
     ],

@@ -12,7 +12,7 @@ from qwen_tui.chat.meters import MeterSnapshot, take_snapshot
 from qwen_tui.chat.panel_lines import bandwidth_bar, digits, panel_lines
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.rate_history import MOST_RATES, RateHistory
-from qwen_tui.conversation.recorder import Kept
+from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store.records import Resume
 from qwen_tui.text.safe import cells
@@ -201,7 +201,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     assert "kv      80.0 MiB" in text(take_snapshot(conversation))
     turns = conversation.turns
     for again in (
-        lambda: conversation.load(Kept(1), turns, Resume(None, (1, 2, 3)), ""),
+        lambda: conversation.load(KeptConversation(1), turns, Resume(None, (1, 2, 3)), ""),
         lambda: conversation.apply(EngineDied("gone", 1)),
         conversation.restarting,
         lambda: conversation.apply(Loaded(MODEL)),
@@ -216,7 +216,9 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
 
 def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
     conversation = Conversation()
-    conversation.load(Kept(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (1, 2, 3)), "")
+    conversation.load(
+        KeptConversation(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (1, 2, 3)), ""
+    )
     assert take_snapshot(conversation).context_tokens == 3
 
 

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from textual.geometry import Offset
 
 from qwen_core.protocol.events import TurnStarted
-from qwen_tui.chat.answer import Answer
+from qwen_tui.chat.answer import AnswerView
 from qwen_tui.chat.note import NoteView
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.chat.turn_window import MOST, STEP
@@ -150,9 +150,9 @@ async def test_the_first_and_the_last_line_are_one_key_away() -> None:
 
 async def test_drawing_again_touches_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    original = Answer.set_blocks
+    original = AnswerView.set_blocks
     monkeypatch.setattr(
-        Answer, "set_blocks", lambda self, blocks, keep=0: (drawn.append("x"), original(self, blocks, keep=keep))[0]
+        AnswerView, "set_blocks", lambda self, blocks, keep=0: (drawn.append("x"), original(self, blocks, keep=keep))[0]
     )
     async with stage(loads_only, size=(60, 20)) as here:
         turns = await tell(here, 500)
@@ -228,7 +228,7 @@ async def test_the_mouse_selects_text_of_an_answer_across_wrapped_rows_and_block
         told(here, 1, answer)
         await rest(here)
         view = here.app.chat.transcript.views[0]
-        drawn = view.query_one(Answer)
+        drawn = view.query_one(AnswerView)
         region = drawn.content_region
         # From "first" in its first row to the "takes" of the list.
         rows = [drawn.render_line(y).text for y in range(region.height)]

@@ -21,7 +21,7 @@ from qwen_tui.composer.completion import (
     ranked,
     word_at,
 )
-from qwen_tui.composer.folder_listing import MAX_THREADS, Entry, Lister, folded, list_folder
+from qwen_tui.composer.folder_listing import MAX_THREADS, FolderEntry, FolderLister, folded, list_folder
 from qwen_tui.composer.slash import COMMANDS, SlashCommand
 from qwen_tui.text.safe import typed as cleaned
 
@@ -184,9 +184,9 @@ def test_a_folder_is_listed_folders_first_and_hidden_names_only_when_asked(tmp_p
 
 
 def test_a_large_folder_shows_no_more_than_can_be_looked_through() -> None:
-    entries = [Entry(f"file{number}", False, 0, f"file{number}") for number in range(5_000)]
+    entries = [FolderEntry(f"file{number}", False, 0, f"file{number}") for number in range(5_000)]
     assert len(path_candidates("", entries)) == MAX_SHOWN
-    assert names(path_candidates("file4999", [*entries, Entry("file4999x", False, 0, "file4999x")])) == [
+    assert names(path_candidates("file4999", [*entries, FolderEntry("file4999x", False, 0, "file4999x")])) == [
         "file4999",
         "file4999x",
     ]
@@ -203,18 +203,18 @@ def test_a_disk_that_never_answers_holds_up_no_other(tmp_path: Path, monkeypatch
     slow, read, done = threading.Event(), list_folder, threading.Semaphore(0)
     seen: list[Path] = []
 
-    def listed(folder: Path) -> tuple[Entry, ...]:
+    def listed(folder: Path) -> tuple[FolderEntry, ...]:
         if folder.name.startswith("slow"):
             assert slow.wait(30)
         return read(folder)
 
-    def tell(folder: Path, entries: tuple[Entry, ...]) -> None:
+    def tell(folder: Path, entries: tuple[FolderEntry, ...]) -> None:
         seen.append(folder)
         done.release()
 
     monkeypatch.setattr("qwen_tui.composer.folder_listing.list_folder", listed)
     (tmp_path / "file").touch()
-    lister = Lister(tell)
+    lister = FolderLister(tell)
     lister.want(tmp_path / "slow0")
     lister.want(tmp_path / "slow0")
     lister.want(tmp_path)

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from qwen_tui.composer.completion import Candidate
 from qwen_tui.composer.completion_list import MAX_ROWS
-from qwen_tui.composer.folder_listing import Entry, list_folder
+from qwen_tui.composer.folder_listing import FolderEntry, list_folder
 from qwen_tui.store import Draft
 from qwen_tui.text.safe import cells
 from support.composer_stage import COMMANDS, ComposerStage, composer_stage
@@ -208,7 +208,7 @@ async def test_a_path_below_another_folder(folder: Path, monkeypatch: pytest.Mon
 async def test_a_slow_disk_holds_up_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = threading.Event()
 
-    def slowly(path: Path) -> tuple[Entry, ...]:
+    def slowly(path: Path) -> tuple[FolderEntry, ...]:
         assert answer.wait(30)
         return list_folder(path)
 

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_tui.composer.slash import COMMANDS, Call, Mistake, SlashCommand, Text, parse_input
+from qwen_tui.composer.slash import COMMANDS, Call, MessageText, Mistake, SlashCommand, parse_input
 
 
 @given(st.text(min_size=1).filter(lambda text: not text.startswith("/")))
 def test_text_is_sent_as_it_is(text: str) -> None:
-    assert parse_input(text) == Text(text)
+    assert parse_input(text) == MessageText(text)
 
 
 @given(st.text())
 def test_two_slashes_send_one(text: str) -> None:
-    assert parse_input("//" + text) == Text("/" + text)
+    assert parse_input("//" + text) == MessageText("/" + text)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

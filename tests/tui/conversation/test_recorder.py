@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnFailed
 from qwen_tui.conversation.conversation import Conversation
-from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, Kept, Recorder
+from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.conversation.turns import stored_turns
 from qwen_tui.store import Store, StoredMessage, StoreError, open_store
 from qwen_tui.store.records import turn_stats
@@ -43,7 +43,7 @@ class Scene:
         self.troubles: list[str] = []
         self.thread = StoreThread(lambda: open_store(folder / "conversations.db"))
         self.recorder = Recorder(self.thread, self.troubles.append, self.timer.later)
-        self.kept = Kept()
+        self.kept = KeptConversation()
 
     def begin(self, turn: int, text: str = "Q", question_id: int | None = None, edits: int | None = None) -> Begun:
         beginning = Beginning(turn, self.kept, text, "", GenerationSettings(), "be kind", question_id, edits)
@@ -199,7 +199,7 @@ def test_a_store_that_cannot_be_opened_is_told_once_and_stops_nothing() -> None:
     troubles: list[str] = []
     recorder = Recorder(StoreThread(fail), troubles.append)
     recorder.record(Loaded(MODEL))
-    assert recorder.begin(Beginning(1, Kept(), "Q", "", GenerationSettings(), None)).result() is None
+    assert recorder.begin(Beginning(1, KeptConversation(), "Q", "", GenerationSettings(), None)).result() is None
     recorder.record(Delta(1, (("answer", "A"),), (1,)))
     recorder.record(done(1, "A"))
     assert troubles == ["This conversation is not being saved: the disk is full"]

@@ -1,11 +1,11 @@
-"""A shelf of conversations for the tests of the sessions screen."""
+"""A shelf of conversations for the tests of the list of conversations."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.sessions_stage import Shelf, shelf
+from support.conversations_stage import Shelf, shelf
 
 
 @pytest.fixture

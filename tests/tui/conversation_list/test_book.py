@@ -1,4 +1,4 @@
-"""The list behind the sessions screen: whatever is done in whatever order, it is what a simple model says."""
+"""The list behind the list of conversations: whatever is done in whatever order, it is what a simple model says."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from qwen_tui.conversation_list import book as session_book
-from qwen_tui.conversation_list.book import SessionBook
+from qwen_tui.conversation_list import book as book_module
+from qwen_tui.conversation_list.book import ConversationBook
 from qwen_tui.store import StoreError
-from support.sessions_stage import NOW, furnish, shelf
+from support.conversations_stage import NOW, furnish, shelf
 
 COUNT = 9
 TITLES = st.sampled_from(["alpha", "beta", "Alphabet", "gamma ray", "100 % _", "量化"])
@@ -53,11 +53,11 @@ async def test_any_sequence_of_changes(
     """The changes come faster than the store takes them, but where a step says wait; pages are of three."""
     here = shelf(tmp_path_factory.mktemp("store"))
     with closing(here.thread), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_book, "PAGE", 3)
+        patch.setattr(book_module, "PAGE", 3)
         model = Model([here.do(lambda store: store.conversations.begin(title="x")) for _ in range(COUNT)])
         for one, title in model.titles.items():
             here.do(lambda store, one=one, title=title: store.conversations.rename(one, title))
-        book = SessionBook(here.thread)
+        book = ConversationBook(here.thread)
         await book.look()
         waiting: list[Awaitable[object]] = []
 
@@ -69,7 +69,7 @@ async def test_any_sequence_of_changes(
             listed = [(summary.id, summary.title, summary.pinned) for summary in book.titles]
             assert listed == expected[: len(listed)]
             assert book.more == (len(listed) < len(expected))
-            assert len(listed) >= min(session_book.PAGE, len(expected))
+            assert len(listed) >= min(book_module.PAGE, len(expected))
             assert book.deleted == frozenset(model.deleted)
 
         for step, place, title in steps:
@@ -102,10 +102,10 @@ async def test_a_page_that_was_asked_for_before_a_change_is_dropped(tmp_path: Pa
     """What it holds is older than what the person sees."""
     here = shelf(tmp_path)
     with closing(here.thread), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_book, "PAGE", 3)
+        patch.setattr(book_module, "PAGE", 3)
         for number in range(6):
             here.do(lambda store, number=number: store.conversations.begin(title=f"{number}"))
-        book = SessionBook(here.thread)
+        book = ConversationBook(here.thread)
         await book.look()
         page = asyncio.ensure_future(book.read_more())
         await asyncio.sleep(0)  # it has been handed in
@@ -119,7 +119,7 @@ async def test_a_change_is_done_though_nobody_waits(tmp_path: Path) -> None:
     here = shelf(tmp_path)
     made = furnish(here)
     with closing(here.thread):
-        book = SessionBook(here.thread)
+        book = ConversationBook(here.thread)
         await book.look()
         book.delete(made["sql"])
         assert await book.settled()
@@ -131,7 +131,7 @@ async def test_a_deletion_that_fails_is_not_there_to_undo(tmp_path: Path) -> Non
     here = shelf(tmp_path)
     made = furnish(here)
     with closing(here.thread):
-        book = SessionBook(here.thread)
+        book = ConversationBook(here.thread)
         await book.look()
         here.do(lambda store: store.database.read("PRAGMA query_only = ON"))
         for change in (book.delete(made["sql"]), book.rename(made["trip"], "x")):

@@ -1,4 +1,4 @@
-"""The sessions screen as committed text and styles, at three sizes and without colour.
+"""The list of conversations as committed text and styles, at three sizes and without colour.
 
 `pytest --snapshot-update` writes them anew.
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from support.sessions_stage import Sessions, furnish, sessions, shelf
+from support.conversations_stage import ConversationsStage, conversations, furnish, shelf
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
-Scene = Callable[[Sessions], Awaitable[None]]
+Scene = Callable[[ConversationsStage], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -26,28 +26,28 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-async def sessions_list(here: Sessions) -> None:
+async def conversations_list(here: ConversationsStage) -> None:
     await here.press("down")
 
 
-async def sessions_search(here: Sessions) -> None:
+async def conversations_search(here: ConversationsStage) -> None:
     await here.press("slash", *"scale")
     await here.press("down", "down")
 
 
-async def sessions_rename(here: Sessions) -> None:
+async def conversations_rename(here: ConversationsStage) -> None:
     await here.press("down", "r")
 
 
-async def sessions_nothing(here: Sessions) -> None:
+async def conversations_nothing(here: ConversationsStage) -> None:
     await here.press("slash", *"zebra")
 
 
-async def sessions_empty(here: Sessions) -> None:
+async def conversations_empty(here: ConversationsStage) -> None:
     await here.settle()
 
 
-FULL: list[Scene] = [sessions_list, sessions_search, sessions_rename, sessions_nothing]
+FULL: list[Scene] = [conversations_list, conversations_search, conversations_rename, conversations_nothing]
 
 
 def name(scene: Scene) -> str:
@@ -56,16 +56,16 @@ def name(scene: Scene) -> str:
 
 async def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
     here = shelf(folder)
-    made = furnish(here) if scene is not sessions_empty else {"formats": 0}
+    made = furnish(here) if scene is not conversations_empty else {"formats": 0}
     try:
-        async with sessions(here, size, current=made["formats"]) as screen:
+        async with conversations(here, size, current=made["formats"]) as screen:
             await scene(screen)
             return screen.stage.snapshot()
     finally:
         here.thread.close()
 
 
-@pytest.mark.parametrize("scene", [*FULL, sessions_empty], ids=name)
+@pytest.mark.parametrize("scene", [*FULL, conversations_empty], ids=name)
 @SIZES
 async def test_screen(scene: Scene, size: tuple[int, int], tmp_path: Path, snapshot: SnapshotAssertion) -> None:
     assert await drawn(scene, size, tmp_path) == snapshot
@@ -75,7 +75,7 @@ async def test_screen_without_colour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot: SnapshotAssertion
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = await drawn(sessions_search, (100, 30), tmp_path)
+    text = await drawn(conversations_search, (100, 30), tmp_path)
     assert text == snapshot
     greys = re.findall(r"#(..)(..)(..)", text.split("-" * 20)[-1])
     assert greys

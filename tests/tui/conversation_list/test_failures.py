@@ -1,20 +1,20 @@
-"""What the sessions screen says and keeps when the store or the disk fails it."""
+"""What the list of conversations says and keeps when the store or the disk fails it."""
 
 from pathlib import Path
 
 import pytest
 
-from qwen_tui.conversation_list.screen import SessionsResult, SessionsScreen
+from qwen_tui.conversation_list.screen import ConversationsResult, ConversationsScreen
 from qwen_tui.store import StoreError
 from qwen_tui.store.thread import StoreThread
 from support.app_stage import stage
+from support.conversations_stage import ORDER, ConversationsStage, Shelf, conversations, furnish, titles
 from support.fake_engine import loads_only
-from support.sessions_stage import ORDER, Sessions, Shelf, furnish, sessions, titles
 
 
 async def test_an_export_that_cannot_be_written_is_said(store: Shelf, tmp_path: Path) -> None:
     furnish(store)
-    async with sessions(store, folder=tmp_path / "gone") as here:
+    async with conversations(store, folder=tmp_path / "gone") as here:
         await here.press("x")
         assert here.said.startswith("✕") and "cannot be written" in here.said
 
@@ -28,19 +28,19 @@ async def test_a_store_that_cannot_be_opened_is_a_line(tmp_path: Path) -> None:
 
     async with stage(loads_only) as platform:
         thread = StoreThread(lambda: refuse() or pytest.fail())
-        screen = SessionsScreen(thread, None)
-        here = Sessions(platform, screen)
+        screen = ConversationsScreen(thread, None)
+        here = ConversationsStage(platform, screen)
         await platform.app.push_screen(screen, here.results.append)
         await here.settle()
         assert here.said == "✕ the conversations cannot be opened: no space is left"
         await here.press("d", "u", "m", "x", "enter", "slash", "a", "escape", "escape")
-        assert here.result == SessionsResult()
+        assert here.result == ConversationsResult()
         thread.close()
 
 
 async def test_a_change_that_fails_is_said_and_taken_back(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
         for key in ("d", "p"):
             await here.press("home", key)
@@ -50,13 +50,13 @@ async def test_a_change_that_fails_is_said_and_taken_back(store: Shelf) -> None:
         await here.press("u")
         assert "Nothing was deleted" in here.said
         await here.press("escape")
-        assert here.result == SessionsResult()
+        assert here.result == ConversationsResult()
         assert made["poem"]
 
 
 async def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         with store.held():
             await here.stage.pilot.press("d", "escape")
             assert not here.results, "not before it is in the store"
@@ -67,7 +67,7 @@ async def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> 
 
 async def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
         with store.held():
             await here.stage.pilot.press("d", "escape")
@@ -75,12 +75,12 @@ async def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shel
         assert not here.results
         assert here.said.startswith("✕")
         await here.press("escape")
-        assert here.result == SessionsResult()
+        assert here.result == ConversationsResult()
 
 
 async def test_what_another_program_deleted_is_a_line(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         store.do(lambda s: s.conversations.delete(made["poem"]))
         store.do(lambda s: s.conversations.purge(0))
         await here.press("r", "x", "enter")

@@ -25,7 +25,7 @@ from qwen_tui.conversation_list.lines import (
 )
 from qwen_tui.store import ConversationSummary, Hit
 from qwen_tui.text.safe import cells
-from support.sessions_stage import DAY, HOUR, MINUTE, NOW
+from support.conversations_stage import DAY, HOUR, MINUTE, NOW
 from support.stores import MODEL
 
 TEXT = st.text(st.characters() | st.sampled_from("\x1b\x9b\x00\n\u202e東a é👩"), max_size=60)

@@ -1,4 +1,4 @@
-"""The sessions screen by its keys, over a real store: what is shown, what the store has afterwards, how it ends."""
+"""The list of conversations by its keys, over a real store: what is shown, what the store has then, how it ends."""
 
 from pathlib import Path
 
@@ -6,37 +6,37 @@ import pytest
 from textual.widgets import Input
 
 from qwen_tui.conversation_list.book import PAGE
-from qwen_tui.conversation_list.list_view import SessionList
-from qwen_tui.conversation_list.screen import Opened, SessionsResult, SessionsScreen
+from qwen_tui.conversation_list.list_view import ConversationList
+from qwen_tui.conversation_list.screen import ConversationsResult, ConversationsScreen, OpenedConversation
 from qwen_tui.settings.key_help import key_help
 from qwen_tui.settings.key_names import spoken
 from qwen_tui.store import ConversationSummary, Hit, Store
-from support.sessions_stage import DAY, HOUR, MINUTE, ORDER, Shelf, furnish, sessions, titles
+from support.conversations_stage import DAY, HOUR, MINUTE, ORDER, Shelf, conversations, furnish, titles
 from support.stores import OTHER
 
 
 async def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         assert titles(here) == ORDER
         await here.press("down", "down", "up")
         await here.press("enter")
-        assert here.result == SessionsResult(Opened(made["formats"]))
+        assert here.result == ConversationsResult(OpenedConversation(made["formats"]))
         assert here.stage.app.screen is here.stage.app.chat
 
 
 @pytest.mark.parametrize("key", ["escape", "q", "f3", "ctrl+s"])
 async def test_leaving_changes_nothing(store: Shelf, key: str) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press(key)
-        assert here.result == SessionsResult()
+        assert here.result == ConversationsResult()
         assert store.titles() == ORDER
 
 
 async def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store, current=made["formats"]) as here:
+    async with conversations(store, current=made["formats"]) as here:
         rows = [line for line in here.stage.lines() if "turns" in line]
         assert any("★ A poem" in line for line in rows)
         for words in ("Qwen3.6-27B", "3 turns", "3 min", "open"):
@@ -50,15 +50,15 @@ async def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
 
 async def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store, query="scale") as here:
+    async with conversations(store, query="scale") as here:
         first = here.row
-        await here.stage.pilot.click(SessionList, offset=(10, 2))
+        await here.stage.pilot.click(ConversationList, offset=(10, 2))
         assert here.row is first, "a heading is passed over"
-        await here.stage.pilot.click(SessionList, offset=(10, 5))
+        await here.stage.pilot.click(ConversationList, offset=(10, 5))
         await here.settle()
         row = here.row
         assert isinstance(row, Hit) and row.conversation_id == made["poem"], "its second line is it as well"
-        await here.stage.pilot.click(SessionList, offset=(10, 7), times=2)
+        await here.stage.pilot.click(ConversationList, offset=(10, 7), times=2)
         await here.settle()
         assert here.result.opened is not None
         assert here.result.opened.conversation_id == made["formats"]
@@ -69,7 +69,7 @@ async def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
 
 async def test_rename_in_place(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("down", "r")
         editor = here.screen.query_one("#title", Input)
         assert editor.has_focus and editor.value == "Explain NVFP4 vs MXFP4"
@@ -83,7 +83,7 @@ async def test_rename_in_place(store: Shelf) -> None:
         assert here.view.has_focus and here.row.title == "dqx/"
         assert not editor.display
         await here.press("enter")
-        assert here.result.opened == Opened(made["formats"])
+        assert here.result.opened == OpenedConversation(made["formats"])
 
 
 @pytest.mark.parametrize("keys", [("escape",), ("tab",), ("enter",)])
@@ -93,7 +93,7 @@ async def test_a_title_that_is_left_alone_stays(store: Shelf, keys: tuple[str, .
     odd = "two  blanks\tand \x1b[31mred"
     identity = store.do(lambda s: s.conversations.begin(title="x"))
     store.do(lambda s: s.database.read("UPDATE conversations SET title = ? WHERE id = ?", (odd, identity)))
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("down")
         assert here.row.title == odd
         await here.press("r")
@@ -107,7 +107,7 @@ async def test_a_title_that_is_left_alone_stays(store: Shelf, keys: tuple[str, .
 
 async def test_an_empty_title_is_refused(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("r", "ctrl+u", "space", "enter")
         assert "needs a title" in here.said
         assert here.screen.query_one("#title", Input).has_focus
@@ -117,7 +117,7 @@ async def test_an_empty_title_is_refused(store: Shelf) -> None:
 
 async def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store, current=made["formats"]) as here:
+    async with conversations(store, current=made["formats"]) as here:
         await here.press("u")
         assert "Nothing was deleted" in here.said
         await here.press("down")
@@ -130,12 +130,12 @@ async def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
         assert store.titles() == titles(here) == [ORDER[0], *ORDER[3:]]
         assert here.row.title == ORDER[3]
         await here.press("escape")
-        assert here.result == SessionsResult(None, frozenset((made["formats"], made["dinner"])))
+        assert here.result == ConversationsResult(None, frozenset((made["formats"], made["dinner"])))
 
 
 async def test_deleting_all_leaves_a_list_that_says_so(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press(*"ddddd", "d", "p", "r", "x", "enter", "up", "end")
         assert store.titles() == []
         assert "No conversations yet." in here.stage.text()
@@ -146,7 +146,7 @@ async def test_deleting_all_leaves_a_list_that_says_so(store: Shelf) -> None:
 
 async def test_a_conversation_deleted_at_a_hit_takes_its_hits_along(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store, query="scale") as here:
+    async with conversations(store, query="scale") as here:
         await here.press("down")
         row = here.row
         assert isinstance(row, Hit) and row.conversation_id == made["poem"]
@@ -159,7 +159,7 @@ async def test_a_conversation_deleted_at_a_hit_takes_its_hits_along(store: Shelf
 
 async def test_pinning_moves_to_the_top_and_the_cursor_goes_along(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("end", "p")
         assert titles(here) == store.titles() == [ORDER[0], ORDER[4], *ORDER[1:4]]
         assert here.row.title == ORDER[4]
@@ -171,7 +171,7 @@ async def test_pinning_moves_to_the_top_and_the_cursor_goes_along(store: Shelf) 
 
 async def test_the_model_filter_goes_round(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store, query="r") as here:
+    async with conversations(store, query="r") as here:
         await here.press("escape", "m")
         assert titles(here) == ["東京での夕食の予約"]
         assert f"model {OTHER.name}" in here.stage.text()
@@ -186,7 +186,7 @@ async def test_the_model_filter_goes_round(store: Shelf) -> None:
 
 async def test_export_writes_markdown_under_a_free_name(store: Shelf, tmp_path: Path) -> None:
     store.add("../../etc/passwd \x1b[31m", text="The answer")
-    async with sessions(store, folder=tmp_path) as here:
+    async with conversations(store, folder=tmp_path) as here:
         await here.press("x", "x")
         assert str(tmp_path) in here.said
     written = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
@@ -202,7 +202,7 @@ async def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
             inside.conversations.begin(title=f"Number {number}")
 
     store.do(fill)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         assert len(here.rows) == PAGE
         assert "200+" in here.stage.lines()[0]
         for _ in range(9):
@@ -240,7 +240,7 @@ async def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, i
         made = store.add("x", number * HOUR, text=f"Found {title}")
         change = "UPDATE conversations SET title = ? WHERE id = ?"
         store.do(lambda s, change=change, values=(title, made): s.database.read(change, values))
-    async with sessions(store, size, query="found") as here:
+    async with conversations(store, size, query="found") as here:
         for keys in (["end"], ["home", "r", "escape"], ["escape", "end"], ["r", "escape", "home"]):
             await here.press(*keys)
             lines = here.stage.lines()
@@ -254,10 +254,10 @@ async def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, i
 
 async def test_help_names_every_key(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         told = key_help(here.stage.app.screen)
         keys = {word for shown, _ in told.keys for word in shown.split()}
-        for owner in (SessionsScreen, SessionList):
+        for owner in (ConversationsScreen, ConversationList):
             for binding in owner.BINDINGS:
                 assert not isinstance(binding, tuple)
                 assert {spoken(key) for key in binding.key.split(",")} <= keys, binding.key
@@ -269,5 +269,5 @@ async def test_help_names_every_key(store: Shelf) -> None:
 
 async def test_the_clock_of_the_ages_is_the_screens(store: Shelf) -> None:
     store.add("old", 3 * DAY + 5 * MINUTE)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         assert "10 Nov" in here.stage.text()

@@ -1,16 +1,16 @@
-"""Searching on the sessions screen: what is found, how the hit is marked, how to get out of it."""
+"""Searching on the list of conversations: what is found, how the hit is marked, how to get out of it."""
 
 import pytest
 
-from qwen_tui.conversation_list.screen import Opened, SessionsResult
+from qwen_tui.conversation_list.screen import ConversationsResult, OpenedConversation
 from qwen_tui.store import Hit
-from support.sessions_stage import ORDER, Shelf, furnish, sessions, titles
+from support.conversations_stage import ORDER, Shelf, conversations, furnish, titles
 
 
 @pytest.mark.parametrize("key", ["slash", "ctrl+f", "tab"])
 async def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> None:
     made = furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press(key)
         await here.type("scale")
         assert titles(here) == ["A poem about scales and fish"]
@@ -21,12 +21,12 @@ async def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> Non
         row = here.row
         assert isinstance(row, Hit)
         await here.press("enter")
-        assert here.result.opened == Opened(row.conversation_id, row.message_id)
+        assert here.result.opened == OpenedConversation(row.conversation_id, row.message_id)
 
 
 async def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("slash", "z")
         assert not here.rows
         assert "From two letters on" in here.stage.text()
@@ -37,13 +37,13 @@ async def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
 
 async def test_a_word_of_one_wide_letter_is_searched(store: Shelf) -> None:
     made = furnish(store)
-    async with sessions(store, query="駅") as here:
+    async with conversations(store, query="駅") as here:
         assert [row.conversation_id for row in here.rows if isinstance(row, Hit)] == [made["dinner"]]
 
 
 async def test_escape_clears_the_search_first(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store, query="norway") as here:
+    async with conversations(store, query="norway") as here:
         assert here.view.has_focus
         assert titles(here) == ["Packing list for Norway"]
         await here.press("slash", "s", "escape")
@@ -51,12 +51,12 @@ async def test_escape_clears_the_search_first(store: Shelf) -> None:
         assert titles(here) == ORDER
         assert here.view.has_focus
         await here.press("escape")
-        assert here.result == SessionsResult()
+        assert here.result == ConversationsResult()
 
 
 async def test_down_leads_from_the_search_to_the_list(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store) as here:
+    async with conversations(store) as here:
         await here.press("slash", *"NOR", "down")
         assert here.view.has_focus
         await here.press("d")
@@ -65,7 +65,7 @@ async def test_down_leads_from_the_search_to_the_list(store: Shelf) -> None:
 
 async def test_the_hit_is_marked_without_colour(store: Shelf) -> None:
     furnish(store)
-    async with sessions(store, query="e4m3") as here:
+    async with conversations(store, query="e4m3") as here:
         strips = [here.view.render_line(y) for y in range(here.view.size.height)]
         marked = [segment for strip in strips for segment in strip if segment.style and segment.style.underline]
         assert [segment.text for segment in marked] == ["E4M3"]

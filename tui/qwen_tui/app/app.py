@@ -38,10 +38,10 @@ from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.chat.welcome import Welcome
 from qwen_tui.composer.editor import Editor
-from qwen_tui.composer.slash import Call, Mistake, Text, parse_input
+from qwen_tui.composer.slash import Call, MessageText, Mistake, parse_input
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.conversation.turns import Turn
-from qwen_tui.conversation_list.screen import SessionsScreen
+from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.base_screen import LayersScreen
 from qwen_tui.layers.screen import InspectorScreen
 from qwen_tui.settings.file import LoadedSettings
@@ -65,7 +65,7 @@ class QwenApp(App[None]):
         Binding("escape", "stop", "Stop the answer", show=False, id="stop"),
         Binding("f1,ctrl+g", "help", "Help", show=False, id="help"),
         Binding("f2,ctrl+l", "inspect", "Layers of the model", show=False, id="layers"),
-        Binding("f3,ctrl+s", "sessions", "Conversations", show=False, id="sessions"),
+        Binding("f3,ctrl+s", "conversations", "Conversations", show=False, id="sessions"),
         Binding("f5,ctrl+underscore", "settings", "Settings", show=False, id="settings"),
         Binding("ctrl+n", "new", "New conversation", show=False, id="new"),
         Binding("ctrl+t", "try_again", "Start the engine again", show=False, id="restart"),
@@ -105,7 +105,7 @@ class QwenApp(App[None]):
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying)
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
-            "search": self.action_sessions,
+            "search": self.action_conversations,
             "model": lambda _: self.action_models(),
             "inspect": lambda _: self.action_inspect(),
             "settings": lambda _: self.action_settings(),
@@ -215,7 +215,7 @@ class QwenApp(App[None]):
                 whole = self.chat.editor.pastes.expand(argument)
                 self.chat.take_draft(message.text)
                 await self.commands.call(Call(name, whole))
-            case Text(text):
+            case MessageText(text):
                 await self.turns.submit(text, message.text)
 
     @on(Editor.Trouble)
@@ -247,7 +247,7 @@ class QwenApp(App[None]):
     async def action_interrupt(self) -> None:
         editor = self.chat.editor
         screen = self.screen
-        own = isinstance(screen, LayersScreen | SessionsScreen | SettingsScreen)
+        own = isinstance(screen, LayersScreen | ConversationsScreen | SettingsScreen)
         status = screen.status if own else self.chat.status
         selected = self.screen.get_selected_text() or editor.selected_text
         if selected:
@@ -282,10 +282,10 @@ class QwenApp(App[None]):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen())
 
-    def action_sessions(self, query: str = "") -> None:
+    def action_conversations(self, query: str = "") -> None:
         """Every kept conversation: go on with one, search, rename, delete."""
         if self.screen is self.chat:
-            screen = SessionsScreen(
+            screen = ConversationsScreen(
                 self.context.store, self.conversation.kept.id, query, deleted=self.conversations.deleted
             )
             self.push_screen(screen, self.conversations.list_closed)

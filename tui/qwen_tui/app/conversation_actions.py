@@ -9,8 +9,8 @@ from qwen_core.settings.paths import data_dir
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.conversation.branch import Branch, read_branch
-from qwen_tui.conversation.recorder import Kept
-from qwen_tui.conversation_list.screen import SessionsResult
+from qwen_tui.conversation.recorder import KeptConversation
+from qwen_tui.conversation_list.screen import ConversationsResult
 from qwen_tui.store import Draft, Store, StoreError
 
 
@@ -89,7 +89,9 @@ class ConversationActions:
             conversation.state_path = str(state) if state.is_file() else ""
         except QwenError:
             conversation.state_path = ""
-        kept = conversation.kept if conversation.kept.id == branch.conversation_id else Kept(branch.conversation_id)
+        kept = conversation.kept
+        if kept.id != branch.conversation_id:
+            kept = KeptConversation(branch.conversation_id)
         self._context.restore(conversation.load(kept, branch.turns, branch.resume, branch.fingerprint))
 
     def new(self) -> None:
@@ -104,7 +106,7 @@ class ConversationActions:
         context.conversation.system = context.running.generation.system
         context.restore(context.conversation.clear())
 
-    async def list_closed(self, result: SessionsResult | None) -> None:
+    async def list_closed(self, result: ConversationsResult | None) -> None:
         """The list of conversations was closed."""
         kept = self._context.conversation.kept.id
         if result is not None and kept is not None and kept in result.deleted:

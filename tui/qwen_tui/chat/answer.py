@@ -14,11 +14,11 @@ from qwen_tui.widgets.text_lines import TextLines
 LOOK_AGAIN = 4000  # characters of an open block from which on its end is looked for only as it grows by an eighth
 
 
-class Answer(TextLines):
+class AnswerView(TextLines):
     """`show` takes the whole answer so far, `finish` the whole answer."""
 
     DEFAULT_CSS = """
-    Answer { margin: 0 0 1 0; }
+    AnswerView { margin: 0 0 1 0; }
     """
 
     def __init__(self) -> None:

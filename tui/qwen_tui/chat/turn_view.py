@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import Static
 
-from qwen_tui.chat.answer import Answer
+from qwen_tui.chat.answer import AnswerView
 from qwen_tui.chat.finding import Part
 from qwen_tui.chat.fold import Fold
 from qwen_tui.chat.turn_lines import footer, reasoning_facts, tool_calls_shown
@@ -74,7 +74,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         self._drawn: tuple[object, ...] = ()
         self._question = TextLines(classes="question")
         self._asked = ""
-        self._answer = Answer()
+        self._answer = AnswerView()
         self._answer.display = False
         self._tail: PlainText | None = None
         self._footer = Static(classes="footer", markup=False)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Literal
 
 from qwen_tui.composer.attachments import unfinished, written
-from qwen_tui.composer.folder_listing import Entry, folded
+from qwen_tui.composer.folder_listing import FolderEntry, folded
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import typed as cleaned
@@ -78,7 +78,7 @@ def choice_candidates(typed: str, choices: Iterable[str], command: SlashCommand)
     return [] if any(choice.name == typed for choice in found) else found
 
 
-def path_candidates(typed: str, entries: Iterable[Entry]) -> list[Candidate]:
+def path_candidates(typed: str, entries: Iterable[FolderEntry]) -> list[Candidate]:
     """What a mention may become; `entries` are those of the folder that `typed` names, in their order."""
     folder, leaf = split_path(typed)
     wanted = folded(leaf)
@@ -91,7 +91,7 @@ def path_candidates(typed: str, entries: Iterable[Entry]) -> list[Candidate]:
     return list(islice(filter(None, candidates), MAX_SHOWN))
 
 
-def _path_candidate(folder: str, entry: Entry) -> Candidate | None:
+def _path_candidate(folder: str, entry: FolderEntry) -> Candidate | None:
     """None for a name that no mention can spell: control characters, quotes."""
     # A name in this folder that begins with "~" would be somebody's home.
     path = f"./{entry.name}" if not folder and entry.name.startswith("~") else folder + entry.name

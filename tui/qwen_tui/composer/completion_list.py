@@ -14,11 +14,11 @@ MAX_ROWS = 6
 HINT = "Tab takes · Esc closes"
 
 
-class Completion(Widget):
+class CompletionList(Widget):
     """At most MAX_ROWS candidates, over whatever is above. Never focused: the keys stay the editor's."""
 
     DEFAULT_CSS = """
-    Completion {
+    CompletionList {
         display: none; overlay: screen; width: 100%; height: auto; padding: 0 1;
         background: $surface; border-top: solid $panel;
         border-title-color: $muted; border-title-background: $surface; border-title-align: right;

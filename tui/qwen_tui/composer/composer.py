@@ -24,9 +24,9 @@ from qwen_tui.composer.completion import (
     split_path,
     word_at,
 )
-from qwen_tui.composer.completion_list import Completion
+from qwen_tui.composer.completion_list import CompletionList
 from qwen_tui.composer.editor import Editor
-from qwen_tui.composer.folder_listing import Entry, Lister
+from qwen_tui.composer.folder_listing import FolderEntry, FolderLister
 from qwen_tui.composer.slash import COMMANDS, SlashCommand
 
 __all__ = ["Composer", "Editor"]
@@ -45,7 +45,7 @@ class Composer(Vertical):
     class Listed(Message):
         """A folder was read."""
 
-        def __init__(self, folder: Path, entries: tuple[Entry, ...]) -> None:
+        def __init__(self, folder: Path, entries: tuple[FolderEntry, ...]) -> None:
             super().__init__()
             self.folder = folder
             self.entries = entries
@@ -57,9 +57,9 @@ class Composer(Vertical):
         self.choices: Callable[[str], Sequence[str]] = lambda name: ()
         self.folder = Path()
         """What paths are relative to."""
-        self._list = Completion()
-        self._lister = Lister(self._tell_listed)
-        self._listed: tuple[Path, tuple[Entry, ...]] | None = None  # the folder of the path that is being written
+        self._list = CompletionList()
+        self._lister = FolderLister(self._tell_listed)
+        self._listed: tuple[Path, tuple[FolderEntry, ...]] | None = None  # the folder of the path that is being written
         self._word: Word | None = None
         self._unwanted: tuple[str, int] | None = None  # the word that the person wants no list for
         self._seen: tuple[str, Selection] | None = None
@@ -114,7 +114,7 @@ class Composer(Vertical):
     def _folder_of(self, word: Word) -> Path:
         return resolved(split_path(word.typed)[0] or ".", self.folder)
 
-    def _tell_listed(self, folder: Path, entries: tuple[Entry, ...]) -> None:
+    def _tell_listed(self, folder: Path, entries: tuple[FolderEntry, ...]) -> None:
         self.post_message(self.Listed(folder, entries))
 
     @on(Listed)
@@ -187,8 +187,8 @@ class Composer(Vertical):
         only = word.kind == "command" or (word.typed != "" and command is not None and bool(command.choices))
         return only and not is_whole(word, self._list.candidates)
 
-    @on(Completion.Chosen)
-    def _clicked(self, event: Completion.Chosen) -> None:
+    @on(CompletionList.Chosen)
+    def _clicked(self, event: CompletionList.Chosen) -> None:
         event.stop()
         self._take(event.candidate)
         self.editor.focus()

@@ -67,7 +67,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
 
 
 @dataclass(frozen=True)
-class Text:
+class MessageText:
     """A message for the model."""
 
     text: str
@@ -88,12 +88,12 @@ class Mistake:
     message: str
 
 
-def parse_input(line: str) -> Text | Call | Mistake:
+def parse_input(line: str) -> MessageText | Call | Mistake:
     """What to do with `line`. A first "//" sends the text with one "/"; arguments are checked here."""
     if line.startswith("//"):
-        return Text(line[1:])
+        return MessageText(line[1:])
     if not line.startswith("/"):
-        return Text(line)
+        return MessageText(line)
     name, *rest = line[1:].split(maxsplit=1) if line[1:].strip() else [""]
     name, argument = name.lower(), "".join(rest).strip()
     command = next((c for c in COMMANDS if c.name == name), None)

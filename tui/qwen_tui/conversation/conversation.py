@@ -27,7 +27,7 @@ from qwen_core.protocol.events import (
 )
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.conversation.rate_history import RateHistory
-from qwen_tui.conversation.recorder import Kept
+from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Item, Note, Turn
 from qwen_tui.store.records import Resume
 from qwen_tui.text import formatting
@@ -45,7 +45,7 @@ class Conversation:
 
     system: str | None = None
     now: Callable[[], float] = time.monotonic
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptConversation = field(default_factory=KeptConversation)
     engine: EngineState = "starting"
     model: ModelSummary | None = None
     items: list[Item] = field(default_factory=list)
@@ -136,11 +136,11 @@ class Conversation:
 
     def clear(self) -> Restore:
         """Begin a new conversation; the returned command tells the engine."""
-        self.kept, self.state_path = Kept(), ""
+        self.kept, self.state_path = KeptConversation(), ""
         self._put([], (), "")
         return self.restore()
 
-    def load(self, kept: Kept, turns: list[Turn], resume: Resume, fingerprint: str) -> Restore:
+    def load(self, kept: KeptConversation, turns: list[Turn], resume: Resume, fingerprint: str) -> Restore:
         """Show a conversation, or another branch of this one, as it is on disk; the command puts it into the engine.
 
         Turns that are shown already stay the objects they are. `fingerprint`: of the model that `resume.ids` are from.

@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class Kept:
+class KeptConversation:
     """What the store has of the conversation on the screen: its number, None before the first question is on disk."""
 
     id: int | None = None
@@ -50,7 +50,7 @@ class Beginning:
     """
 
     turn: int
-    kept: Kept
+    kept: KeptConversation
     text: str
     shown: str
     settings: GenerationSettings

@@ -1,4 +1,4 @@
-"""What the sessions screen works on: the conversations it lists, what a search found, and changes with undo.
+"""What the list of conversations works on: the conversations it lists, what a search found, and changes with undo.
 
 Knows no screen. A change is in the list at once and handed to the store in the same moment, so that what the person
 does next means what they see; what comes back from the store afterwards is what counts.
@@ -32,7 +32,7 @@ class _Read:
     models: list[str]
 
 
-class SessionBook:
+class ConversationBook:
     """The list and its changes. Every awaitable raises QwenError where the store could not do it."""
 
     def __init__(self, store: StoreThread, deleted: list[int] | None = None) -> None:

@@ -22,23 +22,23 @@ from qwen_tui.store import ConversationSummary
 _CURSOR = Style(bold=True, reverse=True)  # reversed, so that it is seen without colour as well
 
 
-class SessionList(Widget, can_focus=True):
+class ConversationList(Widget, can_focus=True):
     """Rows of one or two lines. The single letters are the screen's actions: they count only while this has focus."""
 
     DEFAULT_CSS = """
-    SessionList { width: 1fr; height: 1fr; color: $foreground; background: $background; }
-    SessionList > .session-list--text { color: $foreground; background: $background; }
-    SessionList > .session-list--muted { color: $muted; background: $background; }
-    SessionList > .session-list--mark { color: $accent; background: $background; }
-    SessionList > .session-list--heading { color: $primary; background: $background; text-style: bold; }
-    SessionList > .session-list--hit { color: $accent; background: $background; text-style: bold underline; }
+    ConversationList { width: 1fr; height: 1fr; color: $foreground; background: $background; }
+    ConversationList > .conversation-list--text { color: $foreground; background: $background; }
+    ConversationList > .conversation-list--muted { color: $muted; background: $background; }
+    ConversationList > .conversation-list--mark { color: $accent; background: $background; }
+    ConversationList > .conversation-list--heading { color: $primary; background: $background; text-style: bold; }
+    ConversationList > .conversation-list--hit { color: $accent; background: $background; text-style: bold underline; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "session-list--text",
-        "session-list--muted",
-        "session-list--mark",
-        "session-list--heading",
-        "session-list--hit",
+        "conversation-list--text",
+        "conversation-list--muted",
+        "conversation-list--mark",
+        "conversation-list--heading",
+        "conversation-list--hit",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -164,7 +164,7 @@ class SessionList(Widget, can_focus=True):
         return self._strip(segments, width, self._style("text") + _CURSOR if cursor else None)
 
     def _style(self, part: str) -> Style:
-        return self.get_component_rich_style(f"session-list--{part}")
+        return self.get_component_rich_style(f"conversation-list--{part}")
 
     def _strip(self, segments: list[Segment], width: int, style: Style | None = None) -> Strip:
         return Strip(segments).adjust_cell_length(width, style or self._style("text"))

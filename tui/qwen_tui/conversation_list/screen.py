@@ -1,4 +1,4 @@
-"""The sessions screen: every kept conversation, found by its title or by what was said in it; resume, rename, delete.
+"""The list of conversations: each kept one, found by its title or by what was said in it; resume, rename, delete.
 
 What is listed and how it changes is book.py's matter; here are the keys, the focus and the words.
 """
@@ -18,9 +18,9 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError, quote
-from qwen_tui.conversation_list.book import SessionBook
+from qwen_tui.conversation_list.book import ConversationBook
 from qwen_tui.conversation_list.lines import MARGIN, Entry, Key, conversation_of, detail, key_of, shown_title
-from qwen_tui.conversation_list.list_view import SessionList
+from qwen_tui.conversation_list.list_view import ConversationList
 from qwen_tui.store import Hit
 from qwen_tui.store.conversations import MAX_TITLE
 from qwen_tui.store.search import MAX_QUERY
@@ -28,11 +28,11 @@ from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line, typed
 from qwen_tui.widgets.key_order import OneLine
-from qwen_tui.widgets.list_status import SessionKeys, SessionStatus
+from qwen_tui.widgets.list_status import ListKeys, ListStatus
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedConversation:
     """A conversation to go on with, at a message if that is what was found."""
 
     conversation_id: int
@@ -40,10 +40,10 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class SessionsResult:
+class ConversationsResult:
     """How the screen ended: what to resume, None to stay; and what was deleted, perhaps the current conversation."""
 
-    opened: Opened | None = None
+    opened: OpenedConversation | None = None
     deleted: frozenset[int] = frozenset()
 
 
@@ -56,11 +56,11 @@ class LineInput(OneLine):
     ]
 
 
-class SessionsScreen(Screen[SessionsResult]):
-    """Opened by F3 or /resume; Escape, q or F3 goes back."""
+class ConversationsScreen(Screen[ConversationsResult]):
+    """OpenedConversation by F3 or /resume; Escape, q or F3 goes back."""
 
     CSS_PATH = "screen.tcss"
-    AUTO_FOCUS = "SessionList"
+    AUTO_FOCUS = "ConversationList"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", show=False),
         Binding("f3,ctrl+s", "leave", "Back", show=False, id="sessions"),
@@ -83,15 +83,15 @@ class SessionsScreen(Screen[SessionsResult]):
         `now` gives the time in seconds, `folder` where exports go.
         """
         super().__init__()
-        self.book = SessionBook(store, deleted)
+        self.book = ConversationBook(store, deleted)
         self.book.search(one_line(typed(query), MAX_QUERY))
-        self._list = SessionList(now, current)
+        self._list = ConversationList(now, current)
         self._folder = folder
         self._renamed: tuple[Entry, str] | None = None  # what is being renamed, and the title it began with
 
     @property
-    def status(self) -> SessionStatus:
-        return self.query_one(SessionStatus)
+    def status(self) -> ListStatus:
+        return self.query_one(ListStatus)
 
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
@@ -106,8 +106,8 @@ class SessionsScreen(Screen[SessionsResult]):
                 placeholder="search titles and all messages",
             )
         yield self._list
-        yield SessionStatus()
-        yield SessionKeys()
+        yield ListStatus()
+        yield ListKeys()
         yield LineInput(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
@@ -173,17 +173,17 @@ class SessionsScreen(Screen[SessionsResult]):
             self._keys("⏎ or ↓ list", "Esc clear, then back", "F1 keys")
 
     def _keys(self, *keys: str) -> None:
-        self.query_one(SessionKeys).show(*keys)
+        self.query_one(ListKeys).show(*keys)
 
     # The list.
 
-    @on(SessionList.Moved)
+    @on(ConversationList.Moved)
     def _moved(self) -> None:
         self.status.clear_flash()
         self._draw_row()
 
-    @on(SessionList.Wanted)
-    def _wanted(self, message: SessionList.Wanted) -> None:
+    @on(ConversationList.Wanted)
+    def _wanted(self, message: ConversationList.Wanted) -> None:
         if self.book.more:
             self._run(lambda: self._read_more(message.everything), "more")
 
@@ -326,7 +326,7 @@ class SessionsScreen(Screen[SessionsResult]):
     def action_open(self) -> None:
         row = self._list.row
         if row is not None:
-            self._leave(Opened(conversation_of(row), row.message_id if isinstance(row, Hit) else None))
+            self._leave(OpenedConversation(conversation_of(row), row.message_id if isinstance(row, Hit) else None))
 
     def action_back(self) -> None:
         search = self.query_one("#search", Input)
@@ -342,11 +342,11 @@ class SessionsScreen(Screen[SessionsResult]):
     def action_leave(self) -> None:
         self._leave(None)
 
-    def _leave(self, opened: Opened | None) -> None:
+    def _leave(self, opened: OpenedConversation | None) -> None:
         """Once every change is in the store: where one failed, that must be read first."""
 
         async def leave() -> None:
             if await self.book.settled() and self.is_current:
-                self.dismiss(SessionsResult(opened, self.book.deleted))
+                self.dismiss(ConversationsResult(opened, self.book.deleted))
 
         self._run(leave, "leave")

@@ -26,7 +26,7 @@ _WORDS = {
     "QwenApp.help": "the keys of where you are",
     "QwenApp.inspect": "the layers of the model",
     "QwenApp.try_again": "start the engine again, or load again",
-    "QwenApp.sessions": "all conversations: go on with one, search them",
+    "QwenApp.conversations": "all conversations: go on with one, search them",
     "QwenApp.settings": "every setting, explained",
     "App.command_palette": "command palette: everything that can be done, by name",
     "ChatScreen.toggle_folds": "open or fold reasoning and tool calls",
@@ -57,14 +57,14 @@ _WORDS = {
     "LayerTable.row": "first and last row",
     "TensorScreen.other": "the same tensor in other layers",
     "TensorScreen.scroll_body": "scroll",
-    "SessionList.move": "walk the list",
-    "SessionList.page": "a page up or down",
-    "SessionList.open": "resume the conversation, at the message that was found",
-    "SessionList.rename": "rename; Enter keeps, Esc leaves",
-    "SessionList.pin": "pin to the top, or no longer",
-    "SessionList.model": "the conversations of one model, of the next, of all",
-    "SessionList.export": "export as Markdown into the current directory",
-    "SessionsScreen.back": "clear the search, else back",
+    "ConversationList.move": "walk the list",
+    "ConversationList.page": "a page up or down",
+    "ConversationList.open": "resume the conversation, at the message that was found",
+    "ConversationList.rename": "rename; Enter keeps, Esc leaves",
+    "ConversationList.pin": "pin to the top, or no longer",
+    "ConversationList.model": "the conversations of one model, of the next, of all",
+    "ConversationList.export": "export as Markdown into the current directory",
+    "ConversationsScreen.back": "clear the search, else back",
 }
 # What widgets do with keys that no binding names, in front of their bindings.
 _UNBOUND: dict[str, Rows] = {
@@ -77,11 +77,8 @@ _UNBOUND: dict[str, Rows] = {
 }
 _NUMBERS = re.compile(r"\([-\d, ]*\)$")
 _PLACES = {
-    "ChatScreen": "in the chat",
     "InspectorScreen": "in the layers",
     "TensorScreen": "of a tensor",
-    "SessionsScreen": "in the conversations",
-    "ModelsScreen": "in the models",
 }
 
 

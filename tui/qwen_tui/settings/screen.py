@@ -44,7 +44,7 @@ from qwen_tui.settings.rows import (
 from qwen_tui.settings.tree import value_of
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.key_order import OneLine
-from qwen_tui.widgets.list_status import SessionKeys, SessionStatus
+from qwen_tui.widgets.list_status import ListKeys, ListStatus
 
 WIDE_FROM = 110  # columns, from where the explanation stands beside the list
 TALL_FROM = 26  # rows, from where it has more lines below it
@@ -93,8 +93,8 @@ class SettingsScreen(Screen[None]):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="settings")
 
     @property
-    def status(self) -> SessionStatus:
-        return self.query_one(SessionStatus)
+    def status(self) -> ListStatus:
+        return self.query_one(ListStatus)
 
     @property
     def capturing(self) -> bool:
@@ -116,8 +116,8 @@ class SettingsScreen(Screen[None]):
         with Horizontal(id="key-bar", classes="bar"):
             yield Static("›", markup=False)
             yield KeyCapture()
-        yield SessionStatus()
-        yield SessionKeys()
+        yield ListStatus()
+        yield ListKeys()
 
     def on_mount(self) -> None:
         path = self._path or location("config") / FILE_NAME
@@ -162,7 +162,7 @@ class SettingsScreen(Screen[None]):
             first = "⏎ another key" if row is not None and row.is_action else "⏎ changes"
             turns = ("← → values",) if row is not None and row.words else ()
             keys = (first, "Esc back", *turns, "⌫ default", "/ filter", "F1 keys")
-        self.query_one(SessionKeys).show(*keys)
+        self.query_one(ListKeys).show(*keys)
 
     @on(SettingList.Moved)
     def _moved(self) -> None:

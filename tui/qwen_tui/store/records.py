@@ -30,7 +30,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class ConversationSummary:
-    """A line of the session list. `turns` counts the questions of the branch that is shown."""
+    """A line of the list of conversations. `turns` counts the questions of the branch that is shown."""
 
     id: int
     title: str

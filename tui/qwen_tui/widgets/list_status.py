@@ -1,4 +1,4 @@
-"""The two lowest lines of the sessions screen: the row under the cursor or a word to the person, and the keys."""
+"""The two lowest lines of the list of conversations: the row under the cursor or a word to the person, and the keys."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from qwen_tui.text.safe import cells, one_line
 MAX_WORD = 400
 
 
-class SessionStatus(Widget):
+class ListStatus(Widget):
     """What was done or what went wrong, until the person goes on; else what is known of the row."""
 
     DEFAULT_CSS = """
-    SessionStatus { height: 1; padding: 0 1; color: $muted; }
+    ListStatus { height: 1; padding: 0 1; color: $muted; }
     """
 
     def __init__(self) -> None:
@@ -53,11 +53,11 @@ class SessionStatus(Widget):
         return Content(fit(self._detail, width))
 
 
-class SessionKeys(Widget):
+class ListKeys(Widget):
     """The keys that matter now, the most needed first; where not all fit, the last one says where the others are."""
 
     DEFAULT_CSS = """
-    SessionKeys { height: 1; padding: 0 1; color: $muted; background: $surface; }
+    ListKeys { height: 1; padding: 0 1; color: $muted; background: $surface; }
     """
 
     def __init__(self) -> None:

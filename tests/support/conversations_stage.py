@@ -1,4 +1,4 @@
-"""The sessions screen on the stage, over a real store in a temporary folder with a clock of its own."""
+"""The list of conversations on the stage, over a real store in a temporary folder with a clock of its own."""
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from qwen_core.protocol.events import GenerationSettings, Message
 from qwen_tui.conversation_list.lines import Entry, Row
-from qwen_tui.conversation_list.list_view import SessionList
-from qwen_tui.conversation_list.screen import SessionsResult, SessionsScreen
+from qwen_tui.conversation_list.list_view import ConversationList
+from qwen_tui.conversation_list.screen import ConversationsResult, ConversationsScreen
 from qwen_tui.store import ConversationSummary, ModelIdentity, Store, open_store
 from qwen_tui.store.thread import StoreThread
 from support.app_stage import Stage, stage
@@ -104,16 +104,16 @@ def furnish(here: Shelf) -> dict[str, int]:
 
 
 @dataclass
-class Sessions:
+class ConversationsStage:
     """The open screen and how it ended."""
 
     stage: Stage
-    screen: SessionsScreen
-    results: list[SessionsResult | None] = field(default_factory=list)
+    screen: ConversationsScreen
+    results: list[ConversationsResult | None] = field(default_factory=list)
 
     @property
-    def view(self) -> SessionList:
-        return self.screen.query_one(SessionList)
+    def view(self) -> ConversationList:
+        return self.screen.query_one(ConversationList)
 
     @property
     def row(self) -> Entry:
@@ -130,7 +130,7 @@ class Sessions:
         return self.screen.status.flash_text
 
     @property
-    def result(self) -> SessionsResult:
+    def result(self) -> ConversationsResult:
         """How it ended; fails while it is open."""
         (result,) = self.results
         assert result is not None
@@ -152,20 +152,20 @@ class Sessions:
 
 
 @asynccontextmanager
-async def sessions(
+async def conversations(
     here: Shelf,
     size: tuple[int, int] = (100, 30),
     *,
     current: int | None = None,
     query: str = "",
     folder: Path | None = None,
-) -> AsyncIterator[Sessions]:
+) -> AsyncIterator[ConversationsStage]:
     """The screen open over the chat, its list read."""
     async with stage(loads_only, size) as platform:
-        screen = SessionsScreen(
+        screen = ConversationsScreen(
             here.thread, current, query, now=lambda: NOW, folder=lambda: folder if folder is not None else Path.cwd()
         )
-        found = Sessions(platform, screen)
+        found = ConversationsStage(platform, screen)
         await platform.app.push_screen(screen, found.results.append)
         for editor in screen.query("Input"):
             setattr(editor, "cursor_blink", False)  # noqa: B010 - the query knows only widgets
@@ -183,5 +183,5 @@ ORDER = [
 """The titles of what `furnish` makes, as they are listed."""
 
 
-def titles(here: Sessions) -> list[str]:
+def titles(here: ConversationsStage) -> list[str]:
     return [row.title for row in here.rows if isinstance(row, ConversationSummary)]
