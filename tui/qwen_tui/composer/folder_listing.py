@@ -14,7 +14,7 @@ MAX_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """A file or a folder; anything else cannot be attached."""
 
     name: str
@@ -24,30 +24,30 @@ class Entry:
 
 
 def folded(text: str) -> str:
-    """`text` for comparing: letters are the same in any case and composition (some file systems decompose them)."""
+    """The same for the same letters in whatever case and composition: file systems take letters apart."""
     return text.lower() if text.isascii() else normalize("NFC", normalize("NFC", text).casefold())
 
 
-def list_folder(folder: Path) -> tuple[Entry, ...]:
+def list_folder(folder: Path) -> tuple[FolderEntry, ...]:
     """What is in `folder`, folders first; nothing where it cannot be read."""
-    found: list[Entry] = []
+    found: list[FolderEntry] = []
     with suppress(OSError, ValueError), os.scandir(folder) as entries:
         for _, entry in zip(range(MAX_ENTRIES), entries, strict=False):
             with suppress(OSError):
                 if entry.is_dir():
-                    found.append(Entry(entry.name, True, 0, folded(entry.name)))
+                    found.append(FolderEntry(entry.name, True, 0, folded(entry.name)))
                 elif entry.is_file():
-                    found.append(Entry(entry.name, False, entry.stat().st_size, folded(entry.name)))
+                    found.append(FolderEntry(entry.name, False, entry.stat().st_size, folded(entry.name)))
     return tuple(sorted(found, key=lambda entry: (not entry.is_folder, entry.key, entry.name)))
 
 
-class Lister:
+class FolderLister:
     """Reads folders, the last one that was wanted in any case. `done` is called in a thread.
 
     The threads are daemons: the program does not wait for a disk that never answers, and neither do the others.
     """
 
-    def __init__(self, done: Callable[[Path, tuple[Entry, ...]], None]) -> None:
+    def __init__(self, done: Callable[[Path, tuple[FolderEntry, ...]], None]) -> None:
         self._done = done
         self._lock = threading.Lock()
         self._reading: set[Path] = set()
