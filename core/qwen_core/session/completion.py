@@ -8,7 +8,7 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEvent
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
+from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.turn import Turn, TurnPlan
 from qwen_core.text.piece_stream import PieceStream
@@ -61,7 +61,7 @@ def load_completion(
     dtype: str | None = None,
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
-    stop: Stop | None = None,
+    stop: Stopped | None = None,
 ) -> Completion:
     """Load a model directory for raw token ids; a tokenizer is used where there is one."""
     checkpoint = open_checkpoint(path)

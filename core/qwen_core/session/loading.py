@@ -21,7 +21,7 @@ from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import LoadProgress, LoadSettings, ModelSummary
 
 Progress = Callable[[LoadProgress], None]
-Stop = Callable[[], bool]
+Stopped = Callable[[], bool]
 
 
 @dataclass
@@ -65,7 +65,7 @@ def load(
     dtype: str | None = None,
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
-    stop: Stop | None = None,
+    stop: Stopped | None = None,
 ) -> LoadedModel:
     """Load every weight of `checkpoint`. Raises QwenError with one line that says what is wrong with it."""
     start = time.perf_counter()

@@ -6,7 +6,6 @@ budget of the Qwen3 report, arXiv 2505.09388, section 4.3): models of this famil
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 CLOSING_WORDS = (
     "Considering the limited time by the user, I have to give the solution based on the thinking directly now."
@@ -16,24 +15,17 @@ GRACE = 64
 """Tokens past the budget in which a line end is waited for, so that a thought is not cut in the middle of a word."""
 
 
-@dataclass(frozen=True)
-class ReasoningBudget:
-    """`tokens` of reasoning are free; within `grace` more the block closes at a line end, after that anywhere."""
-
-    tokens: int
-    grace: int = GRACE
-
-    def __post_init__(self) -> None:
-        if self.tokens < 1 or self.grace < 0:
-            raise ValueError("a reasoning budget is at least one token, its grace none or more")
-
-
 class BudgetWatch:
-    """Watches the reasoning of one answer; says once what to feed to end it."""
+    """Watches the reasoning of one answer; says once what to feed to end it.
 
-    def __init__(self, budget: ReasoningBudget, encode: Callable[[str], Sequence[int]]) -> None:
+    `tokens` of reasoning are free; within `grace` more the block closes at a line end, after that anywhere.
+    """
+
+    def __init__(self, tokens: int, encode: Callable[[str], Sequence[int]], grace: int = GRACE) -> None:
         """`encode` turns text into tokens, the closing tag into its control token."""
-        self._budget = budget
+        if tokens < 1 or grace < 0:
+            raise ValueError("a reasoning budget is at least one token, its grace none or more")
+        self._tokens, self._grace = tokens, grace
         self._encode = encode
         self._used = 0
         self._closed = False
@@ -47,10 +39,10 @@ class BudgetWatch:
         if not in_reasoning or self._closed:
             return ()
         self._used += 1
-        over = self._used - self._budget.tokens
+        over = self._used - self._tokens
         at_line_end = text.endswith("\n")
         # A character has at most four bytes; one that is not complete after so many tokens never will be.
-        patience = self._budget.grace + (3 if mid_character else 0)
+        patience = self._grace + (3 if mid_character else 0)
         if over < 0 or (over < patience and (mid_character or not at_line_end)):
             return ()
         self._closed = True

@@ -12,8 +12,8 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, Piece, StateSaved, StreamEvent, text_of
 from qwen_core.session.generation_settings import THINKING, merge_settings
-from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stop, load
-from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
+from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.snapshots import SnapshotStore
@@ -110,7 +110,7 @@ class Session(ModelOwner):
         text: str,
         settings: GenerationSettings | None = None,
         *,
-        stop: Stop | None = None,
+        stop: Stopped | None = None,
         **overrides: Any,
     ) -> Generator[StreamEvent, None, None]:
         """Answer `text`, as events; the last has `done=True` and `stats`.
@@ -131,7 +131,7 @@ class Session(ModelOwner):
         yield from self._turn(target, settings, stop, before=before, said=[], boundary=boundary)
 
     def continue_stream(
-        self, settings: GenerationSettings | None = None, *, stop: Stop | None = None, **overrides: Any
+        self, settings: GenerationSettings | None = None, *, stop: Stopped | None = None, **overrides: Any
     ) -> Generator[StreamEvent, None, None]:
         """Go on with the last answer, which was stopped or reached a limit, as events like `send_stream`'s.
 
@@ -154,7 +154,7 @@ class Session(ModelOwner):
         self,
         target: list[int],
         settings: GenerationSettings,
-        stop: Stop | None,
+        stop: Stopped | None,
         *,
         before: Sequence[Message],
         said: list[Piece],
@@ -167,6 +167,7 @@ class Session(ModelOwner):
         in_reasoning = self._opens_reasoning(target)
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
         self._enter(target)
+        budget = settings.reasoning_budget
         plan = TurnPlan(
             new_ids=target[len(self.ids) :],
             stop_ids=frozenset(self._stop_ids),
@@ -174,7 +175,7 @@ class Session(ModelOwner):
             snapshot_bytes=self._snapshots.nbytes,
             boundary=None if boundary is None else boundary - len(self.ids),
             at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
-            budget=self._budget(settings),
+            budget=BudgetWatch(budget, self.tokenizer.encode) if budget is not None else None,
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
@@ -199,11 +200,6 @@ class Session(ModelOwner):
                 self._history_changed = False
             if in_step:
                 self.release()
-
-    def _budget(self, settings: GenerationSettings) -> BudgetWatch | None:
-        if settings.reasoning_budget is None:
-            return None
-        return BudgetWatch(ReasoningBudget(settings.reasoning_budget), self.tokenizer.encode)
 
     def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.
@@ -279,7 +275,7 @@ def load_session(
     dtype: str | None = None,
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
-    stop: Stop | None = None,
+    stop: Stopped | None = None,
 ) -> Session:
     """Load a model directory with its tokenizer and chat template, and begin a conversation.
 

@@ -11,7 +11,7 @@ from qwen_core.model.state import Snapshot, State
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptSnapshot:
     """A snapshot and the ids that had been fed when it was taken."""
 
     ids: tuple[int, ...]
@@ -23,7 +23,7 @@ class SnapshotStore:
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._kept: list[Kept] = []
+        self._kept: list[KeptSnapshot] = []
 
     @property
     def nbytes(self) -> int:
@@ -32,11 +32,11 @@ class SnapshotStore:
     def keep(self, ids: Sequence[int], state: State) -> None:
         """Take a snapshot of `state`, which holds exactly `ids`. One at the same length is replaced."""
         self.drop_after(len(ids) - 1)
-        self._kept.append(Kept(tuple(ids), state.snapshot()))
+        self._kept.append(KeptSnapshot(tuple(ids), state.snapshot()))
         while len(self._kept) > 1 and self.nbytes > self.budget_bytes:
             del self._kept[0]
 
-    def longest_prefix(self, target: Sequence[int]) -> Kept | None:
+    def longest_prefix(self, target: Sequence[int]) -> KeptSnapshot | None:
         """The longest snapshot whose ids are a proper prefix of `target`: at least one id is left to feed."""
         fitting = (
             kept

@@ -22,7 +22,7 @@ from qwen_core.protocol.stats import (
     prefill_rate,
 )
 from qwen_core.session.generate import decode, prefill
-from qwen_core.session.loading import LoadedModel, Stop
+from qwen_core.session.loading import LoadedModel, Stopped
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler
@@ -68,7 +68,7 @@ class Turn:
         plan: TurnPlan,
         sampler: Sampler,
         pieces: PieceStream,
-        stop: Stop | None = None,
+        stop: Stopped | None = None,
     ) -> None:
         self._model, self._summary = loaded.model, loaded.summary
         self._state = state

@@ -13,7 +13,7 @@ from qwen_core.files import strict_json
 from qwen_core.protocol.events import Part, Piece, joined
 
 
-class TokenIds(Protocol):
+class TagIds(Protocol):
     """What the splitter needs of a tokenizer."""
 
     def token_to_id(self, token: str, /) -> int | None: ...
@@ -27,7 +27,7 @@ class Splitter:
     calls stays with the calls. A tool call's text keeps its tags. A tokenizer without these tokens gives answers only.
     """
 
-    def __init__(self, tokenizer: TokenIds, in_reasoning: bool = False) -> None:
+    def __init__(self, tokenizer: TagIds, in_reasoning: bool = False) -> None:
         """`in_reasoning`: whether the prompt ended with an open `<think>`."""
         self._tags = {
             id: spelling

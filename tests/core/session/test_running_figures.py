@@ -9,7 +9,7 @@ from qwen_core.engine.event_batches import TurnBatcher
 from qwen_core.protocol.events import Delta, Load, Loaded, Send, TurnDone
 from qwen_core.protocol.stats import TurnStats, ceiling_tok_s, decode_rate
 from qwen_core.session import turn as turn_module
-from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.session import Session
 from support.engines import running_engine
 from support.fake_engine import stats
@@ -84,7 +84,7 @@ def test_the_time_of_reasoning_ends_with_its_last_token(session: Session, monkey
 def test_what_a_budget_feeds_takes_its_time_too(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three tokens, then the limit inside the words that close the reasoning: fed in one step, a second later."""
     watch = "qwen_core.session.session.BudgetWatch"
-    monkeypatch.setattr(watch, lambda _, encode: BudgetWatch(ReasoningBudget(3, 0), encode))
+    monkeypatch.setattr(watch, lambda _, encode: BudgetWatch(3, encode, 0))
     thinking, _ = figures(session, 1.0, monkeypatch, reasoning_effort="medium", reasoning_budget=3, max_new_tokens=7)
     last = thinking[-1]
     assert last.generated_tokens == 7

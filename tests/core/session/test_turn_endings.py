@@ -1,5 +1,6 @@
 """Turns that go elsewhere: back to an earlier one, on from a cut answer, out of a long thought, out of a loop."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from qwen_core.protocol.events import (
     TurnDone,
     TurnFailed,
 )
-from qwen_core.session.reasoning_budget import BudgetWatch, ReasoningBudget
+from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.session import Session
 from qwen_core.text.chat_encoding import encode_chat
@@ -122,7 +123,7 @@ def test_a_long_thought_is_closed_and_the_answer_follows(budget: int, session: S
 
 def test_the_closing_words_are_fed_and_counted(session: Session) -> None:
     """With no grace the block closes at the first token past the budget; what closes it belongs to the ids."""
-    budget = BudgetWatch(ReasoningBudget(1), session.tokenizer.encode)
+    budget = BudgetWatch(1, session.tokenizer.encode)
     closing = budget.push(True, "a") or budget.push(True, "b\n")
     events = list(session.send_stream(QUESTIONS[0], reasoning_budget=2, max_new_tokens=100, **THINKING))
     generated = ids_of(events)
@@ -132,6 +133,31 @@ def test_the_closing_words_are_fed_and_counted(session: Session) -> None:
     assert events[-1].stats is not None
     assert events[-1].stats.generated_tokens == len(generated)
     assert len(session.ids) == events[-1].stats.context_tokens == session.state.length
+
+
+def test_a_turn_left_at_any_event_holds_what_was_yielded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a budget has its closing words fed in one step, and where a stop comes just before them."""
+    monkeypatch.setattr("qwen_core.session.session.BudgetWatch", lambda *given: BudgetWatch(*given, grace=0))
+    settings: dict[str, Any] = {**THINKING, "reasoning_budget": 3, "max_new_tokens": 60}
+    whole = list(session.send_stream(QUESTIONS[0], **settings))
+    prompt = list(whole[0].prompt_ids)
+    sizes = [len(event.token_ids) for event in whole if event.token_ids]
+    assert sizes[:3] == [1, 1, 1]
+    assert sizes[3] > 10
+    first = next(number for number, event in enumerate(whole) if event.token_ids)
+    for seen in range(first + 1, first + 6):
+        session.restore(())
+        stream = session.send_stream(QUESTIONS[0], **settings)
+        events = list(itertools.islice(stream, seen))
+        stream.close()
+        assert session.ids == session.conversation_ids == [*prompt, *ids_of(events)]
+        assert session.state.length == len(session.ids)
+        assert session.messages[-1].reasoning.startswith("".join(event.reasoning for event in events))
+    session.restore(())
+    stopped = list(session.send_stream(QUESTIONS[0], stop=lambda: len(session.ids) == len(prompt) + 3, **settings))
+    assert stopped[-1].finish_reason == "cancelled"
+    assert ids_of(stopped) == ids_of(whole)[:3]
+    assert session.ids == [*prompt, *ids_of(stopped)]
 
 
 def test_the_guard_ends_an_answer_that_repeats_itself(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
