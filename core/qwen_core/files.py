@@ -5,7 +5,6 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -101,13 +100,6 @@ def _finite(literal: str) -> float:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def string_mapping(value: object) -> Mapping[str, str] | None:
-    """`value` if it is an object whose values are all strings, else None."""
-    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
-        return value
-    return None
 
 
 def write_private(path: Path, data: bytes, *, new: bool = False) -> None:

@@ -21,7 +21,7 @@ _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class Pair:
+class MeasuredPair:
     """One measurement of each side, directly after one another."""
 
     own: Outcome
@@ -84,9 +84,9 @@ def compare(
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,
     rest: Callable[[], None] = lambda: None,
     run: Callable[[Task, Callable[[], bool]], Outcome] = run_side,
-) -> list[Pair]:
+) -> list[MeasuredPair]:
     """`repeat` pairs of `task` (this engine) and `peer`, one after the other; fewer where it was stopped."""
-    pairs: list[Pair] = []
+    pairs: list[MeasuredPair] = []
     for number in range(repeat):
         order = (task, peer) if number % 2 == 0 else (peer, task)
         outcomes = {}
@@ -102,7 +102,7 @@ def compare(
                 outcomes[side.side] = run(side, stop)
             except Interrupted:
                 return pairs
-        pairs.append(Pair(outcomes[task.side], outcomes[peer.side]))
+        pairs.append(MeasuredPair(outcomes[task.side], outcomes[peer.side]))
     progress("done", 2 * repeat, 2 * repeat)
     return pairs
 
@@ -113,7 +113,7 @@ def peer_task(task: Task, *, float32: bool) -> Task:
 
 
 def against_report(
-    task: Task, peer: Task, pairs: Sequence[Pair], facts: dict[str, Any], *, interrupted: bool
+    task: Task, peer: Task, pairs: Sequence[MeasuredPair], facts: dict[str, Any], *, interrupted: bool
 ) -> dict[str, Any]:
     """Everything that `bench --against --json` prints. Ratios are this engine's rate over the peer's, above 1: faster.
 

@@ -18,7 +18,7 @@ FIRST_SCORED_TURN = 2
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchSubject:
     """What was measured: `layers` of `of_layers` were run; the bytes are those of the whole model, as stored."""
 
     name: str
@@ -37,7 +37,7 @@ class Subject:
 
 
 def bench_report(
-    subject: Subject,
+    subject: BenchSubject,
     machine: Hardware,
     versions: dict[str, str],
     sizes: Sequence[Measured],

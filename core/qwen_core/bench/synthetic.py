@@ -17,7 +17,7 @@ from qwen_core.bench.synthetic_shapes import shape_config, state_bytes
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.layout import role_of
-from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.quantization import QuantSpec, stored_parts
 from qwen_core.checkpoint.recipe import Variant, recipe_spec
 from qwen_core.device.backend import default_dtype, device_info, is_gpu, is_metal, mx
 from qwen_core.device.hardware import memory_bytes, recommended_bytes
@@ -72,15 +72,10 @@ def synthetic_checkpoint(shape: str, variant: Variant | None, layers: int | None
 
 
 def _stored(tensor: TextTensor, spec: QuantSpec | None) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Stored parts of a weight: name -> (dtype, shape), as in FORMAT.md's table of packed tensors."""
+    """Stored parts of a weight: name -> (dtype, shape)."""
     if spec is None:
         return {tensor.name: ("BF16", tensor.shape)}
-    rows, columns = tensor.shape
-    parts = {f"{tensor.module}.weight": ("U32", (rows, columns * spec.bits // 32))}
-    groups = (rows, columns // spec.group_size)
-    if spec.mode != "affine":
-        return parts | {f"{tensor.module}.scales": ("U8", groups)}
-    return parts | {f"{tensor.module}.{part}": ("BF16", groups) for part in ("scales", "biases")}
+    return {f"{tensor.module}.{part}": stored for part, stored in stored_parts(tensor.shape, spec).items()}
 
 
 def memory_limit() -> int:

@@ -27,7 +27,7 @@ from qwen_core.checkpoint.quantization import (
 )
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
-from qwen_core.files import read_json_object, read_text, string_mapping
+from qwen_core.files import read_json_object, read_text
 
 __all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
 
@@ -147,8 +147,8 @@ def _read_shards(directory: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ..
     if not index_file.exists():
         shards = _shards_without_index(directory)
         return _read_headers(shards), shards
-    weight_map = string_mapping(read_json_object(index_file, MAX_INDEX_BYTES).get("weight_map"))
-    if weight_map is None:
+    weight_map = read_json_object(index_file, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{quote(index_file)}: weight_map must be an object of tensor names and file names")
     first_tensor: dict[str, str] = {}
     for tensor, name in weight_map.items():

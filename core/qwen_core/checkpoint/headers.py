@@ -44,6 +44,11 @@ class TensorInfo:
     offset: int
     nbytes: int
 
+    @property
+    def element_aligned(self) -> bool:
+        """Whether it begins at a multiple of its own element size."""
+        return self.offset * 8 % DTYPE_BITS[self.dtype] == 0
+
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """Every tensor of a safetensors file by its on-disk name.

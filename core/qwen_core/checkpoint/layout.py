@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.config import FULL, ModelConfig
-from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS
 from qwen_core.checkpoint.quantization import QuantSpec
 
@@ -253,7 +253,7 @@ def _module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
         source=source,
         shard=weight.file.name,
         offset=weight.offset,
-        element_aligned=all(_is_aligned(part) for part in parts),
+        element_aligned=all(part.element_aligned for part in parts),
         tensors=tuple(part.name for part in parts),
     )
 
@@ -266,10 +266,6 @@ def token_bytes(config: ModelConfig, module: str, nbytes: int) -> int:
     if module == "embed_tokens" and not config.tie_word_embeddings:
         return nbytes // config.vocab_size
     return nbytes
-
-
-def _is_aligned(info: TensorInfo) -> bool:
-    return info.offset * 8 % DTYPE_BITS[info.dtype] == 0
 
 
 def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Unused, ...]:

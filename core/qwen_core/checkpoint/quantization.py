@@ -40,6 +40,19 @@ class QuantSpec:
         return f"{self.mode} {self.bits}-bit group {self.group_size}"
 
 
+def stored_parts(shape: tuple[int, ...], spec: QuantSpec) -> dict[str, tuple[str, tuple[int, int]]]:
+    """What a quantised weight [rows, columns] is stored in: (dtype, shape) by part ("weight", "scales", "biases").
+
+    FORMAT.md, "packed tensor of W [N, K]". Groups must divide the columns.
+    """
+    rows, columns = shape
+    groups = rows, columns // spec.group_size
+    parts = {"weight": ("U32", (rows, columns * spec.bits // 32))}
+    if spec.mode != "affine":
+        return parts | {"scales": ("U8", groups)}
+    return parts | {"scales": ("BF16", groups), "biases": ("BF16", groups)}
+
+
 def canonical_name(name: str) -> str:
     """`name` of a tensor or module without the prefix that its writer gave it: `layers.0.mlp.up_proj.weight`."""
     for prefix in _PREFIXES:
@@ -87,15 +100,16 @@ def _spec(block: Mapping[str, Any], where: str) -> QuantSpec:
         values.append(value)
     spec = QuantSpec(mode, *values)
     if not is_runnable(spec):
-        raise CheckpointError(f"{where}: {quote(spec)} is not a combination that MLX can run{_choices(mode)}")
+        raise CheckpointError(f"{where}: {quote(spec)} is not a combination that MLX can run ({choices(mode)})")
     return spec
 
 
-def _choices(mode: Mode) -> str:
+def choices(mode: Mode) -> str:
+    """What there is of a mode, for messages."""
     if mode == "affine":
-        return f" (affine has bits {', '.join(map(str, AFFINE_BITS))} and groups {', '.join(map(str, AFFINE_GROUPS))})"
+        return f"affine has bits {', '.join(map(str, AFFINE_BITS))} and groups {', '.join(map(str, AFFINE_GROUPS))}"
     bits, group = FLOAT_MODES[mode]
-    return f" ({mode} has {bits} bits and group {group})"
+    return f"{mode} has {bits} bits and group {group} alone"
 
 
 def _block(raw: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
@@ -195,7 +209,7 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
         )
     spec = QuantSpec("affine", bits, group)
     if not is_runnable(spec):
-        raise fail(f"stored as {spec}, which is not a combination that MLX can run{_choices('affine')}")
+        raise fail(f"stored as {spec}, which is not a combination that MLX can run ({choices('affine')})")
     return spec
 
 

@@ -6,7 +6,6 @@ Headers alone; where the bytes go is shards.py's business. inspect and doctor sh
 from dataclasses import dataclass
 
 from qwen_core.checkpoint.directory import Checkpoint
-from qwen_core.checkpoint.headers import DTYPE_BITS
 
 # Smaller tensors are copied whatever their place (weights.py).
 _LEAST_BYTES = 1 << 16
@@ -30,8 +29,8 @@ class Alignment:
 def alignment_of(checkpoint: Checkpoint) -> Alignment:
     """Sum over the text tensors of `checkpoint`."""
     large = [info for info in checkpoint.text.values() if info.nbytes >= _LEAST_BYTES]
-    off = [info for info in large if info.offset * 8 % DTYPE_BITS[info.dtype]]
-    return Alignment(sum(info.nbytes for info in large), sum(info.nbytes for info in off))
+    off = sum(info.nbytes for info in large if not info.element_aligned)
+    return Alignment(sum(info.nbytes for info in large), off)
 
 
 def alignment_advice(checkpoint: Checkpoint) -> str | None:

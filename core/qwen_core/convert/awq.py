@@ -27,7 +27,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Group:
+class ScaledGroup:
     """Weights with one and the same input, and the module that this input can be scaled in.
 
     `wanted` are those whose importance decides, `also` further ones that read the same input and must be scaled with
@@ -39,20 +39,20 @@ class Group:
     also: tuple[str, ...] = ()
 
 
-def groups(config: ModelConfig) -> Iterator[Group]:
+def groups(config: ModelConfig) -> Iterator[ScaledGroup]:
     """The groups of every layer, by canonical module names."""
     for index, kind in enumerate(config.layer_types):
         layer = f"layers.{index}."
         norm = f"{layer}input_layernorm"
         if kind == FULL:
-            yield Group(norm, tuple(f"{layer}self_attn.{name}_proj" for name in "qkv"))
+            yield ScaledGroup(norm, tuple(f"{layer}self_attn.{name}_proj" for name in "qkv"))
         else:
             mixer = f"{layer}linear_attn.in_proj_"
             # a and b stay floats, but they read the same norm: leaving them out would change what they compute.
-            yield Group(norm, (f"{mixer}qkv", f"{mixer}z"), (f"{mixer}a", f"{mixer}b"))
+            yield ScaledGroup(norm, (f"{mixer}qkv", f"{mixer}z"), (f"{mixer}a", f"{mixer}b"))
         mlp = f"{layer}mlp."
-        yield Group(f"{layer}post_attention_layernorm", (f"{mlp}gate_proj", f"{mlp}up_proj"))
-        yield Group(f"{mlp}up_proj", (f"{mlp}down_proj",))
+        yield ScaledGroup(f"{layer}post_attention_layernorm", (f"{mlp}gate_proj", f"{mlp}up_proj"))
+        yield ScaledGroup(f"{mlp}up_proj", (f"{mlp}down_proj",))
 
 
 def scale_of(importance: Vector) -> Vector:

@@ -59,7 +59,11 @@ def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_
 
 
 def _write_shards(
-    output: OutputDirectory, shards: tuple[Shard, ...], plan: ConversionPlan, folds: Mapping[str, Fold], meter: "_Meter"
+    output: OutputDirectory,
+    shards: tuple[Shard, ...],
+    plan: ConversionPlan,
+    folds: Mapping[str, Fold],
+    meter: "_Meter",
 ) -> None:
     """Shard after shard, the tensors of each in the order of the source's files, which are then read once through."""
     by_output = {tensor.name: decision for decision in plan.decisions for tensor in decision.outputs}

@@ -16,7 +16,7 @@ import numpy as np
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import PARTS
 from qwen_core.checkpoint.quantization import QuantSpec
-from qwen_core.convert.awq import Fold, Group, Vector, groups
+from qwen_core.convert.awq import Fold, ScaledGroup, Vector, groups
 from qwen_core.device.backend import mx
 from qwen_core.model.weights import load_weights
 
@@ -71,7 +71,9 @@ def _of_norm(original: Checkpoint, model: Checkpoint, norm: str) -> Vector | Non
     return None if bool((ratio == 1).all()) else ratio
 
 
-def _between_matrices(original: Checkpoint, model: Checkpoint, group: Group, folded: Vector | None) -> Vector | None:
+def _between_matrices(
+    original: Checkpoint, model: Checkpoint, group: ScaledGroup, folded: Vector | None
+) -> Vector | None:
     """The factors of the columns that the producer's rows feed; `folded` are those of its own columns."""
     (consumer,) = group.wanted
     before, after = (load_modules(c, (group.producer, consumer), "float32") for c in (original, model))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
-from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
+from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
 
@@ -160,7 +160,7 @@ def packed_tensors(
     person wrote for this weight, and CheckpointError where there is none.
     """
     module = name.removesuffix(".weight")
-    rows, columns = shape
+    columns = shape[1]
     if columns % spec.group_size:
         problem = (
             f"tensor {quote(name)} has {columns} columns, which groups of {spec.group_size} do not divide: "
@@ -169,15 +169,8 @@ def packed_tensors(
         if origin is not None:
             raise SettingsError(f"{origin}: {problem}; keep it unquantised with a rule before this one")
         raise CheckpointError(f"{problem}; keep it unquantised with a rule of its own (--recipe)")
-    groups = (rows, columns // spec.group_size)
-    weight = OutputTensor(name, "U32", (rows, columns * spec.bits // 32))
-    if spec.mode != "affine":
-        return weight, OutputTensor(f"{module}.scales", "U8", groups)
-    return (
-        weight,
-        OutputTensor(f"{module}.scales", "BF16", groups),
-        OutputTensor(f"{module}.biases", "BF16", groups),
-    )
+    parts = stored_parts(shape, spec)
+    return tuple(OutputTensor(f"{module}.{part}", dtype, stored) for part, (dtype, stored) in parts.items())
 
 
 def make_plan(

@@ -5,10 +5,9 @@ The `unsloth` recipe itself is recipe.py's. A person's own rules are read in rul
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from qwen_core.checkpoint.layout import layer_of, role_of
-from qwen_core.checkpoint.quantization import AFFINE_BITS, AFFINE_GROUPS, FLOAT_MODES, Mode, QuantSpec, is_runnable
+from qwen_core.checkpoint.quantization import FLOAT_MODES, Mode, QuantSpec, choices, is_runnable
 from qwen_core.checkpoint.recipe import AFFINE_GROUP, VARIANTS, Variant, default_spec, recipe_spec
 from qwen_core.errors import SettingsError, quote
 
@@ -31,52 +30,35 @@ class Weight:
         return layer_of(self.module)
 
 
-class Rules(Protocol):
-    """What decides the format of every linear layer and of the embedding; all other tensors stay floats."""
+class Rules:
+    """What decides the format of every linear layer and of the embedding; all other tensors stay floats.
+
+    As it is, nothing is quantised: only names and layout change.
+    """
 
     @property
     def name(self) -> str:
         """What the rules are called, for people."""
-        ...
+        return "unquantised"
 
     def decide(self, weight: Weight) -> QuantSpec | None:
         """The format of a weight; None leaves it a float."""
-        ...
+        return None
 
     def origin(self, weight: Weight) -> str | None:
         """What a person wrote that decided about a weight, to be named in messages; None where nobody wrote it."""
-        ...
+        return None
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         """The top level of the config's block for a model with these formats; None: no block at all."""
-        ...
+        return None
 
     def check(self, weights: Iterable[Weight]) -> None:
         """Raise SettingsError if the rules cannot be meant for a model with these weights."""
-        ...
 
 
 @dataclass(frozen=True)
-class Unquantised:
-    """Nothing is quantised: only names and layout change."""
-
-    name: str = "unquantised"
-
-    def decide(self, weight: Weight) -> QuantSpec | None:
-        return None
-
-    def origin(self, weight: Weight) -> str | None:
-        return None
-
-    def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
-        return None
-
-    def check(self, weights: Iterable[Weight]) -> None:
-        return
-
-
-@dataclass(frozen=True)
-class VariantRules:
+class VariantRules(Rules):
     """The `unsloth` recipe of one published variant."""
 
     variant: Variant
@@ -88,18 +70,12 @@ class VariantRules:
     def decide(self, weight: Weight) -> QuantSpec | None:
         return recipe_spec(self.variant, weight.role)
 
-    def origin(self, weight: Weight) -> str | None:
-        return None
-
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return default_spec(self.variant)
 
-    def check(self, weights: Iterable[Weight]) -> None:
-        return
-
 
 @dataclass(frozen=True)
-class UniformRules:
+class UniformRules(Rules):
     """Every linear layer and the embedding in one format."""
 
     spec: QuantSpec
@@ -111,14 +87,8 @@ class UniformRules:
     def decide(self, weight: Weight) -> QuantSpec | None:
         return self.spec
 
-    def origin(self, weight: Weight) -> str | None:
-        return None
-
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return self.spec
-
-    def check(self, weights: Iterable[Weight]) -> None:
-        return
 
 
 def built_in_rules(recipe: str, mode: Mode, bits: int | None = None, group_size: int | None = None) -> Rules:
@@ -131,11 +101,7 @@ def built_in_rules(recipe: str, mode: Mode, bits: int | None = None, group_size:
     own_bits, own_group = FLOAT_MODES.get(mode, (4, AFFINE_GROUP))
     spec = QuantSpec(mode, own_bits if bits is None else bits, own_group if group_size is None else group_size)
     if not is_runnable(spec):
-        if mode == "affine":
-            choices = f"bits {', '.join(map(str, AFFINE_BITS))} and groups {', '.join(map(str, AFFINE_GROUPS))}"
-        else:
-            choices = f"{own_bits} bits and group {own_group} alone"
-        raise SettingsError(f"MLX cannot run {spec}: {mode} has {choices}")
+        raise SettingsError(f"MLX cannot run {spec}: {choices(mode)}")
     if recipe == "uniform":
         return UniformRules(spec)
     if mode == "affine" and spec.group_size != AFFINE_GROUP:

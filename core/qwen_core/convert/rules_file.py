@@ -20,8 +20,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from qwen_core.checkpoint.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, is_runnable
-from qwen_core.convert.rules import Weight
+from qwen_core.checkpoint.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, choices, is_runnable
+from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
 from qwen_core.files import read_text
 
@@ -55,11 +55,15 @@ def _is_match(module: str, pattern: str) -> bool:
 
 
 @dataclass(frozen=True)
-class CustomRules:
+class CustomRules(Rules):
     """The rules of one file."""
 
-    name: str
+    title: str
     rules: tuple[Rule, ...]
+
+    @property
+    def name(self) -> str:
+        return self.title
 
     def decide(self, weight: Weight) -> QuantSpec | None:
         rule = self._first(weight)
@@ -167,5 +171,5 @@ def _spec(value: dict[str, Any], where: str) -> QuantSpec:
         raise SettingsError(f"{where}: affine needs bits, and bits and group_size must be whole numbers")
     spec = QuantSpec(mode, bits, group)
     if not is_runnable(spec):
-        raise SettingsError(f"{where}: MLX cannot run {spec}")
+        raise SettingsError(f"{where}: MLX cannot run {spec}: {choices(mode)}")
     return spec

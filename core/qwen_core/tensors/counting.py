@@ -6,7 +6,7 @@ the reader and the runs.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,20 +212,27 @@ def _e4m3_counts(counts: NDArray[np.int64]) -> CodeCounts:
 
 
 def _byte_scales(counts: NDArray[np.int64], every: Floats, spec: QuantSpec) -> ScaleValues:
-    is_e4m3 = spec.mode == "nvfp4"
-    used = counts > 0
-    tally = MagnitudeTally()
+    moments, tally = Moments(), MagnitudeTally()
+    moments.add_weighted(every, counts)
     tally.add(every, counts)
-    finite = every[used & np.isfinite(every)]
+    negative = int(counts[every < 0].sum())
+    if spec.mode == "nvfp4":
+        return _scale_values("E4M3", tally.histogram("scale magnitudes"), moments, negative)
+    found = _scale_values("E8M0", tally.exponents("scale exponents of 2"), moments, negative)
+    # Its NaN is infinity in what MLX computes with.
+    return replace(found, nan_count=found.infinite_count, infinite_count=0)
+
+
+def _scale_values(format: str, histogram: Histogram, moments: Moments, negative: int) -> ScaleValues:
     return ScaleValues(
-        format="E4M3" if is_e4m3 else "E8M0",
-        histogram=tally.histogram("scale magnitudes") if is_e4m3 else tally.exponents("scale exponents of 2"),
-        minimum=float(finite.min()) if finite.size else None,
-        maximum=float(finite.max()) if finite.size else None,
-        nan_count=int(counts[~np.isfinite(every)].sum()),
-        infinite_count=0,
-        zero_count=int(counts[every == 0].sum()),
-        negative_count=int(counts[every < 0].sum()),
+        format=format,
+        histogram=histogram,
+        minimum=moments.minimum,
+        maximum=moments.maximum,
+        nan_count=moments.nan_count,
+        infinite_count=moments.infinite_count,
+        zero_count=moments.zero_count,
+        negative_count=negative,
     )
 
 
@@ -253,16 +260,7 @@ def read_affine(
         dead += int(is_dead.sum())
         saturated += int((~is_dead & (at_ends > SATURATED_SHARE * spec.group_size)).sum())
     assert tensor.scales is not None
-    found = ScaleValues(
-        format=tensor.scales.dtype,
-        histogram=tally.histogram("scale magnitudes"),
-        minimum=scales.minimum,
-        maximum=scales.maximum,
-        nan_count=scales.nan_count,
-        infinite_count=scales.infinite_count,
-        zero_count=scales.zero_count,
-        negative_count=negative,
-    )
+    found = _scale_values(tensor.scales.dtype, tally.histogram("scale magnitudes"), scales, negative)
     names = tuple(map(str, range(levels)))
     counts = CodeCounts(f"{spec.bits}-bit levels", names, tuple(map(int, code_counts)))
     return TensorStatistics(moments, None, found, counts, GroupValues(spec.group_size, groups, dead, saturated))

@@ -21,6 +21,7 @@ from qwen_core.tensors.decoding import Floats, decode_floats
 from qwen_core.tensors.stored_tensor import (
     DEFAULT_LIMIT,
     FLOAT_BYTES,
+    Examined,
     Stop,
     StoredTensor,
     TensorBytes,
@@ -44,7 +45,7 @@ class WorstGroup:
 
 
 @dataclass(frozen=True)
-class TensorError:
+class TensorError(Examined):
     """The difference between a stored tensor and its reference, over `examined` of `elements` elements.
 
     Pairs in which either value is NaN or infinite are counted in `non_finite_count` and left out of all else; without
@@ -72,16 +73,6 @@ class TensorError:
     snr_db: float | None
     cosine: float | None
     worst: WorstGroup | None
-
-    @property
-    def sampled(self) -> bool:
-        """Whether only a part of the tensor was compared: whole groups, evenly spread."""
-        return self.examined < self.elements
-
-    @property
-    def share(self) -> float:
-        """The compared share of all elements; 1 for a tensor without any."""
-        return self.examined / self.elements if self.elements else 1.0
 
 
 def compare_with_reference(

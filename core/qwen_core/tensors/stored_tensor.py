@@ -48,6 +48,23 @@ class Cancelled(QwenError):
         super().__init__("reading the tensor was stopped")
 
 
+class Examined:
+    """How much of a tensor was looked at: `examined` of its `elements`."""
+
+    elements: int
+    examined: int
+
+    @property
+    def sampled(self) -> bool:
+        """Whether only a part was: whole groups, evenly spread."""
+        return self.examined < self.elements
+
+    @property
+    def share(self) -> float:
+        """The examined share of all elements; 1 for a tensor without any."""
+        return self.examined / self.elements if self.elements else 1.0
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """One weight of a checkpoint with the tensors it is stored in.

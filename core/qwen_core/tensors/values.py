@@ -24,6 +24,7 @@ from qwen_core.tensors.stored_tensor import (
     DEFAULT_LIMIT,
     FLOAT_BYTES,
     Cancelled,
+    Examined,
     Stop,
     StoredTensor,
     TensorBytes,
@@ -63,7 +64,7 @@ class RowSample:
 
 
 @dataclass(frozen=True)
-class TensorValues:
+class TensorValues(Examined):
     """One tensor's values. Counts and statistics are of the `examined` elements, of `elements` in all.
 
     `module` is the canonical name without ".weight" and `names` the on-disk names of what was read; `dtype` is the
@@ -93,16 +94,6 @@ class TensorValues:
     codes: CodeCounts | None
     groups: GroupValues | None
     first_rows: tuple[RowSample, ...]
-
-    @property
-    def sampled(self) -> bool:
-        """Whether only a part of the tensor was examined: whole groups, evenly spread."""
-        return self.examined < self.elements
-
-    @property
-    def share(self) -> float:
-        """The examined share of all elements; 1 for a tensor without any."""
-        return self.examined / self.elements if self.elements else 1.0
 
 
 def read_values(

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from qwen_core import demo_model_path
-from qwen_core.bench.against import Interrupted, Pair, against_report, compare, peer_task, require_peer, run_side
+from qwen_core.bench.against import (
+    Interrupted,
+    MeasuredPair,
+    against_report,
+    compare,
+    peer_task,
+    require_peer,
+    run_side,
+)
 from qwen_core.bench.against_process import Outcome, Task, timed
 from qwen_core.errors import QwenError
 
@@ -77,9 +85,9 @@ def test_a_stop_in_a_rest_starts_no_other_side() -> None:
 def test_ratios_are_taken_pair_by_pair() -> None:
     """A slow moment hits both sides of a pair: 2 and 3 and 2.5, not the ratio of the medians."""
     pairs = [
-        Pair(outcome(1.0, 2.0, 1, 2), outcome(2.0, 2.0, 1, 2)),
-        Pair(outcome(10.0, 1.0, 1, 2), outcome(30.0, 1.5, 1, 3)),
-        Pair(outcome(2.0, 4.0, 1, 2), outcome(5.0, 2.0, 1, 2)),
+        MeasuredPair(outcome(1.0, 2.0, 1, 2), outcome(2.0, 2.0, 1, 2)),
+        MeasuredPair(outcome(10.0, 1.0, 1, 2), outcome(30.0, 1.5, 1, 3)),
+        MeasuredPair(outcome(2.0, 4.0, 1, 2), outcome(5.0, 2.0, 1, 2)),
     ]
     report = against_report(TASK, peer_task(TASK, float32=True), pairs, FACTS, interrupted=False)
     assert report["prefill"]["ratio"] == {"median": 2.5, "min": 2.0, "max": 3.0}

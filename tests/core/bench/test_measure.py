@@ -9,7 +9,7 @@ import pytest
 
 from qwen_core import demo_model_path
 from qwen_core.bench.measure import WARM_UP_PROMPT, WARM_UP_PROMPT_ON_CPU, Bench, Measured, extrapolated
-from qwen_core.bench.report import Subject, bench_report, card_scores, roofline
+from qwen_core.bench.report import BenchSubject, bench_report, card_scores, roofline
 from qwen_core.bench.workloads import CARD_TURNS, STEP_S, Workload, parse_workloads
 from qwen_core.device.backend import is_gpu
 from qwen_core.device.hardware import Hardware
@@ -194,7 +194,9 @@ def test_extrapolation_scales_the_layers_alone() -> None:
     assert extrapolated(measured("tg4", 2.0), measured("tg4", 0.5, 1.5), 4, 8).seconds == (3.0,)
 
 
-SUBJECT = Subject("m", "UD-NVFP4_K_XL", False, 64, 64, 21_000_000_000, 19_990_000_000, "bfloat16", "Metal Apple M3 Max")
+SUBJECT = BenchSubject(
+    "m", "UD-NVFP4_K_XL", False, 64, 64, 21_000_000_000, 19_990_000_000, "bfloat16", "Metal Apple M3 Max"
+)
 
 
 def test_a_report_has_the_roofline_of_a_decode_and_none_of_a_prefill() -> None:

@@ -18,7 +18,7 @@ from qwen_core.convert.awq import folds, groups, scale_of
 from qwen_core.convert.convert import convert
 from qwen_core.convert.imatrix import LAYER_NAMES, has_mtp, our_name, read_imatrix
 from qwen_core.convert.plan import make_plan
-from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.rules import Rules
 from qwen_core.errors import CheckpointError
 from qwen_core.model.model import load_model
 from support.checkpoints import edit_config
@@ -44,11 +44,11 @@ def test_folding_leaves_the_float_model_what_it_was(names: str, seed: int, tmp_p
     the bound."""
     source = write_raw(tmp_path / "raw", seed=seed)
     if names == "converted":
-        convert(make_plan(open_checkpoint(source), Unquantised(), float_dtype="F32"), tmp_path / "float")
+        convert(make_plan(open_checkpoint(source), Rules(), float_dtype="F32"), tmp_path / "float")
         source = tmp_path / "float"
     checkpoint = open_checkpoint(source)
     factors = folds(checkpoint.config, read_imatrix(importance_file(source, tmp_path), checkpoint.config))
-    convert(make_plan(checkpoint, Unquantised(), float_dtype="F32"), tmp_path / "out", folds=factors)
+    convert(make_plan(checkpoint, Rules(), float_dtype="F32"), tmp_path / "out", folds=factors)
     ids = mx.array([np.random.RandomState(seed).randint(0, 512, 48).tolist()])
     logits = []
     for path in (source, tmp_path / "out"):
@@ -58,7 +58,7 @@ def test_folding_leaves_the_float_model_what_it_was(names: str, seed: int, tmp_p
     print(f"largest difference {difference:.1e} of logits up to {np.abs(logits[0]).max():.1f}")
     assert difference <= 1e-4
     plain = tmp_path / "plain"
-    convert(make_plan(checkpoint, Unquantised(), float_dtype="F32"), plain)
+    convert(make_plan(checkpoint, Rules(), float_dtype="F32"), plain)
     before, after = load_all(plain), load_all(tmp_path / "out")
     changed = {name for name in after if not same_bits(before[name], after[name])}
     assert len(changed) == len(factors), "every factor changed its tensor, and nothing else changed"

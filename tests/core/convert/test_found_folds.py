@@ -12,7 +12,7 @@ from qwen_core.convert.convert import convert
 from qwen_core.convert.found_folds import find_folds
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.quality import Text, compare, compare_roles
-from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.rules import Rules
 from qwen_core.convert.rules_file import read_rules
 from support.conversion import variant_rules, write_raw
 from support.importance import random_importance
@@ -26,7 +26,7 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     source = open_checkpoint(write_raw(path / "raw", seed=3))
     if request.param == "raw":
         return source
-    convert(make_plan(source, Unquantised()), path / "bf16")
+    convert(make_plan(source, Rules()), path / "bf16")
     return open_checkpoint(path / "bf16")
 
 

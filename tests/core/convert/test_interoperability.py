@@ -14,7 +14,7 @@ from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.realign import realign
-from qwen_core.convert.rules import Rules, Unquantised, built_in_rules
+from qwen_core.convert.rules import Rules, built_in_rules
 from qwen_core.convert.rules_file import read_rules
 from support.checkpoints import edit_config, write_checkpoint
 from support.conversion import NINE, add_tensors, load_all, same_bits, tensor_bytes, variant_rules, write_raw
@@ -59,7 +59,7 @@ def test_what_is_converted_here_answers_alike_in_mlx_lm(name: str, source: Path,
     elif name.startswith("uniform"):
         rules = built_in_rules("uniform", "affine", 3) if "affine" in name else built_in_rules("uniform", "nvfp4")
     else:
-        rules = own_rules(tmp_path) if name == "own rules" else Unquantised()
+        rules = own_rules(tmp_path) if name == "own rules" else Rules()
     target = tmp_path / "out"
     convert(make_plan(open_checkpoint(source), rules), target)
     if name == "realigned":

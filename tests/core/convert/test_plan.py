@@ -16,7 +16,7 @@ from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.recipe import VARIANTS, find_variant
 from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.plan import make_plan
-from qwen_core.convert.rules import Unquantised, built_in_rules
+from qwen_core.convert.rules import Rules, built_in_rules
 from qwen_core.convert.shards import arrange
 from qwen_core.convert.writer import OutputDirectory
 from qwen_core.errors import CheckpointError, SettingsError
@@ -153,14 +153,14 @@ def test_uniform_rules_take_every_matrix(tmp_path: Path) -> None:
 
 def test_without_quantisation_there_is_no_block(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "raw", "bf16", names="raw", config={"quantization": None})
-    plan = make_plan(open_checkpoint(tmp_path / "raw"), Unquantised())
+    plan = make_plan(open_checkpoint(tmp_path / "raw"), Rules())
     assert not {"quantization", "quantization_config"} & set(plan.config())
 
 
 def test_a_quantised_source_is_refused(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "q", "q4")
     with pytest.raises(CheckpointError, match=r"quantised already .*--realign"):
-        make_plan(open_checkpoint(tmp_path / "q"), Unquantised())
+        make_plan(open_checkpoint(tmp_path / "q"), Rules())
 
 
 @pytest.mark.parametrize("module", ["mtp.fc", "model.visual.blocks.0.attn.qkv"])
@@ -176,10 +176,10 @@ def test_a_source_with_a_quantised_module_beside_the_text_model_is_refused(
     }
     write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | packed)
     with pytest.raises(CheckpointError, match=r"quantised already \(1 module\): .*--realign"):
-        make_plan(open_checkpoint(tmp_path / "raw"), Unquantised(), keep_mtp=keep, keep_vision=keep)
+        make_plan(open_checkpoint(tmp_path / "raw"), Rules(), keep_mtp=keep, keep_vision=keep)
     del packed[f"{module}.weight"], packed[f"{module}.scales"]
     write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | packed)
-    make_plan(open_checkpoint(tmp_path / "raw"), Unquantised())
+    make_plan(open_checkpoint(tmp_path / "raw"), Rules())
 
 
 def test_a_width_that_no_group_divides_is_named(tmp_path: Path) -> None:
@@ -188,18 +188,18 @@ def test_a_width_that_no_group_divides_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"down_proj.weight has 272 columns, which groups of 64"):
         make_plan(checkpoint, variant_rules("q4"))
     with pytest.raises(CheckpointError, match="mtp"):
-        make_plan(checkpoint, Unquantised(), keep_mtp=True)
+        make_plan(checkpoint, Rules(), keep_mtp=True)
 
 
 def test_a_source_without_tokenizer_is_warned_about(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw")
-    warnings = make_plan(open_checkpoint(tmp_path / "raw"), Unquantised()).warnings
+    warnings = make_plan(open_checkpoint(tmp_path / "raw"), Rules()).warnings
     assert [word for word in ("tokenizer.json", "chat template") if any(word in line for line in warnings)] == [
         "tokenizer.json",
         "chat template",
     ]
     edit_config(tmp_path / "raw", quantization={"group_size": 64, "bits": 4})
-    assert "quantization" not in make_plan(open_checkpoint(tmp_path / "raw"), Unquantised()).config()
+    assert "quantization" not in make_plan(open_checkpoint(tmp_path / "raw"), Rules()).config()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +216,6 @@ def test_two_tensors_that_would_have_one_name_are_both_named(one: str, other: st
     write_safetensors(tmp_path / "raw" / "model.safetensors", written.tensors | twins)
     checkpoint = open_checkpoint(tmp_path / "raw")
     with pytest.raises(CheckpointError) as caught:
-        make_plan(checkpoint, Unquantised(), keep_mtp="mtp" in one)
+        make_plan(checkpoint, Rules(), keep_mtp="mtp" in one)
     assert all(name in str(caught.value) for name in (one, other, f"both {result} in the result"))
-    make_plan(checkpoint, Unquantised(), keep_mtp=False, keep_vision=False)  # what is left out collides with nothing
+    make_plan(checkpoint, Rules(), keep_mtp=False, keep_vision=False)  # what is left out collides with nothing

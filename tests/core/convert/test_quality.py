@@ -13,7 +13,7 @@ from qwen_core.convert import quality
 from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.quality import Text, compare, compare_roles, read_ids
-from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.rules import Rules
 from qwen_core.convert.rules_file import read_rules
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError
@@ -95,7 +95,7 @@ def test_more_bits_do_less_harm(source: Path, tmp_path: Path) -> None:
 
 def test_each_role_is_what_converting_it_alone_gives(source: Path, tmp_path: Path) -> None:
     # From a converted source: a raw one's norms, less 1, lose a rounding of their own in every result.
-    convert(make_plan(open_checkpoint(source), Unquantised()), tmp_path / "bf16")
+    convert(make_plan(open_checkpoint(source), Rules()), tmp_path / "bf16")
     source = tmp_path / "bf16"
     plan = converted(source, tmp_path / "all", "mxfp4")
     whole, roles = compare_roles(source, tmp_path / "all", TEXT, dtype="float32")

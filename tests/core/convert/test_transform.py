@@ -12,7 +12,7 @@ from qwen_core.convert import transform
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import FloatDtype, make_plan
-from qwen_core.convert.rules import Unquantised
+from qwen_core.convert.rules import Rules
 from qwen_core.errors import CheckpointError
 from support.checkpoints import Names, Stored, write_checkpoint, write_safetensors
 from support.conversion import (
@@ -91,7 +91,7 @@ def test_every_layout_of_a_source_gives_the_same_result(names: Names, tmp_path: 
 
 def test_an_unquantised_result_can_be_converted_again(tmp_path: Path) -> None:
     source = write_raw(tmp_path / "raw")
-    convert(make_plan(open_checkpoint(source), Unquantised()), tmp_path / "bf16")
+    convert(make_plan(open_checkpoint(source), Rules()), tmp_path / "bf16")
     converted(tmp_path / "bf16", tmp_path / "by-way", "mxfp8")
     converted(source, tmp_path / "direct", "mxfp8")
     one, two = load_all(tmp_path / "by-way"), load_all(tmp_path / "direct")

@@ -170,7 +170,7 @@ async def test_how_answers_are_generated_is_changed_for_this_run(tmp_path: Path)
         commands.set("")
         assert "top_p 0.5" in here.notes[-1]
         commands.set("top_p 7")
-        assert "top_p takes" in here.said
+        assert "top_p = '7' is not a number" in here.said
         commands.preset("coding")
         assert (context.request().top_p, context.request().effort) == (
             with_value(AppSettings(), "generation.preset", "coding").request().top_p,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.rows import (
-    Heading,
+    SectionHeading,
     Setting,
     changed,
     detail_pieces,
@@ -49,14 +49,14 @@ def test_every_field_is_a_row_under_its_section_and_every_action_one_under_keys(
     section = ""
     found: list[str] = []
     for row in ROWS:
-        if isinstance(row, Heading):
+        if isinstance(row, SectionHeading):
             section = row.section
         else:
             assert row.field.section == section
             found.append(row.key)
     assert found == [*(entry.key for entry in FIELDS), "keys.help", "keys.new"]
-    assert [row.section for row in ROWS if isinstance(row, Heading)] == list(SECTIONS)
-    assert "keys" not in {row.section for row in rows_of() if isinstance(row, Heading)}
+    assert [row.section for row in ROWS if isinstance(row, SectionHeading)] == list(SECTIONS)
+    assert "keys" not in {row.section for row in rows_of() if isinstance(row, SectionHeading)}
 
 
 @EVERY
@@ -191,7 +191,7 @@ def test_the_filter_finds_names_and_explanations() -> None:
     assert found("new conversation") == ["generation.system", "keys.new"]
     assert found("nothing has this") == []
     assert matching(ROWS, "") == ROWS
-    assert isinstance(matching(ROWS, "top_p")[0], Heading)
+    assert isinstance(matching(ROWS, "top_p")[0], SectionHeading)
 
 
 @given(st.lists(st.sampled_from(SETTINGS), max_size=4, unique=True), st.text("abcdefgo_ ", max_size=6))

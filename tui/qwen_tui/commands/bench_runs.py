@@ -82,13 +82,13 @@ def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", 
 
 
 def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, layers: int | None = None) -> Any:
-    from qwen_core.bench.report import Subject
+    from qwen_core.bench.report import BenchSubject
     from qwen_core.checkpoint.layout import make_layout
     from qwen_core.checkpoint.variants import variant_name
     from qwen_core.device.backend import describe_device
 
     of_layers = checkpoint.config.num_hidden_layers
-    return Subject(
+    return BenchSubject(
         name=checkpoint.path.name if synthetic else model_name(checkpoint.path),
         variant=variant_name(checkpoint),
         synthetic=synthetic,

@@ -156,7 +156,7 @@ def rules_for(wish: Wish) -> "Rules":
     """The rules that the options ask for. UsageError where two of them answer the same question."""
     from qwen_core.checkpoint.quantization import Mode
     from qwen_core.checkpoint.recipe import VARIANTS, find_variant
-    from qwen_core.convert.rules import Unquantised, VariantRules, built_in_rules
+    from qwen_core.convert.rules import Rules, VariantRules, built_in_rules
     from qwen_core.convert.rules_file import read_rules
 
     whole = {"--variant": wish.variant, "--recipe": wish.file}
@@ -174,7 +174,7 @@ def rules_for(wish: Wish) -> "Rules":
             raise SettingsError(f"the variant {printable(wish.variant, 60)!r} is none of {names}")
         return VariantRules(variant)
     if not wish.quantise and not wish.details:
-        return Unquantised()
+        return Rules()
     modes: dict[str, Mode] = {"affine": "affine", "nvfp4": "nvfp4", "mxfp4": "mxfp4", "mxfp8": "mxfp8"}
     return built_in_rules(wish.recipe or "unsloth", modes[wish.mode or "affine"], wish.bits, wish.group_size)
 

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from qwen_tui.settings.file import LoadedSettings
-from qwen_tui.settings.rows import Heading, Row, Setting, row_pieces
+from qwen_tui.settings.rows import Row, SectionHeading, Setting, row_pieces
 
 _CURSOR = Style(bold=True, reverse=True)  # reversed, so that it is seen without colour as well
 
@@ -75,7 +75,7 @@ class SettingList(Widget, can_focus=True):
         """The cursor onto a row, or the nearest one that is no heading, and into view."""
         last = len(self._rows) - 1
         number = max(0, min(number, last))
-        if 0 <= number <= last and isinstance(self._rows[number], Heading):
+        if 0 <= number <= last and isinstance(self._rows[number], SectionHeading):
             number += 1 if number >= self._cursor or number == 0 else -1
         before, self._cursor = self.row, max(0, min(number, last))
         self._into_view()
@@ -86,7 +86,7 @@ class SettingList(Widget, can_focus=True):
     def _into_view(self) -> None:
         height = max(1, self.size.height)
         start = self._cursor
-        if start > 0 and isinstance(self._rows[start - 1], Heading) and height > 1:
+        if start > 0 and isinstance(self._rows[start - 1], SectionHeading) and height > 1:
             start -= 1
         self._top = max(self._cursor - height + 1, min(self._top, start), 0)
         self._top = max(0, min(self._top, len(self._rows) - height))
@@ -119,7 +119,7 @@ class SettingList(Widget, can_focus=True):
 
     def action_move(self, rows: int) -> None:
         target = self._cursor + rows
-        if 0 <= target < len(self._rows) and isinstance(self._rows[target], Heading):
+        if 0 <= target < len(self._rows) and isinstance(self._rows[target], SectionHeading):
             target += rows
         if 0 <= target < len(self._rows):
             self._go(target)

@@ -26,7 +26,7 @@ MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
-class Heading:
+class SectionHeading:
     """The first line of a section."""
 
     section: str
@@ -71,7 +71,7 @@ class Setting:
         return f"one of {', '.join(map(shown, self.words))}" if listed else self.field.accepts
 
 
-Row = Heading | Setting
+Row = SectionHeading | Setting
 
 
 def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] | None = None) -> list[Row]:
@@ -85,7 +85,7 @@ def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] |
                 Setting(entry, entry.help, _words(entry, words or {})) for entry in FIELDS if entry.section == section
             ]
         if found:
-            rows += [Heading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
+            rows += [SectionHeading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
     return rows
 
 
@@ -107,9 +107,9 @@ def matching(rows: Sequence[Row], text: str) -> list[Row]:
     """The rows whose name, section or explanation holds every word of `text`, under their headings."""
     wanted = text.lower().split()
     found: list[Row] = []
-    heading: Heading | None = None
+    heading: SectionHeading | None = None
     for row in rows:
-        if isinstance(row, Heading):
+        if isinstance(row, SectionHeading):
             heading = row
         elif all(word in f"{row.key} {row.key.replace('_', ' ')} {row.help}".lower() for word in wanted):
             if heading is not None:
@@ -225,7 +225,7 @@ class Piece(NamedTuple):
 
 def row_pieces(row: Row, loaded: LoadedSettings, width: int, cursor: bool) -> list[Piece]:
     """One line of the list, at most `width` cells wide."""
-    if isinstance(row, Heading):
+    if isinstance(row, SectionHeading):
         name = row.section.capitalize()
         return [Piece(name, "heading"), Piece(fit([f"  {row.about}"], width - cells(name)), "muted")]
     origin = origin_of(row, loaded)
