@@ -1,5 +1,6 @@
 """Themes: the bundled ones are readable, bad files are told and never stop anything."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,9 @@ def test_all_bad_files_are_told_and_the_good_ones_are_there(tmp_path: Path) -> N
     assert [theme.name for theme in found.themes] == ["x"]
     assert len(found.problems) == 4
     assert all(problem.isprintable() for problem in found.problems)
+
+
+def test_a_named_pipe_is_no_theme_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (problem,) = ThemeWatch([tmp_path]).current.problems
+    assert "not a regular file" in problem

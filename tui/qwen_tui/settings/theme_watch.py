@@ -10,7 +10,8 @@ from pathlib import Path
 
 from textual.theme import Theme
 
-from qwen_tui.settings.themes import problem, read_theme, theme_files
+from qwen_core.errors import QwenError
+from qwen_tui.settings.themes import read_theme, theme_files
 
 Mark = tuple[int, int, int]
 """What of a file changes when it is saved: its time, its size, and which file it is."""
@@ -63,8 +64,8 @@ class ThemeWatch:
     def _read(self, path: Path) -> None:
         try:
             self._good[path] = read_theme(path)
-        except (OSError, ValueError) as error:
-            self._problems[path] = problem(path, error)
+        except QwenError as error:
+            self._problems[path] = str(error)
         else:
             self._problems.pop(path, None)
 

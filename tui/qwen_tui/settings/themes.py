@@ -6,12 +6,14 @@ file: "ansi" has no colours of its own but the sixteen of the terminal.
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from textual.theme import Theme
 
-from qwen_core.errors import quote
+from qwen_core.errors import SettingsError, quote
+from qwen_core.files import read_text
 from qwen_core.settings.paths import location
 
 DEFAULT_THEME = "midnight"
@@ -75,71 +77,46 @@ def parse_theme(text: str) -> Theme:
     return make_theme(name, dark, colours)
 
 
+# The variables of the toolkit that text is drawn in, by the colour of a theme that each of them is. The toolkit selects
+# with a veil through which text is hard to read: not here.
+_DERIVED: Mapping[str, str] = {
+    "muted": "muted text-muted text-disabled foreground-muted scrollbar-hover markdown-h6-color",
+    "foreground": "text markdown-h4-color markdown-h5-color",
+    "primary": (
+        "text-primary border scrollbar-active block-cursor-background block-cursor-blurred-background "
+        "input-cursor-background markdown-h1-color markdown-h2-color markdown-h3-color"
+    ),
+    "secondary": (
+        "text-secondary input-selection-background screen-selection-background link-color link-background-hover"
+    ),
+    "accent": "text-accent",
+    "success": "text-success",
+    "warning": "text-warning",
+    "error": "text-error",
+    "panel": "border-blurred scrollbar",
+    "background": (
+        "scrollbar-background scrollbar-background-hover scrollbar-background-active scrollbar-corner-color "
+        "block-cursor-foreground block-cursor-blurred-foreground input-cursor-foreground "
+        "input-selection-foreground screen-selection-foreground link-color-hover"
+    ),
+    "surface": "panel-darken-1",
+}
+_STYLES = {
+    "block-cursor-text-style": "bold",
+    "block-cursor-blurred-text-style": "bold",
+    "markdown-h2-text-style": "bold",
+    "markdown-h4-text-style": "bold",
+}
+
+
 def make_theme(name: str, dark: bool, colours: dict[str, str]) -> Theme:
     """The Textual theme of a checked table of colours; every derived colour that text is drawn in is fixed here."""
-    c = colours
-    variables = {
-        "muted": c["muted"],
-        "text": c["foreground"],
-        "text-muted": c["muted"],
-        "text-disabled": c["muted"],
-        "text-primary": c["primary"],
-        "text-secondary": c["secondary"],
-        "text-accent": c["accent"],
-        "text-success": c["success"],
-        "text-warning": c["warning"],
-        "text-error": c["error"],
-        "foreground-muted": c["muted"],
-        "border": c["primary"],
-        "border-blurred": c["panel"],
-        "scrollbar": c["panel"],
-        "scrollbar-hover": c["muted"],
-        "scrollbar-active": c["primary"],
-        "scrollbar-background": c["background"],
-        "scrollbar-background-hover": c["background"],
-        "scrollbar-background-active": c["background"],
-        "scrollbar-corner-color": c["background"],
-        "block-cursor-background": c["primary"],
-        "block-cursor-foreground": c["background"],
-        "block-cursor-text-style": "bold",
-        "block-cursor-blurred-background": c["primary"],
-        "block-cursor-blurred-foreground": c["background"],
-        "block-cursor-blurred-text-style": "bold",
-        "input-cursor-background": c["primary"],
-        "input-cursor-foreground": c["background"],
-        # The toolkit selects with a veil through which text is hard to read.
-        "input-selection-background": c["secondary"],
-        "input-selection-foreground": c["background"],
-        "screen-selection-background": c["secondary"],
-        "screen-selection-foreground": c["background"],
-        "panel-darken-1": c["surface"],
-        "link-color": c["secondary"],
-        "link-color-hover": c["background"],
-        "link-background-hover": c["secondary"],
-        "markdown-h1-color": c["primary"],
-        "markdown-h2-color": c["primary"],
-        "markdown-h2-text-style": "bold",
-        "markdown-h3-color": c["primary"],
-        "markdown-h4-color": c["foreground"],
-        "markdown-h4-text-style": "bold",
-        "markdown-h5-color": c["foreground"],
-        "markdown-h6-color": c["muted"],
-    }
-    return Theme(
-        name=name,
-        dark=dark,
-        variables=variables,
-        background=c["background"],
-        surface=c["surface"],
-        panel=c["panel"],
-        foreground=c["foreground"],
-        primary=c["primary"],
-        secondary=c["secondary"],
-        accent=c["accent"],
-        success=c["success"],
-        warning=c["warning"],
-        error=c["error"],
-    )
+    own: dict[str, Any] = {key: colour for key, colour in colours.items() if key != "muted"}
+    return Theme(name=name, dark=dark, variables={**_spread(_DERIVED, colours), **_STYLES}, **own)
+
+
+def _spread(derived: Mapping[str, str], colours: Mapping[str, str]) -> dict[str, str]:
+    return {variable: colours[colour] for colour, variables in derived.items() for variable in variables.split()}
 
 
 def theme_files(folder: Path) -> list[Path]:
@@ -151,18 +128,12 @@ def theme_files(folder: Path) -> list[Path]:
 
 
 def read_theme(path: Path) -> Theme:
-    """The theme of one file. ValueError or OSError says what is wrong with it."""
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES} bytes")
-    return parse_theme(content.decode("utf-8"))
-
-
-def problem(path: Path, error: OSError | ValueError) -> str:
-    """One line about a file that is no theme. TOML and UTF-8 errors are ValueErrors."""
-    reason = error.strerror if isinstance(error, OSError) else None
-    return f"{quote(path.name)}: {quote(reason or str(error))}"
+    """The theme of one file. QwenError, one line that names the file, says what is wrong with it."""
+    text = read_text(path, MAX_BYTES)
+    try:
+        return parse_theme(text)
+    except ValueError as error:  # TOML's errors among them
+        raise SettingsError(f"{quote(path.name)}: {quote(error)}") from None
 
 
 FALLBACK_THEME = make_theme(
@@ -186,6 +157,24 @@ FALLBACK_THEME = make_theme(
 # What is only a line or a frame may be faint; text is not: bright black is the background in some palettes, so muted
 # text is as plain as any. Text on a colour is black on cyan, far apart in nearly all palettes. The toolkit's lists
 # leave "reverse" out, so the line that marks their cursor is what is left of it without colour.
+_ANSI_DERIVED: Mapping[str, str] = {
+    "ansi_default": (
+        "muted surface text-muted text-disabled foreground-muted scrollbar-hover scrollbar-background "
+        "scrollbar-background-hover scrollbar-background-active scrollbar-corner-color ansi-background "
+        "ansi-foreground input-cursor-background input-cursor-foreground markdown-h4-color markdown-h5-color "
+        "markdown-h6-color"
+    ),
+    "ansi_bright_black": "panel border-blurred scrollbar",
+    "ansi_magenta": "border scrollbar-active markdown-h1-color markdown-h2-color markdown-h3-color",
+    "ansi_cyan": (
+        "block-cursor-background block-cursor-blurred-background input-selection-background "
+        "screen-selection-background link-color link-background-hover"
+    ),
+    "ansi_black": (
+        "block-cursor-foreground block-cursor-blurred-foreground input-selection-foreground "
+        "screen-selection-foreground link-color-hover"
+    ),
+}
 ANSI_THEME = Theme(
     name=ANSI,
     dark=True,
@@ -201,45 +190,10 @@ ANSI_THEME = Theme(
     surface="ansi_default",
     panel="ansi_bright_black",
     variables={
-        "muted": "ansi_default",
-        "surface": "ansi_default",
-        "panel": "ansi_bright_black",
-        "text-muted": "ansi_default",
-        "text-disabled": "ansi_default",
-        "foreground-muted": "ansi_default",
-        "border": "ansi_magenta",
-        "border-blurred": "ansi_bright_black",
-        "scrollbar": "ansi_bright_black",
-        "scrollbar-hover": "ansi_default",
-        "scrollbar-active": "ansi_magenta",
-        "scrollbar-background": "ansi_default",
-        "scrollbar-background-hover": "ansi_default",
-        "scrollbar-background-active": "ansi_default",
-        "scrollbar-corner-color": "ansi_default",
-        "ansi-background": "ansi_default",
-        "ansi-foreground": "ansi_default",
-        "block-cursor-background": "ansi_cyan",
-        "block-cursor-foreground": "ansi_black",
+        **_spread(_ANSI_DERIVED, {colour: colour for colour in _ANSI_DERIVED}),
         "block-cursor-text-style": "bold underline",
-        "block-cursor-blurred-background": "ansi_cyan",
-        "block-cursor-blurred-foreground": "ansi_black",
         "block-cursor-blurred-text-style": "bold underline",
-        "input-cursor-background": "ansi_default",
-        "input-cursor-foreground": "ansi_default",
         "input-cursor-text-style": "reverse",
-        "input-selection-background": "ansi_cyan",
-        "input-selection-foreground": "ansi_black",
-        "screen-selection-background": "ansi_cyan",
-        "screen-selection-foreground": "ansi_black",
-        "link-color": "ansi_cyan",
-        "link-color-hover": "ansi_black",
-        "link-background-hover": "ansi_cyan",
-        "markdown-h1-color": "ansi_magenta",
-        "markdown-h2-color": "ansi_magenta",
         "markdown-h2-text-style": "bold",
-        "markdown-h3-color": "ansi_magenta",
-        "markdown-h4-color": "ansi_default",
-        "markdown-h5-color": "ansi_default",
-        "markdown-h6-color": "ansi_default",
     },
 )
