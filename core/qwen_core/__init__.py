@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
     from qwen_core.demo import demo_model_path
     from qwen_core.model.model import Model, load_model
-    from qwen_core.protocol.events import GenerationSettings
+    from qwen_core.protocol.events import GenerationSettings, LoadSettings
     from qwen_core.session.session import Session, load_session
     from qwen_core.text.template import ChatTemplate
     from qwen_core.text.tokenizer import Tokenizer
@@ -23,6 +23,7 @@ __all__ = [
     "ChatTemplate",
     "Checkpoint",
     "GenerationSettings",
+    "LoadSettings",
     "Model",
     "QwenError",
     "Session",
@@ -38,6 +39,7 @@ _HOMES = {
     "ChatTemplate": "text.template",
     "Checkpoint": "checkpoint.directory",
     "GenerationSettings": "protocol.events",
+    "LoadSettings": "protocol.events",
     "Model": "model.model",
     "Session": "session.session",
     "Tokenizer": "text.tokenizer",

@@ -8,7 +8,8 @@ import qwen_core
 
 PUBLIC = {
     *("load_session", "load_model", "open_checkpoint", "demo_model_path"),
-    *("Session", "Model", "Checkpoint", "ChatTemplate", "Tokenizer", "GenerationSettings", "QwenError", "__version__"),
+    *("Session", "Model", "Checkpoint", "ChatTemplate", "Tokenizer", "QwenError", "__version__"),
+    *("GenerationSettings", "LoadSettings"),
 }
 HEAVY = ("mlx", "numpy", "jinja2", "tokenizers", "safetensors")
 PROGRAM = f"""

@@ -13,6 +13,7 @@ from qwen_core.protocol.events import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    LoadSettings,
     Message,
     PrefillProgress,
     Restore,
@@ -20,7 +21,10 @@ from qwen_core.protocol.events import (
     TurnStarted,
     WeightTiers,
 )
+from qwen_tui.app.app import QwenApp
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.settings.file import load_settings, settings_path
+from qwen_tui.settings.tree import AppSettings
 from support.app_stage import stage
 from support.fake_engine import MODEL, Step, answered, delta, done, loads_only
 
@@ -41,6 +45,16 @@ async def test_a_question_is_sent_with_its_settings_and_answered() -> None:
         assert here.app.chat.editor.text == ""
         await here.ask("again")
         assert here.engine.sent()[1].turn == 2
+
+
+def test_what_the_person_set_for_a_load_goes_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert AppSettings().for_load() == LoadSettings()
+    settings_path().write_text("[hardware]\npeak_bandwidth_gb_s = 321.5\n[context]\nsnapshot_budget_mb = 9\n")
+    monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "7")
+    context = QwenApp("/models/x", load_settings()).context
+    assert context.load.settings == LoadSettings(9 << 20, 321.5, 7)
+    context.change("context.snapshot_budget_mb", 3)
+    assert context.load.settings == LoadSettings(3 << 20, 321.5, 7), "what is changed counts for the next load"
 
 
 async def test_the_first_screen_is_drawn_before_the_engine_exists() -> None:
