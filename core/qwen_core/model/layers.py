@@ -8,6 +8,7 @@ moves the state, but nothing is computed that only the others' outputs would nee
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 from qwen_core.checkpoint.config import ModelConfig
@@ -78,29 +79,25 @@ class QuantizedLinear:
             return _times_transposed(x, self.dequantized(x.dtype))
         parts = shares(self.rows, x.shape[1], x.shape[-1])
         if parts == 1:
-            return self._product(x, self.weight, self.scales, self.biases)
-        # A run of rows is a view, no copy.
-        return side_by_side(
-            [
-                lambda stream, rows=rows: self._product(
-                    x, self.weight[rows], self.scales[rows], None if self.biases is None else self.biases[rows], stream
-                )
-                for rows in cut_rows(self.rows, parts)
-            ]
+            return self._product(x)
+        return side_by_side([partial(self.part(rows)._product, x) for rows in cut_rows(self.rows, parts)])
+
+    def _product(self, x: mx.array, stream: mx.Stream | None = None) -> mx.array:
+        return mx.quantized_matmul(
+            x,
+            self.weight,
+            self.scales,
+            self.biases,
+            group_size=self.spec.group_size,
+            bits=self.spec.bits,
+            mode=self.spec.mode,
+            stream=stream,
         )
 
-    def _product(
-        self,
-        x: mx.array,
-        weight: mx.array,
-        scales: mx.array,
-        biases: mx.array | None,
-        stream: mx.Stream | None = None,
-    ) -> mx.array:
-        spec = self.spec
-        return mx.quantized_matmul(
-            x, weight, scales, biases, group_size=spec.group_size, bits=spec.bits, mode=spec.mode, stream=stream
-        )
+    def part(self, rows: slice | mx.array) -> "QuantizedLinear":
+        """The rows of a run, a view, or those of some ids [...], a copy: the packed weight is then [..., in packed]."""
+        biases = None if self.biases is None else self.biases[rows]
+        return QuantizedLinear(self.weight[rows], self.scales[rows], biases, self.spec)
 
     @property
     def rows(self) -> int:
@@ -112,18 +109,6 @@ class QuantizedLinear:
             self.weight,
             self.scales,
             self.biases,
-            group_size=self.spec.group_size,
-            bits=self.spec.bits,
-            mode=self.spec.mode,
-            dtype=dtype,
-        )
-
-    def dequantized_rows(self, ids: mx.array, dtype: mx.Dtype) -> mx.array:
-        """Rows `ids` of the weight, unpacked: [*ids.shape, in]."""
-        return mx.dequantize(
-            self.weight[ids],
-            self.scales[ids],
-            None if self.biases is None else self.biases[ids],
             group_size=self.spec.group_size,
             bits=self.spec.bits,
             mode=self.spec.mode,
@@ -216,7 +201,7 @@ class Embedding:
     def __call__(self, ids: mx.array) -> mx.array:
         if isinstance(self.head, Linear):
             return self.head.weight[ids]
-        return self.head.dequantized_rows(ids, self.dtype)
+        return self.head.part(ids).dequantized(self.dtype)
 
 
 class Norm:
