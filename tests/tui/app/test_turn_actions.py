@@ -185,7 +185,7 @@ class Walk:
 async def test_any_walk_keeps_screen_engine_and_disk_together(seed: int) -> None:
     rng = random.Random(seed)
     kinds: tuple[Kind, ...] = ("ask", "ask", "edit", "retry", "previous", "next", "delete", "undo")
-    steps = [(rng.choice(kinds), rng.randrange(6)) for _ in range(14)]
+    steps: list[tuple[Kind, int]] = [(rng.choice(kinds), rng.randrange(6)) for _ in range(14)]
     async with stage(Numbered(), size=SIZE) as here:
         walk = Walk(here)
         for kind, number in steps:

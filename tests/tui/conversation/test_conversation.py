@@ -79,7 +79,8 @@ def test_the_time_of_reasoning_and_the_rate_are_the_engines() -> None:
         assert step.stats is not None
         assert (turn.reasoning_tokens, turn.reasoning_s) == (number, seconds or None)
         assert (conversation.live_tok_s, conversation.context_tokens) == (17.3, step.stats.context_tokens)
-    after(conversation, TurnDone(1, "stop", Message("assistant", "a", "aa"), (1,), step.stats))
+    assert turn.stats is not None
+    after(conversation, TurnDone(1, "stop", Message("assistant", "a", "aa"), (1,), turn.stats))
     assert (turn.reasoning_s, conversation.live_tok_s) == (5.5, None)
 
 

@@ -107,8 +107,9 @@ class Conversation:
     def live_tok_s(self) -> float | None:
         """How fast the answer comes at this moment; None where none is being decoded."""
         turn = self.current
-        decodes = turn is not None and turn.state in ("reasoning", "decoding")
-        return turn.stats.live_tok_s if decodes and turn.stats is not None else None
+        if turn is None or turn.stats is None or turn.state not in ("reasoning", "decoding"):
+            return None
+        return turn.stats.live_tok_s
 
     @property
     def next_number(self) -> int:
