@@ -1,6 +1,6 @@
 """Draw the README's picture of the layer map: the full 27B, of which this machine needs to hold nothing.
 
-    python tests/tools/make_layer_picture.py          writes tests/pictures/layers.svg
+    PYTHONPATH=tests python tests/tools/make_layer_picture.py          writes tests/pictures/layers.svg
 
 The checkpoint is written by the project's own tests: the true shapes and formats as holes in sparse files, and random
 weights in the one tensor that the picture looks into. No engine could load it, and none has to.

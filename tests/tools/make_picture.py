@@ -1,6 +1,6 @@
 """Draw the README's picture: the real app and the bundled demo model, in a conversation of three turns.
 
-    python tests/tools/make_picture.py          writes tests/pictures/chat.svg
+    PYTHONPATH=tests python tests/tools/make_picture.py          writes tests/pictures/chat.svg
 
 The answers are the model's own at temperature 0. Speed and time differ from run to run; nothing else does.
 """

@@ -1,4 +1,4 @@
-"""How long a key press takes in long conversations: `python tests/tools/measure_keys.py [--keys N]`.
+"""How long a key press takes in long conversations: `measure_keys.py [--keys N]`.
 
 The app under the test pilot, its engine scripted, at 100x30 and 160x45: with 500 turns, with one finished answer of
 50,000 characters, and with such an answer while it streams, drawn ten times a second. Each key goes the way a
