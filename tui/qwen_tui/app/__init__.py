@@ -1,1 +1,1 @@
-"""The screens of the app, one a file."""
+"""`QwenApp`, and what a person can do in it."""

@@ -1,1 +1,1 @@
-"""F5, keys, themes."""
+"""F5, config.toml, keys, themes."""
