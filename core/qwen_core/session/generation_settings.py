@@ -6,13 +6,21 @@ from typing import Any
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
+from qwen_core.settings.kinds import Choice, Kind, checked
+from qwen_core.settings.ranges import MAX_TOKENS, REASONING_BUDGET
 
 # FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
 THINKING = {"none": False, "low": False, "medium": True, "high": True}
+# What the sampler does not look at itself.
+_KINDS: Mapping[str, Kind] = {
+    "effort": Choice(tuple(THINKING)),
+    "max_new_tokens": MAX_TOKENS,
+    "reasoning_budget": REASONING_BUDGET,
+}
 
 
 def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, Any]) -> GenerationSettings:
-    """`settings` with keyword overrides applied; SettingsError names a keyword or an effort that does not exist."""
+    """`settings` with keyword overrides applied; SettingsError names a keyword or a value that is none."""
     given = dict(overrides)
     if "reasoning_effort" in given:
         given["effort"] = given.pop("reasoning_effort")
@@ -21,8 +29,7 @@ def merge_settings(settings: GenerationSettings | None, overrides: Mapping[str, 
     if unknown:
         raise SettingsError(f"unknown setting {unknown[0]!r}: the settings are {', '.join(known)}")
     merged = replace(settings or GenerationSettings(), **given)
-    if merged.effort is not None and merged.effort not in THINKING:
-        raise SettingsError(f"reasoning effort {merged.effort!r} is not one of {', '.join(THINKING)}")
-    if merged.max_new_tokens is not None and merged.max_new_tokens < 1:
-        raise SettingsError(f"max_new_tokens must be at least 1, not {merged.max_new_tokens}")
+    for name, kind in _KINDS.items():
+        if (value := getattr(merged, name)) is not None:
+            checked(name, value, kind)
     return merged

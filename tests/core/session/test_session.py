@@ -319,7 +319,8 @@ def test_a_template_that_raises_changes_nothing(session: Session) -> None:
     [
         ({"warmth": 1}, "unknown setting 'warmth'"),
         ({"reasoning_effort": "huge"}, "'huge' is not one of"),
-        ({"max_new_tokens": 0}, "at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens = 0 is not a whole number"),
+        ({"reasoning_budget": 0}, "reasoning_budget = 0 is not a whole number"),
         ({"temperature": -1.0}, "temperature"),
     ],
 )

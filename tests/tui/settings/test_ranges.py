@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
+from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.sampling import resolve_sampling
 from qwen_core.settings.kinds import Number, refused
-from qwen_core.settings.ranges import SAMPLING
+from qwen_core.settings.ranges import MAX_TOKENS, SAMPLING
 from qwen_tui.app.generation_commands import settable
 from qwen_tui.commands.options import generation_options
 from qwen_tui.settings.file import load_settings
 from qwen_tui.settings.tree import value_of
 
-NAMES = sorted(SAMPLING)
+KINDS = {**SAMPLING, "max_tokens": MAX_TOKENS}
 
 
 def near(kind: Number) -> st.SearchStrategy[Any]:
@@ -67,15 +68,17 @@ def by_set(name: str, value: Any) -> Any:
 
 
 def by_keyword(name: str, value: Any) -> Any:
+    if name == "max_tokens":
+        return merge_settings(None, {"max_new_tokens": value}).max_new_tokens
     return getattr(resolve_sampling(GenerationSettings(**{name: value}), {}, thinking=True), name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 @given(data=st.data())
 def test_a_value_is_taken_by_all_or_refused_by_all_in_the_same_words(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    kind = SAMPLING[name]
+    kind = KINDS[name]
     value = data.draw(near(kind))
     path = tmp_path_factory.mktemp("ranges") / "config.toml"
     outcomes = []
