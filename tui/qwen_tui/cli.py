@@ -20,9 +20,9 @@ from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
 from qwen_tui.commands.export import export, import_conversations
 from qwen_tui.commands.inspect import inspect
+from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK
 from qwen_tui.commands.run import run
 
-OK, FAULT, INTERRUPTED = 0, 1, 130
 # The chat has no name: any first word that is not a command is its model directory. No argument can hold a NUL.
 CHAT = "\0"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qwen_core.bench.measure import Bench, Measured
     from qwen_core.checkpoint.directory import Checkpoint
     from qwen_core.checkpoint.recipe import Variant
-    from qwen_tui.commands.bench import Request
+    from qwen_tui.commands.bench_request import BenchRequest
 
 Progress = Callable[[str, int, int], None]
 Stop = Callable[[], bool]
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
     return {"qwen-tui": __version__, "mlx": metadata.version("mlx"), "python": platform.python_version()}
 
 
-def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+def model(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
     from qwen_core.bench.report import bench_report
     from qwen_core.device.machine import this_machine
@@ -42,20 +42,20 @@ def model(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
     return bench_report(subject, machine, versions(), measured, card, repeat=request.repeat, interrupted=stop())
 
 
-def _bench(request: "Request", stop: Stop, progress: Progress) -> "Bench":
+def _bench(request: "BenchRequest", stop: Stop, progress: Progress) -> "Bench":
     from qwen_core.bench.measure import Bench
 
     return Bench(repeat=request.repeat, cooldown=request.cooldown, stop=stop, progress=progress)
 
 
-def _checkpoint(request: "Request") -> "Checkpoint":
+def _checkpoint(request: "BenchRequest") -> "Checkpoint":
     from qwen_core import demo_model_path, open_checkpoint
     from qwen_core.checkpoint.locate import resolve_model_path
 
     return open_checkpoint(demo_model_path() if request.model_dir is None else resolve_model_path(request.model_dir))
 
 
-def _loaded(request: "Request", bench: "Bench") -> tuple[Any, "list[Measured]", Any]:
+def _loaded(request: "BenchRequest", bench: "Bench") -> tuple[Any, "list[Measured]", Any]:
     from qwen_core.model.model import load_model
     from qwen_core.session.session import load_session
 
@@ -101,7 +101,7 @@ def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, l
     )
 
 
-def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") -> tuple[Any, "list[Measured]"]:
+def _synthetic(request: "BenchRequest", variant: "Variant | None", bench: "Bench") -> tuple[Any, "list[Measured]"]:
     """Measure a synthetic model; of fewer layers than it has, extrapolated to all of them."""
     from qwen_core.bench.measure import extrapolated
     from qwen_core.bench.synthetic import synthetic_checkpoint
@@ -121,7 +121,7 @@ def _synthetic(request: "Request", variant: "Variant | None", bench: "Bench") ->
 
 
 def _measure_synthetic(
-    request: "Request", variant: "Variant | None", bench: "Bench", layers: int | None
+    request: "BenchRequest", variant: "Variant | None", bench: "Bench", layers: int | None
 ) -> "tuple[list[Measured], str]":
     from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model
 
@@ -140,7 +140,7 @@ def _measure_synthetic(
         made.close()
 
 
-def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+def variants(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
     """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
     from qwen_core.bench.synthetic_shapes import shape_config
     from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
@@ -191,7 +191,7 @@ def variants(request: "Request", stop: Stop, progress: Progress) -> dict[str, An
     }
 
 
-def against(request: "Request", stop: Stop, progress: Progress) -> dict[str, Any]:
+def against(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
     """The same checkpoint and tokens here and in mlx-lm."""
     from qwen_core.bench.against import against_report, compare, peer_task, require_peer
     from qwen_core.bench.against_process import Task

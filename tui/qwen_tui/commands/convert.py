@@ -5,7 +5,6 @@ the progress bar to stderr.
 """
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ import click
 
 from qwen_core.errors import SettingsError, printable
 from qwen_tui.commands.convert_check import check, quality_options
-from qwen_tui.commands.convert_plan import plan_lines
 from qwen_tui.commands.options import WholeNumber
-from qwen_tui.commands.run_answer import Terminal
-from qwen_tui.text.formatting import bar, seconds, size, size_of
+from qwen_tui.commands.output import NO_LIMIT, output_width
+from qwen_tui.commands.progress import Show, progress_bar
+from qwen_tui.text.formatting import counted, seconds, size, size_of
 
 if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, ConvertProgress, FloatDtype
@@ -134,8 +133,11 @@ def convert(
         if imatrix_path is not None:
             _folds(plan, imatrix_path)
         _warn(plan)
-        for line in plan_lines(plan):
-            click.echo(printable(line))
+        from qwen_tui.commands.convert_plan import plan_lines
+        from qwen_tui.commands.report import print_report
+
+        width = output_width(in_pipe=NO_LIMIT)
+        print_report(plan_lines(plan, width), width)
         return 0
     assert target is not None
     return _convert(plan, Path(target), imatrix_path)
@@ -197,8 +199,8 @@ def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> 
     # Before the warnings: of a conversion that is refused they would only hide the reason.
     check_conversion(plan, target)
     _warn(plan)
-    with ended_cleanly(), ProgressBar() as progress:
-        shards = run(plan, target, folds=folds, progress=progress)
+    with ended_cleanly(), progress_bar() as show:
+        shards = run(plan, target, folds=folds, progress=lambda step: _tell(step, show))
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
     scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
@@ -215,39 +217,20 @@ def _realign(source: Path, target: Path) -> int:
     from qwen_core.convert.realign import realign
 
     checkpoint = open_checkpoint(source)
-    with ended_cleanly(), ProgressBar() as progress:
-        shards = realign(checkpoint, target, progress=progress)
+    with ended_cleanly(), progress_bar() as show:
+        shards = realign(checkpoint, target, progress=lambda step: _tell(step, show))
     extent = _extent(len(checkpoint.tensors), checkpoint.total_bytes, len(shards))
     click.echo(printable(f"{target}: {extent}"), err=True)
     return 0
 
 
 def _extent(tensors: int, nbytes: int, shards: int) -> str:
-    return f"{tensors:,} tensors, {size(nbytes)}, {shards} {'shard' if shards == 1 else 'shards'}"
+    return f"{counted(tensors, 'tensor')}, {size(nbytes)}, {counted(shards, 'shard')}"
 
 
-class ProgressBar:
-    """Bytes and time left on one line of stderr, where someone watches; nothing elsewhere."""
-
-    WIDTH = 24
-
-    def __init__(self) -> None:
-        self._terminal = Terminal(sys.stdout, sys.stderr)
-        self._shown = -1.0
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._terminal.close()
-
-    def __call__(self, step: "ConvertProgress") -> None:
-        if step.elapsed_s - self._shown < 0.1 and step.done_bytes < step.total_bytes:
-            return
-        self._shown = step.elapsed_s
-        left = "" if step.left_s is None else f" · {seconds(step.left_s)} left"
-        done = f"{bar(step.done_bytes, step.total_bytes, self.WIDTH)} {size_of(step.done_bytes, step.total_bytes)}"
-        self._terminal.progress(f"{done}{left}")
+def _tell(step: "ConvertProgress", show: Show) -> None:
+    left = "" if step.left_s is None else f" · {seconds(step.left_s)} left"
+    show(f"{size_of(step.done_bytes, step.total_bytes)}{left}", step.done_bytes, step.total_bytes)
 
 
 @contextmanager

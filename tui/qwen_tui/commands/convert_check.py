@@ -1,6 +1,5 @@
 """`qwen-tui convert --check`: how far a model's predictions are from those of its reference, as a table or JSON."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +9,12 @@ import click
 
 from qwen_core.errors import printable
 from qwen_tui.commands.options import WholeNumber
+from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
 from qwen_tui.text.formatting import size
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from qwen_core.convert.quality import Quality, RoleQuality
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,31 +62,32 @@ def check(
         report = asdict(whole) | {"reference_bytes": sizes[0], "bytes": sizes[1]}
         if per_tensor:
             report["roles"] = [{**asdict(entry), "quality": asdict(entry.quality)} for entry in roles]
-        click.echo(json.dumps(report, allow_nan=False))
+        print_json(report)
         return 0
-    for line in (*summary(whole, sizes), *(role_lines(roles) if roles else ())):
-        click.echo(printable(line))
+    from qwen_tui.commands.report import facts, print_report
+
+    width = output_width(in_pipe=NO_LIMIT)
+    print_report([facts(summary(whole, sizes), width), *(["", role_table(roles, width)] if roles else [])], width)
     return 0
 
 
-def summary(found: "Quality", sizes: list[int]) -> Iterator[str]:
-    yield f"positions           {found.positions:,}"
-    yield f"weights             {size(sizes[1])} against {size(sizes[0])}"
-    yield f"perplexity          {found.perplexity:.4f} against {found.reference_perplexity:.4f}"
-    yield f"KL mean             {found.kl_mean:.6f} nats"
-    yield f"KL 99.9 percentile  {found.kl_p999:.6f} nats"
-    yield f"same likeliest      {found.top1:.2%}"
+def summary(found: "Quality", sizes: list[int]) -> Iterator[tuple[str, str]]:
+    yield "positions", f"{found.positions:,}"
+    yield "weights", f"{size(sizes[1])} against {size(sizes[0])}"
+    yield "perplexity", f"{found.perplexity:.4f} against {found.reference_perplexity:.4f}"
+    yield "KL mean", f"{found.kl_mean:.6f} nats"
+    yield "KL 99.9 percentile", f"{found.kl_p999:.6f} nats"
+    yield "same likeliest", f"{found.top1:.2%}"
 
 
-def role_lines(roles: "list[RoleQuality]") -> Iterator[str]:
+def role_table(roles: "list[RoleQuality]", width: int) -> "Table":
     """What quantising one role alone does, the most harmful first."""
-    rows = [("quantised alone", "modules", "KL mean", "KL 99.9 %", "same likeliest", "format")]
+    from qwen_tui.commands.report import figures, folding, table, words
+
+    rows = []
     for entry in roles:
         found = entry.quality
-        figures = (f"{found.kl_mean:.6f}", f"{found.kl_p999:.6f}", f"{found.top1:.2%}")
-        rows.append((entry.role, str(entry.modules), *figures, ", ".join(entry.formats)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    yield ""
-    for row in rows:
-        cells = enumerate(zip(row, widths, strict=True))
-        yield "  ".join(cell.rjust(width) if 0 < i < 5 else cell.ljust(width) for i, (cell, width) in cells).rstrip()
+        harm = (f"{found.kl_mean:.6f}", f"{found.kl_p999:.6f}", f"{found.top1:.2%}")
+        rows.append([entry.role, str(entry.modules), *harm, ", ".join(entry.formats)])
+    columns = map(figures, ("modules", "KL mean", "KL 99.9 %", "same likeliest"))
+    return table((words("quantised alone"), *columns, folding("format")), rows, width)

@@ -2,32 +2,29 @@
 
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING
 
+from rich.console import RenderableType
+
+from qwen_core.convert.plan import ConversionPlan, Decision
 from qwen_core.figures import shape_text
+from qwen_tui.commands.report import figures, folding, paragraph, table
 from qwen_tui.text.formatting import ranges, size
 
-if TYPE_CHECKING:
-    from qwen_core.convert.plan import ConversionPlan, Decision
 
-_TITLES = ("tensor", "layers", "shape", "format", "bits", "each", "all")
-_LEFT = 4  # columns aligned left; the others are figures
-
-
-def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
+def plan_lines(plan: ConversionPlan, width: int) -> Iterator[RenderableType]:
     """One line for all layers that treat a tensor alike, then the totals. Shapes are those before quantisation."""
     groups: dict[tuple[str, tuple[int, ...], str], list[Decision]] = {}
     for decision in plan.decisions:
         groups.setdefault((_path(decision), decision.shape, _format(decision)), []).append(decision)
     kinds = plan.checkpoint.config.layer_types
-    rows = [_TITLES, *(_row(*key, group, kinds) for key, group in groups.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, strict=True)
-        yield "  ".join(c.ljust(w) if i < _LEFT else c.rjust(w) for i, (c, w) in enumerate(cells)).rstrip()
+    columns = (
+        *(folding("tensor", 20), folding("layers", 6), folding("shape", 8), folding("format", 8)),
+        *map(figures, ("bits", "each", "all")),
+    )
+    yield table(columns, [_row(*key, group, kinds) for key, group in groups.items()], width)
     parameters = sum(prod(decision.shape) for decision in plan.decisions)
     yield ""
-    yield (
+    yield paragraph(
         f"{plan.rules.name}: {len(plan.outputs):,} tensors, {len(plan.specs)} quantised modules, {plan.nbytes:,} bytes "
         f"({size(plan.nbytes)}), {plan.nbytes * 8 / max(parameters, 1):.2f} bits a weight; from "
         f"{plan.source_bytes:,} bytes ({size(plan.source_bytes)})"
@@ -35,21 +32,14 @@ def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
 
 
 def _row(
-    path: str, shape: tuple[int, ...], form: str, group: "list[Decision]", kinds: tuple[str, ...]
+    path: str, shape: tuple[int, ...], form: str, group: list[Decision], kinds: tuple[str, ...]
 ) -> tuple[str, ...]:
     each = group[0].nbytes
-    return (
-        path,
-        _layers(group, kinds),
-        shape_text(shape),
-        form,
-        f"{each * 8 / max(prod(shape), 1):.2f}",
-        size(each),
-        size(each * len(group)),
-    )
+    bits = f"{each * 8 / max(prod(shape), 1):.2f}"
+    return path, _layers(group, kinds), shape_text(shape), form, bits, size(each), size(each * len(group))
 
 
-def _layers(group: "list[Decision]", kinds: tuple[str, ...]) -> str:
+def _layers(group: list[Decision], kinds: tuple[str, ...]) -> str:
     """Which layers (or vision blocks) the group is of; "linear" for all linear-attention layers."""
     found = {layer for decision in group if (layer := _layer(decision)) is not None}
     linear = {index for index, kind in enumerate(kinds) if kind == "linear_attention"}
@@ -58,16 +48,16 @@ def _layers(group: "list[Decision]", kinds: tuple[str, ...]) -> str:
     return ranges(found)
 
 
-def _layer(decision: "Decision") -> int | None:
+def _layer(decision: Decision) -> int | None:
     """The layer or vision block that a tensor is of."""
     return next((int(word) for word in decision.name.split(".") if word.isdigit()), None)
 
 
-def _path(decision: "Decision") -> str:
+def _path(decision: Decision) -> str:
     """The tensor's place without its layer: "layers.*.mlp.up_proj"."""
     name = decision.module if decision.part == "text" else decision.name
     return ".".join("*" if word.isdigit() else word for word in name.split("."))
 
 
-def _format(decision: "Decision") -> str:
+def _format(decision: Decision) -> str:
     return decision.outputs[0].dtype.lower() if decision.spec is None else str(decision.spec)

@@ -18,6 +18,7 @@ import click
 from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
 from qwen_tui.commands.options import json_option, model_argument
+from qwen_tui.commands.output import print_json
 
 PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "click", "platformdirs", "gguf")
 PROBE_SECONDS = 60
@@ -51,7 +52,7 @@ def doctor(model_dir: str | None, as_json: bool) -> int:
     """
     report = examine(model_dir)
     if as_json:
-        click.echo(json.dumps(report))
+        print_json(report)
     else:
         for line in as_lines(report):
             click.echo(printable(line))

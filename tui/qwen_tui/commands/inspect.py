@@ -1,11 +1,11 @@
 """`qwen-tui inspect`: how every layer is stored and what it costs, from headers alone; the values of one tensor.
 
-inspect_report/ makes the lines; this file only says what the words of the command line mean.
+The report is made in inspect_report/. Here is only what the words of the command line mean.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +13,12 @@ from qwen_tui.commands.inspect_report.selection import FilterError, Filters, sel
 from qwen_tui.commands.options import json_option, model_argument
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import RenderableType
 
     from qwen_tui.commands.inspect_report.subject import Subject
+
+    Found = dict[str, Any] | Iterable[RenderableType]
+    """What --json prints, or what people read."""
 
 
 @click.command()
@@ -51,20 +54,22 @@ def inspect(
     filters = Filters(roles, modes, layers)
     _check_words(filters, tables=by_layer or by_tensor, compare=compare, tensor=tensor, reference=reference)
     # Only now: the help needs neither numpy nor rich.
-    from qwen_tui.commands.inspect_report.output import output_width, print_lines
     from qwen_tui.commands.inspect_report.subject import open_subject
+    from qwen_tui.commands.output import output_width, print_json
+    from qwen_tui.commands.report import print_report
 
     subject = open_subject(_directory(model_dir))
     width = output_width()
     try:
         if tensor is not None:
-            print_lines(_values(subject, tensor, reference, as_json, width))
+            found = _values(subject, tensor, reference, as_json, width)
         elif compare is not None:
-            print_lines(_comparison(subject, open_subject(_directory(compare)), filters, as_json, width))
+            found = _comparison(subject, open_subject(_directory(compare)), filters, as_json, width)
         else:
-            print_lines(_layout(subject, filters, by_layer, by_tensor, as_json, width))
+            found = _layout(subject, filters, by_layer, by_tensor, as_json, width)
     except FilterError as error:
         raise click.UsageError(str(error)) from None
+    print_json(found) if isinstance(found, dict) else print_report(found)
 
 
 def _check_words(
@@ -87,48 +92,35 @@ def _directory(model_dir: str | None) -> Path:
 
 def _layout(
     subject: "Subject", filters: Filters, by_layer: bool, by_tensor: bool, as_json: bool, width: int
-) -> "Iterable[Text | str]":
-    from qwen_tui.commands.inspect_report import as_json as json_report
+) -> "Found":
+    from qwen_tui.commands.inspect_report.as_json import report_fields
     from qwen_tui.commands.inspect_report.listing import layer_table, tensor_table
-    from qwen_tui.commands.inspect_report.summary import report, selection_lines, title
+    from qwen_tui.commands.inspect_report.summary import report, selection, title
 
     modules = select(subject.layout, filters)
     if as_json:
-        yield json_report.one_line_of_json(json_report.report_fields(subject, modules, filters))
-        return
+        return report_fields(subject, modules, filters)
     if not by_layer and not by_tensor:
-        yield from report(subject, modules, filters, width)
-        return
-    yield title(subject, width)
-    if filters:
-        yield from selection_lines(subject, modules, width)
+        return report(subject, modules, filters, width)
+    parts = [title(subject), *([selection(subject, modules)] if filters else [])]
     for wanted, table in ((by_layer, layer_table), (by_tensor, tensor_table)):
         if wanted:
-            yield ""
-            yield from table(subject, modules, width)
+            parts += ["", *table(subject, modules, width)]
+    return parts
 
 
-def _comparison(
-    left: "Subject", right: "Subject", filters: Filters, as_json: bool, width: int
-) -> "Iterable[Text | str]":
-    from qwen_tui.commands.inspect_report.as_json import one_line_of_json
+def _comparison(left: "Subject", right: "Subject", filters: Filters, as_json: bool, width: int) -> "Found":
     from qwen_tui.commands.inspect_report.comparison import compare
     from qwen_tui.commands.inspect_report.comparison_lines import comparison_fields, comparison_lines
 
     found = compare(left, right, filters)
-    if as_json:
-        yield one_line_of_json(comparison_fields(found))
-    else:
-        yield from comparison_lines(found, width)
+    return comparison_fields(found) if as_json else comparison_lines(found, width)
 
 
-def _values(
-    subject: "Subject", tensor: str, reference: str | None, as_json: bool, width: int
-) -> "Iterable[Text | str]":
+def _values(subject: "Subject", tensor: str, reference: str | None, as_json: bool, width: int) -> "Found":
     from qwen_core.checkpoint.directory import open_checkpoint
     from qwen_core.tensors.error import compare_with_reference
     from qwen_core.tensors.values import read_values
-    from qwen_tui.commands.inspect_report.as_json import one_line_of_json
     from qwen_tui.commands.inspect_report.value_fields import value_fields
     from qwen_tui.commands.inspect_report.values import value_lines
 
@@ -136,7 +128,4 @@ def _values(
     error = None
     if reference is not None:
         error = compare_with_reference(subject.checkpoint, open_checkpoint(_directory(reference)), tensor)
-    if as_json:
-        yield one_line_of_json(value_fields(subject, values, error))
-    else:
-        yield from value_lines(subject, values, error, width)
+    return value_fields(subject, values, error) if as_json else value_lines(subject, values, error, width)

@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from dataclasses import replace
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qwen_core.errors import QwenError
+from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
-from qwen_tui.commands.run_answer import Answer, Terminal, summary_lines
-from qwen_tui.commands.run_meter import Meter
-from qwen_tui.commands.run_request import Request, read_request
+from qwen_tui.commands.output import json_line, write_no_more
+from qwen_tui.commands.run_answer import AnswerText, summary_lines
+from qwen_tui.commands.run_meter import RunMeter
+from qwen_tui.commands.run_request import RunRequest, read_request
+from qwen_tui.commands.terminal import Terminal
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import GenerationSettings, LoadSettings, ModelSummary, StreamEvent
-
-OK, FAULT, INTERRUPTED = 0, 1, 130
-
-
-class Interrupt:
-    """Ctrl+C as a flag that generation looks at. A second one no longer waits."""
-
-    def __init__(self) -> None:
-        self.raised = False
-        self.raised_at = 0.0  # by the monotonic clock
-
-    def __call__(self) -> bool:
-        return self.raised
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised, self.raised_at = True, time.monotonic()
-
-    def timed(self, event: StreamEvent) -> StreamEvent:
-        """The same event; the last one of an answer that was interrupted says how long the stop took."""
-        if not self.raised or not event.done or event.stats is None:
-            return event
-        lost = max(0.0, time.monotonic() - self.raised_at)
-        return replace(event, stats=replace(event.stats, stop_s=lost))
-
-
-@contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """While this is open, SIGINT sets the flag instead of ending the process."""
-    interrupt = Interrupt()
-    before = signal.signal(signal.SIGINT, interrupt.handle)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @click.command()
@@ -105,7 +68,7 @@ def run(
             return _run(model_dir, request, settings, load, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
         except BrokenPipeError:
             # Whoever read the answer has had enough of it. Nothing may be flushed into the pipe at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            write_no_more()
             return OK
         except QwenError:
             if interrupt.raised:
@@ -116,7 +79,7 @@ def run(
 
 def _run(
     model_dir: str | None,
-    request: Request,
+    request: RunRequest,
     settings: GenerationSettings,
     load: LoadSettings,
     dtype: str | None,
@@ -128,10 +91,10 @@ def _run(
     from qwen_core.protocol.events import ModelSummary
 
     terminal = Terminal(narrate=not meter)
-    answer = Answer()
+    answer = AnswerText()
     events = _events(model_dir, request, settings, load, dtype, terminal, interrupt)
     model: ModelSummary | None = None
-    with closing(events), Meter(sys.stderr) if meter else nullcontext() as figures:
+    with closing(events), RunMeter(sys.stderr) if meter else nullcontext() as figures:
         for event in events:
             if isinstance(event, ModelSummary):
                 model = event
@@ -148,7 +111,7 @@ def _run(
         if model is None or answer.final is None:
             raise QwenError("the engine ended without finishing its answer")
         if as_json:
-            terminal.print(answer.as_json(model))
+            terminal.print(json_line(answer.fields(model)))
         else:
             for line in summary_lines(answer.final, model.peak_source):
                 terminal.line(line)
@@ -163,7 +126,7 @@ def _run(
 
 def _events(
     model_dir: str | None,
-    request: Request,
+    request: RunRequest,
     settings: GenerationSettings,
     load: LoadSettings,
     dtype: str | None,

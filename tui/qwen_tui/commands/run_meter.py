@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 from qwen_core.protocol.stats import remaining_s
+from qwen_tui.commands.output import json_line
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import ModelSummary, StreamEvent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
 INTERVAL_S = 0.25
 
 
-class Meter:
+class RunMeter:
     """Writes one object a line: `t` (seconds since the first event), `phase`, and every figure that is known.
 
     phase: "prefill" with `prefilled`, `to_prefill`, `cached_tokens` and an estimate of the seconds that are left;
@@ -46,7 +46,7 @@ class Meter:
         self._over = Event()
         self._thread = Thread(target=self._run, name="meter", daemon=True)
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> RunMeter:
         self._thread.start()
         return self
 
@@ -106,7 +106,7 @@ class Meter:
     def _write(self, elapsed: float, phase: str, figures: dict[str, Any]) -> None:
         # A token that comes late must not make all later lines late: four a second, if not evenly.
         self._due = max(self._due, elapsed - INTERVAL_S / 2) + INTERVAL_S
-        line = json.dumps({"t": round(elapsed, 4), "phase": phase, **self._model, **figures}, allow_nan=False)
+        line = json_line({"t": round(elapsed, 4), "phase": phase, **self._model, **figures})
         try:
             self._out.write(line + "\n")
             self._out.flush()

@@ -23,7 +23,7 @@ MAX_MESSAGES = 10_000
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """One question: the text to answer, or raw ids, and the conversation before it."""
 
     text: str = ""
@@ -34,7 +34,7 @@ class Request:
 
 def read_request(
     prompt: str | None, messages: str | None, prompt_ids: tuple[int, ...] | None, system: str | None
-) -> Request:
+) -> RunRequest:
     """The request that the options make. UsageError where they contradict each other, SettingsError for bad input."""
     for name, value in (("-p", prompt), ("--system", system)):
         if value is not None and _has_surrogates(value):
@@ -49,7 +49,7 @@ def read_request(
     if prompt_ids is not None:
         if system is not None:
             raise click.UsageError("--prompt-ids takes the ids as they are: --system has no place in them.")
-        return Request(prompt_ids=prompt_ids)
+        return RunRequest(prompt_ids=prompt_ids)
     if messages is not None:
         return _from_messages(messages, system)
     if prompt is None or prompt == "-":
@@ -58,7 +58,7 @@ def read_request(
         prompt = _drop_last_newline(read_text(sys.stdin.buffer, "standard input"))
     if not prompt.strip():
         raise SettingsError("the prompt is empty: give -p TEXT, or text on standard input")
-    return Request(text=prompt, system=system)
+    return RunRequest(text=prompt, system=system)
 
 
 def read_text(stream: BinaryIO, where: str) -> str:
@@ -90,7 +90,7 @@ def parse_messages(text: str, where: str) -> tuple[list[Message], str | None]:
     return messages, None
 
 
-def _from_messages(name: str, system: str | None) -> Request:
+def _from_messages(name: str, system: str | None) -> RunRequest:
     if name == "-":
         where = "standard input"
         text = read_text(sys.stdin.buffer, where)
@@ -105,7 +105,7 @@ def _from_messages(name: str, system: str | None) -> Request:
     if own is not None and system is not None:
         raise click.UsageError("--system and a system message in --messages exclude each other.")
     *history, question = messages
-    return Request(text=question.content, history=tuple(history), system=system if own is None else own)
+    return RunRequest(text=question.content, history=tuple(history), system=system if own is None else own)
 
 
 def _message(entry: Any, where: str) -> Message:

@@ -1,6 +1,5 @@
-"""What `qwen-tui inspect` prints: pure functions from a layout, or from a tensor's values, to lines of text.
+"""What `qwen-tui inspect` prints: from a layout, or from a tensor's values, to tables and lines, or to plain values.
 
-subject.py opens a directory, selection.py applies the filters; summary.py, listing.py, comparison.py and values.py
-make lines with grid.py; as_json.py makes plain values; output.py alone writes. A name that comes from a file passes
-through `text.one_line`, and lines are rich Text, never markup.
+subject.py opens a directory, selection.py applies the filters; summary.py, listing.py, comparison_lines.py and
+values.py say what report.py draws; as_json.py and value_fields.py make plain values.
 """

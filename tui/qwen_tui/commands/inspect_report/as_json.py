@@ -1,17 +1,11 @@
 """The report as plain values, for --json: other programs read its fields, so names and meanings stay."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, Total, total
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
-
-
-def one_line_of_json(values: Any) -> str:
-    """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
-    return json.dumps(values, ensure_ascii=True, allow_nan=False)
 
 
 def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters) -> dict[str, Any]:

@@ -3,64 +3,50 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rich.console import RenderableType
+from rich.table import Column
 from rich.text import Text
 
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.figures import decimal_size, shape_text
 from qwen_tui.commands.inspect_report.as_json import model_fields, module_fields, totals_fields
 from qwen_tui.commands.inspect_report.comparison import Comparison, Pair
-from qwen_tui.commands.inspect_report.grid import (
-    BAD,
-    FAINT,
-    HEADING,
-    Column,
-    Row,
-    facts,
-    grid,
-    note_lines,
-    plain,
-)
-from qwen_tui.commands.inspect_report.listing import format_text
+from qwen_tui.commands.inspect_report.formats import format_text
 from qwen_tui.commands.inspect_report.subject import Subject
+from qwen_tui.commands.report import BAD, FAINT, HEADING, Cell, facts, figures, folding, paragraph, table, words
 from qwen_tui.text.formatting import ranges
-from qwen_tui.text.safe import one_line
 
 
-def comparison_lines(found: Comparison, width: int) -> Iterator[Text]:
+def comparison_lines(found: Comparison, width: int) -> Iterator[RenderableType]:
     """Which two, their totals, their roles, and every module that differs, layers that differ alike together."""
     sides = (("A", found.left), ("B", found.right))
-    yield from facts(
-        ((name, f"{side.name}: {one_line(str(side.checkpoint.path), 400)}") for name, side in sides), width
-    )
-    yield plain("")
-    yield from grid(_TOTALS_COLUMNS, _total_rows(found), width)
-    yield plain("")
-    yield from grid(_ROLE_COLUMNS, _role_rows(found), width)
-    yield plain("")
-    yield from note_lines(_verdict(found), width, HEADING)
-    for label, text in _differences(found.differing):
-        yield from facts([(label, text)], width)
+    yield facts(((name, f"{side.name}: {side.checkpoint.path}") for name, side in sides), width)
+    yield ""
+    yield table((words(""), folding("A", 8), folding("B", 8), folding("B - A", 6)), _total_rows(found), width)
+    yield ""
+    formats = (folding("A", 8), folding("B", 8), figures("A a token"), figures("B - A"))
+    yield table((Column("weight", min_width=10), *formats), _role_rows(found), width)
+    yield ""
+    yield paragraph(_verdict(found), HEADING)
+    yield facts(_differences(found.differing), width)
     for name, side in sides:
         for warning in side.warnings:
-            yield from note_lines(f"warning of {name}: {warning}", width, BAD)
+            yield paragraph(f"warning of {name}: {warning}", BAD)
 
 
-_TOTALS_COLUMNS = (Column(""), Column("A", least=8), Column("B", least=8), Column("B - A", least=6))
-
-
-def _total_rows(found: Comparison) -> list[Row]:
+def _total_rows(found: Comparison) -> list[list[Cell]]:
     left, right = found.left, found.right
 
-    def row(title: str, text: Callable[[Subject], str], amount: Callable[[Subject], int] | None = None) -> Row:
+    def row(title: str, text: Callable[[Subject], str], amount: Callable[[Subject], int] | None = None) -> list[Cell]:
         both = text(left), text(right)
         if amount is None:
             difference = "=" if both[0] == both[1] else "differs"
         else:
             change = amount(right) - amount(left)
             difference = f"{change:+,}" if change else "="
-        return Row((title, *both, difference), (FAINT, "", "", "" if difference == "=" else HEADING))
+        return [Text(title, FAINT), *both, Text(difference, "" if difference == "=" else HEADING)]
 
-    def count(title: str, amount: Callable[[Subject], int]) -> Row:
+    def count(title: str, amount: Callable[[Subject], int]) -> list[Cell]:
         return row(title, lambda side: f"{amount(side):,}", amount)
 
     return [
@@ -80,25 +66,15 @@ def _total_rows(found: Comparison) -> list[Row]:
     ]
 
 
-_ROLE_COLUMNS = (
-    Column("weight", least=10),
-    Column("A", least=8, wraps=True),
-    Column("B", least=8, wraps=True),
-    Column("A a token", right=True),
-    Column("B - A", right=True),
-)
-
-
-def _role_rows(found: Comparison) -> list[Row]:
-    rows = []
+def _role_rows(found: Comparison) -> Iterator[list[Cell]]:
     for role in found.by_role():
         left, right = role.totals
         formats = tuple(_formats(side) for side in (role.left, role.right))
         change = _signed(right.token_bytes - left.token_bytes)
         same = change == "=" and formats[0] == formats[1]
         texts = (role.label, *formats, decimal_size(left.token_bytes), change)
-        rows.append(Row(texts, (FAINT,) * 5 if same else ("", "", HEADING, "", HEADING)))
-    return rows
+        styles = (FAINT,) * 5 if same else ("", "", HEADING, "", HEADING)
+        yield [Text(*cell) for cell in zip(texts, styles, strict=True)]
 
 
 def _signed(count: int) -> str:

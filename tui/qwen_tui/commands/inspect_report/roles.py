@@ -1,13 +1,15 @@
 """The per-role table in the form of a model card: one row for the roles that are stored alike."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.table import Column, Table
 from rich.text import Text
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.checkpoint.recipe import KEPT, VARIANTS, Variant, recipe_spec
-from qwen_tui.commands.inspect_report.grid import Column, Row, grid, mode_style
+from qwen_tui.commands.inspect_report.formats import mode_style
+from qwen_tui.commands.report import Cell, figures, folding, table, words
 from qwen_tui.text.formatting import percent, ranges
 
 
@@ -48,7 +50,7 @@ _WHY = {
     "down_proj": "B + 1",
     "o_proj": "kept in float",
     "out_proj": "kept in float",
-    "in_proj_b": "kept: steers the decay",
+    "in_proj_b": "kept: steers decay",
 }
 
 
@@ -98,25 +100,22 @@ def _label(family: Family, roles: tuple[str, ...]) -> str:
     return f"{family.parent}.{' / '.join(roles)}"
 
 
-def role_table(layout: Layout, modules: Sequence[ModuleLayout], nearest: str | None, width: int) -> Iterator[Text]:
+def role_table(layout: Layout, modules: Sequence[ModuleLayout], nearest: str | None, width: int) -> Table:
     """The table for `modules` of `layout`; notes compare with the recipe of the published variant `nearest`."""
     variant = next((variant for variant in VARIANTS if variant.name == nearest), None)
     columns = (
-        Column("weight", least=12),
-        Column("mode"),
-        Column("bits", right=True),
-        Column("group", right=True),
-        Column("share", right=True),
-        Column("note", least=10, wraps=True),
+        *(Column("weight", min_width=12), words("mode"), figures("bits"), figures("group"), figures("share")),
+        folding("note", 10),
     )
-    rows = []
-    for row in role_rows(modules):
-        first = row.first
-        group = "–" if first.group_size is None else str(first.group_size)
-        share = percent(layout.share(total(row.modules).token_bytes))
-        texts = (row.label, first.mode, str(first.bits), group, share, note(layout, row, variant))
-        rows.append(Row(texts, ("", *(mode_style(first),) * 3)))
-    yield from grid(columns, rows, width)
+    return table(columns, [_role_row(layout, row, variant) for row in role_rows(modules)], width)
+
+
+def _role_row(layout: Layout, row: RoleRow, variant: Variant | None) -> list[Cell]:
+    first = row.first
+    group = "–" if first.group_size is None else str(first.group_size)
+    share = percent(layout.share(total(row.modules).token_bytes))
+    spec = (Text(text, mode_style(first)) for text in (first.mode, str(first.bits), group))
+    return [row.label, *spec, share, note(layout, row, variant)]
 
 
 def note(layout: Layout, row: RoleRow, variant: Variant | None) -> str:

@@ -3,69 +3,60 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from rich.console import RenderableType
 from rich.text import Text
 
 from qwen_core.checkpoint.config import ModelConfig
-from qwen_core.checkpoint.layout import ModuleLayout, total
+from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.figures import decimal_size
-from qwen_tui.commands.inspect_report.grid import BAD, HEADING, clipped, facts, note_lines, plain
 from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
+from qwen_tui.commands.report import BAD, FAINT, HEADING, facts, line, paragraph
+from qwen_tui.layers.facts import choice_text
 from qwen_tui.text.formatting import counted, exact_size, parameters, percent
-from qwen_tui.text.safe import one_line
 
 
-def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[Text]:
+def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[RenderableType]:
     """Summary, table by role, warnings and advice. `modules` are those that `filters` left."""
-    yield title(subject, width)
-    yield plain("")
-    yield from facts(summary_facts(subject), width)
-    yield plain("")
+    yield title(subject)
+    yield ""
+    yield facts(summary_facts(subject), width)
+    yield ""
     if filters:
-        yield from selection_lines(subject, modules, width)
-    yield from role_table(subject.layout, modules, subject.verdict.nearest, width)
-    yield from legend(subject, width)
-    if subject.warnings:
-        yield plain("")
-    for warning in subject.warnings:
-        for line in facts([("warning", warning)], width):
-            line.stylize(BAD, 0, len("warning"))
-            yield line
-    if subject.advice:
-        yield plain("")
-        yield from facts([("advice", subject.advice)], width)
+        yield selection(subject, modules)
+    yield role_table(subject.layout, modules, subject.verdict.nearest, width)
+    yield legend(subject)
+    for label, texts, style in (("warning", subject.warnings, BAD), ("advice", [subject.advice or ""], FAINT)):
+        if any(texts):
+            yield ""
+            yield facts([(label, text) for text in texts], width, style)
 
 
-def title(subject: Subject, width: int) -> Text:
-    return plain(clipped(f"{subject.name} · {subject.verdict.name}", width), HEADING)
+def title(subject: Subject) -> Text:
+    return line(f"{subject.name} · {subject.verdict.name}", HEADING)
 
 
-def selection_lines(subject: Subject, modules: Sequence[ModuleLayout], width: int) -> Iterator[Text]:
+def selection(subject: Subject, modules: Sequence[ModuleLayout]) -> Text:
     """What filters leave, in a sentence."""
-    layout, chosen = subject.layout, total(modules)
-    yield from note_lines(
-        f"selected {chosen.modules:,} of {len(layout.modules):,} modules: {decimal_size(chosen.nbytes)}, "
-        f"{percent(layout.share(chosen.token_bytes))} of what a token reads",
-        width,
-    )
+    return paragraph(f"selected {choice_text(subject.layout, modules)}", FAINT)
 
 
-def legend(subject: Subject, width: int) -> Iterator[Text]:
+def legend(subject: Subject) -> Text:
     """What B is, and what the share is of."""
     variant = next((variant for variant in VARIANTS if variant.name == subject.verdict.nearest), None)
     text = f"share: of the {decimal_size(subject.layout.token_bytes)} of weights that one token reads."
     if variant is not None:
         text += f" B: the base of {variant.name}, {variant.bits} bits. AWQ changes values and shows in no header."
-    yield from note_lines(text, width)
+    return paragraph(text, FAINT)
 
 
 def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     """(label, text) of every line of the summary."""
     layout, checkpoint = subject.layout, subject.checkpoint
     config, text = checkpoint.config, layout.text
-    yield "directory", one_line(str(checkpoint.path), 400)
+    yield "directory", str(checkpoint.path)
     yield "variant", f"{subject.verdict.name}: {subject.verdict.evidence}"
     yield "on disk", f"{exact_size(layout.nbytes)} in {counted(layout.tensors, 'tensor')}, {_files(subject)}"
     yield (
@@ -97,7 +88,7 @@ def _sizes(config: ModelConfig) -> str:
 
 def _files(subject: Subject) -> str:
     shards = subject.layout.shards
-    return f"{counted(len(shards), 'shard')}" if len(shards) != 1 else f"the file {one_line(shards[0])}"
+    return f"{counted(len(shards), 'shard')}" if len(shards) != 1 else f"the file {shards[0]}"
 
 
 def _layers(subject: Subject) -> str:

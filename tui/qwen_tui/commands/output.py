@@ -1,54 +1,52 @@
-"""Where lines go: a terminal gets colours and its own width, a pipe gets plain text at 80 columns."""
+"""What leaves the program on standard output: lines for whoever reads them, a terminal or a pipe."""
 
 import io
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from qwen_core.errors import QwenError
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
 PIPE_WIDTH = 80
+NO_LIMIT = 10_000  # for a pipe whose lines are not to be broken
 LEAST_WIDTH, MOST_WIDTH = 20, 160
 
 
-def output_width() -> int:
-    """Cells of a line on standard output."""
+def output_width(in_pipe: int = PIPE_WIDTH) -> int:
+    """Cells of a line on standard output: of a terminal its own width, within reason."""
     if not sys.stdout.isatty():
-        return PIPE_WIDTH
+        return in_pipe
     return min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
 
 
-def print_lines(lines: "Iterable[Text | str]") -> None:
+def json_line(fields: Any) -> str:
+    """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
+    return json.dumps(fields, ensure_ascii=True, allow_nan=False)
+
+
+def print_json(fields: Any) -> None:
+    """The one line of --json."""
+    print_lines([json_line(fields)])
+
+
+def print_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output. Whoever reads a pipe may have enough of it at any line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without bars and dashes gets question marks
     try:
-        if sys.stdout.isatty():
-            _print_styled(lines)
-        else:
-            for line in lines:
-                sys.stdout.write(f"{line if isinstance(line, str) else line.plain}\n")
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        _send_nothing_more()
+        write_no_more()
     except OSError as error:
-        _send_nothing_more()
+        write_no_more()
         raise QwenError(f"standard output cannot be written: {error.strerror or error}") from None
 
 
-def _send_nothing_more() -> None:
+def write_no_more() -> None:
     """What is still buffered must not be flushed at exit, which would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_styled(lines: "Iterable[Text | str]") -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-    for line in lines:
-        console.print(line)

@@ -1,0 +1,84 @@
+"""What the options of `qwen-tui bench` ask for, checked for contradictions."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qwen_core.bench.workloads import Workload, parse_workloads
+from qwen_core.checkpoint.recipe import Variant
+from qwen_core.errors import QwenError
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.protocol.events import LoadSettings
+
+
+class Workloads(click.ParamType[tuple[Workload, ...]]):
+    """Comma-separated workloads: card,pp512,tg128."""
+
+    name = "workloads"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Workload, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_workloads(str(value))
+        except QwenError as error:
+            self.fail(str(error), param, ctx)
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What the command line asks for, checked for contradictions."""
+
+    model_dir: str | None
+    workloads: tuple[Workload, ...]
+    depth: int
+    repeat: int
+    cooldown: float
+    shape: str | None
+    variant: Variant | None
+    layers: int | None
+    float32: bool
+    load: "LoadSettings"
+    dtype: str | None
+    seed: int
+
+
+def check(request: BenchRequest, *, variant: str | None, variants: bool, against: str | None, given: set[str]) -> None:
+    """UsageError where options contradict each other, or one has no effect."""
+    kinds = [workload.kind for workload in request.workloads]
+
+    def refuse(message: str) -> None:
+        raise click.UsageError(message)
+
+    if request.model_dir is not None and request.shape is not None:
+        refuse("MODEL_DIR and --synthetic exclude each other.")
+    if request.shape is None and (variant is not None or request.layers is not None):
+        refuse("--variant and --layers shape the model of --synthetic: give that as well.")
+    if request.layers is not None and request.layers % 4:
+        refuse("--layers must be a multiple of 4: three linear layers and a full one belong together.")
+    if request.float32 and against is None:
+        refuse("--float32 belongs to --against.")
+    if variants and variant is not None:
+        refuse("--variants measures all of them: --variant has no meaning there.")
+    if variants and against:
+        refuse("--variants and --against exclude each other.")
+    if variants and request.shape is None:
+        for name in sorted(given & {"workload", "repeat", "cooldown", "dtype"}):
+            refuse(f"--variants measures only with --synthetic: --{name} has no meaning without it.")
+    if "seed" in given and request.shape is None:
+        refuse("--seed is that of the weights of --synthetic: give that as well.")
+    if variants and kinds != ["decode"]:
+        refuse("--variants measures one decode: give one tgN.")
+    if request.shape is not None and "card" in kinds:
+        refuse("--workload card needs a tokenizer, which --synthetic has not: give ppN and tgN.")
+    if kinds == ["card"] and "depth" in given:
+        refuse("--workload card is a conversation from its beginning: --depth belongs to ppN and tgN.")
+    if against is not None:
+        if request.shape is not None:
+            refuse("--against needs a checkpoint on disk: --synthetic has none.")
+        if request.depth:
+            refuse("--against measures from the start of a context: leave --depth out.")
+        if kinds not in (["prefill", "decode"], ["decode", "prefill"]):
+            refuse("--against measures one prefill and the decode after it: give one ppN and one tgN.")

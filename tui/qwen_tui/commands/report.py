@@ -1,0 +1,114 @@
+"""How a report for people is made: rich's tables and texts, as wide as where they go, plain in a pipe.
+
+A text that comes from a file is made printable here: nothing is markup, and no terminal acts on a name.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from qwen_tui.commands.output import output_width, print_lines
+from qwen_tui.text.safe import visible
+
+GAP = 2
+HEADING, FAINT, BAD = "bold", "dim", "red"
+Cell = str | Text
+
+
+def figures(title: str) -> Column:
+    """A column of figures: at the right, and whole at any width."""
+    return Column(title, justify="right", no_wrap=True)
+
+
+def words(title: str) -> Column:
+    """A column of short words, whole at any width."""
+    return Column(title, no_wrap=True)
+
+
+def folding(title: str, least: int | None = None, *, right: bool = False) -> Column:
+    """A column that goes on on further lines: broken between words, or anywhere down to `least` cells."""
+    return Column(title, overflow="fold", min_width=least, justify="right" if right else "left")
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int, gap: int = GAP) -> Table:
+    """A heading, unless every title is empty, and the rows.
+
+    Where `width` is too little, the first columns have what they need first. A column that neither folds nor stays
+    whole is cut with an ellipsis, down to its `min_width`; what is then still too much is not shown, at the right.
+    """
+    cells = [[_text(cell) for cell in row] for row in rows]
+    needs = [
+        _needs(column, texts)
+        for column, *texts in zip(columns, [Text(str(column.header)) for column in columns], *cells, strict=True)
+    ]
+    spare = width - gap * (len(columns) - 1) - sum(fewest for fewest, _ in needs)
+    for column, (fewest, most) in zip(columns, needs, strict=True):
+        column.width = fewest + min(max(spare, 0), most - fewest)
+        spare -= column.width - fewest
+        if column.overflow != "fold":
+            column.no_wrap, column.min_width = True, column.width
+    made = Table(*columns, box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style=HEADING)
+    made.show_header = any(column.header for column in columns)
+    if any(column.width != most for column, (_, most) in zip(columns, needs, strict=True)):
+        for row in cells:
+            made.add_row(*row)
+    elif cells:
+        # Every row is one line, so that a column may be one cell: rich takes a second for the 27B's 851 modules.
+        made.add_row(*(Text("\n").join(texts) for texts in zip(*cells, strict=True)))
+    return made
+
+
+def _needs(column: Column, texts: Sequence[Text]) -> tuple[int, int]:
+    """The fewest cells that a column may have, and how many it can use."""
+    most = max(text.cell_len for text in texts)
+    if column.no_wrap:
+        return most, most
+    if column.min_width is not None:
+        return min(column.min_width, most), most
+    return max((cell_len(word) for text in texts for word in text.plain.split()), default=1), most
+
+
+def _shown(text: str) -> str:
+    return visible(text).replace("\n", " ").replace("\t", " ")
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(_shown(cell))
+
+
+def facts(pairs: Iterable[tuple[str, Cell]], width: int, style: str = FAINT) -> Table:
+    """Lines of "label  text", the text wrapped beside its label. An empty label goes on with the one before it."""
+    rows = [(Text(label, style), text) for label, text in pairs if text]
+    return table((words(""), folding("", 1)), rows, width)
+
+
+def line(text: str, style: str = "") -> Text:
+    """One line, cut if it is too long."""
+    return Text(_shown(text), style, no_wrap=True, overflow="ellipsis")
+
+
+def paragraph(text: str, style: str = "") -> Text:
+    """A text of its own, wrapped."""
+    return Text(_shown(text), style, overflow="fold")
+
+
+def print_report(parts: Iterable[RenderableType], width: int | None = None) -> None:
+    """Write a report to standard output, in the colours of a terminal or as plain text."""
+    is_terminal = sys.stdout.isatty()
+    console = Console(
+        width=width or output_width(), force_terminal=is_terminal, markup=False, highlight=False, emoji=False
+    )
+    print_lines(rendered(console, parts))
+
+
+def rendered(console: Console, parts: Iterable[RenderableType]) -> Iterator[str]:
+    """The lines of a report; without colours there is no blank at their ends either."""
+    for part in parts:
+        with console.capture() as captured:
+            console.print(part)
+        for line in captured.get().removesuffix("\n").split("\n"):
+            yield line if console.is_terminal else line.rstrip()

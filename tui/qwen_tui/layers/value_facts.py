@@ -1,0 +1,100 @@
+"""What is said of the values inside a tensor, in words: by the inspector's screens and by `inspect`. Pure."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qwen_tui.layers.facts import Fact, Piece
+from qwen_tui.text.formatting import percent
+
+if TYPE_CHECKING:  # NumPy behind it: too slow an import for the first screen
+    from qwen_core.tensors.histogram import Histogram
+    from qwen_core.tensors.values import RowSample, ScaleValues, TensorValues
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    return "nothing finite" if low is None or high is None else f"{number(low)} … {number(high)}"
+
+
+def histogram_ends(histogram: "Histogram") -> tuple[str, str]:
+    """What the first and the last edge stand for."""
+    first, last = histogram.edges[0], histogram.edges[-1]
+    return (f"2^{first:g}", f"2^{last:g}") if "exponent" in histogram.label else (number(first), number(last))
+
+
+def value_facts(values: "TensorValues") -> list[Fact]:
+    """Everything that is counted: how much of it, range and mean, scales, dead and saturated groups, NaN."""
+    facts = {
+        "examined": examined(values.share, values.examined),
+        "values": _values(values),
+        "scales": _scales(values.scales),
+        "groups": _groups(values),
+        "not finite": _not_finite(values),
+    }
+    return [Fact(label, pieces) for label, found in facts.items() if (pieces := tuple(found))]
+
+
+def examined(share: float, count: int) -> Iterator[Piece]:
+    """How much of a tensor was looked at."""
+    if share >= 1:
+        yield Piece("all of it")
+    else:
+        yield Piece(f"sampled: {percent(share)} of its groups", brief=True)
+        yield Piece(f"{count:,} elements: whole groups, evenly spread")
+
+
+def _values(values: "TensorValues") -> Iterator[Piece]:
+    yield Piece(span(values.minimum, values.maximum))
+    if values.mean is not None and values.standard_deviation is not None:
+        yield Piece(f"mean {number(values.mean)}", brief=True)
+        yield Piece(f"deviation {number(values.standard_deviation)}", brief=True)
+    if values.minimum is not None:
+        yield Piece(f"{percent(values.zero_count / values.examined)} zero")
+
+
+def _scales(scales: "ScaleValues | None") -> Iterator[Piece]:
+    if scales is None:
+        return
+    yield Piece(scales.format)
+    yield Piece(span(scales.minimum, scales.maximum))
+    for count, what in ((scales.zero_count, "zero"), (scales.negative_count, "negative")):
+        if count:
+            yield Piece(f"{count:,} {what}")
+
+
+def _groups(values: "TensorValues") -> Iterator[Piece]:
+    groups = values.groups
+    if groups is None:
+        return
+    yield Piece(f"{groups.examined:,} of {groups.size}")
+    if groups.dead:
+        yield Piece(f"{groups.dead:,} of {groups.examined:,} groups dead", brief=True, is_bad=True)
+    else:
+        yield Piece("no dead groups", brief=True)
+    share = percent(groups.saturated / groups.examined if groups.examined else 0.0)
+    yield Piece(f"{share} saturated", brief=bool(groups.saturated))
+
+
+def _not_finite(values: "TensorValues") -> list[Piece]:
+    scales = values.scales
+    counts = (
+        (values.nan_count, "NaN"),
+        (values.infinite_count, "infinite"),
+        (scales.nan_count if scales else 0, "scales NaN"),
+        (scales.infinite_count if scales else 0, "scales infinite"),
+    )
+    bad = [Piece(f"{count:,} {what}", brief=True, is_bad=True) for count, what in counts if count]
+    return bad or [Piece("none: no NaN, no infinity")]
+
+
+def row_texts(row: "RowSample") -> tuple[str, str]:
+    """The first elements of a row, and below them the words they are packed in."""
+    words = " ".join(row.words)
+    for name, factor in (("scale", row.scale), ("bias", row.bias)):
+        if factor is not None:
+            words += f", {name} {number(factor)}"
+    return f"row {row.row}".ljust(6) + "".join(f"{value:>9.3g}" for value in row.values), f"{'':<8}{words}"
