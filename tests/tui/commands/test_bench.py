@@ -4,19 +4,21 @@ import io
 import json
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import RenderableType
 
 from qwen_core import demo_model_path
 from qwen_core.bench import measure as core_bench
 from qwen_core.errors import QwenError
 from qwen_tui import cli
 from qwen_tui.commands import bench_runs
-from qwen_tui.commands.bench_tables import console_for, print_against, print_bench, print_variants
+from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
 from qwen_tui.settings.file import load_settings, settings_path
+from support.reports import report_text
 
 TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1", "--peak", "100"]
 
@@ -181,10 +183,8 @@ def test_the_bar_is_for_a_terminal_alone(monkeypatch: pytest.MonkeyPatch, capsys
     assert "tok/s" not in screen.getvalue()
 
 
-def shown(show: Callable[..., None], report: dict[str, Any]) -> str:
-    out = io.StringIO()
-    show(console_for(out), report)
-    return " ".join(out.getvalue().split())
+def shown(parts: Callable[[dict[str, Any], int], Iterable[RenderableType]], report: dict[str, Any]) -> str:
+    return " ".join(report_text(parts(report, 80)).split())
 
 
 FACTS: dict[str, Any] = {
@@ -211,18 +211,18 @@ def test_a_comparison_shows_ratio_and_range() -> None:
         "prefill": phase,
         "peer_dtype": "float32",
     }
-    text = shown(print_against, {**report, "decode": phase, "same_tokens": 9, "of_tokens": 9})
+    text = shown(against_parts, {**report, "decode": phase, "same_tokens": 9, "of_tokens": 9})
     assert "1.25 (1.10..1.50)" in text
     assert "peak unknown" in text
     assert "by CPU time" in text
     on_gpu = {**report, "decode": phase, "same_tokens": 9, "of_tokens": 9, "device": "CUDA x"}
-    assert "by CPU" not in shown(print_against, on_gpu)
+    assert "by CPU" not in shown(against_parts, on_gpu)
 
 
 def test_names_from_a_model_reach_the_terminal_as_text() -> None:
     model = {"name": "[red]\x1b[2J", "variant": "custom", "weight_bytes_per_token": 5, "extrapolated": False}
-    text = shown(print_bench, {**FACTS, "model": model, "sizes": [], "card": None})
-    assert "[red]\\x1b[2J" in text
+    text = shown(bench_parts, {**FACTS, "model": model, "sizes": [], "card": None})
+    assert "[red]\u241b[2J" in text
 
 
 def test_a_variant_that_does_not_fit_says_so() -> None:
@@ -246,7 +246,7 @@ def test_a_variant_that_does_not_fit_says_so() -> None:
         "workload": "tg8",
         "repeat": 3,
     }
-    text = shown(print_variants, report)
+    text = shown(variants_parts, report)
     assert "does not fit" in text
     assert "UD-Q8_K_XL: it needs 30 GB" in text
 

@@ -1,12 +1,11 @@
 """The tables of `bench` in narrow terminals: cells are wrapped, and no figure or name is cut or broken."""
 
-import io
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from qwen_tui.commands.bench_tables import print_against, print_bench, print_variants
+from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
+from support.reports import report_text
 
 RATE = {"median": 12225.9, "min": 12220.0, "max": 12240.0}
 FIGURES = ("12,226", "(12,220..", "12,240)")
@@ -58,24 +57,22 @@ VARIANTS |= {"workload": "tg8", "repeat": 3}
 @pytest.mark.parametrize(
     ("show", "report", "words"),
     [
-        (print_bench, BENCH, (*FIGURES, "tg128", "@131,072", "1,234", "455.4", "123.46", "1200", "(0.120..", "0.130)")),
-        (print_against, {**AGAINST, "prefill": PHASE, "decode": PHASE, "of_tokens": 9}, (*FIGURES, "mlx-lm float32")),
-        (print_variants, VARIANTS, (*FIGURES, "UD-NVFP4_K_XL", "21.00", "20.00", "123.4", "19.9", "14.9")),
+        (bench_parts, BENCH, (*FIGURES, "tg128", "@131,072", "1,234", "455.4", "123.46", "1200", "(0.120..", "0.130)")),
+        (against_parts, {**AGAINST, "prefill": PHASE, "decode": PHASE, "of_tokens": 9}, (*FIGURES, "mlx-lm float32")),
+        (variants_parts, VARIANTS, (*FIGURES, "UD-NVFP4_K_XL", "21.00", "20.00", "123.4", "19.9", "14.9")),
     ],
 )
 def test_at_60_columns_every_figure_and_name_is_whole(
     show: Any, report: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    out = io.StringIO()
-    show(Console(file=out, width=60, color_system=None, highlight=False), report)
-    text = out.getvalue()
+    text = report_text(show(report, 60), 60)
     assert max(map(len, text.splitlines())) <= 60
     assert "\u2026" not in text
     assert [word for word in words if word not in text] == []
 
 
 def test_where_not_even_the_words_fit_they_are_folded() -> None:
-    out = io.StringIO()
-    print_bench(Console(file=out, width=40, color_system=None, highlight=False), BENCH)
-    assert max(map(len, out.getvalue().splitlines())) <= 40
-    assert "\u2026" not in out.getvalue()
+    text = report_text(bench_parts(BENCH, 40), 40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert "\u2026" not in text
+    assert "".join(text.split()).count("1200") == 1

@@ -14,16 +14,18 @@ from hypothesis import strategies as st
 from qwen_core import demo_model_path
 from qwen_core.checkpoint.layout import PAGE
 from qwen_tui import cli
-from qwen_tui.commands.inspect_report.as_json import one_line_of_json, report_fields
+from qwen_tui.commands.inspect_report.as_json import report_fields
 from qwen_tui.commands.inspect_report.listing import layer_table, tensor_table
 from qwen_tui.commands.inspect_report.roles import role_rows
 from qwen_tui.commands.inspect_report.selection import Filters, select
 from qwen_tui.commands.inspect_report.subject import Subject, open_subject
 from qwen_tui.commands.inspect_report.summary import report
+from qwen_tui.commands.output import json_line
 from qwen_tui.text.safe import cells
 from support.checkpoints import Written, write_checkpoint
 from support.mixtures import write_mixture
 from support.published_plan import Spec
+from support.reports import report_text
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SPECS = (Spec("nvfp4", 4, 16), Spec("mxfp4", 4, 32), Spec("mxfp8", 8, 32), Spec("affine", 3, 32), Spec("affine", 6, 64))
@@ -281,7 +283,7 @@ def test_mixed_formats_of_one_role_stand_apart_with_their_layers(mixed: Subject)
         ("mlp.down_proj", "affine 6-bit g64", 8, 9),
         ("mlp.down_proj", "affine 3-bit g32", 1, 9),
     ]
-    text = " ".join(line.plain for line in report(mixed, mixed.layout.modules, Filters(), 160))
+    text = report_text(report(mixed, mixed.layout.modules, Filters(), 160), 160)
     assert "5 of 9: layers 0, 4-6, 8" in " ".join(text.split())
 
 
@@ -313,11 +315,11 @@ def test_every_table_of_any_choice_fits_and_adds_up(mixed: Subject, width: int, 
         layer_table(mixed, chosen, width),
         tensor_table(mixed, chosen, width),
     ):
-        text = "\n".join(line.plain for line in table)
+        text = report_text(table, width)
         harmless(text, width)
         if "directory" in text:  # broken over lines where it has to be, and never cut
             assert f"directory{mixed.checkpoint.path}" in "".join(text.split())
-    fields = json.loads(one_line_of_json(report_fields(mixed, chosen, filters)))
+    fields = json.loads(json_line(report_fields(mixed, chosen, filters)))
     assert [module["name"] for module in fields["modules"]] == [module.name for module in chosen]
     assert fields["totals"]["text_bytes"] == layout.text.nbytes
     if filters:

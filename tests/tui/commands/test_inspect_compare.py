@@ -17,6 +17,7 @@ from qwen_tui.text.safe import cells
 from support.checkpoints import write_checkpoint
 from support.mixtures import MATRICES, write_mixture
 from support.published_plan import Spec, text_config, text_plan
+from support.reports import report_text
 
 SPECS = (None, Spec("nvfp4", 4, 16), Spec("mxfp8", 8, 32), Spec("affine", 4, 64), Spec("affine", 4, 32))
 SMALL = {"num_hidden_layers": 4}
@@ -31,7 +32,7 @@ def opened(path: Path, choose: Any, **options: Any) -> Any:
 
 
 def text_of(found: Comparison, width: int = 80) -> str:
-    lines = [line.plain for line in comparison_lines(found, width)]
+    lines = report_text(comparison_lines(found, width), width).splitlines()
     assert all(line.isprintable() and cells(line) <= width for line in lines)
     return " ".join(" ".join(lines).split())
 

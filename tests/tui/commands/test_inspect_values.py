@@ -1,10 +1,12 @@
 """`qwen-tui inspect --tensor`: what was read of a tensor is what stands there, and its error against the original."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.tensors.error import compare_with_reference
@@ -17,6 +19,7 @@ from qwen_tui.text.safe import cells
 from support.checkpoints import Stored, write_checkpoint, write_safetensors
 from support.mixtures import ONE, write_mixture
 from support.published_plan import Spec
+from support.reports import report_text
 
 UP = "layers.1.mlp.up_proj"
 
@@ -148,14 +151,18 @@ def test_nan_dead_groups_and_sampling_are_said(tmp_path: Path) -> None:
     subject = open_subject(tmp_path)
     whole = read_values(subject.checkpoint, UP)
     part = read_values(subject.checkpoint, UP, limit_bytes=4096)
-    lines = list(value_lines(subject, whole, None, 80))
-    text = " ".join(" ".join(line.plain for line in lines).split())
+    text = " ".join(report_text(value_lines(subject, whole, None, 80)).split())
     assert "16 NaN, 1 scales NaN" in text
-    assert "2,047 dead" in text
-    assert [line for line in lines if line.style == "red" or any(span.style == "red" for span in line.spans)]
+    assert "2,047 of 2,048 groups dead" in text
+    styled = io.StringIO()
+    Console(file=styled, width=80, color_system="standard", force_terminal=True).print(
+        *value_lines(subject, whole, None, 80)
+    )
+    for words in ("16 NaN", "2,047 of 2,048 groups dead"):
+        assert f"\x1b[31m{words}\x1b[0m" in styled.getvalue()
     fields = json.loads(json.dumps(value_fields(subject, whole, None), allow_nan=False))
     assert fields["first_rows"][0]["values"][0] is None
     assert fields["groups"]["dead"] == 2047
-    text = " ".join(" ".join(line.plain for line in value_lines(subject, part, None, 80)).split())
+    text = " ".join(report_text(value_lines(subject, part, None, 80)).split())
     assert f"{part.examined:,} elements: whole groups, evenly spread" in text
     assert value_fields(subject, part, None)["sampled"] is True

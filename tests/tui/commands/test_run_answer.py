@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.protocol.events import StreamEvent
-from qwen_tui.commands.run_answer import Terminal
+from qwen_tui.commands.terminal import Terminal
 from support.fake_session import said
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.events import StreamEvent
 from qwen_tui import cli
-from qwen_tui.commands.run_meter import INTERVAL_S, Meter
+from qwen_tui.commands.run_meter import INTERVAL_S, RunMeter
 from support.clock import Clock
 from support.fake_engine import MODEL, stats
 from support.fake_session import said
@@ -30,7 +30,7 @@ def lines(moments: list[float]) -> tuple[list[dict[str, object]], list[float]]:
         times.append(now)
     clock = iter([*times, now])
     out = io.StringIO()
-    meter = Meter(out, lambda: next(clock))
+    meter = RunMeter(out, lambda: next(clock))
     for generated, _ in enumerate(times, 1):
         meter.event(replace(said("x", 1), stats=replace(stats(), generated_tokens=generated)))
     meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
@@ -60,7 +60,7 @@ def test_a_line_has_the_figures_and_what_follows_from_them() -> None:
 
 def test_prefill_is_shown_in_tokens() -> None:
     out = io.StringIO()
-    meter = Meter(out, lambda: 0.0)
+    meter = RunMeter(out, lambda: 0.0)
     meter.event(StreamEvent(to_prefill=512, prefilled=128, cached_tokens=7))
     line = {"t": 0.0, "phase": "prefill", "prefilled": 128, "to_prefill": 512, "cached_tokens": 7}
     assert json.loads(out.getvalue()) == {**line, "prefill_left_s": None}
@@ -68,7 +68,7 @@ def test_prefill_is_shown_in_tokens() -> None:
 
 def test_the_time_left_of_a_prefill_is_its_pace_so_far() -> None:
     out, clock = io.StringIO(), Clock(0.0)
-    meter = Meter(out, clock)
+    meter = RunMeter(out, clock)
     meter.event(StreamEvent(to_prefill=512))
     clock.now = 2.0
     meter.event(StreamEvent(to_prefill=512, prefilled=128))
@@ -79,7 +79,7 @@ def test_the_time_left_of_a_prefill_is_its_pace_so_far() -> None:
 
 def test_a_line_says_of_the_model_what_the_panel_says() -> None:
     out = io.StringIO()
-    meter = Meter(out, lambda: 0.0)
+    meter = RunMeter(out, lambda: 0.0)
     meter.loaded(replace(MODEL, recommended_bytes=50 << 30))
     meter.event(StreamEvent(to_prefill=512))
     meter.event(StreamEvent(done=True, finish_reason="stop", stats=stats()))
@@ -94,15 +94,15 @@ def test_a_line_says_of_the_model_what_the_panel_says() -> None:
 def test_the_time_lost_to_a_stop_is_in_the_last_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    event = Meter.event
+    event = RunMeter.event
 
-    def interrupted(meter: Meter, step: StreamEvent) -> None:
+    def interrupted(meter: RunMeter, step: StreamEvent) -> None:
         if step.text:
-            monkeypatch.setattr(Meter, "event", event)
+            monkeypatch.setattr(RunMeter, "event", event)
             signal.raise_signal(signal.SIGINT)
         event(meter, step)
 
-    monkeypatch.setattr(Meter, "event", interrupted)
+    monkeypatch.setattr(RunMeter, "event", interrupted)
     assert cli.main(["run", "--meter", "--effort", "none", "-p", "What is the capital of France?"]) == 130
     last = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert last["finish_reason"] == "cancelled"
@@ -111,7 +111,7 @@ def test_the_time_lost_to_a_stop_is_in_the_last_line(
 
 def test_a_step_that_takes_long_leaves_no_hole() -> None:
     out, clock = io.StringIO(), Clock(0.0)
-    meter = Meter(out, clock)
+    meter = RunMeter(out, clock)
     meter.tick()
     assert out.getvalue() == "", "nothing is known yet"
     meter.event(StreamEvent(to_prefill=512))
@@ -146,7 +146,7 @@ def test_its_thread_writes_while_the_answer_takes_a_step_and_ends_with_it() -> N
             if self.getvalue().count("\n") == 2:
                 written.set()
 
-    with Meter(Out()) as meter:
+    with RunMeter(Out()) as meter:
         meter.event(StreamEvent(to_prefill=512))
         assert written.wait(30.0)
     assert all(thread.name != "meter" for thread in threading.enumerate())

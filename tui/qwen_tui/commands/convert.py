@@ -200,7 +200,7 @@ def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> 
     check_conversion(plan, target)
     _warn(plan)
     with ended_cleanly(), progress_bar() as show:
-        shards = run(plan, target, folds=folds, progress=lambda step: _tell(step, show))
+        shards = run(plan, target, folds=folds, progress=lambda step: show_step(step, show))
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
     scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
@@ -218,7 +218,7 @@ def _realign(source: Path, target: Path) -> int:
 
     checkpoint = open_checkpoint(source)
     with ended_cleanly(), progress_bar() as show:
-        shards = realign(checkpoint, target, progress=lambda step: _tell(step, show))
+        shards = realign(checkpoint, target, progress=lambda step: show_step(step, show))
     extent = _extent(len(checkpoint.tensors), checkpoint.total_bytes, len(shards))
     click.echo(printable(f"{target}: {extent}"), err=True)
     return 0
@@ -228,7 +228,7 @@ def _extent(tensors: int, nbytes: int, shards: int) -> str:
     return f"{counted(tensors, 'tensor')}, {size(nbytes)}, {counted(shards, 'shard')}"
 
 
-def _tell(step: "ConvertProgress", show: Show) -> None:
+def show_step(step: "ConvertProgress", show: Show) -> None:
     left = "" if step.left_s is None else f" · {seconds(step.left_s)} left"
     show(f"{size_of(step.done_bytes, step.total_bytes)}{left}", step.done_bytes, step.total_bytes)
 
