@@ -190,8 +190,8 @@ def test_the_picture_shows_a_conversation_with_the_demo_model() -> None:
 def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_values(tmp_path: Path) -> None:
     """What stands in it is what the program says today of the shapes it is drawn from."""
     from make_layer_picture import LAYER, MODULE, PICTURE
-    from qwen_tui.layers.detail import title_of
-    from qwen_tui.layers.legend import entries, headline
+    from qwen_tui.layers.facts import headline, title_of
+    from qwen_tui.layers.legend import entries
     from support.checkpoints import write_checkpoint
     from support.layouts import map_at
 

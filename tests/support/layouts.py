@@ -7,7 +7,7 @@ from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_tui.layers.map import LayerMap, make_map
-from qwen_tui.layers.map_text import View, axis_runs, heading_runs, lines_of, row_runs, text_of
+from qwen_tui.layers.map_text import View, axis_line, heading_line, lines_of, row_line
 
 
 def map_of(checkpoint: Checkpoint) -> LayerMap:
@@ -23,7 +23,7 @@ def map_at(path: Path) -> LayerMap:
 
 def drawn(layer_map: LayerMap, view: View, *, small: bool = False, headings: bool = False) -> list[str]:
     """Axis and rows as text, without trailing blanks."""
-    rows = [axis_runs(layer_map, view)]
+    rows = [axis_line(layer_map, view)]
     for line in lines_of(layer_map, small=small, headings=headings):
-        rows.append(heading_runs(line) if isinstance(line, str) else row_runs(line, layer_map, view))
-    return [text_of(runs).rstrip() for runs in rows]
+        rows.append(heading_line(line) if isinstance(line, str) else row_line(line, layer_map, view))
+    return [row.plain.rstrip() for row in rows]

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.content import Content
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.demo import demo_model_path
-from qwen_tui.layers.detail import Lines, alignment_of, facts_of, flowed, header_lines, reading_line, title_of
-from qwen_tui.layers.filter import MAX_LENGTH, matching, summary
+from qwen_tui.layers.detail import header_lines
+from qwen_tui.layers.facts import alignment_of, choice_text, facts_of, reading_line, title_of
+from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.map import LayerMap, Place
-from qwen_tui.layers.map_text import TEXT, Run, text_of
-from qwen_tui.layers.table import COLUMNS, Order, column_at, fitting, head_runs, module_runs, ordered, total_line
+from qwen_tui.layers.map_text import Lines, flowed
+from qwen_tui.layers.table import COLUMNS, Order, column_at, fitting, head_line, module_line, ordered
 from qwen_tui.text.safe import cells
 from support.checkpoints import write_checkpoint
 from support.layouts import map_at, map_of
@@ -35,7 +37,7 @@ def said(full: tuple[Checkpoint, LayerMap], row: str, column: int, width: int = 
 
 
 def texts(lines: Lines) -> list[str]:
-    return [text_of(line) for line in lines]
+    return [line.plain for line in lines]
 
 
 def test_a_module_in_words(full: tuple[Checkpoint, LayerMap]) -> None:
@@ -96,7 +98,7 @@ def test_every_place_has_something_to_say_at_any_width(full: tuple[Checkpoint, L
             for width in (1, 9, 37, 98):
                 lines = header_lines(layer_map, checkpoint, Place(row.spec.label, column), width)
                 assert lines
-                assert all(cells(text_of(line)) <= width for line in lines)
+                assert all(line.cell_length <= width for line in lines)
 
 
 def test_alignment_is_said_as_the_loader_decides() -> None:
@@ -112,18 +114,18 @@ def test_names_from_a_file_stay_harmless() -> None:
     module = replace(
         layer_map.layout.index["layers.0.mlp.up_proj"],
         name="\x1b[2J[red]x[/red]\u202e\n" + "y" * 5000,
+        tensors=("\x1b[2J[red]x[/red]\u202e\n" + "y" * 5000 + ".weight", "z" * 5000),
         shard="a\x1b]0;t\x07b.safetensors",
         canonical="layers.0.mlp.\x9bup",
         role="\x1brole",
     )
     facts = facts_of(module, layer_map.layout, open_checkpoint(demo_model_path()))
     assert title_of(module).isprintable()
-    assert facts.name.isprintable()
-    assert facts.file.isprintable()
-    assert "[red]x[/red]" in facts.name
-    assert len(facts.name) < 400
-    for runs in (module_runs(module, layer_map.layout, 160, False), module_runs(module, layer_map.layout, 160, True)):
-        assert text_of(runs).isprintable()
+    texts = [piece.text for fact in facts.labelled for piece in fact.pieces]
+    assert all(text.isprintable() and len(text) < 400 for text in texts)
+    assert any("[red]x[/red]" in text for text in texts)
+    for cursor in (False, True):
+        assert module_line(module, layer_map.layout, 160, cursor).plain.isprintable()
 
 
 def test_while_decoding_the_line_gives_the_layouts_total_to_the_byte(full: tuple[Checkpoint, LayerMap]) -> None:
@@ -139,8 +141,8 @@ def test_while_decoding_the_line_gives_the_layouts_total_to_the_byte(full: tuple
 
 @given(st.lists(st.text(alphabet="ab c东", min_size=1, max_size=30), max_size=8), st.integers(1, 60))
 def test_flowed_lines_fit_and_keep_every_piece_that_can_fit(pieces: list[str], width: int) -> None:
-    lines = flowed([Run(piece, TEXT) for piece in pieces], width)
-    assert all(cells(text_of(line)) <= width for line in lines)
+    lines = flowed(map(Content, pieces), width)
+    assert all(line.cell_length <= width for line in lines)
     whole = "\n".join(texts(lines))
     assert all(piece in whole for piece in pieces if cells(piece) <= width)
 
@@ -188,7 +190,8 @@ def test_what_a_filter_leaves_of_the_full_27b(full: tuple[Checkpoint, LayerMap])
     assert {text: count(layer_map, text) for text in expected} == expected
     matches = matching(layer_map.layout, "nvfp4")
     assert matches is not None
-    assert summary(layer_map.layout, matches) == "128 of 851 modules, 32.1 % of a token"
+    left = [layer_map.layout.index[name] for name in matches]
+    assert choice_text(layer_map.layout, left) == "128 of 851 modules: 6.42 GB, 32.1 % of what a token reads"
 
 
 @given(st.text(max_size=300))
@@ -223,26 +226,24 @@ def test_the_table_as_text(full: tuple[Checkpoint, LayerMap]) -> None:
     _, layer_map = full
     layout = layer_map.layout
     module = layout.index["layers.8.mlp.down_proj"]
-    assert text_of(head_runs(Order(3, True), 100)).rstrip() == (
+    assert head_line(Order(3, True), 100).plain.rstrip() == (
         " layer  module                    format                   stored▾   per token   bits  source"
     )
-    assert text_of(module_runs(module, layout, 100, False)).rstrip() == (
+    assert module_line(module, layout, 100, False).plain.rstrip() == (
         "     8  mlp.down_proj             5 affine 5-bit g64      61.28 MB      0.31 %   5.50  override"
     )
-    assert text_of(module_runs(module, layout, 100, True)).startswith("▸    8  mlp.down_proj")
-    assert text_of(module_runs(module, layout, 34, False)).rstrip() == "     8  mlp.down_proj"
-    assert total_line(layout.modules, layout) == (
-        "851 of 851 modules · 21.03 GB · a token reads 19.99 GB of them, 100.0 %"
-    )
+    assert module_line(module, layout, 100, True).plain.startswith("▸    8  mlp.down_proj")
+    assert module_line(module, layout, 34, False).plain.rstrip() == "     8  mlp.down_proj"
+    assert choice_text(layout, layout.modules) == "851 of 851 modules: 21.03 GB, 100.0 % of what a token reads"
 
 
 @pytest.mark.parametrize("width", [1, 5, 34, 60, 100, 160])
 def test_the_table_fits_and_its_titles_are_where_they_are_clicked(width: int) -> None:
     layout = map_at(demo_model_path()).layout
-    head = text_of(head_runs(Order(), width))
+    head = head_line(Order(), width).plain
     rows: list[ModuleLayout] = list(layout.modules)
     assert len(head) <= width
-    assert all(cells(text_of(module_runs(module, layout, width, False))) <= width for module in rows)
+    assert all(cells(module_line(module, layout, width, False).plain) <= width for module in rows)
     for number in fitting(width):
         title = COLUMNS[number].title
         if title in head:

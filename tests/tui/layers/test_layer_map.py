@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.demo import demo_model_path
 from qwen_tui.layers.arrangement import Arrangement, arrange
-from qwen_tui.layers.legend import below, beside, headline
+from qwen_tui.layers.facts import headline
+from qwen_tui.layers.legend import below, beside
 from qwen_tui.layers.map import LayerMap, Place, glyph_of
-from qwen_tui.layers.map_text import COLOURINGS, MARGIN, Colouring, View, row_runs, text_of
-from qwen_tui.text.safe import cells
+from qwen_tui.layers.map_text import COLOURINGS, MARGIN, Colouring, View, row_line
 from support.checkpoints import write_checkpoint
 from support.layouts import drawn, map_at, map_of
 from support.mixtures import MATRICES, write_mixture
@@ -117,7 +117,7 @@ def test_a_custom_mix_as_text_and_in_its_legend(tmp_path: Path) -> None:
     assert " q             8" in rows
     assert " ffn up     FFFF" in rows
     assert headline(layer_map)[-1] == "custom"
-    legend = [text_of(line) for line in beside(layer_map, "mode", 22, 40)]
+    legend = [line.plain for line in beside(layer_map, "mode", 22, 40)]
     for entry in ("M mxfp4 4-bit g32", "X mxfp8 8-bit g32", "N nvfp4 4-bit g16", "2 affine 2-bit g32", "F f32"):
         assert entry in legend
     write_mixture(tmp_path / "half", lambda module: None, float_dtype="F16")
@@ -206,19 +206,21 @@ def test_while_a_token_is_read_every_cell_is_lit_but_the_embedding(full: LayerMa
         for row in full.rows:
             if row.spec.group == "mixer":
                 continue
-            for run in row_runs(row, full, view):
-                if run.paint.part in ("tile", "bar"):
-                    lit += len(run.text) * run.paint.lit
-                    unlit += len(run.text) * (not run.paint.lit)
+            for span in row_line(row, full, view).spans:
+                name = str(span.style)
+                if name.startswith(("tile", "bar")):
+                    lit += name.endswith(" lit")
+                    unlit += not name.endswith(" lit")
         assert (lit, unlit) == (len(full.layout.modules) - 1, 1)
-    assert not any(run.paint.lit for run in row_runs(full.rows[1], full, View(Place("mixer", 0))))
+    still = row_line(full.rows[1], full, View(Place("mixer", 0)))
+    assert not any(str(span.style).endswith(" lit") for span in still.spans)
 
 
 @pytest.mark.parametrize("colouring", COLOURINGS)
 def test_wide_cells_hold_the_same_glyphs(full: LayerMap, colouring: Colouring) -> None:
     row = full.by_label["qkv"]
-    narrow = text_of(row_runs(row, full, View(Place("mixer", 0), colouring=colouring)))[MARGIN:]
-    wide = text_of(row_runs(row, full, View(Place("mixer", 0), colouring=colouring, pitch=2)))[MARGIN:]
+    narrow = row_line(row, full, View(Place("mixer", 0), colouring=colouring)).plain[MARGIN:]
+    wide = row_line(row, full, View(Place("mixer", 0), colouring=colouring, pitch=2)).plain[MARGIN:]
     assert len(wide) == 128
     assert wide[::2] == narrow
     assert wide[1::2].strip() == ""
@@ -228,7 +230,7 @@ def test_wide_cells_hold_the_same_glyphs(full: LayerMap, colouring: Colouring) -
 
 
 def test_the_legend_of_the_full_27b(full: LayerMap) -> None:
-    lines = [text_of(line) for line in beside(full, "mode", 22, 17)]
+    lines = [line.plain for line in beside(full, "mode", 22, 17)]
     assert lines == [
         "colour by mode  c",
         "",
@@ -245,19 +247,19 @@ def test_the_legend_of_the_full_27b(full: LayerMap) -> None:
         "",
         "· linear  █ full",
     ]
-    assert [text_of(line) for line in beside(full, "bits", 22, 9)][2:7] == [
+    assert [line.plain for line in beside(full, "bits", 22, 9)][2:7] == [
         "N 4-bit",
         "5 5-bit",
         "6 6-bit",
         "8 8-bit",
         "B 16-bit",
     ]
-    assert text_of(beside(full, "bytes", 22, 17)[2]) == "█ 62.91 MB"
+    assert beside(full, "bytes", 22, 17)[2].plain == "█ 62.91 MB"
 
 
 def test_a_legend_below_the_map_says_less_rather_than_leaving_a_format_out(full: LayerMap) -> None:
     def legend(width: int, height: int) -> list[str]:
-        return [text_of(line) for line in below(full, "mode", width, height)]
+        return [line.plain for line in below(full, "mode", width, height)]
 
     assert legend(80, 2) == [
         " N nvfp4 4-bit g16 32.1 %  6 affine 6-bit g64 21.1 %  B bf16 20.4 %",
@@ -277,7 +279,7 @@ def test_no_legend_is_larger_than_its_room(colouring: Colouring, width: int, hei
     demo = map_at(demo_model_path())
     for lines in (beside(demo, colouring, width, height), below(demo, colouring, width, height)):
         assert len(lines) <= height
-        assert all(cells(text_of(line)) <= width for line in lines)
+        assert all(line.cell_length <= width for line in lines)
 
 
 # How a terminal is divided.

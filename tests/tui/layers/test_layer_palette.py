@@ -1,11 +1,11 @@
 """The colours of the layer map: every glyph readable in every theme, classes apart, a cursor seen without colour."""
 
 import pytest
-from rich.style import Style
 from textual.color import Color
+from textual.style import Style
 from textual.theme import Theme
 
-from qwen_tui.layers.map_text import BAD, HERE, MUTED, STRONG, TEXT, Paint
+from qwen_tui.layers.map_text import CURSOR, Paint
 from qwen_tui.layers.palette import CONTRAST, HUES, Palette, contrast, readable
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
@@ -22,12 +22,20 @@ CELLS = [
 ]
 
 
+def style_of(palette: Palette, paint: Paint) -> Style:
+    style = palette.style(paint.style)
+    assert style is not None
+    return style
+
+
 @THEMES
 def test_every_glyph_is_readable_on_its_tile(theme: Theme) -> None:
     palette = Palette(theme)
-    paints = [*CELLS, TEXT, STRONG, MUTED, HERE, BAD, Paint("linear"), Paint("full"), Paint("faded")]
-    ratios = {paint: contrast(*palette.colours(paint)) for paint in paints}
-    assert {paint: round(ratio, 2) for paint, ratio in ratios.items() if ratio < CONTRAST} == {}
+    ratios = {paint.style: contrast(*palette.colours(paint)) for paint in CELLS}
+    for name in ("foreground", "accent", "error", "muted"):
+        colour = theme.variables["muted"] if name == "muted" else getattr(theme, name)
+        ratios[name] = contrast(Color.parse(colour), palette.background)
+    assert {name: round(ratio, 2) for name, ratio in ratios.items() if ratio < CONTRAST} == {}
 
 
 @THEMES
@@ -54,13 +62,12 @@ def test_more_bits_stand_out_more(theme: Theme) -> None:
 def test_in_the_colours_of_the_terminal_glyphs_stand_on_its_own_ground() -> None:
     """Sixteen colours of unknown look cannot be mixed: hues keep the formats apart, what is lit is reversed."""
     palette = Palette(ANSI_THEME)
-    styles = {cell: palette.style(cell) for cell in CELLS}
+    styles = {cell: style_of(palette, cell) for cell in CELLS}
     for cell, style in styles.items():
-        assert style.bgcolor == Color.parse("ansi_default").rich_color
-        assert style.color != style.bgcolor
+        assert style.background == Color.parse("ansi_default")
+        assert style.foreground != style.background
         assert bool(style.reverse) == (cell.lit and cell.part == "tile")
-    assert len({styles[Paint("tile", hue, 4)].color for hue in MODES}) == len(MODES)
-    assert palette.style(Paint("tile", "nvfp4", 4, cursor=True)).reverse
+    assert len({styles[Paint("tile", hue, 4)].foreground for hue in MODES}) == len(MODES)
 
 
 def simulated(color: Color, kind: str) -> tuple[float, float, float]:
@@ -94,13 +101,17 @@ def test_okabe_ito_keeps_the_modes_apart_for_colour_blind_eyes(kind: str) -> Non
 
 
 def test_the_cursor_and_what_is_read_are_seen_without_colour() -> None:
-    style = Palette(FALLBACK_THEME).style
-    still = style(Paint("tile", "nvfp4", 3))
-    assert style(Paint("tile", "nvfp4", 3, cursor=True)).reverse
+    palette = Palette(FALLBACK_THEME)
+    assert "reverse" in CURSOR.split()
+    still = style_of(palette, Paint("tile", "nvfp4", 3))
     assert not still.reverse
-    assert style(Paint("tile", "nvfp4", 3, lit=True)).bold
+    assert style_of(palette, Paint("tile", "nvfp4", 3, lit=True)).bold
     assert not still.bold
-    assert isinstance(still, Style)
+
+
+def test_a_style_of_the_theme_is_not_the_palettes() -> None:
+    palette = Palette(FALLBACK_THEME)
+    assert [palette.style(name) for name in (CURSOR, "", "bold", "$muted")] == [None] * 4
 
 
 def test_a_colour_moves_only_as_far_as_it_must() -> None:

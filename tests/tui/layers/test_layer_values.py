@@ -11,10 +11,9 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.demo import demo_model_path
 from qwen_core.tensors.values import TensorValues, read_values
-from qwen_tui.layers.detail import Lines
-from qwen_tui.layers.map_text import BAD, text_of
-from qwen_tui.layers.values_text import bar_width, number, sections, tall_bars, value_lines
-from qwen_tui.text.safe import cells
+from qwen_tui.layers.map_text import BAD, Lines
+from qwen_tui.layers.value_facts import number
+from qwen_tui.layers.values_text import bar_width, sections, tall_bars, value_lines
 from qwen_tui.text.sparkline import BARS
 from support.checkpoints import write_checkpoint
 from support.mixtures import write_mixture
@@ -22,7 +21,11 @@ from support.published_plan import Spec
 
 
 def texts(lines: Lines) -> list[str]:
-    return [text_of(line) for line in lines]
+    return [line.plain for line in lines]
+
+
+def alarms(lines: Lines) -> list[str]:
+    return [line.plain[span.start : span.end] for line in lines for span in line.spans if span.style == BAD]
 
 
 def demo_values(module: str) -> TensorValues:
@@ -63,15 +66,14 @@ def test_the_first_rows_are_there_where_there_is_room() -> None:
     assert len(lines) == 7
     assert lines[3].startswith("row 0")
     assert values.first_rows[0].words[0] in lines[4]
-    assert lines[3].split()[2:4] == [number(value) for value in values.first_rows[0].values[:2]]
+    assert lines[3].split()[2:4] == [f"{value:.3g}" for value in values.first_rows[0].values[:2]]
 
 
 def test_what_is_wrong_stands_out(tmp_path: Path) -> None:
     """Holes read as zeros: every group is dead. A NaN among floats is counted."""
     write_mixture(tmp_path, lambda module: Spec("nvfp4", 4, 16), default=Spec("nvfp4", 4, 16))
     lines = value_lines(read_values(open_checkpoint(tmp_path), "layers.0.mlp.up_proj"), 98, 2)
-    alarms = [run.text for line in lines for run in line if run.paint == BAD]
-    assert alarms == ["2,048 of 2,048 groups dead"]
+    assert alarms(lines) == ["2,048 of 2,048 groups dead"]
 
     checkpoint = open_checkpoint(tmp_path)
     info = checkpoint.text["layers.0.linear_attn.A_log"]
@@ -79,7 +81,7 @@ def test_what_is_wrong_stands_out(tmp_path: Path) -> None:
         file.seek(info.offset)
         file.write(np.array([0x7FC0, 0x7F80], "<u2").tobytes())
     lines = value_lines(read_values(checkpoint, "layers.0.linear_attn.A_log"), 98, 2)
-    assert [run.text for line in lines for run in line if run.paint == BAD] == ["1 NaN", "1 infinite"]
+    assert alarms(lines) == ["1 NaN", "1 infinite"]
 
 
 def test_a_sample_says_that_it_is_one() -> None:
@@ -115,7 +117,7 @@ def test_every_module_of_the_demo_fits_any_width() -> None:
                 *value_lines(values, width, 12),
                 *(line for part in sections(values, width) for line in part.lines),
             ]
-            assert all(cells(text_of(line)) <= width for line in lines)
+            assert all(line.cell_length <= width for line in lines)
 
 
 @pytest.mark.parametrize("variant", ["mxfp4", "mxfp8"])
@@ -143,7 +145,7 @@ def test_tall_bars_fit_and_the_largest_reaches_the_top(counts: list[int], width:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (0.0391, "0.0391"), (-6, "-6.0000"), (1234.5, "1234.5"), (3.1e-7, "3.1e-07"), (1e30, "1.0e+30")],
+    [(0.0, "0"), (0.0391, "0.0391"), (-6, "-6"), (1234.5, "1234"), (3.1e-7, "3.1e-07"), (1e30, "1e+30")],
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text

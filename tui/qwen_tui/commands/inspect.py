@@ -1,6 +1,6 @@
 """`qwen-tui inspect`: how every layer is stored and what it costs, from headers alone; the values of one tensor.
 
-The report is made in inspect_report/. Here is only what the words of the command line mean.
+inspect_report/ makes the lines; this file only says what the words of the command line mean.
 """
 
 from collections.abc import Iterable

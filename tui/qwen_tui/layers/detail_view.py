@@ -1,17 +1,18 @@
 """The details of the place under the cursor: headers at once, the values inside the tensor once they are read."""
 
+from textual.content import Content
 from textual.message import Message
 
-from qwen_tui.layers.detail import Lines, header_lines
+from qwen_tui.layers.detail import header_lines
 from qwen_tui.layers.inspection import Opened
 from qwen_tui.layers.map import Place
-from qwen_tui.layers.map_text import BAD, BLANK, MUTED, Run
-from qwen_tui.layers.painter import RunLines
+from qwen_tui.layers.map_text import BAD, MUTED, Lines
+from qwen_tui.layers.painter import CellRows
 from qwen_tui.layers.values_reader import ValuesReader
 from qwen_tui.text.safe import one_line
 
 
-class LayerDetail(RunLines):
+class LayerDetail(CellRows):
     """As many lines as the map leaves."""
 
     class Resized(Message):
@@ -25,15 +26,16 @@ class LayerDetail(RunLines):
         width, height = max(1, self.size.width - 2), max(1, self.size.height)
         head = header_lines(opened.layer_map, opened.checkpoint, place, width)
         values = self._values(reader, width, height - len(head))
-        self.show([[Run(" ", BLANK), *line] for line in (*head[: max(2, height - len(values))], *values)])
+        lines = [*head[: max(2, height - len(values))], *values][:height]
+        # Always as many: another number of rows would be another layout of the screen.
+        self.show([*(line.pad_left(1) for line in lines), *[Content("")] * (height - len(lines))])
 
     def _values(self, reader: ValuesReader, width: int, height: int) -> Lines:
         if reader.values is not None:
-            from qwen_tui.layers.values_text import (
-                value_lines,  # NumPy behind it: imported by now, in the reader's thread
-            )
+            # NumPy behind it: imported by now, in the reader's thread.
+            from qwen_tui.layers.values_text import value_lines
 
             return value_lines(reader.values, width, height)
         if reader.error:
-            return [[Run(one_line(reader.error, width), BAD)]]
-        return [[Run("reading the values …", MUTED)]] if reader.busy else []
+            return [Content.styled(one_line(reader.error, width), BAD)]
+        return [Content.styled("reading the values …", MUTED)] if reader.busy else []

@@ -77,13 +77,14 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     source, about, shape = _SOURCES[module.source], ABOUT.get(module.role, ""), shape_text(module.shape)
     bits = f"{module.bits_per_weight:.2f} bits a weight" + (", scales included" if module.spec else "")
     place, alignment = f"{where}, byte {module.offset:,}", alignment_of(module)
+    parts = " ".join(name.removeprefix(module.name) for name in module.tensors)
     labelled = {
         "format": (stored_as, source),
         "shape": (shape, f"{module.parameters:,} weights"),
         "size": (exact_size(module.nbytes), bits),
         "cost": (token,),
         "stored in": (place, alignment),
-        "tensors": (*(one_line(name, MAX_NAME) for name in module.tensors), f"in {one_line(module.shard)}"),
+        "tensors": (one_line(module.name, MAX_NAME), one_line(parts), f"in {one_line(module.shard)}"),
         "does": (about,),
     }
     return ModuleFacts(
@@ -98,7 +99,9 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         bits=bits,
         place=place,
         alignment=alignment,
-        labelled=tuple(Fact(label, tuple(map(Piece, texts))) for label, texts in labelled.items() if any(texts)),
+        labelled=tuple(
+            Fact(label, [Piece(text) for text in texts if text]) for label, texts in labelled.items() if any(texts)
+        ),
     )
 
 

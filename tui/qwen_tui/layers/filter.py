@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_tui.layers.map import ROWS
-from qwen_tui.text.formatting import percent
 
 MAX_LENGTH = 200
 FIELDS = ("layer", "role", "mode", "bits", "source", "kind", "shard")
@@ -70,9 +69,3 @@ def _field_test(field: str, value: str) -> Test:
 def _layer_test(first: str, last: str | None) -> Test:
     low, high = int(first), int(last or first)
     return lambda module: module.layer is not None and low <= module.layer <= high
-
-
-def summary(layout: Layout, matches: frozenset[str]) -> str:
-    """ "128 of 851 modules, 32.1 % of a token": what a filter leaves."""
-    read = sum(layout.index[name].token_bytes for name in matches)
-    return f"{len(matches):,} of {len(layout.modules):,} modules, {percent(layout.share(read))} of a token"

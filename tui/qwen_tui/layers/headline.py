@@ -2,15 +2,14 @@
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 
 from qwen_tui.conversation.conversation import Conversation
-from qwen_tui.layers.detail import reading_line
-from qwen_tui.layers.filter import summary
-from qwen_tui.layers.legend import headline
+from qwen_tui.layers.facts import choice_text, headline, reading_line
 from qwen_tui.layers.map import LayerMap
-from qwen_tui.layers.map_text import HERE, MUTED, STRONG, TEXT, Run, View
-from qwen_tui.layers.painter import RunLines
+from qwen_tui.layers.map_text import HERE, MUTED, STRONG, View
 from qwen_tui.text.formatting import fit
+from qwen_tui.widgets.styled_rows import Rows
 
 TALL = 24  # lines of a terminal that has room for both; else the second takes the place of the first while it matters
 
@@ -23,8 +22,8 @@ class LayerHeadline(Vertical):
     """
 
     def compose(self) -> ComposeResult:
-        yield RunLines(id="first")
-        yield RunLines(id="second")
+        yield Rows(id="first")
+        yield Rows(id="second")
 
     @property
     def height(self) -> int:
@@ -32,22 +31,25 @@ class LayerHeadline(Vertical):
 
     def clear(self) -> None:
         """Nothing is known of the model."""
-        self.query_one("#first", RunLines).show([])
-        self.query_one("#second", RunLines).show([])
+        for rows in self.query(Rows):
+            rows.show([Content("")])
 
     def show(self, layer_map: LayerMap, view: View, conversation: Conversation) -> None:
         width = max(1, self.app.size.width - 2)
         title = "Layers  " if width >= 70 else ""
-        first = [Run(f" {title}", STRONG), Run(fit(headline(layer_map, width - len(title)), width - len(title)), TEXT)]
+        room = width - len(title)
+        first = Content.assemble((f" {title}", STRONG), fit(headline(layer_map, room), room))
         second, matters = [layer_map.verdict.evidence], False
         if view.matches is not None:
-            second, matters = [summary(layer_map.layout, view.matches)], True
+            index = layer_map.layout.index
+            second = [choice_text(layer_map.layout, [index[name] for name in view.matches])]
+            matters = True
         if view.reading:
             turn = conversation.current
             second = reading_line(layer_map, conversation.live_tok_s, turn.generated_tokens if turn else 0)
             matters = True
-        below = [Run(f" {fit(second, width)}", HERE if matters else MUTED)]
+        below = Content.styled(f" {fit(second, width)}", HERE if matters else MUTED)
         has_both = self.height == 2
-        self.query_one("#first", RunLines).show([first if has_both or not matters else below])
-        self.query_one("#second", RunLines).show([below])
-        self.query_one("#second", RunLines).display = has_both
+        self.query_one("#first", Rows).show([first if has_both or not matters else below])
+        self.query_one("#second", Rows).show([below])
+        self.query_one("#second", Rows).display = has_both

@@ -1,19 +1,19 @@
-"""The layer map as text: rows of cells in, runs of text with a paint out. Pure, so that tests read it as it is drawn.
+"""The layer map as text: rows of cells in, lines of text with named styles out. Pure, so that tests read it as drawn.
 
-A `Paint` says what a run is, never which colour it takes: palette.py turns it into one of the theme's.
+A style is one of the theme's, or the name of a `Paint`, which palette.py turns into colours of the theme.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from textual.content import Content
+
 from qwen_tui.layers.map import GROUP_NAMES, Cell, LayerMap, MapRow, Place
-from qwen_tui.text.safe import cells as width_of
 from qwen_tui.text.sparkline import BARS
 
 Colouring = Literal["mode", "bits", "bytes"]
 COLOURINGS: tuple[Colouring, ...] = get_args(Colouring)
-Part = Literal["blank", "text", "strong", "muted", "here", "tile", "bar", "linear", "full", "faded", "bad"]
 
 FADED = "·"  # stands in the cells that a filter leaves out
 LABEL = 10
@@ -22,22 +22,24 @@ _BITS = (2, 3, 4, 5, 6, 8, 16, 32)
 
 
 class Paint(NamedTuple):
-    """What a run of text is. `hue` and `step` (1 to 8) class a cell; `lit`: a token is reading it right now."""
+    """How a cell is painted. `hue` and `step` (1 to 8) class it; `lit`: a token is reading it right now."""
 
-    part: Part
-    hue: str = ""
-    step: int = 0
+    part: Literal["tile", "bar"]
+    hue: str
+    step: int
     lit: bool = False
-    cursor: bool = False
+
+    @property
+    def style(self) -> str:
+        """Its name as a style."""
+        return f"{self.part} {self.hue} {self.step}{' lit' if self.lit else ''}"
 
 
-class Run(NamedTuple):
-    text: str
-    paint: Paint
-
-
+MUTED, STRONG, HERE, BAD = "$muted", "bold", "bold $accent", "$error"
+# Reversed, so that it is seen without colour as well: the terminal swaps the two.
+CURSOR = "bold reverse $foreground on $background"
+Lines = list[Content]
 Line = MapRow | str  # a heading, "" for a gap
-BLANK, MUTED, TEXT, STRONG, HERE, BAD = (Paint(p) for p in ("blank", "muted", "text", "strong", "here", "bad"))
 
 
 @dataclass(frozen=True)
@@ -70,42 +72,40 @@ def lines_of(layer_map: LayerMap, *, small: bool, headings: bool) -> list[Line]:
     return lines
 
 
-def text_of(runs: Iterable[Run]) -> str:
-    return "".join(run.text for run in runs)
-
-
-def merged(runs: Iterable[Run]) -> list[Run]:
-    """Neighbours of one paint as one run."""
-    result: list[Run] = []
-    for run in runs:
-        if not run.text:
+def flowed(pieces: Iterable[Content], width: int, separator: str = " · ") -> Lines:
+    """Pieces one after the other, on as many lines of `width` cells as they need; never torn, but cut if too long."""
+    gap = Content.styled(separator, MUTED)
+    lines: Lines = []
+    for piece in pieces:
+        if not piece:
             continue
-        if result and result[-1].paint == run.paint:
-            result[-1] = Run(result[-1].text + run.text, run.paint)
+        if lines and lines[-1].cell_length + gap.cell_length + piece.cell_length <= width:
+            lines[-1] = Content.assemble(lines[-1], gap, piece)
         else:
-            result.append(run)
-    return result
+            lines.append(piece)
+    return [line.truncate(width) for line in lines]
 
 
 # Cells.
 
 
-def paint_of(cell: Cell, layer_map: LayerMap, view: View) -> Paint:
-    """What a cell is painted as, the cursor aside."""
+def look_of(cell: Cell, layer_map: LayerMap, view: View) -> tuple[str, Paint | str]:
+    """What stands in a cell and how it looks, the cursor aside."""
     module = cell.module
     if module is None:
-        return Paint("full" if cell.hue == "full" else "linear")
+        return cell.glyph, STRONG if cell.hue == "full" else MUTED
     if view.matches is not None and module.canonical not in view.matches:
-        return Paint("faded")
+        return FADED, MUTED
     # A token reads one row of the embedding: what stays unread stays unlit.
     lit = view.reading and module.token_bytes == module.nbytes
     match view.colouring:
         case "mode":
-            return Paint("tile", cell.hue, bits_step(cell.bits) if cell.hue != "float" else 4, lit)
+            return cell.glyph, Paint("tile", cell.hue, bits_step(cell.bits) if cell.hue != "float" else 4, lit)
         case "bits":
-            return Paint("tile", "bits", bits_step(cell.bits), lit)
+            return cell.glyph, Paint("tile", "bits", bits_step(cell.bits), lit)
         case "bytes":
-            return Paint("bar", "bytes", bytes_step(module.token_bytes, layer_map.tallest), lit)
+            step = bytes_step(module.token_bytes, layer_map.tallest)
+            return BARS[step - 1], Paint("bar", "bytes", step, lit)
 
 
 def bits_step(bits: int) -> int:
@@ -118,43 +118,33 @@ def bytes_step(token_bytes: int, tallest: int) -> int:
     return min(8, max(1, round(8 * token_bytes / tallest))) if tallest else 1
 
 
-def cell_text(cell: Cell, paint: Paint, pitch: int) -> str:
-    """A cell of `pitch` terminal cells."""
-    if paint.part == "bar":
-        bar = BARS[paint.step - 1]
-        return bar if pitch == 1 else bar * (pitch - 1) + " "
-    glyph = FADED if paint.part == "faded" else cell.glyph
-    before = (pitch - 1) // 2
-    return " " * before + glyph + " " * (pitch - 1 - before)
-
-
-def row_runs(row: MapRow, layer_map: LayerMap, view: View) -> list[Run]:
+def row_line(row: MapRow, layer_map: LayerMap, view: View) -> Content:
     """One row of the map: the cursor's mark, its label, the columns in view."""
     here = row.spec.label == view.place.row
-    label = "▸" if here else " "
     # The label tells whether a filter leaves anything of the row.
     is_left = view.matches is None or any(
         cell is not None and (cell.module is None or cell.module.canonical in view.matches) for cell in row.cells
     )
-    paint = STRONG if here else TEXT if is_left else MUTED
-    head = Run(f"{label}{row.spec.label[:LABEL]:<{LABEL}} ", paint)
-    return merged([head, *_cell_runs(row, layer_map, view)])
+    head = f"{'▸' if here else ' '}{row.spec.label[:LABEL]:<{LABEL}} "
+    return Content.assemble((head, STRONG if here else "" if is_left else MUTED), *_cells(row, layer_map, view))
 
 
-def _cell_runs(row: MapRow, layer_map: LayerMap, view: View) -> Iterator[Run]:
-    words = _end_words(row, view.pitch) if row.spec.group == "ends" else ""
+def _cells(row: MapRow, layer_map: LayerMap, view: View) -> Iterator[tuple[str, str]]:
+    pitch = view.pitch
+    words = _end_words(row, pitch) if row.spec.group == "ends" else ""
     cursor = view.place.column if row.spec.label == view.place.row else -1
     for column in range(view.first, min(view.first + view.shown, len(row.cells))):
-        cell = row.cells[column]
-        is_cursor = column == cursor
+        cell, is_cursor = row.cells[column], column == cursor
         if cell is None:
-            text = words[column * view.pitch : (column + 1) * view.pitch] if words else " " * view.pitch
-            yield Run(text, Paint("muted", cursor=is_cursor) if words else Paint("blank", cursor=is_cursor))
+            text, style = words[column * pitch : (column + 1) * pitch].ljust(pitch), MUTED if words else ""
         else:
-            paint = paint_of(cell, layer_map, view)
-            # Under the cursor a bar gives way to its glyph: a reversed bar reads as another bar.
-            text = cell_text(cell, Paint("tile") if is_cursor and paint.part == "bar" else paint, view.pitch)
-            yield Run(text, paint._replace(cursor=True) if is_cursor else paint)
+            text, paint = look_of(cell, layer_map, view)
+            is_bar = isinstance(paint, Paint) and paint.part == "bar"
+            if is_bar and is_cursor:
+                text = cell.glyph  # a reversed bar reads as another bar
+            text = text * (pitch - 1) + " " if is_bar and not is_cursor and pitch > 1 else text.center(pitch)
+            style = paint.style if isinstance(paint, Paint) else paint
+        yield text, CURSOR if is_cursor else style
 
 
 def _end_words(row: MapRow, pitch: int) -> str:
@@ -173,7 +163,7 @@ def _end_words(row: MapRow, pitch: int) -> str:
 # Around the cells.
 
 
-def axis_runs(layer_map: LayerMap, view: View) -> list[Run]:
+def axis_line(layer_map: LayerMap, view: View) -> Content:
     """Layer numbers above every eighth column, the last one, and in place of its neighbours the cursor's.
 
     ‹ and › say that there are columns beyond the edge.
@@ -181,14 +171,14 @@ def axis_runs(layer_map: LayerMap, view: View) -> list[Run]:
     last = len(layer_map.layout.layer_kinds) - 1
     end = min(view.first + view.shown, layer_map.columns)
     width = max(0, (end - view.first) * view.pitch)
-    marks: list[tuple[int, str, Paint]] = []
+    marks: list[tuple[int, str, str]] = []
 
-    def put(layer: int, paint: Paint) -> None:
+    def put(layer: int, style: str) -> None:
         text = str(layer)
         at = (layer - view.first) * view.pitch + (view.pitch - 1) // 2
         at = max(0, min(at, width - len(text)))
         if all(at + len(text) < start or at > start + len(other) for start, other, _ in marks):
-            marks.append((at, text, paint))
+            marks.append((at, text, style))
 
     cursor = view.place.column
     if view.first <= cursor < end and cursor <= last:
@@ -200,29 +190,11 @@ def axis_runs(layer_map: LayerMap, view: View) -> list[Run]:
     for layer in range(view.first + -view.first % step, min(end, last + 1), step):
         put(layer, MUTED)
     more_left, more_right = view.first > 0, end < layer_map.columns
-    runs = [Run(f" {'layer':<{LABEL - 1}}{'‹' if more_left else ' '} ", MUTED)]
-    position = 0
-    for start, text, paint in sorted(marks):
-        runs += [Run(" " * (start - position), BLANK), Run(text, paint)]
-        position = start + len(text)
-    runs.append(Run(" " * (width - position), BLANK))
-    runs.append(Run("›" if more_right else "", MUTED))
-    return merged(runs)
+    line = Content.styled(f" {'layer':<{LABEL - 1}}{'‹' if more_left else ' '} ", MUTED)
+    for start, text, style in sorted(marks):
+        line = line.pad_right(MARGIN + start - len(line)).append(Content.styled(text, style))
+    return line.pad_right(MARGIN + width - len(line)).append(Content.styled("›" if more_right else "", MUTED))
 
 
-def heading_runs(text: str) -> list[Run]:
-    return [Run(f" {text}", MUTED)] if text else []
-
-
-def clipped(runs: Iterable[Run], width: int) -> list[Run]:
-    """The part of a line that fits into `width` terminal cells."""
-    result: list[Run] = []
-    room = width
-    for text, paint in runs:
-        if width_of(text) > room:
-            while text and width_of(text) > room:
-                text = text[:-1]
-        if text:
-            result.append(Run(text, paint))
-        room -= width_of(text)
-    return result
+def heading_line(text: str) -> Content:
+    return Content.styled(f" {text}" if text else "", MUTED)

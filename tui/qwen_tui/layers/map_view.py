@@ -4,31 +4,20 @@ from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
+from textual.style import Style
 
 from qwen_tui.layers.arrangement import Arrangement
 from qwen_tui.layers.legend import below, beside
 from qwen_tui.layers.map import LayerMap, MapRow, Place
-from qwen_tui.layers.map_text import (
-    BLANK,
-    MARGIN,
-    Line,
-    Run,
-    View,
-    axis_runs,
-    clipped,
-    heading_runs,
-    lines_of,
-    row_runs,
-)
-from qwen_tui.layers.painter import Painter
-from qwen_tui.text.safe import cells
+from qwen_tui.layers.map_text import MARGIN, Line, Lines, View, axis_line, heading_line, lines_of, row_line
+from qwen_tui.layers.painter import CellStyles
 
 
-class LayerMapView(Widget, can_focus=True):
+class LayerMapView(CellStyles, can_focus=True):
     """Axis, rows and legend. The screen gives it the map, and hears where the cursor goes."""
 
     DEFAULT_CSS = """
@@ -59,10 +48,9 @@ class LayerMapView(Widget, can_focus=True):
         self._arrangement = Arrangement(1, 1, 1, False, False, 0, 0, 0)
         self._width = 1
         self._lines: list[Line] = []
-        self._legend: list[list[Run]] = []
+        self._legend: Lines = []
         self._legend_key: object = None
         self._top = 0
-        self._painter = Painter()
 
     def arranged(self, arrangement: Arrangement, width: int) -> None:
         """Take new sizes, before the widget has its own: `width` is the screen's. The cursor stays in view."""
@@ -118,28 +106,25 @@ class LayerMapView(Widget, can_focus=True):
 
     # Drawing.
 
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        return self._painter.strip(self._runs(y, width), width, self.app.current_theme)
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
+        return self.strip_of(self._line(y, width), width, base)
 
-    def _runs(self, y: int, width: int) -> list[Run]:
+    def _line(self, y: int, width: int) -> Content:
         rows, legend_width = self._arrangement.rows, self._arrangement.legend_width
         if y > rows:
             line = y - rows - 1
-            return self._legend[line] if line < len(self._legend) and not legend_width else []
+            return self._legend[line] if line < len(self._legend) and not legend_width else Content("")
         if y == 0:
-            runs = axis_runs(self._map, self.view)
+            line = axis_line(self._map, self.view)
         else:
             index = self._top + y - 1
-            line = self._lines[index] if index < len(self._lines) else ""
-            runs = heading_runs(line) if isinstance(line, str) else row_runs(line, self._map, self.view)
+            row = self._lines[index] if index < len(self._lines) else ""
+            line = heading_line(row) if isinstance(row, str) else row_line(row, self._map, self.view)
         if not legend_width:
-            return clipped(runs, width)
+            return line.truncate(width)
         start = MARGIN + self._arrangement.shown * self._arrangement.pitch + 2
-        runs = clipped(runs, start - 1)
-        used = sum(cells(text) for text, _ in runs)
-        legend = self._legend[y] if y < len(self._legend) else []
-        return [*runs, Run(" " * (start - used), BLANK), *legend]
+        legend = self._legend[y] if y < len(self._legend) else Content("")
+        return Content.assemble(line.truncate(start - 1).truncate(start, pad=True), legend)
 
     # The cursor.
 

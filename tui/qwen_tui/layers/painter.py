@@ -1,53 +1,28 @@
-"""Lines of painted runs as a widget: for texts that come out of a pure function ready to draw."""
+"""How the inspector's lines get their colours: the theme's by their names, those of cells from the palette."""
 
-from rich.segment import Segment
-from textual.strip import Strip
+from textual.style import Style
 from textual.theme import Theme
-from textual.widget import Widget
 
-from qwen_tui.layers.map_text import BLANK, Run
 from qwen_tui.layers.palette import Palette
-from qwen_tui.text.safe import cells
+from qwen_tui.widgets.line_strips import LineStrips
+from qwen_tui.widgets.styled_rows import Rows
 
 
-class Painter:
-    """Turns runs into strips in the colours of the theme that is on."""
+class CellStyles(LineStrips):
+    """A widget whose lines may hold cells of the map."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._theme: Theme | None = None
         self._palette: Palette | None = None
 
-    def strip(self, runs: list[Run], width: int, theme: Theme) -> Strip:
-        """One line, exactly `width` cells wide."""
+    def parse_style(self, style: str | Style) -> Style:
+        theme = self.app.current_theme
         if self._palette is None or self._theme is not theme:
             self._theme, self._palette = theme, Palette(theme)
-        style = self._palette.style
-        segments = [Segment(text, style(paint)) for text, paint in runs if text]
-        used = sum(cells(text) for text, _ in runs)
-        segments.append(Segment(" " * max(0, width - used), style(BLANK)))
-        return Strip(segments).crop(0, width)
+        found = self._palette.style(style) if isinstance(style, str) else style
+        return super().parse_style(style) if found is None else found
 
 
-class RunLines(Widget):
-    """As many lines as it was given, or as fit."""
-
-    DEFAULT_CSS = """
-    RunLines { height: 1; }
-    """
-
-    def __init__(self, *, id: str | None = None, grows: bool = False) -> None:
-        super().__init__(id=id)
-        self._lines: list[list[Run]] = []
-        self._grows = grows
-        self._painter = Painter()
-
-    def show(self, lines: list[list[Run]]) -> None:
-        if lines != self._lines:
-            self._lines = lines
-            if self._grows:
-                self.styles.height = max(1, len(lines))
-            self.refresh()
-
-    def render_line(self, y: int) -> Strip:
-        runs = self._lines[y] if y < len(self._lines) else []
-        return self._painter.strip(runs, self.size.width, self.app.current_theme)
+class CellRows(Rows, CellStyles):
+    """Rows of text among which bars stand."""

@@ -1,12 +1,12 @@
-"""The colours of the layer map: from a theme's own colours to the style of each paint. Pure.
+"""The colours of the map's cells: from a theme's own colours to the style of each paint. Pure.
 
 Every glyph is readable on its tile: whatever the theme, the contrast is at least that of WCAG 2 for text.
 """
 
 from functools import lru_cache
 
-from rich.style import Style
 from textual.color import Color
+from textual.style import Style
 from textual.theme import Theme
 
 from qwen_tui.layers.map_text import Paint
@@ -66,42 +66,25 @@ class Palette:
             return Color.parse(getattr(theme, name) or theme.primary)
 
         self.background = colour("background")
-        self._foreground = colour("foreground")
         self._muted = Color.parse(theme.variables.get("muted", theme.primary))
-        self._accent = colour("accent")
-        self._error = colour("error")
         self._hues = {hue: colour(name) for hue, name in HUES.items()}
         self._ansi = theme.ansi
         self.style = lru_cache(maxsize=512)(self._style)
 
     def colours(self, paint: Paint) -> tuple[Color, Color]:
-        """(text, ground) of a paint, the cursor left aside."""
-        ground = self.background
-        if self._ansi and paint.part in ("tile", "bar"):
+        """(text, ground) of a paint."""
+        if self._ansi:
             # The terminal's own sixteen colours cannot be mixed, nobody here knows what they look like.
-            return self._hues[paint.hue], ground
-        match paint.part:
-            case "tile":
-                return self._tile(paint)
-            case "bar":
-                hue = self._hues[paint.hue]
-                if paint.hue == "bytes":  # cheap modules are faint, costly ones strong
-                    hue = self._muted.blend(hue, min(1.0, paint.step / 6))
-                if paint.lit:
-                    ground = ground.blend(hue, 0.16)
-                return readable(hue, ground), ground
-            case "strong":
-                return self._foreground, ground
-            case "here":
-                return self._accent, ground
-            case "full":
-                return self._foreground, ground
-            case "muted" | "linear" | "faded":
-                return self._muted, ground
-            case "bad":
-                return self._error, ground
-            case "text" | "blank":
-                return self._foreground, ground
+            return self._hues[paint.hue], self.background
+        return self._tile(paint) if paint.part == "tile" else self._bar(paint)
+
+    def _bar(self, paint: Paint) -> tuple[Color, Color]:
+        hue, ground = self._hues[paint.hue], self.background
+        if paint.hue == "bytes":  # cheap modules are faint, costly ones strong
+            hue = self._muted.blend(hue, min(1.0, paint.step / 6))
+        if paint.lit:
+            ground = ground.blend(hue, 0.16)
+        return readable(hue, ground), ground
 
     def _tile(self, paint: Paint) -> tuple[Color, Color]:
         hue = self._hues[paint.hue]
@@ -111,12 +94,13 @@ class Palette:
         ground = self.background.blend(hue, 0.05 + 0.1 * paint.step if paint.hue == "bits" else _TINTS[paint.step - 1])
         return readable(hue, ground), ground
 
-    def _style(self, paint: Paint) -> Style:
+    def _style(self, name: str) -> Style | None:
+        """The style of a paint by its name; None for the name of anything else."""
+        part, *details = name.split(" ")
+        if part not in ("tile", "bar"):
+            return None
+        hue, step, *lit = details
+        paint = Paint(part, hue, int(step), bool(lit))
         text, ground = self.colours(paint)
-        bold = paint.lit or paint.cursor or paint.part in ("strong", "here", "full")
-        if paint.cursor:
-            # Reversed, so that it is seen without colour as well: the terminal swaps the two.
-            fore, back = self._foreground.rich_color, self.background.rich_color
-            return Style(color=fore, bgcolor=back, bold=True, reverse=True)
         reverse = self._ansi and paint.lit and paint.part == "tile"
-        return Style(color=text.rich_color, bgcolor=ground.rich_color, bold=bold, reverse=reverse)
+        return Style(foreground=text, background=ground, bold=paint.lit or None, reverse=reverse or None)

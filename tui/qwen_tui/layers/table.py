@@ -4,21 +4,23 @@ A table of its own, because the toolkit's lays out every row before it shows one
 and again at each letter of a filter.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from textual.content import Content
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_core.figures import decimal_size, shape_text
+from qwen_tui.layers.facts import inside_of
 from qwen_tui.layers.map import glyph_of, hue_of
-from qwen_tui.layers.map_text import BLANK, MUTED, STRONG, TEXT, Paint, Run, bits_step, clipped
+from qwen_tui.layers.map_text import CURSOR, MUTED, STRONG, Paint, bits_step
 from qwen_tui.text.formatting import percent
-from qwen_tui.text.safe import one_line
 
 SortKey = tuple[float, str]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column. `rank`: the lower, the longer it stays when the width shrinks. Figures stand at the right."""
 
     title: str
@@ -29,38 +31,38 @@ class Column:
     right: bool = True
 
 
-def _inside(module: ModuleLayout) -> str:
-    return one_line(module.canonical if module.layer is None else module.canonical.split(".", 2)[-1])
-
-
-COLUMNS: tuple[Column, ...] = (
-    Column(
+COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn(
         "layer",
         5,
         0,
         lambda module, _: "" if module.layer is None else str(module.layer),
         lambda module: (-1.0 if module.layer is None else float(module.layer), ""),
     ),
-    Column("module", 24, 1, lambda module, _: _inside(module), lambda module: (0.0, _inside(module)), right=False),
-    Column("format", 21, 2, lambda module, _: module.format, lambda module: (module.bits, module.format), right=False),
-    Column("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), lambda module: (module.nbytes, "")),
-    Column(
+    TableColumn(
+        "module", 24, 1, lambda module, _: inside_of(module), lambda module: (0.0, inside_of(module)), right=False
+    ),
+    TableColumn(
+        "format", 21, 2, lambda module, _: module.format, lambda module: (module.bits, module.format), right=False
+    ),
+    TableColumn("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), lambda module: (module.nbytes, "")),
+    TableColumn(
         "per token",
         10,
         3,
         lambda module, layout: percent(layout.share(module.token_bytes)),
         lambda module: (module.token_bytes, ""),
     ),
-    Column(
+    TableColumn(
         "bits",
         5,
         5,
         lambda module, _: f"{module.bits_per_weight:.2f}",
         lambda module: (module.bits_per_weight, ""),
     ),
-    Column("source", 11, 6, lambda module, _: module.source, lambda module: (0.0, module.source), right=False),
-    Column("shape", 17, 7, lambda module, _: shape_text(module.shape), lambda module: (module.parameters, "")),
-    Column(
+    TableColumn("source", 11, 6, lambda module, _: module.source, lambda module: (0.0, module.source), right=False),
+    TableColumn("shape", 17, 7, lambda module, _: shape_text(module.shape), lambda module: (module.parameters, "")),
+    TableColumn(
         "shard",
         5,
         8,
@@ -115,19 +117,16 @@ def fitting(width: int) -> list[int]:
     return sorted(chosen)
 
 
-def head_runs(order: Order, width: int) -> list[Run]:
+def head_line(order: Order, width: int) -> Content:
     """The titles, the one sorted by with an arrow."""
-    runs: list[Run] = [Run(" ", BLANK)]
+    parts: list[str | tuple[str, str]] = [" "]
     for number in fitting(width):
         column = COLUMNS[number]
         is_here = number == order.column
         title = f"{column.title}{'▾' if order.reverse else '▴'}" if is_here else column.title
-        text = title.rjust(column.width) if column.right else title.ljust(column.width)
-        runs += [
-            Run(text[-column.width :] if column.right else text[: column.width], STRONG if is_here else MUTED),
-            Run("  ", BLANK),
-        ]
-    return clipped(runs, width)
+        text = title.rjust(column.width)[-column.width :] if column.right else title.ljust(column.width)[: column.width]
+        parts += [(text, STRONG if is_here else MUTED), "  "]
+    return Content.assemble(*parts).truncate(width)
 
 
 def column_at(x: int, width: int) -> int | None:
@@ -140,32 +139,18 @@ def column_at(x: int, width: int) -> int | None:
     return None
 
 
-def module_runs(module: ModuleLayout, layout: Layout, width: int, cursor: bool) -> list[Run]:
+def module_line(module: ModuleLayout, layout: Layout, width: int, cursor: bool) -> Content:
     """One row; the format is preceded by its glyph on the map."""
     hue = hue_of(module)
-    glyph = Paint("tile", hue, 4 if hue == "float" else bits_step(module.bits), cursor=cursor)
-    runs: list[Run] = [Run("▸" if cursor else " ", TEXT)]
+    glyph = Paint("tile", hue, 4 if hue == "float" else bits_step(module.bits))
+    parts: list[tuple[str, str]] = []
     for number in fitting(width):
         column = COLUMNS[number]
-        text = column.text(module, layout)
-        paint = TEXT if column.rank < 4 else MUTED
+        text, room = column.text(module, layout), column.width
         if column.title == "format":
-            runs += [
-                Run(glyph_of(module), glyph),
-                Run(f" {text}"[: column.width - 1].ljust(column.width - 1), paint._replace(cursor=cursor)),
-            ]
-        else:
-            text = text.rjust(column.width) if column.right else text[: column.width].ljust(column.width)
-            runs.append(Run(text, paint._replace(cursor=cursor)))
-        runs.append(Run("  ", BLANK._replace(cursor=cursor)))
-    return clipped(runs, width)
-
-
-def total_line(modules: Sequence[ModuleLayout], layout: Layout) -> str:
-    """What the rows come to."""
-    read = sum(module.token_bytes for module in modules)
-    stored = sum(module.nbytes for module in modules)
-    return (
-        f"{len(modules):,} of {len(layout.modules):,} modules · {decimal_size(stored)} · "
-        f"a token reads {decimal_size(read)} of them, {percent(layout.share(read))}"
-    )
+            parts.append((glyph_of(module), glyph.style))
+            text, room = f" {text}", room - 1
+        text = text.rjust(room) if column.right else text[:room].ljust(room)
+        parts.append((f"{text}  ", "" if column.rank < 4 else MUTED))
+    line = Content.assemble(*parts)
+    return Content.assemble("▸" if cursor else " ", line.stylize(CURSOR) if cursor else line).truncate(width)

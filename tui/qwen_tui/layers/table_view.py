@@ -4,18 +4,20 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 from textual.message import Message
 from textual.strip import Strip
-from textual.widget import Widget
+from textual.style import Style
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
-from qwen_tui.layers.map_text import MUTED, Run, clipped
-from qwen_tui.layers.painter import Painter
-from qwen_tui.layers.table import Order, column_at, head_runs, module_runs, ordered, total_line
+from qwen_tui.layers.facts import choice_text
+from qwen_tui.layers.map_text import MUTED
+from qwen_tui.layers.painter import CellStyles
+from qwen_tui.layers.table import Order, column_at, head_line, module_line, ordered
 
 
-class LayerTable(Widget, can_focus=True):
+class LayerTable(CellStyles, can_focus=True):
     """A line of titles, the rows, and what they come to."""
 
     DEFAULT_CSS = """
@@ -46,7 +48,6 @@ class LayerTable(Widget, can_focus=True):
         self._rows: list[ModuleLayout] = []
         self._order = Order()
         self._cursor = self._top = 0
-        self._painter = Painter()
 
     @property
     def module(self) -> ModuleLayout | None:
@@ -75,17 +76,18 @@ class LayerTable(Widget, can_focus=True):
     def on_resize(self) -> None:
         self._go(self._cursor, self.module)
 
-    def render_line(self, y: int) -> Strip:
-        width, height = self.size
+    def line_strip(self, y: int, width: int, base: Style) -> Strip:
+        return self.strip_of(self._line(y, width), width, base)
+
+    def _line(self, y: int, width: int) -> Content:
         if y == 0:
-            runs = head_runs(self._order, width)
-        elif y == height - 1:
-            runs = clipped([Run(f" {total_line(self._rows, self._layout)}", MUTED)], width)
-        else:
-            row = self._top + y - 1
-            is_cursor = row == self._cursor
-            runs = module_runs(self._rows[row], self._layout, width, is_cursor) if row < len(self._rows) else []
-        return self._painter.strip(runs, width, self.app.current_theme)
+            return head_line(self._order, width)
+        if y == self.size.height - 1:
+            return Content.styled(f" {choice_text(self._layout, self._rows)}", MUTED)
+        row = self._top + y - 1
+        if row >= len(self._rows):
+            return Content("")
+        return module_line(self._rows[row], self._layout, width, row == self._cursor)
 
     def action_move(self, rows: int) -> None:
         self._go(self._cursor + rows, self.module)

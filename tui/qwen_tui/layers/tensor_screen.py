@@ -5,38 +5,20 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.layers.base_screen import LayersScreen
-from qwen_tui.layers.detail import Facts, Lines, facts_of, flowed
+from qwen_tui.layers.detail import fact_lines
+from qwen_tui.layers.facts import facts_of
 from qwen_tui.layers.inspection import Inspection, Opened
 from qwen_tui.layers.map import Place
-from qwen_tui.layers.map_text import BAD, MUTED, STRONG, TEXT, Run, clipped
-from qwen_tui.layers.painter import RunLines
+from qwen_tui.layers.map_text import BAD, MUTED, STRONG
+from qwen_tui.layers.painter import CellRows
 from qwen_tui.layers.status import InspectorStatus
 from qwen_tui.layers.values_reader import ValuesReader
 from qwen_tui.text.safe import one_line
-
-LABEL = 11
-
-
-def fact_lines(facts: Facts, width: int) -> Lines:
-    """Every fact with its label; the values wrap under themselves."""
-    rows = (
-        ("format", (facts.format, facts.source)),
-        ("shape", (facts.shape,)),
-        ("size", (facts.stored, facts.bits)),
-        ("cost", (facts.token,)),
-        ("stored in", (facts.place, facts.alignment)),
-        ("name", (facts.name, f"in {facts.file}")),
-        ("does", (facts.about,)),
-    )
-    lines: Lines = [clipped([Run(facts.title, STRONG)], width), []]
-    for label, pieces in rows:
-        for number, line in enumerate(flowed([Run(text, TEXT) for text in pieces], max(8, width - LABEL))):
-            lines.append([Run(f"{'' if number else label:<{LABEL}}", MUTED), *line])
-    return lines
 
 
 class TensorScreen(LayersScreen):
@@ -61,7 +43,7 @@ class TensorScreen(LayersScreen):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
-            yield RunLines(id="tensor", grows=True)
+            yield CellRows()
         yield InspectorStatus("Esc layers", "← → other layers", "↑ ↓ scroll", "F1 keys")
 
     def on_mount(self) -> None:
@@ -78,17 +60,18 @@ class TensorScreen(LayersScreen):
         if not self.is_mounted:
             return
         width = max(8, self.size.width - 3)
-        lines = fact_lines(facts_of(self.module, self._opened.layer_map.layout, self._opened.checkpoint), width)
+        facts = facts_of(self.module, self._opened.layer_map.layout, self._opened.checkpoint)
+        lines = [Content.styled(facts.title, STRONG), Content(""), *fact_lines(facts.labelled, width)]
         if self.reader.values is not None:
             from qwen_tui.layers.values_text import sections
 
             for section in sections(self.reader.values, width):
-                lines += [[], clipped([Run(section.heading, STRONG)], width), *section.lines]
+                lines += [Content(""), Content.styled(section.heading, STRONG), *section.lines]
         elif self.reader.error:
-            lines += [[], flowed([Run(one_line(self.reader.error, 600), BAD)], width)[0]]
+            lines += [Content(""), Content.styled(one_line(self.reader.error, 600), BAD)]
         elif self.reader.busy:
-            lines += [[], [Run("reading the values …", MUTED)]]
-        self.query_one("#tensor", RunLines).show(lines)
+            lines += [Content(""), Content.styled("reading the values …", MUTED)]
+        self.query_one(CellRows).show([line.truncate(width) for line in lines])
 
     def action_leave(self) -> None:
         self.dismiss(self.module)

@@ -76,7 +76,7 @@ def _groups(values: "TensorValues") -> Iterator[Piece]:
     else:
         yield Piece("no dead groups", brief=True)
     share = percent(groups.saturated / groups.examined if groups.examined else 0.0)
-    yield Piece(f"{groups.saturated:,} saturated ({share})", brief=bool(groups.saturated))
+    yield Piece(f"{share} saturated", brief=bool(groups.saturated))
 
 
 def _not_finite(values: "TensorValues") -> list[Piece]:

@@ -1,30 +1,22 @@
-"""The values inside a tensor as lines of text: bars of its scales and codes, range, groups, first rows. Pure."""
+"""The values inside a tensor as lines: bars of its scales and codes, range, groups, first rows. Pure.
+
+The words are value_facts.py's.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual.content import Content
+
 from qwen_core.tensors.histogram import CodeCounts, Histogram
 from qwen_core.tensors.values import TensorValues
-from qwen_tui.layers.detail import Lines, flowed
-from qwen_tui.layers.map_text import BAD, BLANK, MUTED, TEXT, Paint, Run, clipped, text_of
+from qwen_tui.layers.detail import fact_lines
+from qwen_tui.layers.map_text import BAD, MUTED, Lines, Paint, flowed
+from qwen_tui.layers.value_facts import histogram_ends, row_texts, span, value_facts
 from qwen_tui.text.formatting import percent
-from qwen_tui.text.safe import cells
 from qwen_tui.text.sparkline import BARS, sparkline
 
-GRAPH = Paint("bar", "graph", 8)
-
-
-def number(value: float) -> str:
-    """A value in few characters: "0.0391", "-12.5", "3.1e-07"."""
-    if value == 0:
-        return "0"
-    return (
-        f"{value:.4f}" if 0.001 <= abs(value) < 10 else f"{value:.1f}" if 10 <= abs(value) < 10_000 else f"{value:.1e}"
-    )
-
-
-def span(low: float | None, high: float | None) -> str:
-    return "nothing finite" if low is None or high is None else f"{number(low)} … {number(high)}"
+GRAPH = Paint("bar", "graph", 8).style
 
 
 def value_lines(values: TensorValues, width: int, height: int) -> Lines:
@@ -33,79 +25,34 @@ def value_lines(values: TensorValues, width: int, height: int) -> Lines:
     if values.scales is not None:
         graph = sparkline(values.scales.histogram.counts, 16)
         reach = span(values.scales.minimum, values.scales.maximum)
-        parts.append([Run("scales ", MUTED), Run(graph, GRAPH), Run(f"  {reach}", TEXT)])
+        parts.append(Content.assemble(("scales ", MUTED), (graph, GRAPH), f"  {reach}"))
     if values.codes is not None:
-        parts.append(_code_runs(values.codes, width))
+        parts.append(_codes(values.codes, width))
+    reach = span(values.minimum, values.maximum)
     if values.values is not None:
         graph = sparkline(values.values.counts, 32)
-        parts.append([Run("values ", MUTED), Run(graph, GRAPH), Run(f"  {span(values.minimum, values.maximum)}", TEXT)])
-    lines = _beside(parts, width)
-    lines += flowed([*notes(values)], width)
+        parts.append(Content.assemble(("values ", MUTED), (graph, GRAPH), f"  {reach}"))
+    notes = [Content(f"values {reach}")] if values.values is None else []
+    for fact in sorted(value_facts(values), key=lambda fact: fact.label == "examined"):
+        quiet = "" if fact.label == "values" else MUTED
+        pieces = (piece for piece in fact.pieces if piece.brief)
+        notes += [Content.styled(piece.text, BAD if piece.is_bad else quiet) for piece in pieces]
+    lines = [*flowed(parts, width, "   "), *flowed(notes, width)]
     # Rows are two lines each; those that fit, behind a gap.
     rows = row_lines(values, width)[: (height - len(lines) - 1) // 2 * 2 if height > len(lines) + 2 else 0]
-    return [*lines, [], *rows] if rows else lines
+    return [*lines, Content(""), *rows] if rows else lines
 
 
-def _code_runs(counted: CodeCounts, width: int) -> list[Run]:
+def _codes(counted: CodeCounts, width: int) -> Content:
     codes = counted.by_magnitude()
-    runs = [Run("codes ", MUTED)]
     if len(codes.counts) > 8:
         graph = sparkline(counted.counts, max(8, min(32, width - 30)))
-        return [*runs, Run(graph, GRAPH), Run(f"  {counted.names[0]} … {counted.names[-1]}", TEXT)]
+        return Content.assemble(("codes ", MUTED), (graph, GRAPH), f"  {counted.names[0]} … {counted.names[-1]}")
     # Few enough to stand beside their own bar; one scale for all of them.
     bars = [sparkline((count, max(codes.counts)), 2)[:1] for count in codes.counts]
-    for name, bar in zip(codes.names, bars, strict=True):
-        runs += [Run(f" {name.replace('0.', '.')} ", MUTED), Run(bar, GRAPH)]
-    return runs
-
-
-def _beside(parts: Lines, width: int, gap: str = "   ") -> Lines:
-    """Parts on one line while they fit."""
-    lines: Lines = []
-    for part in parts:
-        if lines and cells(text_of(lines[-1])) + len(gap) + cells(text_of(part)) <= width:
-            lines[-1] = [*lines[-1], Run(gap, BLANK), *part]
-        else:
-            lines.append(part)
-    return [clipped(line, width) for line in lines]
-
-
-def notes(values: TensorValues) -> list[Run]:
-    """What should be mentioned: range and mean of quantised values, dead or saturated groups, NaN, sampling."""
-    found: list[Run] = []
-    if values.values is None:
-        found.append(Run(f"values {span(values.minimum, values.maximum)}", TEXT))
-    if values.mean is not None and values.standard_deviation is not None:
-        found.append(Run(f"mean {number(values.mean)}", TEXT))
-        found.append(Run(f"deviation {number(values.standard_deviation)}", TEXT))
-    found += health(values)
-    if values.sampled:
-        found.append(Run(f"sampled: {percent(values.share)} of its groups", MUTED))
-    return found
-
-
-def health(values: TensorValues) -> list[Run]:
-    """Dead and saturated groups, NaN and infinities; "no dead groups" where all is well."""
-    found: list[Run] = []
-    groups = values.groups
-    if groups is not None:
-        if groups.dead:
-            found.append(Run(f"{groups.dead:,} of {groups.examined:,} groups dead", BAD))
-        else:
-            found.append(Run("no dead groups", MUTED))
-        if groups.saturated:
-            share = percent(groups.saturated / groups.examined if groups.examined else 0.0)
-            found.append(Run(f"{share} saturated", MUTED))
-    scales = values.scales
-    for count, what in (
-        (values.nan_count, "NaN"),
-        (values.infinite_count, "infinite"),
-        (scales.nan_count if scales else 0, "NaN scales"),
-        (scales.infinite_count if scales else 0, "infinite scales"),
-    ):
-        if count:
-            found.append(Run(f"{count:,} {what}", BAD))
-    return found
+    named = zip(codes.names, bars, strict=True)
+    parts = [part for name, bar in named for part in ((f" {name.replace('0.', '.')} ", MUTED), (bar, GRAPH))]
+    return Content.assemble(("codes ", MUTED), *parts)
 
 
 # Large, for the screen of one tensor.
@@ -143,19 +90,18 @@ class Section:
 
 def sections(values: TensorValues, width: int) -> list[Section]:
     """Everything about the values, for a whole screen."""
+    facts = {fact.label: fact for fact in value_facts(values)}
     found: list[Section] = []
     if values.scales is not None:
-        scales = values.scales
-        odd = ((scales.zero_count, "zero"), (scales.negative_count, "negative"))
-        extra = "".join(f" · {count:,} {what}" for count, what in odd if count)
-        heading = f"Scales · {scales.format} · {span(scales.minimum, scales.maximum)}{extra}"
-        found.append(Section(heading, _histogram(scales.histogram, width)))
+        scales = facts.pop("scales")
+        heading = " · ".join(("Scales", *(piece.text for piece in scales.pieces)))
+        found.append(Section(heading, _histogram(values.scales.histogram, width)))
     if values.codes is not None:
         found.append(Section(f"Codes · {values.codes.label}", _code_table(values.codes, width)))
     if values.values is not None:
         heading = f"Values · {span(values.minimum, values.maximum)}"
         found.append(Section(heading, _histogram(values.values, width)))
-    found.append(Section("Statistics", flowed(notes(values), width)))
+    found.append(Section("Statistics", fact_lines(facts.values(), width)))
     found.append(Section("First rows, beside the words they are packed in", row_lines(values, width)))
     return [section for section in found if section.lines]
 
@@ -163,19 +109,15 @@ def sections(values: TensorValues, width: int) -> list[Section]:
 def _graph(counts: Sequence[int], left: str, right: str, width: int) -> Lines:
     """Tall bars, and below them what the first and the last stand for."""
     room = min(width, 64)
-    lines: Lines = [[Run(line, GRAPH)] for line in tall_bars(counts, room, 5)]
+    lines = [Content.styled(line, GRAPH) for line in tall_bars(counts, room, 5)]
     if lines:
         across = min(room, len(counts) * bar_width(len(counts), room))
-        lines.append([Run(left + right.rjust(max(len(right) + 1, across - len(left))), MUTED)])
-    return [clipped(line, width) for line in lines]
+        lines.append(Content.styled(left + right.rjust(max(len(right) + 1, across - len(left))), MUTED))
+    return [line.truncate(width) for line in lines]
 
 
 def _histogram(histogram: Histogram, width: int) -> Lines:
-    if not histogram.edges:
-        return []
-    ends = (histogram.edges[0], histogram.edges[-1])
-    left, right = (f"2^{end:g}" if "exponent" in histogram.label else number(end) for end in ends)
-    return _graph(histogram.counts, left, right, width)
+    return _graph(histogram.counts, *histogram_ends(histogram), width) if histogram.edges else []
 
 
 def _code_table(codes: CodeCounts, width: int) -> Lines:
@@ -184,27 +126,17 @@ def _code_table(codes: CodeCounts, width: int) -> Lines:
     whole, peak = max(1, sum(codes.counts)), max(1, *codes.counts)
     length = max(4, min(40, width - 20))
     return [
-        clipped(
-            [
-                Run(f"{name:>6} ", MUTED),
-                Run(f"{'▆' * round(length * count / peak):<{length}}", GRAPH),
-                Run(f" {percent(count / whole):>8}", TEXT),
-            ],
-            width,
-        )
+        Content.assemble(
+            (f"{name:>6} ", MUTED),
+            (f"{'▆' * round(length * count / peak):<{length}}", GRAPH),
+            f" {percent(count / whole):>8}",
+        ).truncate(width)
         for name, count in zip(codes.names, codes.counts, strict=True)
     ]
 
 
 def row_lines(values: TensorValues, width: int) -> Lines:
     """The first elements of the first rows, dequantised, and the packed words below them."""
-    lines: Lines = []
-    for row in values.first_rows:
-        lines.append(
-            clipped([Run(f"row {row.row}  ", MUTED), Run("".join(f"{number(v):>10}" for v in row.values), TEXT)], width)
-        )
-        words = " ".join(row.words)
-        extra = f"  scale {number(row.scale)}" if row.scale is not None else ""
-        extra += f"  bias {number(row.bias)}" if row.bias is not None else ""
-        lines.append(clipped([Run(f"       {words}{extra}", MUTED)], width))
-    return lines
+    texts = [row_texts(row) for row in values.first_rows]
+    pairs = ((Content(elements), Content.styled(words, MUTED)) for elements, words in texts)
+    return [line.truncate(width) for pair in pairs for line in pair]

@@ -1,5 +1,7 @@
 """Widgets without an edge whose lines are their strips: nothing is put around them, and nothing is kept twice."""
 
+from rich.segment import Segment
+from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.style import Style
@@ -12,6 +14,15 @@ class LineStrips(OneLayout):
 
     The toolkit's own cache of lines composes an edge around each, and forgets all of them with every change of size.
     """
+
+    def parse_style(self, style: str | Style) -> Style:
+        """What a style that is named in a line looks like."""
+        return style if isinstance(style, Style) else Style.parse(style)
+
+    def strip_of(self, content: Content, width: int, base: Style) -> Strip:
+        """One line of `content` as a strip of `width` cells on `base`."""
+        segments = [Segment(text, style.rich_style) for text, style in content.render(base, "", self.parse_style)]
+        return Strip(segments).adjust_cell_length(width, base.rich_style)
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
         """Line `y` of what is inside, `width` cells on `base`; this one is empty, as those below the last are."""

@@ -12,7 +12,6 @@ from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
 from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase_look import PHASES
-from qwen_tui.widgets.styled_rows import strip_of
 
 FLASH_SECONDS = 6.0
 WIDE = 100  # cells from which on there is room for both
@@ -122,7 +121,7 @@ class Status(LineStrips):
             self.refresh()
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
-        return strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
+        return self.strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
 
     def _line(self, width: int) -> Content:
         """What the line says, in `width` cells: one on each side stays empty."""

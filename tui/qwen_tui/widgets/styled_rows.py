@@ -10,11 +10,6 @@ from textual.style import Style
 from qwen_tui.widgets.line_strips import LineStrips
 
 
-def strip_of(content: Content, width: int, base: Style) -> Strip:
-    """One line of `content` as a strip of `width` cells on `base`."""
-    return Strip(content.render_segments(base)).adjust_cell_length(width, base.rich_style)
-
-
 class Rows(LineStrips):
     """`show` takes all rows, none wider than the widget. Only another number of them is laid out."""
 
@@ -22,8 +17,8 @@ class Rows(LineStrips):
     Rows { height: auto; width: 1fr; }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self._rows: list[Content] = []
         self._strips: dict[int, Strip] = {}  # of rows as they are, on _ground and _width
         self._ground: Style | None = None
@@ -59,7 +54,7 @@ class Rows(LineStrips):
             self._strips.clear()
         strip = self._strips.get(y)
         if strip is None:
-            strip = self._strips[y] = strip_of(self._rows[y], width, base)
+            strip = self._strips[y] = self.strip_of(self._rows[y], width, base)
         return strip
 
     def notify_style_update(self) -> None:

@@ -201,11 +201,11 @@ class TextLines(LineStrips):
 
     def _strip(self, row: Row, width: int, base: Style, selected: tuple[int, int] | None) -> Strip:
         content = row.content
-        ground = base + self._style(row.fill) if row.fill else base
+        ground = base + self.parse_style(row.fill) if row.fill else base
         segments: list[Segment] = []
         column = row.column
         for text, name in row.signs:
-            style = base + self._style(name) if name else base
+            style = base + self.parse_style(name) if name else base
             segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
             if row.signs_are_text:
                 column += len(text)
@@ -213,7 +213,7 @@ class TextLines(LineStrips):
             start, end = (max(0, place - column) if place >= 0 else len(content.plain) for place in selected)
             if start < end:
                 content = content.stylize(self.screen.get_visual_style("screen--selection"), start, end)
-        for text, style in content.render(ground, "", self._style):
+        for text, style in content.render(ground, "", self.parse_style):
             segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
             column += len(text)
         used = content.cell_length + sum(cell_len(text) for text, _ in row.signs)
@@ -221,9 +221,6 @@ class TextLines(LineStrips):
             return Strip(segments).crop(0, width)
         segments.append(Segment(" " * (width - used), ground.rich_style))
         return Strip(segments, width)
-
-    def _style(self, style: str | Style) -> Style:
-        return style if isinstance(style, Style) else Style.parse(style)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
