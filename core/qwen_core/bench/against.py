@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from qwen_core.bench.against_process import Outcome, Task
-from qwen_core.bench.workloads import spread
+from qwen_core.bench.request import BenchRequest, Progress, Stop, machine_facts
+from qwen_core.bench.workloads import check_context, prompt_ids, rest, spread
 from qwen_core.errors import QwenError, quote
 
 _BOOT = "from qwen_core.bench.against_process import main; main()"
@@ -149,3 +150,30 @@ def against_report(
         "of_tokens": tokens + 1,
         "interrupted": interrupted,
     }
+
+
+def measure_against(request: BenchRequest, stop: Stop, progress: Progress) -> dict[str, Any]:
+    """The same checkpoint and tokens here and in mlx-lm."""
+    require_peer()
+    checkpoint = request.checkpoint()
+    sizes = {workload.kind: workload for workload in request.workloads}
+    prompt = sizes["prefill"]
+    check_context(prompt, 0, checkpoint.config.max_position_embeddings)
+    check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
+    task = Task(
+        side="qwen-tui",
+        path=str(checkpoint.path),
+        ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
+        tokens=sizes["decode"].tokens,
+        dtype=request.dtype,
+    )
+    peer = peer_task(task, float32=request.float32)
+    pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
+    from qwen_core.device.backend import default_dtype  # MLX behind it: not before the measuring
+
+    facts = {
+        "dtype": request.dtype or default_dtype(),
+        "peer_dtype": "float32" if request.float32 else "as stored",
+        **machine_facts(request.machine()),
+    }
+    return against_report(task, peer, pairs, facts, interrupted=stop())

@@ -13,9 +13,9 @@ from rich.console import RenderableType
 
 from qwen_core import demo_model_path
 from qwen_core.bench import measure as core_bench
+from qwen_core.bench.request import versions
 from qwen_core.errors import QwenError
 from qwen_tui import cli
-from qwen_tui.commands import bench_runs
 from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
 from qwen_tui.settings.file import load_settings, settings_path
 from support.reports import report_text
@@ -252,7 +252,7 @@ def test_a_variant_that_does_not_fit_says_so() -> None:
 
 
 def test_versions_name_everything_that_decides_about_speed() -> None:
-    assert all(bench_runs.versions().values())
+    assert all(versions().values())
 
 
 def test_an_override_that_cannot_be_used_is_told_as_run_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from qwen_core.bench import measure as core_bench
+from qwen_core.bench import runs
 from qwen_core.bench.against import Interrupted
 from qwen_core.bench.against_process import Outcome, Task
+from qwen_core.bench.request import BenchRequest
+from qwen_core.checkpoint.directory import Checkpoint
 from qwen_tui import cli
 from support.checkpoints import write_checkpoint
 
@@ -33,7 +36,7 @@ def test_during_a_rest_the_finished_repeats_are_kept(
         def __init__(self, **options: Any) -> None:
             super().__init__(pause=press, **options)
 
-    monkeypatch.setattr(core_bench, "Bench", Pressed)
+    monkeypatch.setattr(runs, "Bench", Pressed)
     assert cli.main([*TINY, "--cooldown", "60", "--repeat", "3", "--json"]) == 130
     report = json.loads(capsys.readouterr().out)
     assert [len(row["seconds"]) for row in report["sizes"]] == [1]
@@ -90,30 +93,26 @@ def test_before_the_first_pair_one_line_says_so(
 
 @pytest.mark.parametrize("workload", ["pp4", "card"])
 def test_while_loading(workload: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from qwen_tui.commands import bench_runs
+    checkpoint = BenchRequest.checkpoint
 
-    checkpoint = bench_runs._checkpoint
-
-    def pressed(request: Any) -> Any:
+    def pressed(request: BenchRequest) -> Checkpoint:
         press()
         return checkpoint(request)
 
-    monkeypatch.setattr(bench_runs, "_checkpoint", pressed)
+    monkeypatch.setattr(BenchRequest, "checkpoint", pressed)
     assert cli.main(["bench", "--workload", workload]) == 130
     assert capsys.readouterr() == ("", INTERRUPTED)
 
 
 def pressed_in_model(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Ctrl+C after the first tensor of the synthetic model with this number."""
-    from qwen_core.bench import synthetic
-
-    make, made = synthetic.synthetic_model, []
+    make, made = runs.synthetic_model, []
 
     def pressed(*arguments: Any, progress: Callable[[int, int], None], **options: Any) -> Any:
         made.append(0)
         return make(*arguments, progress=press if len(made) == number else progress, **options)
 
-    monkeypatch.setattr(synthetic, "synthetic_model", pressed)
+    monkeypatch.setattr(runs, "synthetic_model", pressed)
 
 
 @pytest.mark.parametrize("number", [1, 2])

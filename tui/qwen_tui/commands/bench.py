@@ -12,7 +12,7 @@ from qwen_core.checkpoint.recipe import VARIANTS, find_variant
 from qwen_core.errors import QwenError
 from qwen_core.settings.kinds import Number
 from qwen_core.settings.ranges import PEAK_BANDWIDTH_GB_S
-from qwen_tui.commands.bench_request import BenchRequest, Workloads, check
+from qwen_tui.commands.bench_request import Workloads, check
 from qwen_tui.commands.interrupt import INTERRUPTED, OK, interruptible
 from qwen_tui.commands.options import DTYPES, NumberType, WholeNumber, json_option, model_argument
 from qwen_tui.commands.output import output_width, print_json
@@ -109,7 +109,8 @@ def bench(
     tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured; of --layers that takes
     both times.
     """
-    from qwen_tui.settings.file import load_settings  # here: the program's --help needs none of it
+    from qwen_core.bench.request import BenchRequest  # here: the program's --help needs none of it
+    from qwen_tui.settings.file import load_settings
 
     loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s})
     default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL
@@ -123,7 +124,6 @@ def bench(
         **options,
     )
     check(request, variant=variant, variants=variants, against=against, given=_given())
-    from qwen_tui.commands import bench_runs
     from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
     from qwen_tui.commands.report import print_report
 
@@ -133,11 +133,14 @@ def bench(
         try:
             with progress_bar() as progress:
                 if against:
-                    report, parts = bench_runs.against(request, interrupt, progress), against_parts
-                elif variants:
-                    report, parts = bench_runs.variants(request, interrupt, progress), variants_parts
+                    from qwen_core.bench.against import measure_against
+
+                    report, parts = measure_against(request, interrupt, progress), against_parts
                 else:
-                    report, parts = bench_runs.model(request, interrupt, progress), bench_parts
+                    from qwen_core.bench.runs import measure_model, measure_variants  # MLX behind it
+
+                    measure, parts = (measure_variants, variants_parts) if variants else (measure_model, bench_parts)
+                    report = measure(request, interrupt, progress)
         except QwenError:
             if interrupt.raised:  # while the model was loaded or made: nothing is measured yet
                 click.echo("qwen-tui: interrupted", err=True)

@@ -1,16 +1,14 @@
 """What the options of `qwen-tui bench` ask for, checked for contradictions."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from qwen_core.bench.workloads import Workload, parse_workloads
-from qwen_core.checkpoint.recipe import Variant
 from qwen_core.errors import QwenError
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.protocol.events import LoadSettings
+    from qwen_core.bench.request import BenchRequest
 
 
 class Workloads(click.ParamType[tuple[Workload, ...]]):
@@ -27,25 +25,9 @@ class Workloads(click.ParamType[tuple[Workload, ...]]):
             self.fail(str(error), param, ctx)
 
 
-@dataclass(frozen=True)
-class BenchRequest:
-    """What the command line asks for, checked for contradictions."""
-
-    model_dir: str | None
-    workloads: tuple[Workload, ...]
-    depth: int
-    repeat: int
-    cooldown: float
-    shape: str | None
-    variant: Variant | None
-    layers: int | None
-    float32: bool
-    load: "LoadSettings"
-    dtype: str | None
-    seed: int
-
-
-def check(request: BenchRequest, *, variant: str | None, variants: bool, against: str | None, given: set[str]) -> None:
+def check(
+    request: "BenchRequest", *, variant: str | None, variants: bool, against: str | None, given: set[str]
+) -> None:
     """UsageError where options contradict each other, or one has no effect."""
     kinds = [workload.kind for workload in request.workloads]
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
 class AnswerText:
     """All of one answer: what it says, the ids that were generated (the stop token too), and its last event."""
 
-
     pieces: list[Piece] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     final: StreamEvent | None = None
@@ -61,8 +60,6 @@ class AnswerText:
                 "streamed": model.tiers.streamed,
             },
         }
-
-
 
 
 def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:

@@ -8,6 +8,7 @@ from qwen_tui.text.formatting import percent
 
 if TYPE_CHECKING:  # NumPy behind it: too slow an import for the first screen
     from qwen_core.tensors.histogram import Histogram
+    from qwen_core.tensors.stored_tensor import Examined
     from qwen_core.tensors.values import RowSample, ScaleValues, TensorValues
 
 
@@ -29,7 +30,7 @@ def histogram_ends(histogram: "Histogram") -> tuple[str, str]:
 def value_facts(values: "TensorValues") -> list[Fact]:
     """Everything that is counted: how much of it, range and mean, scales, dead and saturated groups, NaN."""
     facts = {
-        "examined": examined(values.share, values.examined),
+        "examined": examined(values),
         "values": _values(values),
         "scales": _scales(values.scales),
         "groups": _groups(values),
@@ -38,13 +39,13 @@ def value_facts(values: "TensorValues") -> list[Fact]:
     return [Fact(label, pieces) for label, found in facts.items() if (pieces := tuple(found))]
 
 
-def examined(share: float, count: int) -> Iterator[Piece]:
+def examined(found: "Examined") -> Iterator[Piece]:
     """How much of a tensor was looked at."""
-    if share >= 1:
-        yield Piece("all of it")
+    if found.sampled:
+        yield Piece(f"sampled: {percent(found.share)} of its groups", brief=True)
+        yield Piece(f"{found.examined:,} elements: whole groups, evenly spread")
     else:
-        yield Piece(f"sampled: {percent(share)} of its groups", brief=True)
-        yield Piece(f"{count:,} elements: whole groups, evenly spread")
+        yield Piece("all of it")
 
 
 def _values(values: "TensorValues") -> Iterator[Piece]:

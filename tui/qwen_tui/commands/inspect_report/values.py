@@ -105,7 +105,7 @@ def error_lines(error: TensorError, width: int) -> Iterator[RenderableType]:
 
 
 def _error_facts(error: TensorError) -> Iterator[tuple[str, Cell]]:
-    yield "compared", _joined(examined(error.share, error.examined))
+    yield "compared", _joined(examined(error))
     if error.non_finite_count:
         yield "left out", f"{error.non_finite_count:,} pairs that are not finite"
     if error.snr_db is None or error.rmse is None or error.max_abs_error is None or error.relative_error is None:

@@ -1,38 +1,32 @@
-"""What `qwen-tui bench` does once its options are known: a model, the variants, or a comparison, each to a report."""
+"""What a benchmark does once it is known what is wanted: a model or the variants, measured, to a report."""
 
-import platform
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qwen_core.bench.workloads import Workload, check_context, prompt_ids, rest
+from qwen_core.bench.measure import Bench, Measured, MeasuredCard, extrapolated
+from qwen_core.bench.report import BenchSubject, bench_report
+from qwen_core.bench.request import BenchRequest, Progress, Stop, machine_facts, versions
+from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model
+from qwen_core.bench.synthetic_shapes import shape_config
+from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
+from qwen_core.bench.workloads import check_context, spread
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.locate import model_name
+from qwen_core.checkpoint.recipe import Variant
+from qwen_core.checkpoint.variants import variant_name
+from qwen_core.device.backend import default_dtype, describe_device
 from qwen_core.errors import CapacityError, SettingsError
-from qwen_core.version import __version__
-
-if TYPE_CHECKING:
-    from qwen_core.bench.measure import Bench, Measured
-    from qwen_core.checkpoint.directory import Checkpoint
-    from qwen_core.checkpoint.recipe import Variant
-    from qwen_tui.commands.bench_request import BenchRequest
-
-Progress = Callable[[str, int, int], None]
-Stop = Callable[[], bool]
+from qwen_core.model.model import load_model
+from qwen_core.model.weights import LoadCancelled
+from qwen_core.protocol.events import LoadProgress
+from qwen_core.session.session import load_session
 
 
-def versions() -> dict[str, str]:
-    """The versions of everything that decides about speed."""
-    return {"qwen-tui": __version__, "mlx": metadata.version("mlx"), "python": platform.python_version()}
-
-
-def model(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
+def measure_model(request: BenchRequest, stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
-    from qwen_core.bench.report import bench_report
-    from qwen_core.device.machine import this_machine
-
-    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
+    machine = request.machine()
     bench = _bench(request, stop, progress)
     if request.shape is not None:
         subject, measured = _synthetic(request, request.variant, bench)
@@ -42,27 +36,15 @@ def model(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, 
     return bench_report(subject, machine, versions(), measured, card, repeat=request.repeat, interrupted=stop())
 
 
-def _bench(request: "BenchRequest", stop: Stop, progress: Progress) -> "Bench":
-    from qwen_core.bench.measure import Bench
-
+def _bench(request: BenchRequest, stop: Stop, progress: Progress) -> Bench:
     return Bench(repeat=request.repeat, cooldown=request.cooldown, stop=stop, progress=progress)
 
 
-def _checkpoint(request: "BenchRequest") -> "Checkpoint":
-    from qwen_core import demo_model_path, open_checkpoint
-    from qwen_core.checkpoint.locate import resolve_model_path
-
-    return open_checkpoint(demo_model_path() if request.model_dir is None else resolve_model_path(request.model_dir))
-
-
-def _loaded(request: "BenchRequest", bench: "Bench") -> tuple[Any, "list[Measured]", Any]:
-    from qwen_core.model.model import load_model
-    from qwen_core.session.session import load_session
-
-    checkpoint = _checkpoint(request)
+def _loaded(request: BenchRequest, bench: Bench) -> tuple[BenchSubject, list[Measured], MeasuredCard | None]:
+    checkpoint = request.checkpoint()
     wants_card = any(workload.kind == "card" for workload in request.workloads)
 
-    def loading(step: Any) -> None:
+    def loading(step: LoadProgress) -> None:
         bench.progress("loading", step.done_bytes, step.total_bytes)
 
     with ExitStack() as stack:
@@ -81,12 +63,7 @@ def _loaded(request: "BenchRequest", bench: "Bench") -> tuple[Any, "list[Measure
         return _subject(checkpoint, loaded.dtype), measured, card
 
 
-def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, layers: int | None = None) -> Any:
-    from qwen_core.bench.report import BenchSubject
-    from qwen_core.checkpoint.layout import make_layout
-    from qwen_core.checkpoint.variants import variant_name
-    from qwen_core.device.backend import describe_device
-
+def _subject(checkpoint: Checkpoint, dtype: str, *, synthetic: bool = False, layers: int | None = None) -> BenchSubject:
     of_layers = checkpoint.config.num_hidden_layers
     return BenchSubject(
         name=checkpoint.path.name if synthetic else model_name(checkpoint.path),
@@ -101,11 +78,8 @@ def _subject(checkpoint: "Checkpoint", dtype: str, *, synthetic: bool = False, l
     )
 
 
-def _synthetic(request: "BenchRequest", variant: "Variant | None", bench: "Bench") -> tuple[Any, "list[Measured]"]:
+def _synthetic(request: BenchRequest, variant: Variant | None, bench: Bench) -> tuple[BenchSubject, list[Measured]]:
     """Measure a synthetic model; of fewer layers than it has, extrapolated to all of them."""
-    from qwen_core.bench.measure import extrapolated
-    from qwen_core.bench.synthetic import synthetic_checkpoint
-
     assert request.shape is not None
     whole = synthetic_checkpoint(request.shape, variant)
     of_layers = whole.config.num_hidden_layers
@@ -121,10 +95,8 @@ def _synthetic(request: "BenchRequest", variant: "Variant | None", bench: "Bench
 
 
 def _measure_synthetic(
-    request: "BenchRequest", variant: "Variant | None", bench: "Bench", layers: int | None
-) -> "tuple[list[Measured], str]":
-    from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model
-
+    request: BenchRequest, variant: Variant | None, bench: Bench, layers: int | None
+) -> tuple[list[Measured], str]:
     assert request.shape is not None
     made = synthetic_model(
         synthetic_checkpoint(request.shape, variant, layers),
@@ -140,21 +112,14 @@ def _measure_synthetic(
         made.close()
 
 
-def variants(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
+def measure_variants(request: BenchRequest, stop: Stop, progress: Progress) -> dict[str, Any]:
     """The table of the published variants: of the synthetic shape, of a directory's model, else of the 27B."""
-    from qwen_core.bench.synthetic_shapes import shape_config
-    from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
-    from qwen_core.bench.workloads import check_context, spread
-    from qwen_core.device.backend import default_dtype, describe_device
-    from qwen_core.device.machine import this_machine
-    from qwen_core.model.weights import LoadCancelled
-
-    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
+    machine = request.machine()
     shape = request.shape or (CARD_SHAPE if request.model_dir is None else None)
     if shape is not None:
         name, config = shape, shape_config(shape)
     else:
-        checkpoint = _checkpoint(request)
+        checkpoint = request.checkpoint()
         name, config = model_name(checkpoint.path), checkpoint.config
     for workload in request.workloads:
         check_context(workload, request.depth, config.max_position_embeddings)
@@ -182,44 +147,7 @@ def variants(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[st
         "dtype": (request.dtype or default_dtype()) if request.shape is not None else None,
         "layers": request.layers,
         "of_layers": config.num_hidden_layers,
-        "device": describe_device(),
-        "versions": versions(),
-        "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
-        "peak_source": machine.peak_source,
+        **machine_facts(machine),
         "variants": [row.as_dict() for row in rows],
         "interrupted": stop(),
     }
-
-
-def against(request: "BenchRequest", stop: Stop, progress: Progress) -> dict[str, Any]:
-    """The same checkpoint and tokens here and in mlx-lm."""
-    from qwen_core.bench.against import against_report, compare, peer_task, require_peer
-    from qwen_core.bench.against_process import Task
-    from qwen_core.device.backend import default_dtype, describe_device
-    from qwen_core.device.machine import this_machine
-
-    require_peer()
-    checkpoint = _checkpoint(request)
-    sizes = {workload.kind: workload for workload in request.workloads}
-    prompt: Workload = sizes["prefill"]
-    check_context(prompt, 0, checkpoint.config.max_position_embeddings)
-    check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
-    task = Task(
-        side="qwen-tui",
-        path=str(checkpoint.path),
-        ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
-        tokens=sizes["decode"].tokens,
-        dtype=request.dtype,
-    )
-    peer = peer_task(task, float32=request.float32)
-    pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
-    machine = this_machine(request.load.peak_bandwidth_gb_s, request.load.gpu_cores)
-    facts = {
-        "device": describe_device(),
-        "dtype": request.dtype or default_dtype(),
-        "peer_dtype": "float32" if request.float32 else "as stored",
-        "versions": versions(),
-        "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
-        "peak_source": machine.peak_source,
-    }
-    return against_report(task, peer, pairs, facts, interrupted=stop())
