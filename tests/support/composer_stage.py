@@ -1,18 +1,13 @@
 """The composer alone under Textual's test pilot, in a small app that writes down what it is told."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_letters
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from qwen_tui.composer.completion_list import CompletionList
@@ -20,8 +15,8 @@ from qwen_tui.composer.composer import Composer, Editor
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.store import Draft
+from support.pilot_stage import PilotStage
 
-DEADLINE_S = 30.0
 COMMANDS = (
     SlashCommand("help", "/help", "keys and commands", "Help"),
     SlashCommand("new", "/new", "a new conversation", "New"),
@@ -88,11 +83,7 @@ class ComposerApp(App[None]):
         self.stops += 1
 
 
-@dataclass
-class ComposerStage:
-    app: ComposerApp
-    pilot: Pilot[None]
-
+class ComposerStage(PilotStage[ComposerApp]):
     @property
     def composer(self) -> Composer:
         return self.app.query_one(Composer)
@@ -109,39 +100,6 @@ class ComposerStage:
     def offered(self) -> list[str]:
         """The names in the list, if it is open."""
         return [candidate.name for candidate in self.menu.candidates] if self.menu.display else []
-
-    async def wait(self, condition: Callable[[], object], what: str = "") -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + DEADLINE_S
-        while not condition():
-            assert loop.time() < end, f"waited in vain for {what or condition}; the screen:\n" + "\n".join(self.lines())
-            await self.pilot.pause(0.01)
-
-    async def type(self, text: str) -> None:
-        """Key by key."""
-        names = {" ": "space", "\n": "ctrl+j"}
-        for character in text:
-            await self.pilot.press(names.get(character, character))
-        await self.pilot.pause()
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    def lines(self) -> list[str]:
-        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
-
-    def snapshot(self) -> str:
-        """The rows of the composer and its list, each with its styles: one letter a cell, and what the letters mean."""
-        letters: dict[str, str] = {}
-        drawn: list[str] = []
-        for strip in self.app.screen._compositor.render_strips()[1:-1]:
-            styles = ""
-            for text, style, _ in strip:
-                name = str(style) if style is not None and text else "none"
-                styles += letters.setdefault(name, ascii_letters[len(letters)]) * cell_len(text)
-            drawn += [strip.text.rstrip(), styles]
-        return "\n".join([*drawn, *(f"{letter}  {name}" for name, letter in letters.items()), ""])
 
 
 @asynccontextmanager

@@ -104,10 +104,9 @@ def furnish(here: Shelf) -> dict[str, int]:
 
 
 @dataclass
-class ConversationsStage:
+class ConversationsStage(Stage):
     """The open screen and how it ended."""
 
-    stage: Stage
     screen: ConversationsScreen
     results: list[ConversationsResult | None] = field(default_factory=list)
 
@@ -139,16 +138,19 @@ class ConversationsStage:
     async def settle(self) -> None:
         """Until the store has done everything and it is drawn."""
         for _ in range(2):
-            await self.stage.pilot.pause()
+            await self.pilot.pause()
             await self.screen.workers.wait_for_complete()
-            await self.stage.settle()
+            await super().settle()
 
-    async def press(self, *keys: str) -> None:
-        await self.stage.pilot.press(*keys)
-        await self.settle()
 
-    async def type(self, text: str) -> None:
-        await self.press(*("space" if sign == " " else sign for sign in text))
+async def opened(here: Stage, screen: ConversationsScreen) -> ConversationsStage:
+    """`screen` over the chat, its list read."""
+    found = ConversationsStage(here.app, here.pilot, here.engines, screen)
+    await here.app.push_screen(screen, found.results.append)
+    for editor in screen.query("Input"):
+        setattr(editor, "cursor_blink", False)  # noqa: B010 - the query knows only widgets
+    await found.settle()
+    return found
 
 
 @asynccontextmanager
@@ -165,12 +167,7 @@ async def conversations(
         screen = ConversationsScreen(
             here.thread, current, query, now=lambda: NOW, folder=lambda: folder if folder is not None else Path.cwd()
         )
-        found = ConversationsStage(platform, screen)
-        await platform.app.push_screen(screen, found.results.append)
-        for editor in screen.query("Input"):
-            setattr(editor, "cursor_blink", False)  # noqa: B010 - the query knows only widgets
-        await found.settle()
-        yield found
+        yield await opened(platform, screen)
 
 
 ORDER = [

@@ -6,12 +6,10 @@ from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.demo import demo_model_path
 from qwen_core.tensors.values import TensorValues, read_values
-from qwen_tui.layers.base_screen import LayersScreen
 from qwen_tui.layers.inspection import Stop
 from qwen_tui.layers.map import Place
 from qwen_tui.layers.map_view import LayerMapView
 from qwen_tui.layers.screen import InspectorScreen
-from qwen_tui.layers.tensor_screen import TensorScreen
 from support.app_stage import Stage
 
 
@@ -30,24 +28,8 @@ async def inspect(here: Stage, path: Path | None = None) -> InspectorScreen:
     screen = here.app.screen
     assert isinstance(screen, InspectorScreen)
     await here.wait(lambda: screen.query(LayerMapView), "the map")
-    await shown(here)
+    await here.settle()
     return screen
-
-
-async def shown(here: Stage) -> None:
-    """Until everything known is drawn: values read, drawings done."""
-    await here.settle()
-    screen = here.app.screen
-    if isinstance(screen, LayersScreen):
-        await here.wait(lambda: not screen.draw_due, "the drawing")
-    if isinstance(screen, InspectorScreen | TensorScreen):
-        await here.wait(lambda: not screen.reader.busy, "the values")
-    await here.settle()
-
-
-async def press(here: Stage, *keys: str) -> None:
-    await here.pilot.press(*keys)
-    await shown(here)
 
 
 def place(here: Stage) -> tuple[str, int]:

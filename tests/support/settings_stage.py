@@ -1,17 +1,14 @@
 """The settings screen on a stage of its own: a small app that has nothing else, its file in a folder of the test."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import ascii_letters
 from typing import Any, ClassVar
 
 from textual import on
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.pilot import Pilot
 
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.editors import ValueEditor
@@ -21,8 +18,8 @@ from qwen_tui.settings.rows import Action
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
+from support.pilot_stage import PilotStage
 
-DEADLINE_S = 30.0
 ACTIONS: tuple[Action, ...] = (
     ("help", "the keys of where you are", "f1,ctrl+g"),
     ("inspect", "the layers of the model", "f2,ctrl+l"),
@@ -68,19 +65,10 @@ class Host(App[None]):
 
 
 @dataclass
-class SettingsStage:
-    app: Host
+class SettingsStage(PilotStage[Host]):
     screen: SettingsScreen
-    pilot: Pilot[None]
     path: Path
     left: list[bool] = field(default_factory=list)
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def type(self, text: str) -> None:
-        await self.press(*("space" if character == " " else character for character in text))
 
     async def to(self, name: str) -> None:
         """The cursor onto the setting of that name."""
@@ -92,14 +80,6 @@ class SettingsStage:
             await self.pilot.press("down")
         raise AssertionError(f"there is no row {name}")
 
-    async def wait(self, condition: Callable[[], object], what: str = "") -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + DEADLINE_S
-        while not condition():
-            if loop.time() > end:
-                raise AssertionError(f"waited in vain for {what or condition}; the screen:\n{self.text()}")
-            await self.pilot.pause(0.01)
-
     async def told(self, text: str) -> None:
         """Until the status says it."""
         await self.wait(lambda: text in self.screen.status.flash_text, repr(text))
@@ -108,24 +88,6 @@ class SettingsStage:
     def file(self) -> LoadedSettings:
         """What a program that starts now would read from the file."""
         return load_settings(self.path, {})
-
-    def lines(self) -> list[str]:
-        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
-
-    def text(self) -> str:
-        return "\n".join(self.lines())
-
-    def snapshot(self) -> str:
-        """Text, then one letter a cell for its style, then what each letter means."""
-        letters: dict[str, str] = {}
-        grid: list[str] = []
-        for strip in self.app.screen._compositor.render_strips():
-            row = ""
-            for segment in strip:
-                row += letters.setdefault(str(segment.style), ascii_letters[len(letters)]) * segment.cell_length
-            grid.append(row)
-        legend = [f"{letter}  {style}" for style, letter in letters.items()]
-        return "\n".join([*self.lines(), "-" * 20, *grid, "-" * 20, *legend]) + "\n"
 
 
 @asynccontextmanager
@@ -149,7 +111,7 @@ async def settings_stage(
         screen = SettingsScreen(load_settings(path, environ or {}, overrides), actions, words=WORDS, path=path)
         left: list[bool] = []
         app.push_screen(screen, lambda _: left.append(True))
-        here = SettingsStage(app, screen, pilot, path, left)
+        here = SettingsStage(app, pilot, screen, path, left)
         await here.wait(lambda: screen.is_mounted and screen.focused is not None, "the screen")
         screen.query_one(ValueEditor).cursor_blink = False
         await pilot.pause()

@@ -20,6 +20,7 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.protocol.events import Command, Event, Load, LoadFailed
 from qwen_tui.app.app import QwenApp
 from qwen_tui.layers.screen import InspectorScreen
+from support.app_stage import Stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import FakeEngine, Step
 
@@ -60,21 +61,14 @@ async def draw(path: Path) -> str:
     app = QwenApp(str(path), engine_factory=engine)
     try:
         async with app.run_test(size=SIZE) as pilot:
-
-            async def until(condition: Callable[[], bool]) -> None:
-                async with asyncio.timeout(120):
-                    while not condition():
-                        await pilot.pause(0.05)
-
-            await until(lambda: app.conversation.engine == "no model")
-            await pilot.press("f2")
-            await until(lambda: isinstance(app.screen, InspectorScreen) and app.context.inspection.opened is not None)
+            here = Stage(app, pilot, [])
+            await here.wait(lambda: app.conversation.engine == "no model")
+            await here.press("f2")
+            await here.wait(lambda: app.context.inspection.opened is not None)
             screen = app.screen
             assert isinstance(screen, InspectorScreen)
-            await pilot.pause()
-            await pilot.press(*["right"] * LAYER)
-            await until(lambda: screen.reader.values is not None and screen.reader.values.module == MODULE)
-            await pilot.pause(0.5)
+            await here.press(*["right"] * LAYER)
+            assert screen.reader.values is not None and screen.reader.values.module == MODULE
             return place_words(app.export_screenshot(title="qwen-tui"))
     finally:
         app.close_engine()

@@ -10,7 +10,6 @@ import html
 import os
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from qwen_core import demo_model_path
@@ -18,7 +17,7 @@ from qwen_core.protocol.events import GenerationSettings
 from qwen_tui.app.app import QwenApp
 from qwen_tui.app.first_start import first_start
 from qwen_tui.text.safe import cells
-from support.app_stage import loaded_with
+from support.app_stage import Stage, loaded_with
 
 PICTURE = Path(__file__).resolve().parent.parent / "pictures" / "chat.svg"
 SIZE = (110, 44)
@@ -34,23 +33,14 @@ async def draw() -> str:
     app = QwenApp(str(demo_model_path()), loaded_with(GenerationSettings(temperature=0)))
     try:
         async with app.run_test(size=SIZE) as pilot:
-
-            async def until(condition: Callable[[], bool]) -> None:
-                async with asyncio.timeout(120):
-                    while not condition():
-                        await pilot.pause(0.05)
-
-            await until(lambda: app.conversation.engine == "ready")
+            here = Stage(app, pilot, [])
+            await here.wait(lambda: app.conversation.engine == "ready")
             for effort, question in TURNS:
-                for line in (f"/think {effort}", question):
-                    app.chat.editor.set_text(line)
-                    await pilot.pause()
-                    await pilot.press("enter")
-                    await pilot.pause()
-                await until(lambda: app.conversation.current is None)
+                await here.enter(f"/think {effort}")
+                await here.enter(question)
+                await here.wait(lambda: app.conversation.current is None)
             app.chat.status.clear_flash()
-            await until(lambda: not app.chat.draw_due)
-            await pilot.pause(0.5)
+            await here.settle()
             return place_words(app.export_screenshot(title="qwen-tui"))
     finally:
         app.close_engine()

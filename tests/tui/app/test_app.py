@@ -131,7 +131,7 @@ async def test_several_lines_and_recall() -> None:
         await here.pilot.press("enter")
         await here.wait(lambda: here.engine.sent())
         await here.ask("second")
-        await here.type("draft")
+        await here.write("draft")
         await here.pilot.press("up")
         assert editor.text == "second"
         await here.pilot.press("up")
@@ -145,7 +145,7 @@ async def test_several_lines_and_recall() -> None:
         assert editor.text == "second"
         await here.pilot.press("down")
         assert editor.text == "draft"
-        await here.type("x\n" * 20)
+        await here.write("x\n" * 20)
         await here.settle()
         assert editor.size.height == 8
 
@@ -168,7 +168,7 @@ async def test_a_death_in_an_answer_keeps_the_text_and_the_next_turn_works() -> 
         await here.feed(*answered(1, "the first answer"))
         await here.ask("two")
         await here.feed(delta(2, ("answer", "half an ans")))
-        await here.type("my draft")
+        await here.write("my draft")
         here.engine.die("the engine process was ended by SIGSEGV")
         await here.settle()
         text = here.text()
@@ -301,14 +301,12 @@ async def test_folds_open_by_key_and_by_enter_and_hold_tool_calls() -> None:
         assert "▸ Reasoning  96 tokens" in here.text()
         assert "▸ Tool call  get_weather" in here.text()
         assert "wants weather" not in here.text()
-        await here.pilot.press("ctrl+r")
-        await here.settle()
+        await here.press("ctrl+r")
         assert "▾ Reasoning" in here.text()
         assert "The user wants weather." in here.text()
         assert '"city": "Paris"' in here.text()
         await here.pilot.press("ctrl+r")
-        await here.pilot.press("shift+tab", "enter")
-        await here.settle()
+        await here.press("shift+tab", "enter")
         assert "Paris" in here.text()
         assert "wants weather" not in here.text()
         await here.pilot.press("h", "i")  # writing goes to the composer from anywhere
@@ -324,14 +322,12 @@ async def test_the_end_is_followed_until_the_person_scrolls_away() -> None:
             await here.feed(delta(1, ("answer", text), count=number))
         assert "59" in here.text()
         assert transcript.following
-        await here.pilot.press("pageup")
-        await here.settle()
+        await here.press("pageup")
         top = transcript.scroll_y
         assert not transcript.following
         await here.feed(delta(1, ("answer", "60\n\n61\n\n62\n\n")))
         assert transcript.scroll_y == top
-        await here.pilot.press("ctrl+end")
-        await here.settle()
+        await here.press("ctrl+end")
         assert "62" in here.text()
         assert transcript.following
 

@@ -53,8 +53,7 @@ async def test_a_key_that_was_bound_anew_works_and_is_told_by_the_help() -> None
     async with stage(size=SIZE, loaded=loaded) as here:
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready")
-        await here.pilot.press("ctrl+n")
-        await here.settle()
+        await here.press("ctrl+n")
         assert here.app.conversation.turns
         await here.pilot.press("ctrl+b")
         await here.wait(lambda: not here.app.conversation.turns)

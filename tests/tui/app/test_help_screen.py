@@ -12,7 +12,7 @@ from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.settings.key_help import key_help
 from support.app_stage import Stage, stage
-from support.inspector_stage import inspect, press
+from support.inspector_stage import inspect
 
 SIZES = pytest.mark.parametrize("size", [(100, 30), (60, 20), (40, 15)], ids=lambda size: f"{size[0]}x{size[1]}")
 
@@ -56,14 +56,14 @@ async def test_each_place_has_its_own_help() -> None:
         assert "n N\nnext match" in layers["Keys in the layers"]
         assert "a new line" not in layers["Keys in the layers"]
         assert "Ctrl+N\n" not in layers["Keys everywhere"], "it does nothing there"
-        await press(here, "slash")
+        await here.press("slash")
         writing = await help_of(here)
         assert "\nc\n" not in writing["Keys in the layers"], "it is written into the filter"
         assert "\n/\n" not in writing["Keys in the layers"]
         assert "\nEsc\n" in writing["Keys in the layers"]
-        await press(here, "escape", "t")
+        await here.press("escape", "t")
         assert "\no\n" in (await help_of(here))["Keys in the layers"]
-        await press(here, "t", "enter")
+        await here.press("t", "enter")
         assert "← → or h l\nthe same tensor" in (await help_of(here))["Keys of a tensor"]
 
 

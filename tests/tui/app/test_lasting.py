@@ -139,18 +139,18 @@ async def test_drafts_and_inputs_come_back() -> None:
     async with stage(size=WIDE) as here:
         await here.ask("first question")
         await finished(here, 1)
-        await here.type("not yet sent")
+        await here.write("not yet sent")
         here.app.chat.editor.tell_draft()
         await here.pilot.pause()
         draft = await here.app.context.store.use(lambda store: store.writing.draft(1))
         assert draft.text == "not yet sent"
         await here.pilot.press("ctrl+n")
-        await here.type("for the next one")  # and leaves at once
+        await here.write("for the next one")  # and leaves at once
     async with stage(size=WIDE) as here:
         await here.wait(lambda: here.app.chat.editor.text == "for the next one")
         await here.enter("/resume 1")
         await here.wait(lambda: here.app.chat.editor.text == "not yet sent")
-        await here.type("")
+        await here.write("")
         await here.pilot.press("up", "up")
         assert here.app.chat.editor.text == "first question"
 

@@ -44,7 +44,7 @@ async def test_a_rewording_survives_a_crash() -> None:
     async with stage(size=SIZE) as here:
         await asked(here, "one")
         await here.enter("/edit")
-        await here.type("one, said better")
+        await here.write("one, said better")
         here.app.chat.editor.tell_draft()
         await here.pilot.pause()
         await kept_on_disk(here)
@@ -63,7 +63,7 @@ async def test_a_rewording_survives_a_crash() -> None:
 async def test_the_draft_that_gave_way_to_an_edit_comes_back_after_it() -> None:
     async with stage(size=SIZE) as here:
         await asked(here, "one", "two")
-        await here.type("not yet asked")
+        await here.write("not yet asked")
         here.app.turns.edit(None)
         await here.pilot.pause()
         assert here.app.chat.editor.text == "two"
@@ -78,7 +78,7 @@ async def test_another_conversation_loses_no_rewording() -> None:
         await here.enter("/new")
         await asked(here, "second")
         await here.enter("/edit")
-        await here.type("second, reworded")
+        await here.write("second, reworded")
         await here.app.conversations.resume(1)
         await here.settle()
         assert here.app.chat.editor.text == ""
@@ -87,7 +87,7 @@ async def test_another_conversation_loses_no_rewording() -> None:
         assert here.app.chat.editor.text == "second, reworded"
         # And where there is a draft besides, it is among the earlier inputs.
         here.app.turns.edit(None)
-        await here.type("second, reworded again")
+        await here.write("second, reworded again")
         await here.app.conversations.resume(1)
         await here.app.conversations.resume(2)
         assert here.app.chat.editor.text == "second, reworded"
@@ -100,7 +100,7 @@ async def test_another_conversation_loses_no_rewording() -> None:
 async def test_a_draft_stays_with_its_conversation() -> None:
     async with stage(size=SIZE) as here:
         await asked(here, "first")
-        await here.type("of the first")
+        await here.write("of the first")
         await here.pilot.press("ctrl+n")
         await here.pilot.pause()
         assert here.app.chat.editor.text == ""
@@ -122,13 +122,13 @@ async def test_the_banner_goes_with_the_turn_that_was_edited() -> None:
         await asked(here, "beta again")
         assert [turn.question for turn in here.app.conversation.turns] == ["alpha", "beta again"]
         # A draft that had given way to the edit is an earlier input then.
-        await here.type("set aside")
+        await here.write("set aside")
         here.app.turns.edit(None)
         await here.app.turns.retry(here.app.conversation.turns[0])
         await here.settle()
         assert "editing turn" not in here.text()
         assert here.app.chat.editor.text == "beta again"
-        await here.type("")
+        await here.write("")
         await here.pilot.press("up")
         assert here.app.chat.editor.text == "set aside"
 
@@ -139,7 +139,7 @@ async def test_the_banner_goes_with_the_turn_that_was_edited() -> None:
 async def test_a_command_gets_what_was_pasted() -> None:
     async with stage(size=SIZE) as here:
         editor = here.app.chat.editor
-        await here.type("/system ")
+        await here.write("/system ")
         pasted = "\n".join(f"rule {number}" for number in range(60))
         editor.move_cursor(editor.document.end)
         editor.insert(editor.pastes.collapse(pasted, 10, editor.text))

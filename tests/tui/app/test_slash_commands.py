@@ -89,7 +89,7 @@ async def test_how_answers_are_generated(line: str, check: Callable[[GenerationS
         await here.settle()
         assert says in the_status(here)
         assert check(here.app.context.request())
-        await here.type("")
+        await here.write("")
         await asked(here, "one")
         assert here.engine.sent()[-1].settings == here.app.context.request()
 

@@ -69,7 +69,7 @@ async def test_editing_asks_anew_in_another_branch_and_only_what_changed_is_new(
 async def test_leaving_an_edit_brings_the_draft_back() -> None:
     async with stage(Numbered(), size=SIZE) as here:
         await asked(here, "one")
-        await here.type("a draft")
+        await here.write("a draft")
         here.app.chat.focus_turn(here.app.conversation.turns[0])
         await here.settle()
         await here.pilot.press("e")

@@ -33,7 +33,7 @@ async def welcome(here: Stage) -> None:
 async def answer(here: Stage) -> None:
     await here.ask("Explain NVFP4 vs MXFP4.")
     await here.feed(*answered(1, MARKDOWN, "The person asks about formats."))
-    await here.type("And affine?\nIn short.")
+    await here.write("And affine?\nIn short.")
 
 
 async def prefill(here: Stage) -> None:

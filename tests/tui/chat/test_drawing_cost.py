@@ -25,7 +25,7 @@ WORDS = ["NVFP4 stores", "each **group**", "with one `E4M3` scale;", "東京", "
 
 def strips(here: Stage) -> list[str]:
     """The whole screen, styles included, from the widgets as they are now."""
-    return [repr(list(strip)) for strip in here.app.screen._compositor.render_strips()]
+    return [repr(list(strip)) for strip in here.strips()]
 
 
 def forget_drawn(here: Stage) -> None:

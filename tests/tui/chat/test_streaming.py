@@ -112,8 +112,7 @@ async def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(
     async with stage(loads_only, size=(60, 40)) as here:
         for number, text in enumerate(texts, 1):
             await stream(here, number, [("reasoning", text), ("answer", text), ("tool_call", text)])
-            await here.pilot.press("ctrl+r")
-            await here.settle()
+            await here.press("ctrl+r")
             shown = here.text()
             raw = {c for c in shown if c != "\n" and unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")}
             assert raw == set()
@@ -125,13 +124,13 @@ async def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(
 async def test_wide_characters_keep_their_cells(text: str) -> None:
     """No row is wider than the screen and no wide character is cut in half by its end."""
     async with stage(loads_only, size=(41, 30)) as here:
-        await here.type(text)
-        for row in here.app.screen._compositor.render_strips():
+        await here.write(text)
+        for row in here.strips():
             assert row.cell_length == 41
         await here.ask(text)
         await here.feed(delta(1, ("answer", text)))
         await here.feed(done(1, text))
-        for row in here.app.screen._compositor.render_strips():
+        for row in here.strips():
             assert row.cell_length == 41
         assert here.transcript().replace("\n", "").replace(" ", "").count(text[:2]) >= 2
 

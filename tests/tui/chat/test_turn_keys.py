@@ -38,8 +38,7 @@ async def test_each_key_asks_for_its_one_thing(key: str, what: str, monkeypatch:
         heard = listen(here, monkeypatch)
         here.app.chat.focus_turn(turns[1])
         await rest(here)
-        await here.pilot.press(key)
-        await here.settle()
+        await here.press(key)
         assert [(turn is turns[1], asked) for turn, asked in heard] == [(True, what)]
         assert here.app.chat.editor.text == ""
         assert isinstance(here.app.chat.focused, TurnView)
@@ -176,7 +175,6 @@ async def test_a_banner_stands_above_the_composer_until_esc() -> None:
         await here.settle()
         row = next(y for y, line in enumerate(here.lines()) if "editing turn 3 · Esc␛ leaves [b]it[/b]" in line)
         assert here.lines()[row + 1].startswith("───")
-        await here.pilot.press("escape")
-        await here.settle()
+        await here.press("escape")
         assert left == ["left"]
         assert "editing turn" not in here.text()

@@ -272,7 +272,7 @@ async def test_wide_names_keep_their_cells_at_any_size(size: tuple[int, int]) ->
         for count in range(len(candidates) + 1):
             here.menu.show(candidates[:count], here.composer.region.y - 1)
             await here.pilot.pause()
-            for strip in here.app.screen._compositor.render_strips():
+            for strip in here.strips():
                 assert strip.cell_length == size[0]
                 assert sum(map(cells, strip.text)) >= size[0] - 1 or "👩" in strip.text
             assert here.menu.rows <= max(0, above.size.height - 2)

@@ -60,7 +60,7 @@ async def drawn(scene: Scene, size: tuple[int, int], folder: Path) -> str:
     try:
         async with conversations(here, size, current=made["formats"]) as screen:
             await scene(screen)
-            return screen.stage.snapshot()
+            return screen.snapshot()
     finally:
         here.thread.close()
 

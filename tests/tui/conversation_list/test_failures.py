@@ -8,7 +8,7 @@ from qwen_tui.conversation_list.screen import ConversationsResult, Conversations
 from qwen_tui.store import StoreError
 from qwen_tui.store.thread import StoreThread
 from support.app_stage import stage
-from support.conversations_stage import ORDER, ConversationsStage, Shelf, conversations, furnish, titles
+from support.conversations_stage import ORDER, Shelf, conversations, furnish, opened, titles
 from support.fake_engine import loads_only
 
 
@@ -28,10 +28,7 @@ async def test_a_store_that_cannot_be_opened_is_a_line(tmp_path: Path) -> None:
 
     async with stage(loads_only) as platform:
         thread = StoreThread(lambda: refuse() or pytest.fail())
-        screen = ConversationsScreen(thread, None)
-        here = ConversationsStage(platform, screen)
-        await platform.app.push_screen(screen, here.results.append)
-        await here.settle()
+        here = await opened(platform, ConversationsScreen(thread, None))
         assert here.said == "✕ the conversations cannot be opened: no space is left"
         await here.press("d", "u", "m", "x", "enter", "slash", "a", "escape", "escape")
         assert here.result == ConversationsResult()
@@ -58,7 +55,7 @@ async def test_leaving_right_after_a_deletion_does_not_lose_it(store: Shelf) -> 
     made = furnish(store)
     async with conversations(store) as here:
         with store.held():
-            await here.stage.pilot.press("d", "escape")
+            await here.pilot.press("d", "escape")
             assert not here.results, "not before it is in the store"
         await here.settle()
         assert here.result.deleted == {made["poem"]}
@@ -70,7 +67,7 @@ async def test_a_deletion_that_fails_keeps_the_screen_open_to_say_so(store: Shel
     async with conversations(store) as here:
         store.do(lambda s: s.database.read("PRAGMA query_only = ON"))
         with store.held():
-            await here.stage.pilot.press("d", "escape")
+            await here.pilot.press("d", "escape")
         await here.settle()
         assert not here.results
         assert here.said.startswith("✕")

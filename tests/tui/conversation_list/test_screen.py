@@ -22,7 +22,7 @@ async def test_enter_resumes_what_the_cursor_is_on(store: Shelf) -> None:
         await here.press("down", "down", "up")
         await here.press("enter")
         assert here.result == ConversationsResult(OpenedConversation(made["formats"]))
-        assert here.stage.app.screen is here.stage.app.chat
+        assert here.app.screen is here.app.chat
 
 
 @pytest.mark.parametrize("key", ["escape", "q", "f3", "ctrl+s"])
@@ -37,7 +37,7 @@ async def test_leaving_changes_nothing(store: Shelf, key: str) -> None:
 async def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
     made = furnish(store)
     async with conversations(store, current=made["formats"]) as here:
-        rows = [line for line in here.stage.lines() if "turns" in line]
+        rows = [line for line in here.lines() if "turns" in line]
         assert any("★ A poem" in line for line in rows)
         for words in ("Qwen3.6-27B", "3 turns", "3 min", "open"):
             assert any("NVFP4 vs" in line and words in line for line in rows), words
@@ -52,13 +52,13 @@ async def test_the_mouse_does_what_the_keys_do(store: Shelf) -> None:
     made = furnish(store)
     async with conversations(store, query="scale") as here:
         first = here.row
-        await here.stage.pilot.click(ConversationList, offset=(10, 2))
+        await here.pilot.click(ConversationList, offset=(10, 2))
         assert here.row is first, "a heading is passed over"
-        await here.stage.pilot.click(ConversationList, offset=(10, 5))
+        await here.pilot.click(ConversationList, offset=(10, 5))
         await here.settle()
         row = here.row
         assert isinstance(row, Hit) and row.conversation_id == made["poem"], "its second line is it as well"
-        await here.stage.pilot.click(ConversationList, offset=(10, 7), times=2)
+        await here.pilot.click(ConversationList, offset=(10, 7), times=2)
         await here.settle()
         assert here.result.opened is not None
         assert here.result.opened.conversation_id == made["formats"]
@@ -73,7 +73,7 @@ async def test_rename_in_place(store: Shelf) -> None:
         await here.press("down", "r")
         editor = here.screen.query_one("#title", Input)
         assert editor.has_focus and editor.value == "Explain NVFP4 vs MXFP4"
-        lines = here.stage.lines()
+        lines = here.lines()
         assert editor.region.y == next(y for y, line in enumerate(lines) if "Explain NVFP4" in line)
         await here.press("ctrl+u")
         await here.type("dqx/")
@@ -122,7 +122,7 @@ async def test_delete_and_undo_are_a_stack(store: Shelf) -> None:
         assert "Nothing was deleted" in here.said
         await here.press("down")
         with store.held():  # the second key means what is under the cursor after the first
-            await here.stage.pilot.press("d", "d", "d")
+            await here.pilot.press("d", "d", "d")
         await here.settle()
         assert store.titles() == titles(here) == [ORDER[0], ORDER[4]]
         assert "u brings it back" in here.said
@@ -138,7 +138,7 @@ async def test_deleting_all_leaves_a_list_that_says_so(store: Shelf) -> None:
     async with conversations(store) as here:
         await here.press(*"ddddd", "d", "p", "r", "x", "enter", "up", "end")
         assert store.titles() == []
-        assert "No conversations yet." in here.stage.text()
+        assert "No conversations yet." in here.text()
         assert not here.results
         await here.press(*"uuuuu")
         assert store.titles() == ORDER
@@ -174,10 +174,10 @@ async def test_the_model_filter_goes_round(store: Shelf) -> None:
     async with conversations(store, query="r") as here:
         await here.press("escape", "m")
         assert titles(here) == ["東京での夕食の予約"]
-        assert f"model {OTHER.name}" in here.stage.text()
+        assert f"model {OTHER.name}" in here.text()
         await here.press("slash", *"scale")
         assert not here.rows
-        assert "with this model has that" in here.stage.text()
+        assert "with this model has that" in here.text()
         await here.press("enter", "m")
         assert [row.title for row in here.rows if isinstance(row, ConversationSummary)] == [ORDER[0]]
         await here.press("escape", "m")
@@ -204,7 +204,7 @@ async def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
     store.do(fill)
     async with conversations(store) as here:
         assert len(here.rows) == PAGE
-        assert "200+" in here.stage.lines()[0]
+        assert "200+" in here.lines()[0]
         for _ in range(9):
             await here.press("pagedown")
         assert len(here.rows) == 2 * PAGE
@@ -212,7 +212,7 @@ async def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
         await here.press("end")
         assert len(here.rows) == 1000
         assert here.row.title == "Number 0"
-        assert "1,000 " in here.stage.lines()[0] + " "
+        assert "1,000 " in here.lines()[0] + " "
         await here.press("d", "p")
         assert len(here.rows) == 999
         assert here.row.title == "Number 1"
@@ -243,31 +243,31 @@ async def test_titles_from_anywhere_at_any_size(store: Shelf, size: tuple[int, i
     async with conversations(store, size, query="found") as here:
         for keys in (["end"], ["home", "r", "escape"], ["escape", "end"], ["r", "escape", "home"]):
             await here.press(*keys)
-            lines = here.stage.lines()
+            lines = here.lines()
             assert not any(sign in line for line in lines for sign in "\x1b\x9b\x00\u202e\u2066")
             for y in range(here.view.size.height):
                 assert here.view.render_line(y).cell_length == here.view.size.width
-        await here.stage.pilot.resize_terminal(100, 30)
+        await here.pilot.resize_terminal(100, 30)
         await here.settle()
-        assert "[bold]not bold[/bold]" in here.stage.text()
+        assert "[bold]not bold[/bold]" in here.text()
 
 
 async def test_help_names_every_key(store: Shelf) -> None:
     made = furnish(store)
     async with conversations(store) as here:
-        told = key_help(here.stage.app.screen)
+        told = key_help(here.app.screen)
         keys = {word for shown, _ in told.keys for word in shown.split()}
         for owner in (ConversationsScreen, ConversationList):
             for binding in owner.BINDINGS:
                 assert not isinstance(binding, tuple)
                 assert {spoken(key) for key in binding.key.split(",")} <= keys, binding.key
-        assert f"#{made['poem']} " in here.stage.text(), "the number that --resume takes"
+        assert f"#{made['poem']} " in here.text(), "the number that --resume takes"
         await here.press("slash")
-        told = key_help(here.stage.app.screen)
+        told = key_help(here.app.screen)
         assert not [shown for shown, _ in told.keys if len(shown) == 1 and shown.isalpha()]
 
 
 async def test_the_clock_of_the_ages_is_the_screens(store: Shelf) -> None:
     store.add("old", 3 * DAY + 5 * MINUTE)
     async with conversations(store) as here:
-        assert "10 Nov" in here.stage.text()
+        assert "10 Nov" in here.text()

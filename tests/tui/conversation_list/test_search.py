@@ -15,7 +15,7 @@ async def test_a_search_finds_titles_and_messages(store: Shelf, key: str) -> Non
         await here.type("scale")
         assert titles(here) == ["A poem about scales and fish"]
         assert {row.conversation_id for row in here.rows if isinstance(row, Hit)} == {made["formats"], made["poem"]}
-        assert "shares one E4M3 scale, so" in here.stage.text()
+        assert "shares one E4M3 scale, so" in here.text()
         assert store.titles() == ORDER, "letters in the search are no keys"
         await here.press("enter", "down")
         row = here.row
@@ -29,7 +29,7 @@ async def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
     async with conversations(store) as here:
         await here.press("slash", "z")
         assert not here.rows
-        assert "From two letters on" in here.stage.text()
+        assert "From two letters on" in here.text()
         await here.press("backspace", "v")
         assert titles(here) == ["Explain NVFP4 vs MXFP4"]
         assert not [row for row in here.rows if isinstance(row, Hit)]

@@ -10,7 +10,7 @@ from qwen_tui.layers.screen import InspectorScreen
 from support.app_stage import stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import MODEL, Step, delta, done, loads_only
-from support.inspector_stage import below_rule, inspect, press, shown
+from support.inspector_stage import below_rule, inspect
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +24,19 @@ async def test_it_opens_while_an_answer_streams_and_the_answer_goes_on_beneath(f
     async with stage(loads_only) as here:
         await here.ask("count")
         await here.feed(TurnStarted(1, 20, 0), delta(1, ("answer", "1, 2, 3"), count=3))
-        await here.type("my draft")
+        await here.write("my draft")
         await inspect(here, full)
         assert "a token reads 19.99 GB (19,994,594,368 B) · 17.3 tok/s" in here.lines()[2]
         assert "17.3 tok/s" in here.lines()[-1]
         assert "● decoding" in here.lines()[0]
         await here.feed(delta(1, ("answer", ", 4, 5\n\nthe end"), count=40))
-        await shown(here)
+        await here.settle()
         assert "40 tokens" in here.lines()[-1]
         await here.feed(done(1, "1, 2, 3, 4, 5\n\nthe end"))
-        await shown(here)
+        await here.settle()
         assert "● ready" in here.lines()[0]
         assert "follow its recipe" in here.lines()[2]
-        await press(here, "escape")
+        await here.press("escape")
         assert here.app.screen is here.app.chat
         assert "1, 2, 3, 4, 5" in here.text()
         assert "the end" in here.text()
@@ -52,7 +52,7 @@ async def test_it_opens_while_the_model_loads() -> None:
         assert "2.74 MB a token" in here.text()
         assert "7.6 of 20.4 GiB" in here.lines()[-1]
         await here.feed(Loaded(MODEL))
-        await shown(here)
+        await here.settle()
         assert "● ready" in here.lines()[0]
 
 
@@ -65,7 +65,7 @@ async def test_it_works_where_the_model_could_not_be_loaded() -> None:
         await inspect(here)
         assert "✕ no model" in here.lines()[0]
         assert "UD-NVFP4_K_XL" in here.lines()[1]
-        await press(here, "q")
+        await here.press("q")
         assert "it does not fit into memory" in here.text()
 
 
@@ -81,9 +81,9 @@ async def test_a_directory_that_cannot_be_read_is_one_line_and_can_be_read_again
         write_checkpoint(tmp_path)
         await here.pilot.press("r")
         await here.wait(lambda: "mixer" in here.text(), "the map")
-        await shown(here)
+        await here.settle()
         assert "✕" not in here.text()
-        await press(here, "escape")
+        await here.press("escape")
         await here.ask("still there?")
         await here.settle()
         assert "You said: still there?" in here.text()
@@ -98,7 +98,7 @@ async def test_a_model_that_changed_on_disk_is_read_again(tmp_path: Path) -> Non
         write_checkpoint(tmp_path, "q8")
         await here.pilot.press("r")
         await here.wait(lambda: "UD-Q8_K_XL" in here.lines()[1], "the new layout")
-        await shown(here)
+        await here.settle()
         assert "0 … 255" in below_rule(here)
 
 

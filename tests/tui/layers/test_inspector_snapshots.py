@@ -16,7 +16,7 @@ from qwen_tui.settings.themes import theme_folder
 from support.app_stage import Stage, stage
 from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
-from support.inspector_stage import inspect, press, shown
+from support.inspector_stage import inspect
 
 SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
@@ -33,12 +33,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def layers(here: Stage, full: Path) -> None:
     await inspect(here, full)
-    await press(here, *["right"] * 8)
+    await here.press(*["right"] * 8)
 
 
 async def layers_bytes(here: Stage, full: Path) -> None:
     await inspect(here, full)
-    await press(here, "c", "c", "down")
+    await here.press("c", "c", "down")
 
 
 async def layers_decoding(here: Stage, full: Path) -> None:
@@ -49,24 +49,24 @@ async def layers_decoding(here: Stage, full: Path) -> None:
 
 async def layers_filtered(here: Stage, full: Path) -> None:
     await inspect(here, full)
-    await press(here, "slash", *"affine")
-    await press(here, "space", *"-down", "enter")
+    await here.press("slash", *"affine")
+    await here.press("space", *"-down", "enter")
 
 
 async def layers_table(here: Stage, full: Path) -> None:
     await inspect(here, full)
-    await press(here, "t", "o", "o", "o", "o")
+    await here.press("t", "o", "o", "o", "o")
 
 
 async def layers_tensor(here: Stage, full: Path) -> None:
     """The demo model: values of a whole small tensor."""
     await inspect(here)
-    await press(here, "enter")
+    await here.press("enter")
 
 
 async def layers_values(here: Stage, full: Path) -> None:
     await inspect(here)
-    await press(here, "down", "down", "right")
+    await here.press("down", "down", "right")
 
 
 SCENES: list[Scene] = [
@@ -88,7 +88,7 @@ async def drawn(scene: Scene, size: Size, full: Path, theme: str = "midnight") -
     async with stage(loads_only, size) as here:
         here.app.theme = theme
         await scene(here, full)
-        await shown(here)
+        await here.settle()
         return here.snapshot()
 
 

@@ -9,8 +9,9 @@ from qwen_core.errors import CheckpointError
 from qwen_core.tensors.stored_tensor import Cancelled
 from qwen_core.tensors.values import TensorValues
 from qwen_tui.layers.inspection import Stop, read_module
-from support.app_stage import DEADLINE_S, Stage, stage
-from support.inspector_stage import below_rule, inspect, press
+from support.app_stage import Stage, stage
+from support.inspector_stage import below_rule, inspect
+from support.pilot_stage import DEADLINE_S
 
 
 class SlowReader:
@@ -48,7 +49,7 @@ async def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() 
         await here.wait(lambda: "codes" in below_rule(here), "the values")
         assert "reading" not in below_rule(here)
         # What was read is kept: going back to it reads nothing.
-        await press(here, "up", "down")
+        await here.press("up", "down")
         assert reader.begun.count("layers.1.mlp.gate_proj") == 1
         assert "codes" in below_rule(here)
 
@@ -78,7 +79,7 @@ async def test_values_that_cannot_be_read_are_one_line() -> None:
         here.app.context.inspection.read = fail
         await inspect(here)
         assert "became shorter \\x1b[2J" in below_rule(here)
-        await press(here, "enter")
+        await here.press("enter")
         assert "became shorter" in here.text()
-        await press(here, "escape", "escape")
+        await here.press("escape", "escape")
         assert here.app.screen is here.app.chat

@@ -30,7 +30,7 @@ def colours(style: Style) -> tuple[Color, Color]:
 
 
 def hard_to_read(here: SettingsStage | Stage, region: Region, least: float) -> Iterator[str]:
-    for number, strip in enumerate(here.app.screen._compositor.render_strips()):
+    for number, strip in enumerate(here.strips()):
         if region.y <= number < region.bottom:
             for segment in strip.crop(region.x, region.right):
                 if any(character.isalnum() for character in segment.text) and segment.style is not None:

@@ -106,7 +106,7 @@ async def test_what_is_bound_further_out_still_goes_there() -> None:
 async def test_what_is_typed_behind_enter_before_it_is_acted_on_stays_in_the_composer(sent: str) -> None:
     async with stage() as here:
         editor = here.app.chat.editor
-        await here.type(sent)
+        await here.write(sent)
         await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
         await here.wait(lambda: editor.text == "next")
 
@@ -116,7 +116,7 @@ async def test_what_is_typed_behind_a_rewording_stays_and_the_draft_set_aside_co
         editor = here.app.chat.editor
         await here.ask("alpha")
         await here.wait(lambda: here.app.conversation.current is None)
-        await here.type("set aside")
+        await here.write("set aside")
         await here.app.turns.do(here.app.conversation.turns[0], "edit")
         await here.wait(lambda: editor.text == "alpha")
         await press_at_once(here.app, editor, ["enter", "n", "e", "x", "t"])
