@@ -1,6 +1,6 @@
 """Write tests/core/model/goldens/*.npz: float32 logits of transformers' Qwen3.5 for the models of support/reference.py.
 
-    PYTHONPATH=tests python tests/tools/make_goldens.py        # needs torch and transformers; not run by the tests
+    python tests/tools/make_goldens.py        # needs torch and transformers; not run by the tests
 
 The prompt is fed in one pass and the rest token by token over the reference's own cache, as a runtime would.
 """

@@ -1,6 +1,6 @@
 """Draw the README's picture of the layer map: the full 27B, of which this machine needs to hold nothing.
 
-    PYTHONPATH=tests python tests/tools/make_layer_picture.py          writes tests/pictures/layers.svg
+    python tests/tools/make_layer_picture.py          writes tests/pictures/layers.svg
 
 The checkpoint is written by the project's own tests: the true shapes and formats as holes in sparse files, and random
 weights in the one tensor that the picture looks into. No engine could load it, and none has to.
@@ -8,9 +8,12 @@ weights in the one tensor that the picture looks into. No engine could load it, 
 
 import asyncio
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mlx.core as mx
 import numpy as np

@@ -1,6 +1,6 @@
 """Draw the README's picture: the real app and the bundled demo model, in a conversation of three turns.
 
-    PYTHONPATH=tests python tests/tools/make_picture.py          writes tests/pictures/chat.svg
+    python tests/tools/make_picture.py          writes tests/pictures/chat.svg
 
 The answers are the model's own at temperature 0. Speed and time differ from run to run; nothing else does.
 """
@@ -9,8 +9,11 @@ import asyncio
 import html
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from qwen_core import demo_model_path
 from qwen_core.protocol.events import GenerationSettings
