@@ -34,15 +34,15 @@ def as_array(info: TensorInfo) -> mx.array:
     return (array.view(mx.bfloat16) if info.dtype == "BF16" else array).reshape(info.shape)
 
 
-def mlx_dequantise(
-    words: mx.array, scales: mx.array, biases: mx.array | None, spec: QuantSpec, dtype: mx.Dtype
-) -> np.ndarray:
-    """`mx.dequantize` with all of it computed in `dtype`, the result as float32 [rows, columns]."""
+def mlx_dequantise(words: mx.array, scales: mx.array, biases: mx.array | None, spec: QuantSpec) -> np.ndarray:
+    """`mx.dequantize` with all of it computed in float32: [rows, columns]."""
     if biases is not None:
-        scales, biases = scales.astype(dtype), biases.astype(dtype)
-    result = mx.dequantize(words, scales, biases, spec.group_size, spec.bits, spec.mode, dtype=dtype, stream=mx.cpu)
-    assert result.dtype == dtype
-    return np.array(result.astype(mx.float32, stream=mx.cpu))
+        scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
+    result = mx.dequantize(
+        words, scales, biases, spec.group_size, spec.bits, spec.mode, dtype=mx.float32, stream=mx.cpu
+    )
+    assert result.dtype == mx.float32
+    return np.array(result)
 
 
 def text_values(checkpoint: Checkpoint, module: str) -> np.ndarray:
@@ -57,5 +57,4 @@ def text_values(checkpoint: Checkpoint, module: str) -> np.ndarray:
         as_array(text[f"{module}.scales"]),
         as_array(biases) if biases else None,
         spec,
-        mx.float32,
     )

@@ -16,6 +16,7 @@ from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.protocol.stats import remaining_s
 
 FloatDtype = Literal["BF16", "F16", "F32"]
 Part = Literal["text", "mtp", "vision"]
@@ -131,10 +132,8 @@ class ConvertProgress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that the rest will take at the pace so far; None before there is a pace."""
-        if not self.done_bytes:
-            return None
-        return self.elapsed_s / self.done_bytes * (self.total_bytes - self.done_bytes)
+        """Seconds that the rest will take at the pace so far; None before there is a pace, and at the end."""
+        return remaining_s(self.done_bytes, self.total_bytes, self.elapsed_s)
 
 
 Progress = Callable[[ConvertProgress], None]

@@ -1,11 +1,10 @@
 """Packed words to codes, and codes and scales to numbers: what the bytes of a quantised weight say, without MLX.
 
 The formats are those of FORMAT.md's table: E2M1, E4M3 and E8M0 as in the OCP Microscaling specification 1.0, affine
-levels as MLX packs them. Results equal `mx.dequantize` bit for bit (of a NaN only that it is one: its sign and payload
-differ between processors). Everything is vectorised and works on copies or views of whatever memory it is given.
+levels as MLX packs them. Results equal `mx.dequantize` in float32 bit for bit (of a NaN only that it is one: its sign
+and payload differ between processors). Everything is vectorised and works on copies or views of whatever memory it is
+given.
 """
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from qwen_core.checkpoint.quantization import QuantSpec
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
-Compute = Literal["float32", "bfloat16"]
 
 # One byte that E8M0 sets apart for NaN (OCP MX 1.0, section 5.4.1). MLX reads it as 2^128, which is infinity.
 E8M0_NAN = 0xFF
@@ -52,31 +50,9 @@ for _table in (E2M1_VALUES, E4M3_VALUES, E8M0_VALUES):
     _table.setflags(write=False)
 
 
-def decode_e2m1(codes: Bytes) -> Floats:
-    """The values of four-bit codes, one to a byte (0 to 15), in the shape of `codes`."""
-    return E2M1_VALUES.take(codes)
-
-
-def decode_e4m3(codes: Bytes) -> Floats:
-    """The values of E4M3 bytes, in their shape."""
-    return E4M3_VALUES.take(codes)
-
-
-def decode_e8m0(codes: Bytes) -> Floats:
-    """The values of E8M0 bytes, in their shape; 0xFF is infinity, as MLX computes with it."""
-    return E8M0_VALUES.take(codes)
-
-
 def decode_bfloat16(patterns: NDArray[np.uint16]) -> Floats:
     """bfloat16 bit patterns as float32, exactly: they are its upper half."""
     return (patterns.astype(np.uint32) << 16).view(np.float32)
-
-
-def round_to_bfloat16(values: Floats) -> Floats:
-    """Each float32 rounded to the nearest bfloat16, ties to even, and given as float32 again. NaN stays NaN."""
-    bits = values.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) & np.uint32(0xFFFF0000)
-    return np.where(np.isnan(values), np.float32(np.nan), rounded.view(np.float32))
 
 
 def decode_floats(data: Bytes, dtype: str) -> Floats:
@@ -117,45 +93,26 @@ def _joined(packs: Bytes) -> NDArray[np.unsignedinteger]:
 
 def decode_scales(scales: Bytes, mode: str) -> Floats:
     """The byte scales of nvfp4 (E4M3), mxfp4 or mxfp8 (E8M0), in their shape."""
-    return decode_e4m3(scales) if mode == "nvfp4" else decode_e8m0(scales)
+    return (E4M3_VALUES if mode == "nvfp4" else E8M0_VALUES).take(scales)
 
 
-def dequantise(
-    words: Words,
-    scales: Bytes | Floats,
-    biases: Floats | None,
-    spec: QuantSpec,
-    compute: Compute = "float32",
-) -> Floats:
+def dequantise(words: Words, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec) -> Floats:
     """The weight that packed parts stand for: float32 [rows, columns].
 
     `words` is [rows, columns * bits / 32]; `scales` is [rows, columns / group], bytes as stored for the modes with
-    byte scales and decoded floats for affine, whose `biases` have the same shape. `compute` is the type that MLX would
-    work in: float modes have the same digits in both, but affine takes its type from its scales, and in bfloat16
-    rounds the product and then the sum.
+    byte scales and decoded floats for affine, whose `biases` have the same shape.
     """
-    return dequantise_codes(unpack_codes(words, spec.bits), scales, biases, spec, compute)
+    return dequantise_codes(unpack_codes(words, spec.bits), scales, biases, spec)
 
 
-def dequantise_codes(
-    codes: Bytes,
-    scales: Bytes | Floats,
-    biases: Floats | None,
-    spec: QuantSpec,
-    compute: Compute = "float32",
-) -> Floats:
+def dequantise_codes(codes: Bytes, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec) -> Floats:
     """`dequantise` for a weight that is unpacked already: `codes` is [rows, columns], one to a byte."""
     rows, columns = codes.shape
     grouped = codes.reshape(rows, columns // spec.group_size, spec.group_size)
     with np.errstate(all="ignore"):
         if biases is None:
-            elements = decode_e2m1(grouped) if spec.bits == 4 else decode_e4m3(grouped)
-            values = elements * decode_scales(scales.view(np.uint8), spec.mode)[..., None]
-            rounded = values if compute == "float32" else round_to_bfloat16(values)
-            return rounded.reshape(rows, columns)
-        factors = scales.view(np.float32)[..., None]
-        values = np.multiply(grouped, factors, dtype=np.float32)
-        if compute == "bfloat16":
-            values = round_to_bfloat16(values)
+            elements = (E2M1_VALUES if spec.bits == 4 else E4M3_VALUES).take(grouped)
+            return (elements * decode_scales(scales.view(np.uint8), spec.mode)[..., None]).reshape(rows, columns)
+        values = np.multiply(grouped, scales.view(np.float32)[..., None], dtype=np.float32)
         values += biases[..., None]
-        return (values if compute == "float32" else round_to_bfloat16(values)).reshape(rows, columns)
+        return values.reshape(rows, columns)

@@ -10,11 +10,12 @@ from qwen_core.protocol.events import EngineDied, Loaded, PrefillProgress, TurnS
 from qwen_core.protocol.stats import TurnStats, remaining_s
 from qwen_tui.chat.meters import MeterSnapshot, take_snapshot
 from qwen_tui.chat.panel_lines import bandwidth_bar, digits, panel_lines
+from qwen_tui.conversation.branch import Branch
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.rate_history import MOST_RATES, RateHistory
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Turn
-from qwen_tui.store.records import Resume
+from qwen_tui.store import Draft
 from qwen_tui.text.safe import cells
 from support.app_stage import stage
 from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
@@ -192,6 +193,10 @@ def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
     assert take_snapshot(conversation).stats is not None
 
 
+def from_disk(turns: list[Turn]) -> Branch:
+    return Branch(1, None, turns, (1, 2, 3), "", Draft(""))
+
+
 def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     """A conversation that comes back from the disk, and one whose engine has died, still have their figures."""
     conversation = Conversation()
@@ -201,7 +206,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     assert "kv      80.0 MiB" in text(take_snapshot(conversation))
     turns = conversation.turns
     for again in (
-        lambda: conversation.load(KeptConversation(1), turns, Resume(None, (1, 2, 3)), ""),
+        lambda: conversation.load(KeptConversation(1), from_disk(turns)),
         lambda: conversation.apply(EngineDied("gone", 1)),
         conversation.restarting,
         lambda: conversation.apply(Loaded(MODEL)),
@@ -216,9 +221,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
 
 def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
     conversation = Conversation()
-    conversation.load(
-        KeptConversation(1), [Turn(1, "Q", state="interrupted", answer="half")], Resume(None, (1, 2, 3)), ""
-    )
+    conversation.load(KeptConversation(1), from_disk([Turn(1, "Q", state="interrupted", answer="half")]))
     assert take_snapshot(conversation).context_tokens == 3
 
 

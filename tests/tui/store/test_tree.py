@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qwen_core.protocol.events import Message
+from qwen_tui.conversation.branch import read_branch
 from qwen_tui.store import DeletedTurn, StoreError
 from qwen_tui.store.export_json import export_json
 from support.stores import TEXT, TOKENS, opened, shown, turn
@@ -201,7 +202,7 @@ def test_ids_of_every_answer_come_back_whatever_was_rendered_anew(
         for answer, known in expected.items():
             assert store.tree.ids(answer) == known
         last = store.tree.path(conversation)[-1]
-        assert store.tree.resume(conversation).ids == (expected[last.id] or ())
+        assert read_branch(store, conversation, 1).ids == (expected[last.id] or ())
 
 
 def test_what_was_deleted_before_stays_deleted_when_a_turn_above_comes_back(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_what_was_asked_after_a_delete_stays_when_it_is_undone(tmp_path: Path) -
         assert shown(store, conversation) == ["beta", "A2"]
         assert store.tree.message(beta).siblings == (beta, again)
         _, last = turn(store, conversation, "gamma", "A3", (3, 4, 5))
-        assert store.tree.resume(conversation).ids == (3, 4, 5)
+        assert read_branch(store, conversation, 1).ids == (3, 4, 5)
         store.tree.undo_delete(undo)
         assert shown(store, conversation) == ["alpha", "A1", "beta", "A2", "gamma", "A3"]
         assert store.tree.message(beta).siblings == (beta, again)
@@ -257,7 +258,7 @@ def test_what_was_asked_after_a_delete_stays_when_it_is_undone(tmp_path: Path) -
         assert [hit.message_id for hit in store.search.find("gamma")] == [store.tree.message(last).parent_id]
         assert "gamma" in export_json(store, [conversation])
         turn(store, conversation, "delta", "A4", (1, 2, 7))
-        assert store.tree.resume(conversation).ids == (1, 2, 7)
+        assert read_branch(store, conversation, 1).ids == (1, 2, 7)
 
 
 def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_ids_are_unknown_once_those_they_build_on_have_changed(tmp_path: Path) -
         store.answers.finish(first, Message("assistant", "A1 more"), "stop", (1, 2, 9, 9))
         assert store.tree.ids(first) == (1, 2, 9, 9)
         assert store.tree.ids(second) is None
-        assert store.tree.resume(conversation).ids == ()
+        assert read_branch(store, conversation, 1).ids == ()
 
 
 def test_resuming_leaves_an_unanswered_question_out(tmp_path: Path) -> None:
@@ -279,9 +280,18 @@ def test_resuming_leaves_an_unanswered_question_out(tmp_path: Path) -> None:
         question = store.answers.ask(conversation, "Q2")
         answer = store.answers.begin(question)
         store.answers.fail(answer, "no memory")
-        resume = store.tree.resume(conversation)
+        resume = read_branch(store, conversation, 1)
         assert resume.system == "be brief"
         assert resume.ids == (1, 2)
+
+
+def test_a_conversation_whose_turns_are_all_deleted_is_read_as_an_empty_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin("be brief")
+        question, _ = turn(store, conversation, "Q1", "A1", (1, 2))
+        store.tree.delete_turn(question)
+        branch = read_branch(store, conversation, 1)
+        assert (branch.system, branch.turns, branch.ids) == ("be brief", [], ())
 
 
 def test_what_does_not_exist_is_one_line(tmp_path: Path) -> None:
@@ -289,7 +299,7 @@ def test_what_does_not_exist_is_one_line(tmp_path: Path) -> None:
         for action in (
             lambda: store.tree.message(7),
             lambda: store.tree.show(7),
-            lambda: store.tree.resume(7),
+            lambda: read_branch(store, 7, 1),
             lambda: store.answers.ask(7, "Q"),
             lambda: store.answers.begin(7),
             lambda: store.answers.append(7, [("answer", "A")]),

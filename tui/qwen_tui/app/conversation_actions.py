@@ -92,7 +92,7 @@ class ConversationActions:
         kept = conversation.kept
         if kept.id != branch.conversation_id:
             kept = KeptConversation(branch.conversation_id)
-        self._context.restore(conversation.load(kept, branch.turns, branch.resume, branch.fingerprint))
+        self._context.restore(conversation.load(kept, branch))
 
     def new(self) -> None:
         context, editor = self._context, self._context.chat.editor

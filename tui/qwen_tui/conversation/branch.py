@@ -4,37 +4,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qwen_tui.conversation.turns import Turn, stored_turns
-from qwen_tui.store import Draft, Resume, Store
+from qwen_tui.store import Draft, Store
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The branch of a conversation that is shown. `fingerprint`: of the model that `resume.ids` are from."""
+    """The branch of a conversation that is shown.
+
+    `ids` are the tokens that were fed for it, () where they are not known; `fingerprint` is that of their model.
+    """
 
     conversation_id: int
-    title: str
+    system: str | None
     turns: list[Turn]
-    resume: Resume
+    ids: tuple[int, ...]
     fingerprint: str
     draft: Draft
-    model_path: str
 
 
 def read_branch(store: Store, conversation_id: int, first_number: int) -> Branch:
     """What is shown of a conversation; its turns are numbered from `first_number`. Raises StoreError."""
-    summary = store.conversations.get(conversation_id)
+    system = store.conversations.get(conversation_id).system
     path = store.tree.path(conversation_id)
-    answers = [message for message in path if message.role == "assistant" and message.has_text]
-    model = answers[-1].model if answers else None
-    return Branch(
-        conversation_id,
-        summary.title,
-        stored_turns(path, store.tree.places(path), first_number),
-        store.tree.resume(conversation_id),
-        model.fingerprint if model is not None else "",
-        store.writing.draft(conversation_id),
-        summary.model.path if summary.model is not None else "",
-    )
+    turns = stored_turns(path, store.tree.places(path), first_number)
+    return Branch(conversation_id, system, turns, *ids_before(store, turns), store.writing.draft(conversation_id))
 
 
 def ids_before(store: Store, turns: Sequence[Turn]) -> tuple[tuple[int, ...], str]:

@@ -26,10 +26,10 @@ from qwen_core.protocol.events import (
     TurnStarted,
 )
 from qwen_core.protocol.stats import TurnStats
+from qwen_tui.conversation.branch import Branch
 from qwen_tui.conversation.rate_history import RateHistory
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Item, Note, Turn
-from qwen_tui.store.records import Resume
 from qwen_tui.text import formatting
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
@@ -141,20 +141,20 @@ class Conversation:
         self._put([], (), "")
         return self.restore()
 
-    def load(self, kept: KeptConversation, turns: list[Turn], resume: Resume, fingerprint: str) -> Restore:
+    def load(self, kept: KeptConversation, branch: Branch) -> Restore:
         """Show a conversation, or another branch of this one, as it is on disk; the command puts it into the engine.
 
-        Turns that are shown already stay the objects they are. `fingerprint`: of the model that `resume.ids` are from.
+        Turns that are shown already stay the objects they are.
         """
         there = {(turn.question_id, turn.answer_id, turn.place, turn.state): turn for turn in self.turns}
         same = kept.id == self.kept.id
-        self.system, self.kept = resume.system, kept
+        self.system, self.kept = branch.system, kept
         items: list[Item] = [
             (there.get((turn.question_id, turn.answer_id, turn.place, turn.state)) if same else None) or turn
-            for turn in turns
+            for turn in branch.turns
         ]
-        self._put(items, resume.ids, fingerprint)
-        self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in turns)])
+        self._put(items, branch.ids, branch.fingerprint)
+        self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in branch.turns)])
         return self.restore(saved_state=not same)
 
     def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:

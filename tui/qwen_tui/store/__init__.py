@@ -10,7 +10,6 @@ from qwen_tui.store.records import (
     Draft,
     Hit,
     ModelIdentity,
-    Resume,
     StoredMessage,
 )
 from qwen_tui.store.store import Store, open_store, store_path
@@ -21,7 +20,6 @@ __all__ = [
     "Draft",
     "Hit",
     "ModelIdentity",
-    "Resume",
     "Store",
     "StoreError",
     "StoredMessage",

@@ -79,14 +79,6 @@ class StoredMessage:
 
 
 @dataclass(frozen=True)
-class Resume:
-    """What the engine needs to go on: the ids that were fed for the messages (empty: render anew)."""
-
-    system: str | None
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Hit:
     """A message that a search found: its text around the hit in pieces, each with whether it is what was searched."""
 

@@ -7,12 +7,13 @@ that coming back to a branch shows it as it was left. What is written into an an
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Literal
 
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity
-from qwen_tui.store.records import DeletedTurn, Resume, StoredMessage, from_json
+from qwen_tui.store.records import DeletedTurn, StoredMessage, from_json
 from qwen_tui.store.token_ids import checksum, unpack
 
 # UNION, not UNION ALL: a file that was tampered with into a circle must not hang the program.
@@ -133,15 +134,6 @@ class Tree:
             ids += new
         return tuple(ids) if rows and rows[0]["ids_check"] == checksum(ids) else None
 
-    def resume(self, conversation_id: int) -> Resume:
-        """What to hand to the engine so that the shown branch goes on."""
-        system = self._database.read("SELECT system FROM conversations WHERE id = ?", (conversation_id,))
-        if not system:
-            raise StoreError(f"there is no conversation {conversation_id}")
-        path = self.path(conversation_id)
-        last = next((message for message in reversed(path) if message.role == "assistant" and message.has_text), None)
-        return Resume(system[0]["system"], (self.ids(last.id) if last is not None else None) or ())
-
     def alternatives(self, question_id: int) -> list[int]:
         """What can stand in the place of this turn, in order: every answer to every wording of its question.
 
@@ -154,7 +146,7 @@ class Tree:
         """For each question of a shown branch, which of how many alternatives its turn is, counted from 1."""
         children = self._children(path[0].conversation_id) if path else {}
         places: list[tuple[int, int]] = []
-        for message, following in zip(path, [*path[1:], None], strict=True):
+        for message, following in zip_longest(path, path[1:]):
             if message.role == "user":
                 others = _alternatives(children, message.parent_id)
                 shown = following.id if following is not None else message.id
