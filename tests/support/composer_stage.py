@@ -11,7 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from qwen_tui.composer.completion_list import CompletionList
-from qwen_tui.composer.composer import Composer, Editor
+from qwen_tui.composer.composer import Composer
+from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.store import Draft
@@ -72,8 +73,8 @@ class ComposerApp(App[None]):
         self.sent.append(event.text)
 
     @on(Editor.DraftChanged)
-    def _draft(self, event: Editor.DraftChanged) -> None:
-        self.drafts.append(event.draft)
+    def _draft(self) -> None:
+        self.drafts.append(self.query_one(Editor).draft())
 
     @on(Editor.Trouble)
     def _trouble(self, event: Editor.Trouble) -> None:

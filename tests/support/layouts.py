@@ -8,6 +8,7 @@ from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_tui.layers.map import LayerMap, make_map
 from qwen_tui.layers.map_text import View, axis_line, heading_line, lines_of, row_line
+from qwen_tui.widgets.cursor_list import Heading
 
 
 def map_of(checkpoint: Checkpoint) -> LayerMap:
@@ -25,5 +26,5 @@ def drawn(layer_map: LayerMap, view: View, *, small: bool = False, headings: boo
     """Axis and rows as text, without trailing blanks."""
     rows = [axis_line(layer_map, view)]
     for line in lines_of(layer_map, small=small, headings=headings):
-        rows.append(heading_line(line) if isinstance(line, str) else row_line(line, layer_map, view))
+        rows.append(heading_line(line.name) if isinstance(line, Heading) else row_line(line, layer_map, view))
     return [row.plain.rstrip() for row in rows]

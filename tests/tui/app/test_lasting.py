@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from qwen_core.protocol.events import EngineDied, Load, Loaded, Message, Restore, Send, TurnDone, TurnStarted
+from qwen_tui.composer.editor import Editor
 from qwen_tui.store import open_store
 from qwen_tui.store.records import turn_stats
 from support.app_stage import Stage, stage
@@ -140,7 +141,7 @@ async def test_drafts_and_inputs_come_back() -> None:
         await here.ask("first question")
         await finished(here, 1)
         await here.write("not yet sent")
-        here.app.chat.editor.tell_draft()
+        here.app.chat.editor.post_message(Editor.DraftChanged())
         await here.pilot.pause()
         draft = await here.app.context.store.use(lambda store: store.writing.draft(1))
         assert draft.text == "not yet sent"

@@ -39,7 +39,7 @@ async def test_what_is_said_and_written_while_the_screens_go_is_no_error() -> No
         while not gone.is_set():
             here.engine.feed(Notice("one more word"))
             here.app.post_message(TextArea.Changed(editor))
-            here.app.post_message(Editor.DraftChanged(editor.draft()))
+            here.app.post_message(Editor.DraftChanged())
             left.append(len(here.app.screen_stack))
             await asyncio.sleep(0)
 

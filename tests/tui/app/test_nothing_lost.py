@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from qwen_core.protocol.events import Load, Loaded, Restore
+from qwen_tui.composer.editor import Editor
 from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.settings.file import load_settings
 from qwen_tui.settings.key_bindings import checked_keys, is_key
@@ -45,7 +46,7 @@ async def test_a_rewording_survives_a_crash() -> None:
         await asked(here, "one")
         await here.enter("/edit")
         await here.write("one, said better")
-        here.app.chat.editor.tell_draft()
+        here.app.chat.editor.post_message(Editor.DraftChanged())
         await here.pilot.pause()
         await kept_on_disk(here)
         store = open_store()

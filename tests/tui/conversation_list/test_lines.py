@@ -7,30 +7,34 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.content import Content
 
 from qwen_tui.conversation_list.lines import (
-    Heading,
+    HIT,
     Look,
     age,
-    cut,
     detail,
     excerpt,
     height_of,
     marked,
     moment,
-    padded,
     row_lines,
     rows_of,
     shown_title,
 )
 from qwen_tui.store import ConversationSummary, Hit
 from qwen_tui.text.safe import cells
+from qwen_tui.widgets.cursor_list import Heading
 from support.conversations_stage import DAY, HOUR, MINUTE, NOW
 from support.stores import MODEL
 
 TEXT = st.text(st.characters() | st.sampled_from("\x1b\x9b\x00\n\u202e東a é👩"), max_size=60)
 SNIPPET = st.lists(st.tuples(TEXT, st.booleans()), max_size=6)
 WIDTH = st.integers(0, 130)
+
+
+def hits_in(line: Content) -> list[str]:
+    return [line.plain[span.start : span.end] for span in line.spans if span.style == HIT]
 
 
 @pytest.fixture(autouse=True)
@@ -79,28 +83,22 @@ def test_any_time_has_a_short_age(now: float, then: float) -> None:
     assert moment(then)
 
 
-@given(text=TEXT, width=st.integers(0, 40), right=st.booleans())
-def test_a_padded_text_has_its_width(text: str, width: int, right: bool) -> None:
-    assert cells(cut(text, width)) <= width
-    assert cells(padded(text, width, right=right)) == width
-
-
 @given(snippet=SNIPPET, width=st.integers(0, 60))
 def test_an_excerpt_fits_and_shows_the_hit(snippet: list[tuple[str, bool]], width: int) -> None:
     line = excerpt(snippet, width)
-    text = "".join(piece.text for piece in line)
+    text = line.plain
     assert cells(text) <= width
     assert not any(sign in text for sign in "\x1b\x9b\x00\n\u202e")
     hits = [text for text, found in snippet if found and text.isascii() and text.isalnum()]
     if hits and width >= 12 and next(text for text, found in snippet if found) == hits[0]:
-        assert any(piece.part == "hit" and piece.text[0] == hits[0][0] for piece in line)
+        assert any(found[0] == hits[0][0] for found in hits_in(line))
 
 
 @given(before=st.text("ab ", max_size=80), after=st.text("cd ", max_size=80), width=st.integers(10, 60))
 def test_an_excerpt_wastes_no_room(before: str, after: str, width: int) -> None:
     line = excerpt([(before, False), ("HIT", True), (after, False)], width)
-    text = "".join(piece.text for piece in line)
-    assert [piece.text for piece in line if piece.part == "hit"] == ["HIT"]
+    text = line.plain
+    assert hits_in(line) == ["HIT"]
     whole = "".join(before.split(" ")) + "HIT" + "".join(after.split(" "))
     if "…" in text:
         assert len(text) >= width - 1, "cut although there is room"
@@ -110,15 +108,15 @@ def test_an_excerpt_wastes_no_room(before: str, after: str, width: int) -> None:
 
 def test_a_word_of_a_megabyte_is_no_work() -> None:
     line = excerpt([("x" * 1_000_000, False), ("hit", True), ("y" * 1_000_000, False)], 40)
-    assert "hit" in [piece.text for piece in line]
+    assert hits_in(line) == ["hit"]
 
 
 @given(text=TEXT, query=TEXT)
 def test_marking_changes_no_text(text: str, query: str) -> None:
     line = marked(text, query)
-    assert "".join(piece.text for piece in line) == text
+    assert line.plain == text
     if query and query in text:
-        assert any(piece.part == "hit" for piece in line)
+        assert hits_in(line)
 
 
 SUMMARY = ConversationSummary(1, "x", NOW, NOW, False, None, None, MODEL, 3, False)
@@ -154,10 +152,10 @@ def test_a_conversation_is_one_line_that_fits(
         model=replace(MODEL, name=name),
     )
     (line,) = row_lines(row, width, Look(NOW, "a", 1), cursor=cursor)
-    text = "".join(piece.text for piece in line)
+    text = line.plain
     assert cells(text) <= max(width, 4)
     assert not any(sign in text for sign in "\x1b\x9b\x00\n\u202e")
-    assert ("★" in "".join(piece.text for piece in line if piece.part == "mark")) == pinned
+    assert (text[2:3] == "★") == (pinned and (width > 2 or not cursor))
     assert text.startswith("▸") == cursor
     assert detail(row, [])
 
@@ -168,14 +166,14 @@ def test_a_hit_is_two_lines_that_fit(title: str, snippet: list[tuple[str, bool]]
     lines = row_lines(hit, width, Look(NOW))
     assert len(lines) == height_of(hit)
     for line in lines:
-        assert cells("".join(piece.text for piece in line)) <= max(width, 4 + len(" · reasoning · now"))
+        assert line.cell_length <= max(width, 4 + len(" · reasoning · now"))
 
 
 def test_what_a_line_says_by_its_width() -> None:
     row = replace(SUMMARY, title="A title of some length", interrupted=True)
 
     def text(width: int) -> str:
-        return "".join(piece.text for piece in row_lines(row, width, Look(NOW, "", 1))[0])
+        return row_lines(row, width, Look(NOW, "", 1))[0].plain
 
     for width in (60, 100, 160):
         for words in ("3 turns", "now", "interrupted"):

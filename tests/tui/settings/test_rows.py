@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 
 from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.rows import (
-    SectionHeading,
     Setting,
     changed,
-    detail_pieces,
+    detail_lines,
     matching,
     next_word,
     origin_of,
     overridden,
     read_value,
-    row_pieces,
+    row_line,
     rows_of,
     save_value,
     shown,
@@ -27,7 +26,7 @@ from qwen_tui.settings.rows import (
     value_text,
 )
 from qwen_tui.settings.tree import FIELDS, SECTIONS, Field, value_of
-from qwen_tui.text.safe import cells
+from qwen_tui.widgets.cursor_list import Heading
 
 ACTIONS = (("help", "the keys of where you are", "f1,ctrl+g"), ("new", "a new conversation", "ctrl+n"))
 ROWS = rows_of(ACTIONS, {"looks.theme": ("midnight", "paper")})
@@ -49,20 +48,20 @@ def test_every_field_is_a_row_under_its_section_and_every_action_one_under_keys(
     section = ""
     found: list[str] = []
     for row in ROWS:
-        if isinstance(row, SectionHeading):
-            section = row.section
+        if isinstance(row, Heading):
+            section = row.name
         else:
             assert row.field.section == section
             found.append(row.key)
     assert found == [*(entry.key for entry in FIELDS), "keys.help", "keys.new"]
-    assert [row.section for row in ROWS if isinstance(row, SectionHeading)] == list(SECTIONS)
-    assert "keys" not in {row.section for row in rows_of() if isinstance(row, SectionHeading)}
+    assert [row.name for row in ROWS if isinstance(row, Heading)] == list(SECTIONS)
+    assert "keys" not in {row.name for row in rows_of() if isinstance(row, Heading)}
 
 
 @EVERY
 def test_every_default_is_marked_and_every_row_explained(row: Setting) -> None:
     assert origin_of(row, loaded()) == "default"
-    told = "\n".join(piece.text for piece in detail_pieces(row, loaded()))
+    told = "\n".join(line.plain for line in detail_lines(row, loaded()))
     assert row.help in told
     assert row.accepts in told
     assert row.help
@@ -125,11 +124,11 @@ def test_a_number_is_typed_as_it_would_be_read(value: float) -> None:
 def test_a_line_fits_its_width_whatever_it_shows(row: Setting, width: int) -> None:
     values = loaded(generation__system="東京 " * 100, keys__help="ctrl+f12")
     for cursor in (False, True):
-        pieces = row_pieces(row, values, width, cursor)
-        assert sum(cells(piece.text) for piece in pieces) <= width
-        assert pieces[0].text.startswith("›" if cursor else " ")
+        line = row_line(row, values, width, cursor=cursor)
+        assert line.cell_length <= width
+        assert line.plain.startswith(" ›" if cursor else "  ")
         if width >= 60:
-            assert origin_of(row, values) in "".join(piece.text for piece in pieces)
+            assert origin_of(row, values) in line.plain
 
 
 def test_where_values_come_from(tmp_path: Path) -> None:
@@ -138,14 +137,12 @@ def test_where_values_come_from(tmp_path: Path) -> None:
     origins = {name: origin_of(BY_KEY[f"generation.{name}"], now) for name in ("temperature", "top_p", "top_k", "seed")}
     assert origins == {"temperature": "file", "top_p": "environment", "top_k": "command line", "seed": "default"}
     assert origin_of(BY_KEY["composer.paste_lines"], now) == "default", "the file says what is the default anyway"
-    told = "\n".join(piece.text for piece in detail_pieces(BY_KEY["generation.top_p"], now))
+    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_p"], now))
     assert "QWEN_TUI_GENERATION_TOP_P makes it 0.8" in told
     assert "in the file only (now: 0.9)" in told
-    told = "\n".join(piece.text for piece in detail_pieces(BY_KEY["generation.top_k"], now))
+    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_k"], now))
     assert "the command line makes it 40" in told
-    assert "0.8  (file: 0.9)" in "".join(
-        piece.text for piece in row_pieces(BY_KEY["generation.top_p"], now, 100, False)
-    )
+    assert "0.8  (file: 0.9)" in row_line(BY_KEY["generation.top_p"], now, 100, cursor=False).plain
     assert summary(ROWS, ROWS, now).endswith("3 not at their defaults")
 
 
@@ -169,8 +166,8 @@ def test_an_action_shows_the_keys_it_has() -> None:
     assert value_text(row, None) == "F1 or Ctrl+G"
     now = changed(loaded(), row, ("f9",))
     assert now.settings.keys["help"] == ("f9",)
-    assert "F9" in "".join(piece.text for piece in row_pieces(row, now, 100, False))
-    assert "The default: F1 or Ctrl+G." in "\n".join(piece.text for piece in detail_pieces(row, now))
+    assert "F9" in row_line(row, now, 100, cursor=False).plain
+    assert "The default: F1 or Ctrl+G." in "\n".join(line.plain for line in detail_lines(row, now))
 
 
 def test_keys_that_stand_in_two_places_are_told_once_and_letters_are_known() -> None:
@@ -191,7 +188,7 @@ def test_the_filter_finds_names_and_explanations() -> None:
     assert found("new conversation") == ["generation.system", "keys.new"]
     assert found("nothing has this") == []
     assert matching(ROWS, "") == ROWS
-    assert isinstance(matching(ROWS, "top_p")[0], SectionHeading)
+    assert isinstance(matching(ROWS, "top_p")[0], Heading)
 
 
 @given(st.lists(st.sampled_from(SETTINGS), max_size=4, unique=True), st.text("abcdefgo_ ", max_size=6))

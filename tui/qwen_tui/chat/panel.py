@@ -1,10 +1,13 @@
 """The meters panel beside the transcript: large digits, then the lines of panel_lines.py."""
 
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.renderables.digits import Digits
 from textual.widgets import Static
 
-from qwen_tui.chat.large_digits import LargeDigits
 from qwen_tui.chat.meters import MeterSnapshot
 from qwen_tui.chat.panel_lines import digits, panel_lines
 from qwen_tui.widgets.styled_rows import Rows
@@ -17,6 +20,12 @@ LEAST_COLUMNS = 70
 """A narrower one has no room for it beside a conversation."""
 
 
+def large(value: str) -> list[Content]:
+    """The three rows of `value`, in the toolkit's shapes."""
+    segments = [segment for segment in Digits(value).render(Style.null()) if isinstance(segment, Segment)]
+    return [Content(line) for line in "".join(segment.text for segment in segments).splitlines()]
+
+
 class Panel(VerticalScroll, can_focus=False):
     """`show` draws a snapshot if it differs from the last one."""
 
@@ -24,14 +33,16 @@ class Panel(VerticalScroll, can_focus=False):
     Panel {
         width: 34; border-left: solid $panel; padding: 0 1; scrollbar-size-vertical: 1; color: $foreground;
     }
-    Panel > LargeDigits { color: $primary; }
+    Panel > #digits { color: $primary; }
     Panel > .unit { color: $muted; height: 1; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: MeterSnapshot | None = None
-        self._digits = LargeDigits("-")
+        self._digits = Rows()
+        self._digits.id = "digits"
+        self._digits.show(large("-"))
         self._figures = Rows()
 
     def compose(self) -> ComposeResult:
@@ -43,5 +54,5 @@ class Panel(VerticalScroll, can_focus=False):
         if snapshot == self._shown or not self.display:
             return
         self._shown = snapshot
-        self._digits.update(digits(snapshot))
+        self._digits.show(large(digits(snapshot)))
         self._figures.show(panel_lines(snapshot, WIDTH - 4))

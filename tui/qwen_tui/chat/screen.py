@@ -24,7 +24,8 @@ from qwen_tui.chat.meters import take_snapshot
 from qwen_tui.chat.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.chat.turn_view import TurnView
-from qwen_tui.composer.composer import Composer, Editor
+from qwen_tui.composer.composer import Composer
+from qwen_tui.composer.editor import Editor
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.settings.tree import SidePanel

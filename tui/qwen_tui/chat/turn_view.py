@@ -83,10 +83,6 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         self._open = False
         self._needle = ""
 
-    @property
-    def turn(self) -> Turn:
-        return self.item
-
     def compose(self) -> ComposeResult:
         yield self._question
         yield self._answer
@@ -105,7 +101,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
     async def show(self) -> None:
         """Bring the widgets up to the turn's state. It costs next to nothing where nothing changed."""
         turn = self.item
-        state = _state(turn)
+        state = tuple(vars(turn).values())  # strings that are the same object are compared at once, however long
         if state == self._drawn or not self.children:
             return
         self._drawn = state
@@ -214,23 +210,3 @@ class TurnView(Vertical, OneLayout, can_focus=True):
 
     def action_ask(self, what: What) -> None:
         self.post_message(self.Asked(self.item, what))
-
-
-def _state(turn: Turn) -> tuple[object, ...]:
-    """All that is drawn of a turn. Comparing strings that are the same object takes no time, however long they are."""
-    return (
-        turn.state,
-        turn.question,
-        turn.shown,
-        turn.place,
-        turn.reasoning,
-        turn.answer,
-        turn.tool_calls,
-        turn.prefilled,
-        turn.to_prefill,
-        turn.reasoning_tokens,
-        turn.reasoning_s,
-        turn.finish_reason,
-        turn.error,
-        None if turn.running else turn.stats,
-    )

@@ -29,8 +29,6 @@ from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.folder_listing import FolderEntry, FolderLister
 from qwen_tui.composer.slash import COMMANDS, SlashCommand
 
-__all__ = ["Composer", "Editor"]
-
 
 class Composer(Vertical):
     """The editor with completion. The app gives `choices`: what the argument of a command may be, by its name."""

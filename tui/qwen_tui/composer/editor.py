@@ -61,10 +61,6 @@ class Editor(TextArea):
     class DraftChanged(Message):
         """Nothing was changed for half a second after a change: time to save the draft."""
 
-        def __init__(self, draft: Draft) -> None:
-            super().__init__()
-            self.draft = draft
-
     class Trouble(Message):
         """One line that the person should read."""
 
@@ -161,11 +157,7 @@ class Editor(TextArea):
     def _changed(self) -> None:
         if self._draft_timer is not None:
             self._draft_timer.stop()
-        self._draft_timer = self.set_timer(DRAFT_SECONDS, self.tell_draft)
-
-    def tell_draft(self) -> None:
-        """Post the draft as it is."""
-        self.post_message(self.DraftChanged(self.draft()))
+        self._draft_timer = self.set_timer(DRAFT_SECONDS, lambda: self.post_message(self.DraftChanged()))
 
     # Pastes.
 

@@ -1,4 +1,4 @@
-"""The list of conversations as text: rows in, pieces of a line out, each with what it is. Pure.
+"""The list of conversations as text: rows in, lines out. Pure.
 
 A row is a conversation (one line), a message that a search found (two), or a heading. Titles and snippets are
 untrusted: they are made visible here.
@@ -8,12 +8,17 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from textual.content import Content
 
 from qwen_tui.store import ConversationSummary, Hit
+from qwen_tui.text.block_layout import finder
+from qwen_tui.text.formatting import counted, fit
 from qwen_tui.text.safe import cells, one_line, visible
+from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
-Part = Literal["text", "muted", "hit", "mark", "heading"]
+HIT = "bold underline $accent"
 Key = tuple[Literal["conversation", "message"], int]
 
 MAX_SHOWN_TITLE = 300  # characters: more than any line has room for
@@ -25,21 +30,8 @@ _MODEL_WIDTHS = (24, 18, 14)
 _FOR_MODEL = 34  # cells that the title keeps when the model's name has a column
 
 
-class Piece(NamedTuple):
-    text: str
-    part: Part
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A line above the rows of one kind; the cursor passes over it."""
-
-    text: str
-
-
 Entry = ConversationSummary | Hit
 Row = Entry | Heading
-Line = list[Piece]
 
 
 @dataclass(frozen=True)
@@ -111,70 +103,39 @@ def moment(then: float) -> str:
     return f"{day.tm_mday} {_MONTHS[day.tm_mon - 1]} {day.tm_year} {day.tm_hour:02}:{day.tm_min:02}"
 
 
-# Pieces of lines.
-
-
-def cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis where something is missing."""
-    if cells(text) <= width:
-        return text
-    while text and cells(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…" if width > 0 else ""
-
-
-def padded(text: str, width: int, *, right: bool = False) -> str:
-    """`text` in exactly `width` cells."""
-    text = cut(text, width)
-    blanks = " " * (width - cells(text))
-    return blanks + text if right else text + blanks
+# Lines.
 
 
 def shown_title(title: str) -> str:
     return one_line(title, MAX_SHOWN_TITLE) or "(without a title)"
 
 
-def turns_text(turns: int) -> str:
-    return f"{turns:,} turn{'' if turns == 1 else 's'}"
-
-
-def marked(text: str, query: str, part: Part = "text") -> Line:
+def marked(text: str, query: str) -> Content:
     """`text` with every occurrence of `query` as a hit."""
-    if not query:
-        return [Piece(text, part)]
-    line: Line = []
-    for number, run in enumerate(re.split(f"({re.escape(query)})", text, flags=re.IGNORECASE)):
-        if run:
-            line.append(Piece(run, "hit" if number % 2 else part))
-    return line
+    find = finder(query)
+    return Content(text) if find is None else Content(text).highlight_regex(find, style=HIT)
 
 
-def excerpt(snippet: Iterable[tuple[str, bool]], width: int) -> Line:
+def excerpt(snippet: Iterable[tuple[str, bool]], width: int) -> Content:
     """A found message's text around its first hit, in at most `width` cells; nothing below 4."""
     if width < 4:
-        return []
-    signs = [
-        (sign, found) for text, found in _shortened(snippet, 4 * width) for sign in re.sub(r"\s+", " ", visible(text))
-    ]
-    begin = next((place for place, (_, found) in enumerate(signs) if found), 0)
-    room = width // 3  # for what is before the hit
-    rest = sum(cells(sign) for sign, _ in signs[begin:])
-    # More is before it where what follows leaves room.
-    while begin > 0 and ((more := cells(signs[begin - 1][0])) <= room or rest + more < width):
-        begin, room, rest = begin - 1, room - more, rest + more
-    line: Line = [Piece("…", "muted")] if begin > 0 else []
-    room = width - len(line)
-    is_cut = rest > room
-    for sign, found in signs[begin:]:
-        room -= cells(sign)
-        if room < is_cut:
+        return Content("")
+    pieces = [(re.sub(r"\s+", " ", visible(text)), found) for text, found in _shortened(snippet, 4 * width)]
+    line = Content.assemble(*((text, HIT if found else "$muted") for text, found in pieces))
+    sizes = [cells(sign) for sign in line.plain]
+    begin = 0
+    for text, found in pieces:
+        if found:
             break
-        part: Part = "hit" if found else "muted"
-        if line and line[-1].part == part:
-            line[-1] = Piece(line[-1].text + sign, part)
-        else:
-            line.append(Piece(sign, part))
-    return [*line, Piece("…", "muted")] if is_cut else line
+        begin += len(text)
+    begin = begin if begin < len(sizes) else 0
+    room = width // 3  # for what is before the hit
+    rest = sum(sizes[begin:])
+    # More is before it where what follows leaves room.
+    while begin > 0 and (sizes[begin - 1] <= room or rest + sizes[begin - 1] < width):
+        begin, room, rest = begin - 1, room - sizes[begin - 1], rest + sizes[begin - 1]
+    before = ("…", "$muted") if begin > 0 else ""
+    return Content.assemble(before, line[begin:]).truncate(width, ellipsis=True)
 
 
 def _shortened(snippet: Iterable[tuple[str, bool]], limit: int) -> Iterator[tuple[str, bool]]:
@@ -185,49 +146,53 @@ def _shortened(snippet: Iterable[tuple[str, bool]], limit: int) -> Iterator[tupl
         yield (text[-limit:] if before else text[:limit]), found
 
 
-def row_lines(row: Row, width: int, look: Look, *, cursor: bool = False) -> list[Line]:
+def row_lines(row: Row, width: int, look: Look, *, cursor: bool = False) -> list[Content]:
     """The lines of a row, `height_of` many, each at most `width` cells."""
     if isinstance(row, Heading):
-        return [[Piece(cut(f" {row.text}", width), "heading")]]
-    if isinstance(row, Hit):
-        return [_hit_head(row, width, look, cursor), _hit_text(row, width)]
-    return [_conversation(row, width, look, cursor)]
+        return [Content.styled(fit([f" {row.name}"], width), "bold $primary")]
+    lines = [_hit_head(row, width, look), _hit_text(row, width)] if isinstance(row, Hit) else [_line(row, width, look)]
+    if cursor:
+        lines[0] = Content("▸").append(lines[0][1:])
+        lines = [line.truncate(width, pad=True).stylize(CURSOR) for line in lines]
+    return lines
 
 
-def _conversation(row: ConversationSummary, width: int, look: Look, cursor: bool) -> Line:
+def _line(row: ConversationSummary, width: int, look: Look) -> Content:
     room = width - MARGIN
-    columns: Line = []
-    for text, size in ((age(look.now, row.updated_at), _AGE), (turns_text(row.turns), _TURNS)):
+    columns = ""
+    for text, size in ((age(look.now, row.updated_at), _AGE), (counted(row.turns, "turn"), _TURNS)):
         if room - size - 2 >= LEAST_TITLE:
-            columns.insert(0, Piece(f"  {padded(text, size, right=True)}", "muted"))
+            columns = f"  {fit([text], size):>{size}}{columns}"
             room -= size + 2
     size = next((size for size in _MODEL_WIDTHS if room - size - 2 >= _FOR_MODEL), 0)
     if size:
         model = one_line(row.model.name, size * 2) if row.model is not None else ""
-        columns.insert(0, Piece(f"  {padded(model, size)}", "muted"))
+        columns = f"  {Content(model).truncate(size, ellipsis=True, pad=True)}{columns}"
         room -= size + 2
     states = [*(["open"] if row.id == look.current else []), *(["interrupted"] if row.interrupted else [])]
     state = f"  {', '.join(states)}" if states else ""
     if room - cells(state) < 8:
         state = ""
-    room -= cells(state)
-    title = padded(shown_title(row.title), max(0, room))
-    return [*_margin(cursor, pinned=row.pinned), *marked(title, look.query), Piece(state, "mark"), *columns]
+    title = marked(shown_title(row.title), look.query)
+    title = title.truncate(max(0, room - cells(state)), ellipsis=True, pad=True)
+    return Content.assemble(_margin(pinned=row.pinned), title, (state, "$accent"), (columns, "$muted"))
 
 
-def _hit_head(hit: Hit, width: int, look: Look, cursor: bool) -> Line:
+def _hit_head(hit: Hit, width: int, look: Look) -> Content:
     who = "reasoning" if hit.part == "reasoning" else "you" if hit.role == "user" else "answer"
     tail = f" · {who} · {age(look.now, hit.created_at)}"
+    title = marked(shown_title(hit.title), look.query)
     room = max(0, width - MARGIN - cells(tail))
-    return [*_margin(cursor), *marked(cut(shown_title(hit.title), room), look.query), Piece(tail, "muted")]
+    return Content.assemble(_margin(), title.truncate(room, ellipsis=True), (tail, "$muted"))
 
 
-def _hit_text(hit: Hit, width: int) -> Line:
-    return [Piece(" " * MARGIN, "text"), *excerpt(hit.snippet, max(0, width - MARGIN - 1))]
+def _hit_text(hit: Hit, width: int) -> Content:
+    return Content.assemble(" " * MARGIN, excerpt(hit.snippet, max(0, width - MARGIN - 1)))
 
 
-def _margin(cursor: bool, *, pinned: bool = False) -> Line:
-    return [Piece("▸ " if cursor else "  ", "text"), Piece("★ " if pinned else "  ", "mark")]
+def _margin(*, pinned: bool = False) -> Content:
+    """Room for the cursor's mark, and the pin's mark."""
+    return Content.assemble("  ", ("★ " if pinned else "  ", "$accent"))
 
 
 def detail(row: Entry, titles: Sequence[ConversationSummary]) -> list[str]:
@@ -242,4 +207,4 @@ def detail(row: Entry, titles: Sequence[ConversationSummary]) -> list[str]:
     model = summary.model
     name = one_line(" ".join(part for part in (model.name, model.variant) if part)) if model is not None else ""
     states = [*(["pinned"] if summary.pinned else []), *(["interrupted"] if summary.interrupted else [])]
-    return [number, *([name] if name else []), turns_text(summary.turns), when, *states]
+    return [number, *([name] if name else []), counted(summary.turns, "turn"), when, *states]

@@ -206,7 +206,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         if message.value != self.book.query:
             self.book.search(message.value)
             self.status.clear_flash()
-            self._list.to_top()
+            self._list.place(0)
             self._run(self._look, "look")
 
     @on(Input.Submitted, "#search")
@@ -221,7 +221,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         model = self.book.next_model()
         if model is None and not self.book.models:
             self.status.flash("No model is known of any conversation.")
-        self._list.to_top()
+        self._list.place(0)
         self._run(self._look, "look")
 
     # Changes.
@@ -292,7 +292,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         editor = self.query_one("#title", Input)
         editor.display = self._renamed is not None
         if self._renamed is not None:
-            place = self._list.place
+            place = self._list.place_of_row
             editor.styles.offset = (place.x + MARGIN, place.y)
             editor.styles.width = max(4, self._list.size.width - MARGIN)
 

@@ -11,6 +11,7 @@ from textual.content import Content
 
 from qwen_tui.layers.map import GROUP_NAMES, Cell, LayerMap, MapRow, Place
 from qwen_tui.text.sparkline import BARS
+from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
 Colouring = Literal["mode", "bits", "bytes"]
 COLOURINGS: tuple[Colouring, ...] = get_args(Colouring)
@@ -36,10 +37,7 @@ class Paint(NamedTuple):
 
 
 MUTED, STRONG, HERE, BAD = "$muted", "bold", "bold $accent", "$error"
-# Reversed, so that it is seen without colour as well: the terminal swaps the two.
-CURSOR = "bold reverse $foreground on $background"
 Lines = list[Content]
-Line = MapRow | str  # a heading, "" for a gap
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,15 @@ class View:
     pitch: int = 1
 
 
-def lines_of(layer_map: LayerMap, *, small: bool, headings: bool) -> list[Line]:
+def lines_of(layer_map: LayerMap, *, small: bool, headings: bool) -> list[MapRow | Heading]:
     """The rows in order, with the small tensors or without them, and a heading or a gap before each group."""
-    lines: list[Line] = []
+    lines: list[MapRow | Heading] = []
     group = "mixer"
     for row in layer_map.rows:
         if row.spec.group == "small" and not small:
             continue
         if row.spec.group != group and headings:
-            lines.append(GROUP_NAMES.get(row.spec.group, ""))
+            lines.append(Heading(GROUP_NAMES.get(row.spec.group, "")))
         group = row.spec.group
         lines.append(row)
     return lines

@@ -208,8 +208,10 @@ class InspectorScreen(LayersScreen):
         self._cursor_moved()
 
     @on(LayerTable.Moved)
-    def _table_moved(self, event: LayerTable.Moved) -> None:
-        self.go_to(event.module)
+    def _table_moved(self) -> None:
+        module = self._table.row if self._table is not None else None
+        if module is not None:
+            self.go_to(module)
 
     def go_to(self, module: ModuleLayout) -> None:
         """The cursor onto a module, in the map as well."""
@@ -219,7 +221,7 @@ class InspectorScreen(LayersScreen):
         if opened.layer_map.is_small(module) and not self._arrangement(opened).small:
             self.inspection.small = True
             self._arrange()
-        view.go(opened.layer_map.places[module.canonical])
+        view.go_to(opened.layer_map.places[module.canonical])
         self._cursor_moved()
 
     # What the keys do.

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from textual.content import Content
 
 from qwen_core.settings.kinds import Choice, Switch, Words
 from qwen_tui.settings.file import UNSET, LoadedSettings, load_settings, save_settings
 from qwen_tui.settings.key_names import spoken_keys
 from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
-from qwen_tui.text.formatting import fit
-from qwen_tui.text.safe import cells, one_line
+from qwen_tui.text.safe import one_line
+from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
 Origin = Literal["default", "file", "environment", "command line"]
 Action = tuple[str, str, str]
@@ -23,14 +25,6 @@ ORIGIN_CELLS = 13
 ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
 VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
 MAX_SHOWN = 200
-
-
-@dataclass(frozen=True)
-class SectionHeading:
-    """The first line of a section."""
-
-    section: str
-    about: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class Setting:
         return f"one of {', '.join(map(shown, self.words))}" if listed else self.field.accepts
 
 
-Row = SectionHeading | Setting
+Row = Heading | Setting
 
 
 def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] | None = None) -> list[Row]:
@@ -85,7 +79,7 @@ def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] |
                 Setting(entry, entry.help, _words(entry, words or {})) for entry in FIELDS if entry.section == section
             ]
         if found:
-            rows += [SectionHeading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
+            rows += [Heading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
     return rows
 
 
@@ -107,9 +101,9 @@ def matching(rows: Sequence[Row], text: str) -> list[Row]:
     """The rows whose name, section or explanation holds every word of `text`, under their headings."""
     wanted = text.lower().split()
     found: list[Row] = []
-    heading: SectionHeading | None = None
+    heading: Heading | None = None
     for row in rows:
-        if isinstance(row, SectionHeading):
+        if isinstance(row, Heading):
             heading = row
         elif all(word in f"{row.key} {row.key.replace('_', ' ')} {row.help}".lower() for word in wanted):
             if heading is not None:
@@ -216,54 +210,45 @@ def save_value(key: str, value: Any, path: Path | None) -> Path | None:
 # Drawing.
 
 
-class Piece(NamedTuple):
-    """Text in one style: "text", "muted", "own" (not the default), "warning" or "heading"."""
-
-    text: str
-    part: str
-
-
-def row_pieces(row: Row, loaded: LoadedSettings, width: int, cursor: bool) -> list[Piece]:
+def row_line(row: Row, loaded: LoadedSettings, width: int, *, cursor: bool) -> Content:
     """One line of the list, at most `width` cells wide."""
-    if isinstance(row, SectionHeading):
-        name = row.section.capitalize()
-        return [Piece(name, "heading"), Piece(fit([f"  {row.about}"], width - cells(name)), "muted")]
+    if isinstance(row, Heading):
+        return Content.assemble((f" {row.name.capitalize()}", "bold $primary"), (f"  {row.about}", "$muted")).truncate(
+            width, ellipsis=True
+        )
     origin = origin_of(row, loaded)
     value = value_text(row, value_of(loaded.settings, row.key))
-    part = "muted" if origin == "default" else "own"
+    style = "$muted" if origin == "default" else "bold $secondary"
     if overridden(row, loaded):
-        value, part = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "warning"
-    room = min(width - 2 - NAME_CELLS - (ORIGIN_CELLS if width >= ORIGIN_FROM else 0), VALUE_CELLS)
-    pieces = [
-        Piece("› " if cursor else "  ", "text"),
-        Piece(padded(row.field.name, NAME_CELLS), "text"),
-        Piece(padded(value, room), part),
-    ]
-    if width >= ORIGIN_FROM:
-        pieces.append(Piece(fit([origin], ORIGIN_CELLS), part))
-    return pieces
+        value, style = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "$warning"
+    room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), VALUE_CELLS)
+    line = Content.assemble(
+        " › " if cursor else "   ",
+        _column(row.field.name, NAME_CELLS),
+        _column(value, room).stylize(style),
+        (origin if width > ORIGIN_FROM else "", style),
+    )
+    return line.truncate(width, pad=True).stylize(CURSOR) if cursor else line
 
 
-def padded(text: str, width: int) -> str:
-    """`text` in exactly `width` cells, the last of them blank where there is room for more than one."""
-    text = fit([text], max(0, width - 1))
-    return text + " " * max(0, width - cells(text))
+def _column(text: str, width: int) -> Content:
+    """`text` in exactly `width` cells, the last of them blank."""
+    return Content(text).truncate(max(0, width - 1), ellipsis=True).truncate(max(0, width), pad=True)
 
 
-def detail_pieces(row: Setting, loaded: LoadedSettings) -> list[Piece]:
-    """What the screen says of the row that is selected, a piece a line."""
-    pieces = [Piece(row.key, "heading"), Piece(row.help, "text")]
+def detail_lines(row: Setting, loaded: LoadedSettings) -> list[Content]:
+    """What the screen says of the row that is selected."""
+    lines = [Content.styled(row.key, "bold $primary"), Content.styled(row.help, "$foreground")]
     takes = f"Takes {row.accepts}{', or nothing' if row.field.optional and not row.is_action else ''}."
-    pieces.append(Piece(takes, "muted"))
+    lines.append(Content.styled(takes, "$muted"))
     default = value_text(row, row.field.default)
     origin = origin_of(row, loaded)
-    pieces.append(Piece(f"From the {origin}. The default: {default}." if origin == "file" else "", "muted"))
-    if overridden(row, loaded):
+    if origin == "file":
+        lines.append(Content.styled(f"From the {origin}. The default: {default}.", "$muted"))
+    elif overridden(row, loaded):
         by = row.field.variable if origin == "environment" else "the command line"
         value = value_text(row, value_of(loaded.settings, row.key))
         saved = value_text(row, value_of(loaded.saved, row.key))
-        pieces[-1] = Piece(
-            f"▲ {by} makes it {value}. A change is saved in the file only (now: {saved}) and counts without that.",
-            "warning",
-        )
-    return [piece for piece in pieces if piece.text]
+        said = f"▲ {by} makes it {value}. A change is saved in the file only (now: {saved}) and counts without that."
+        lines.append(Content.styled(said, "$warning"))
+    return lines

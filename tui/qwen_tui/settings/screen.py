@@ -29,7 +29,7 @@ from qwen_tui.settings.rows import (
     Action,
     Setting,
     changed,
-    detail_pieces,
+    detail_lines,
     keys_of,
     matching,
     next_word,
@@ -51,7 +51,6 @@ TALL_FROM = 26  # rows, from where it has more lines below it
 SHORT_UNTIL = 16  # rows, up to where it has fewer
 MAX_PROBLEMS = 3
 MAX_FILTER = 80
-_STYLES = {"heading": "bold $primary", "text": "$foreground", "muted": "$muted", "warning": "$warning"}
 
 
 class SettingsScreen(Screen[None]):
@@ -151,8 +150,7 @@ class SettingsScreen(Screen[None]):
     def _draw(self) -> None:
         """The explanation, and the keys that matter now."""
         row = self._list.row
-        pieces = detail_pieces(row, self.loaded) if row is not None else []
-        lines = [Content.styled(piece.text, _STYLES[piece.part]) for piece in pieces]
+        lines = detail_lines(row, self.loaded) if row is not None else []
         self.query_one("#detail", Static).update(Content("\n").join(lines))
         if self._edited is not None:
             keys = ("Esc leaves",) if self._edited.is_action else ("⏎ saves", "Esc leaves")
