@@ -6,7 +6,7 @@ model directory. Names, shapes and layout are those of transformers' `Qwen3_5For
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from support.checkpoints import Names, Stored, disk_name, write_safetensors
 
-PROMPT, STEPS = 80, 8
-"""Tokens fed at once, more than one 64-token chunk of the reference; and tokens fed one by one after them."""
+PROMPT, STEPS, DRAFTS = 80, 8, 4
+"""Tokens fed at once, more than one 64-token chunk of the reference; tokens fed one by one after them; and drafts."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,22 @@ def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
     `RandomState` is the generator whose numbers numpy promises never to change.
     """
-    for name, shape in _shapes(case.config, case.tied):
+    yield from _values(case, _shapes(case.config, case.tied))
+
+
+def mtp_weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The same of an MTP layer for the model, without the `mtp.` of its names."""
+    yield from _values(case, _mtp_shapes(case.config))
+
+
+def mtp_hidden(case: Case) -> NDArray[np.float32]:
+    """Vectors [1, PROMPT, H] as they might stand behind the final norm after each token of the prompt."""
+    random = np.random.RandomState(case.seed + 1000)
+    return random.standard_normal((1, PROMPT, case.config["hidden_size"])).astype(np.float32)
+
+
+def _values(case: Case, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for name, shape in shapes:
         random = np.random.RandomState(zlib.crc32(f"{case.seed} {name}".encode()))
         if name.endswith("A_log"):
             value = np.log(random.uniform(0.05, 16, shape))
@@ -98,7 +113,7 @@ def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
             value = random.uniform(-4, 1, shape)
         elif name.endswith("linear_attn.norm.weight"):
             value = 1 + 0.1 * random.standard_normal(shape)
-        elif name.endswith("norm.weight"):
+        elif is_norm(name):
             value = 0.1 * random.standard_normal(shape)
         elif name.endswith("conv1d.weight"):
             value = 0.3 * random.standard_normal(shape)
@@ -107,54 +122,84 @@ def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
         yield name, value.astype(np.float32)
 
 
+def is_norm(name: str) -> bool:
+    """Whether raw files store this weight less one."""
+    return ("norm" in name.split(".")[-2]) and "linear_attn" not in name
+
+
+def _mtp_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden = config["hidden_size"]
+    yield "fc.weight", (hidden, 2 * hidden)
+    yield "pre_fc_norm_embedding.weight", (hidden,)
+    yield "pre_fc_norm_hidden.weight", (hidden,)
+    yield from _layer_shapes(config, "layers.0.", "full_attention")
+    yield "norm.weight", (hidden,)
+
+
 def _shapes(config: dict[str, Any], tied: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-    hidden, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-    heads, key_values, size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
-    values = config["linear_num_value_heads"]
-    key = config["linear_num_key_heads"] * config["linear_key_head_dim"]
-    value = values * config["linear_value_head_dim"]
+    hidden, vocabulary = config["hidden_size"], config["vocab_size"]
     yield "embed_tokens.weight", (vocabulary, hidden)
     yield "norm.weight", (hidden,)
     if not tied:
         yield "lm_head.weight", (vocabulary, hidden)
     for index, kind in enumerate(config["layer_types"]):
-        layer = f"layers.{index}."
-        yield layer + "input_layernorm.weight", (hidden,)
-        yield layer + "post_attention_layernorm.weight", (hidden,)
-        yield layer + "mlp.gate_proj.weight", (inner, hidden)
-        yield layer + "mlp.up_proj.weight", (inner, hidden)
-        yield layer + "mlp.down_proj.weight", (hidden, inner)
-        if kind == "full_attention":
-            mixer = layer + "self_attn."
-            yield mixer + "q_proj.weight", (2 * heads * size, hidden)
-            yield mixer + "k_proj.weight", (key_values * size, hidden)
-            yield mixer + "v_proj.weight", (key_values * size, hidden)
-            yield mixer + "o_proj.weight", (hidden, heads * size)
-            yield mixer + "q_norm.weight", (size,)
-            yield mixer + "k_norm.weight", (size,)
-        else:
-            mixer = layer + "linear_attn."
-            yield mixer + "in_proj_qkv.weight", (2 * key + value, hidden)
-            yield mixer + "in_proj_z.weight", (value, hidden)
-            yield mixer + "in_proj_a.weight", (values, hidden)
-            yield mixer + "in_proj_b.weight", (values, hidden)
-            yield mixer + "out_proj.weight", (hidden, value)
-            yield mixer + "conv1d.weight", (2 * key + value, 1, config["linear_conv_kernel_dim"])
-            yield mixer + "norm.weight", (config["linear_value_head_dim"],)
-            yield mixer + "A_log", (values,)
-            yield mixer + "dt_bias", (values,)
+        yield from _layer_shapes(config, f"layers.{index}.", kind)
 
 
-def write_case(case: Case, path: Path) -> None:
-    """The case as a model directory with float32 tensors, in the layout its `names` ask for."""
-    stored: dict[str, Stored] = {}
-    for name, value in weights(case):
-        if case.names == "converted":
-            if name.endswith("conv1d.weight"):
-                value = np.ascontiguousarray(np.moveaxis(value, 1, 2))
-            elif name.endswith("norm.weight") and "linear_attn" not in name:
-                value = np.float32(1) + value
-        stored[disk_name(name, case.names)] = Stored("F32", value.shape, value.tobytes())
+def _layer_shapes(config: dict[str, Any], layer: str, kind: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    heads, key_values, size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
+    values = config["linear_num_value_heads"]
+    key = config["linear_num_key_heads"] * config["linear_key_head_dim"]
+    value = values * config["linear_value_head_dim"]
+    yield layer + "input_layernorm.weight", (hidden,)
+    yield layer + "post_attention_layernorm.weight", (hidden,)
+    yield layer + "mlp.gate_proj.weight", (inner, hidden)
+    yield layer + "mlp.up_proj.weight", (inner, hidden)
+    yield layer + "mlp.down_proj.weight", (hidden, inner)
+    if kind == "full_attention":
+        mixer = layer + "self_attn."
+        yield mixer + "q_proj.weight", (2 * heads * size, hidden)
+        yield mixer + "k_proj.weight", (key_values * size, hidden)
+        yield mixer + "v_proj.weight", (key_values * size, hidden)
+        yield mixer + "o_proj.weight", (hidden, heads * size)
+        yield mixer + "q_norm.weight", (size,)
+        yield mixer + "k_norm.weight", (size,)
+    else:
+        mixer = layer + "linear_attn."
+        yield mixer + "in_proj_qkv.weight", (2 * key + value, hidden)
+        yield mixer + "in_proj_z.weight", (value, hidden)
+        yield mixer + "in_proj_a.weight", (values, hidden)
+        yield mixer + "in_proj_b.weight", (values, hidden)
+        yield mixer + "out_proj.weight", (hidden, value)
+        yield mixer + "conv1d.weight", (2 * key + value, 1, config["linear_conv_kernel_dim"])
+        yield mixer + "norm.weight", (config["linear_value_head_dim"],)
+        yield mixer + "A_log", (values,)
+        yield mixer + "dt_bias", (values,)
+
+
+def laid_out(case: Case, name: str, value: NDArray[np.float32]) -> Stored:
+    """A tensor in the layout that the case's `names` ask for."""
+    if case.names == "converted":
+        if name.endswith("conv1d.weight"):
+            value = np.ascontiguousarray(np.moveaxis(value, 1, 2))
+        elif is_norm(name):
+            value = np.float32(1) + value
+    return Stored("F32", value.shape, value.tobytes())
+
+
+def write_case(case: Case, path: Path, *, mtp: str | None = None) -> None:
+    """The case as a model directory with float32 tensors, in the layout its `names` ask for.
+
+    `mtp`: "inside", or the name of a file beside it for the MTP layer.
+    """
+    stored = {disk_name(name, case.names): laid_out(case, name, value) for name, value in weights(case)}
+    layer = {f"mtp.{name}": laid_out(case, name, value) for name, value in mtp_weights(case)}
+    if mtp == "inside":
+        stored |= layer
+    elif mtp is not None:
+        (path / mtp).parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(path / mtp, layer)
     path.mkdir(parents=True, exist_ok=True)
     write_safetensors(path / "model.safetensors", stored)
     nested = {"model_type": "qwen3_5", "text_config": case.config, "tie_word_embeddings": case.tied}

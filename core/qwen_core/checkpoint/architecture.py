@@ -36,20 +36,33 @@ def text_tensors(config: ModelConfig, *, lm_head: bool) -> Iterator[TextTensor]:
     hidden = config.hidden_size
     yield TextTensor("embed_tokens.weight", (config.vocab_size, hidden), "matrix")
     for index, kind in enumerate(config.layer_types):
-        prefix = f"layers.{index}."
-        yield TextTensor(f"{prefix}input_layernorm.weight", (hidden,), "norm")
-        if kind == FULL:
-            yield from _attention(config, f"{prefix}self_attn.")
-        else:
-            yield from _linear_attention(config, f"{prefix}linear_attn.")
-        yield TextTensor(f"{prefix}post_attention_layernorm.weight", (hidden,), "norm")
-        inner = config.intermediate_size
-        yield TextTensor(f"{prefix}mlp.gate_proj.weight", (inner, hidden), "matrix")
-        yield TextTensor(f"{prefix}mlp.up_proj.weight", (inner, hidden), "matrix")
-        yield TextTensor(f"{prefix}mlp.down_proj.weight", (hidden, inner), "matrix")
+        yield from _layer(config, f"layers.{index}.", kind)
     yield TextTensor("norm.weight", (hidden,), "norm")
     if lm_head:
         yield TextTensor("lm_head.weight", (config.vocab_size, hidden), "matrix")
+
+
+def mtp_tensors(config: ModelConfig) -> Iterator[TextTensor]:
+    """Every tensor of the MTP layer, without the `mtp.` of its name (step 10)."""
+    hidden = config.hidden_size
+    yield TextTensor("fc.weight", (hidden, 2 * hidden), "matrix")
+    yield TextTensor("pre_fc_norm_embedding.weight", (hidden,), "norm")
+    yield TextTensor("pre_fc_norm_hidden.weight", (hidden,), "norm")
+    yield from _layer(config, "layers.0.", FULL)
+    yield TextTensor("norm.weight", (hidden,), "norm")
+
+
+def _layer(config: ModelConfig, prefix: str, kind: str) -> Iterator[TextTensor]:
+    hidden, inner = config.hidden_size, config.intermediate_size
+    yield TextTensor(f"{prefix}input_layernorm.weight", (hidden,), "norm")
+    if kind == FULL:
+        yield from _attention(config, f"{prefix}self_attn.")
+    else:
+        yield from _linear_attention(config, f"{prefix}linear_attn.")
+    yield TextTensor(f"{prefix}post_attention_layernorm.weight", (hidden,), "norm")
+    yield TextTensor(f"{prefix}mlp.gate_proj.weight", (inner, hidden), "matrix")
+    yield TextTensor(f"{prefix}mlp.up_proj.weight", (inner, hidden), "matrix")
+    yield TextTensor(f"{prefix}mlp.down_proj.weight", (hidden, inner), "matrix")
 
 
 def _attention(config: ModelConfig, prefix: str) -> Iterator[TextTensor]:

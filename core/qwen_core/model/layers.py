@@ -14,6 +14,7 @@ from itertools import accumulate
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import elementwise, is_gpu, mx
+from qwen_core.model.drafted_pass import LinearLayerState, LinearStep
 from qwen_core.model.gated_delta import (
     causal_convolution,
     decay,
@@ -26,7 +27,7 @@ from qwen_core.model.gated_delta import (
 )
 from qwen_core.model.norms import rms_norm
 from qwen_core.model.row_parallel import cut_rows, shares, side_by_side
-from qwen_core.model.state import LinearLayerState, State
+from qwen_core.model.state import MtpState, State
 
 # Tokens from which a CPU multiplies faster by the unpacked weight, by mode (1,536 x 512, one core): unpacking costs
 # 1 to 17 ms, and then a token 0.36 ms in place of 0.43 (nvfp4, mxfp4), 0.8 to 1.1 (affine) or 1.9 (mxfp8).
@@ -268,14 +269,15 @@ class GatedDeltaNet:
         mixed = causal_convolution(inputs, self.taps)
         width = self.key_heads * self.key_size
         queries, keys, values = mx.split(mixed, [width, 2 * width], axis=-1)
-        outputs, recurrent = recurrence(
+        taken = (
             l2_normalise(queries.reshape(1, length, self.key_heads, self.key_size), self.query_scale),
             l2_normalise(keys.reshape(1, length, self.key_heads, self.key_size), self.key_scale),
             values.reshape(1, length, self.value_heads, self.value_size),
             decay(a, self.dt_bias, self.negative_rate),
             update_rate(b),
-            held.recurrent,
         )
+        outputs, recurrent = recurrence(*taken, held.recurrent)
+        state.take_step(self.index, LinearStep(inputs, taken, held.recurrent))
         # A view would keep all of `inputs` alive for its last rows.
         state.linear[self.index] = LinearLayerState(mx.contiguous(inputs[:, length:]), recurrent)
         if last:
@@ -302,7 +304,7 @@ class Attention:
         self.query_norm = Norm(source.take(prefix + "q_norm.weight"), config.rms_norm_eps)
         self.key_norm = Norm(source.take(prefix + "k_norm.weight"), config.rms_norm_eps)
 
-    def __call__(self, x: mx.array, state: State, last: bool) -> mx.array:
+    def __call__(self, x: mx.array, state: State | MtpState, last: bool) -> mx.array:
         length = x.shape[1]
         offset = state.length
         queries, keys, values = self.qkv(x)

@@ -53,6 +53,14 @@ class Model:
         """The state before the first token."""
         return State(self.config, DTYPES[self.dtype])
 
+    def embed(self, ids: mx.array) -> mx.array:
+        """The embeddings [1, T, H] of `ids` [1, T]."""
+        return self._embedding(ids)
+
+    def head(self, hidden: mx.array) -> mx.array:
+        """Logits [1, T, vocab] of vectors [1, T, H] behind the final norm."""
+        return self._head(hidden)
+
     def __call__(self, ids: mx.array, state: State) -> mx.array:
         """Feed `ids` [1, T], which must be ids of the vocabulary; logits [1, T, vocab] after each of them."""
         return self._head(self._norm(self._hidden(ids, state, "all")))
@@ -60,6 +68,16 @@ class Model:
     def last_logits(self, ids: mx.array, state: State) -> mx.array:
         """Feed `ids` [1, T]; logits [1, vocab] after the last alone, at the cost of one token's head."""
         return self._head(self._norm(self._hidden(ids, state, "last")))[:, -1]
+
+    def hidden_and_logits(self, ids: mx.array, state: State) -> tuple[mx.array, mx.array]:
+        """Feed `ids` [1, T]; the hidden vectors behind the final norm [1, T, H] and the logits [1, T, vocab]."""
+        hidden = self._norm(self._hidden(ids, state, "all"))
+        return hidden, self._head(hidden)
+
+    def hidden_and_last_logits(self, ids: mx.array, state: State) -> tuple[mx.array, mx.array]:
+        """Feed `ids` [1, T]; all hidden vectors [1, T, H], and the logits [1, vocab] after the last token."""
+        hidden = self._norm(self._hidden(ids, state, "all"))
+        return hidden, self._head(hidden[:, -1:])[:, -1]
 
     def feed(self, ids: mx.array, state: State) -> None:
         """Feed `ids` [1, T] and compute nothing but the state: evaluate `state.arrays()`."""

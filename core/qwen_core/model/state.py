@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.device.backend import mx
+from qwen_core.model.drafted_pass import DraftedPass, LinearLayerState, LinearStep
 
 GROWTH = 256
 """Key and value buffers grow by whole multiples of this many tokens."""
@@ -25,18 +26,6 @@ class KeyValueBuffer:
     @property
     def nbytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes
-
-
-@dataclass(eq=False)
-class LinearLayerState:
-    """convolution: the last K - 1 inputs [1, K - 1, C]; recurrent: S [1, Hv, Dv, Dk], float32."""
-
-    convolution: mx.array
-    recurrent: mx.array
-
-    @property
-    def nbytes(self) -> int:
-        return self.convolution.nbytes + self.recurrent.nbytes
 
 
 class Lineage:
@@ -59,11 +48,82 @@ class Snapshot:
     length: int
     linear: dict[int, LinearLayerState]
     lineage: Lineage
+    mtp: "MtpPoint | None"
 
     @property
     def nbytes(self) -> int:
         """Bytes that only this snapshot keeps alive: recurrent state, not the keys and values it shares."""
         return sum(layer.nbytes for layer in self.linear.values())
+
+
+@dataclass(frozen=True, eq=False)
+class MtpPoint:
+    """Where an `MtpState` was: its pairs, of which run, and the hidden vector behind the last token."""
+
+    run: int
+    length: int
+    hidden: mx.array
+
+
+class MtpState:
+    """What the MTP layer remembers: keys and values of `length` pairs (hidden vector of a token, the token after it),
+    kept as one more full layer of its `State`; `waiting` pairs that it has not computed yet; and the `hidden` vector
+    [1, 1, H] behind the last of the `seen` tokens, None before the first.
+
+    Stands where a layer expects a `State`. It may lag behind: tokens that were fed without it end the run of pairs,
+    and the next ones begin another.
+    """
+
+    def __init__(self, state: "State", layer: int) -> None:
+        self.length = 0
+        self.hidden: mx.array | None = None
+        self.waiting: list[tuple[mx.array, mx.array]] = []
+        self.layer = layer
+        self._state = state
+        self._seen = 0
+        self._run = 0
+
+    def append(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """As `State.append`, behind the `length` pairs."""
+        return self._state.append_at(self.layer, keys, values, self.length)
+
+    def take(self, ids: mx.array, hidden: mx.array) -> None:
+        """`ids` [1, T] were the last tokens fed to the `State`, and `hidden` [1, T, H] are the vectors behind them."""
+        fed = ids.shape[1]
+        if self.hidden is None or self._seen + fed != self._state.length:
+            self.begin_run()
+            ids, before = ids[:, 1:], hidden[:, :-1]
+        else:
+            before = mx.concatenate([self.hidden, hidden[:, :-1]], axis=1)
+        if ids.shape[1]:
+            self.waiting.append((before, ids))
+        # A view would keep the vectors of a whole prompt alive for its last one.
+        self.hidden = mx.contiguous(hidden[:, -1:])
+        self._seen = self._state.length
+
+    def begin_run(self) -> None:
+        """Forget all pairs."""
+        self.length, self.hidden = 0, None
+        self.waiting.clear()
+        self._run += 1
+
+    def point(self) -> MtpPoint | None:
+        """Where this is, None where it lags behind the `State` or has pairs waiting."""
+        if self.hidden is None or self.waiting or self._seen != self._state.length:
+            return None
+        return MtpPoint(self._run, self.length, self.hidden)
+
+    def go_to(self, point: MtpPoint | None) -> None:
+        """Back to a point of this run; the pairs of another one have been overwritten."""
+        if point is None or point.run != self._run:
+            self.begin_run()
+            return
+        self.waiting.clear()
+        self.length, self.hidden, self._seen = point.length, point.hidden, self._state.length
+
+    def adopt(self, length: int, hidden: mx.array) -> None:
+        """Stand behind all tokens of the `State` with `length` pairs, whose rows it has."""
+        self.length, self.hidden, self._seen = length, hidden, self._state.length
 
 
 class State:
@@ -82,23 +142,53 @@ class State:
         recurrent = mx.zeros(
             (1, config.linear_num_value_heads, config.linear_value_head_dim, config.linear_key_head_dim), mx.float32
         )
-        self.linear = {
+        self._linear = {
             index: LinearLayerState(convolution, recurrent)
             for index, kind in enumerate(config.layer_types)
             if kind == "linear_attention"
         }
         self._full_layers = [n for n, kind in enumerate(config.layer_types) if kind != "linear_attention"]
         self._heads, self._head_dim, self._dtype = config.num_key_value_heads, config.head_dim, dtype
-        self._end = mx.array([0])
+        self._hidden_size = config.hidden_size
         self._key_values: dict[int, KeyValueBuffer] = {}
         self._lineage = Lineage()
+        self._drafted: DraftedPass | None = None
+        self._begin: tuple[int, mx.array] | None = None
+        self.mtp = MtpState(self, config.num_hidden_layers)
+
+    @property
+    def linear(self) -> dict[int, LinearLayerState]:
+        """The linear layers by index. A layer puts its new state here; what is read is after `length` tokens."""
+        if self._drafted is not None and self._drafted.kept is not None:
+            self._linear = self._drafted.linear()
+        return self._linear
+
+    def begin_drafted(self) -> None:
+        """The next tokens fed, until `advance`, are one pass that `keep` may cut back."""
+        self._linear = dict(self.linear)
+        self._drafted = DraftedPass(self.length)
+
+    def take_step(self, layer: int, step: LinearStep) -> None:
+        """A linear layer's step; remembered if it is part of a pass with drafts."""
+        if self._drafted is not None and self._drafted.kept is None:
+            self._drafted.take(layer, step)
+
+    def keep(self, tokens: int) -> None:
+        """Of the last pass, which fed drafts, the first `tokens` count. May be said again, until the next pass."""
+        assert self._drafted is not None and 0 <= tokens <= self._drafted.fed
+        self._drafted.kept = tokens
+        self.length = self._drafted.begin + tokens
 
     def append(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Put keys and values [1, heads, T, head_dim] behind the `length` rows of a full layer; return all of them.
 
         `length` itself moves once for all layers, by `advance`.
         """
-        end = self.length + keys.shape[2]
+        return self.append_at(layer, keys, values, self.length)
+
+    def append_at(self, layer: int, keys: mx.array, values: mx.array, begin: int) -> tuple[mx.array, mx.array]:
+        """The same behind `begin` rows."""
+        end = begin + keys.shape[2]
         held = self._key_values.get(layer)
         capacity = 0 if held is None else held.keys.shape[2]
         if held is None or end > capacity:
@@ -110,11 +200,18 @@ class State:
                 spare_values = mx.concatenate([held.values, spare_values], axis=2)
             held = KeyValueBuffer(spare_keys, spare_values)
         # Not `buffer[..., a:b, :] = x`: that changes the array object itself, which a lineage left behind may share.
+        at = self._offset(begin)
         held = KeyValueBuffer(
-            mx.slice_update(held.keys, keys, self._end, (2,)), mx.slice_update(held.values, values, self._end, (2,))
+            mx.slice_update(held.keys, keys, at, (2,)), mx.slice_update(held.values, values, at, (2,))
         )
         self._key_values[layer] = held
         return held.keys[:, :, :end], held.values[:, :, :end]
+
+    def _offset(self, begin: int) -> mx.array:
+        """`begin` as an array, the same one for all layers of a pass."""
+        if self._begin is None or self._begin[0] != begin:
+            self._begin = (begin, mx.array([begin]))
+        return self._begin[1]
 
     def stored(self) -> dict[str, mx.array]:
         """Every array that `adopt` needs, by name, without the unused ends of the buffers."""
@@ -122,10 +219,21 @@ class State:
         for index, layer in self.linear.items():
             named[f"linear.{index}.convolution"] = layer.convolution
             named[f"linear.{index}.recurrent"] = layer.recurrent
-        for index, held in self._key_values.items():
-            named[f"full.{index}.keys"] = mx.contiguous(held.keys[:, :, : self.length])
-            named[f"full.{index}.values"] = mx.contiguous(held.values[:, :, : self.length])
+        for index in self._full_layers:
+            named |= self._stored_rows(index, f"full.{index}", self.length)
+        mtp = self.mtp.point()
+        if mtp is not None and mtp.length:
+            named |= {"mtp.hidden": mtp.hidden, **self._stored_rows(self.mtp.layer, "mtp", mtp.length)}
         return named
+
+    def _stored_rows(self, layer: int, name: str, rows: int) -> dict[str, mx.array]:
+        held = self._key_values.get(layer)
+        if held is None:
+            return {}
+        return {
+            f"{name}.keys": mx.contiguous(held.keys[:, :, :rows]),
+            f"{name}.values": mx.contiguous(held.values[:, :, :rows]),
+        }
 
     def adopt(self, length: int, arrays: Mapping[str, mx.array]) -> None:
         """Become the state of `length` tokens that `stored` gave `arrays` of. Only for an empty state.
@@ -137,21 +245,34 @@ class State:
             convolution = _like(arrays, f"linear.{index}.convolution", layer.convolution)
             linear[index] = LinearLayerState(convolution, _like(arrays, f"linear.{index}.recurrent", layer.recurrent))
         for index in self._full_layers:
-            shape = (1, self._heads, length, self._head_dim)
-            keys, values = (
-                _like(arrays, f"full.{index}.{part}", mx.zeros(shape, self._dtype)) for part in ("keys", "values")
-            )
-            full[index] = KeyValueBuffer(keys, values)
-        if len(arrays) != 2 * (len(linear) + len(full)):
+            full[index] = self._rows_like(arrays, f"full.{index}", length)
+        hidden = arrays.get("mtp.hidden")
+        pairs = 0
+        if hidden is not None:
+            rows = arrays.get("mtp.keys")
+            pairs = min(rows.shape[2] if rows is not None and rows.ndim == 4 else 0, length - 1)
+            hidden = _like(arrays, "mtp.hidden", mx.zeros((1, 1, self._hidden_size), self._dtype))
+            full[self.mtp.layer] = self._rows_like(arrays, "mtp", pairs)
+        if len(arrays) != 2 * (len(linear) + len(full)) + (hidden is not None):
             raise ValueError("it has arrays that this model's state does not have")
         self.length = length
-        self._end = mx.array([length])
-        self.linear, self._key_values = linear, full
+        self._linear, self._key_values = linear, full
+        if hidden is not None:
+            self.mtp.adopt(pairs, hidden)
+
+    def _rows_like(self, arrays: Mapping[str, mx.array], name: str, rows: int) -> KeyValueBuffer:
+        example = mx.zeros((1, self._heads, rows, self._head_dim), self._dtype)
+        return KeyValueBuffer(_like(arrays, f"{name}.keys", example), _like(arrays, f"{name}.values", example))
 
     def advance(self, tokens: int) -> None:
         """Every layer has taken `tokens` more tokens."""
         self.length += tokens
-        self._end = mx.array([self.length])
+        if self._drafted is None:
+            return
+        if self._drafted.kept is None:
+            self._drafted.end(tokens, self._linear)
+        else:
+            self._drafted = None
 
     def arrays(self) -> list[mx.array]:
         """All arrays of the state, to be evaluated together."""
@@ -162,12 +283,16 @@ class State:
     @property
     def recurrent_nbytes(self) -> int:
         """Bytes of linear-layer state, which every token reads and writes whole."""
-        return sum(layer.nbytes for layer in self.linear.values())
+        return sum(layer.nbytes for layer in self._linear.values())
 
     @property
     def kv_nbytes(self) -> int:
         """Bytes of the keys and values of the tokens fed so far, which the next token reads."""
-        return sum(layer.nbytes // layer.keys.shape[2] * self.length for layer in self._key_values.values())
+        return sum(
+            held.nbytes // held.keys.shape[2] * self.length
+            for layer, held in self._key_values.items()
+            if layer != self.mtp.layer
+        )
 
     @property
     def nbytes(self) -> int:
@@ -179,7 +304,7 @@ class State:
         and keys and values are found again in the buffers that go on growing (see `Lineage`).
         """
         linear = {index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in self.linear.items()}
-        snapshot = Snapshot(self.length, linear, self._lineage)
+        snapshot = Snapshot(self.length, linear, self._lineage, self.mtp.point())
         self._lineage.snapshots.add(snapshot)
         return snapshot
 
@@ -204,9 +329,10 @@ class State:
                 other.lineage = self._lineage
                 self._lineage.snapshots.add(other)
         self.length = snapshot.length
-        self._end = mx.array([self.length])
+        self.mtp.go_to(snapshot.mtp)
         self._key_values = dict(buffers)
-        self.linear = {
+        self._drafted = None
+        self._linear = {
             index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in snapshot.linear.items()
         }
 

@@ -10,14 +10,14 @@ Hugging Face layout already turned into MLX's. What the arrays mean is model.py'
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from qwen_core.checkpoint.architecture import Kind, text_tensors
+from qwen_core.checkpoint.architecture import Kind, TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.device.backend import mx
@@ -93,15 +93,22 @@ def plan_weights(checkpoint: Checkpoint, dtype: str) -> list[TensorPlan]:
     compute = DTYPES.get(dtype)
     if compute is None:
         raise SettingsError(f"dtype {quote(repr(dtype))} is unknown; choose one of {', '.join(DTYPES)}")
-    expected = {t.name: t for t in text_tensors(checkpoint.config, lm_head="lm_head.weight" in checkpoint.text)}
+    expected = text_tensors(checkpoint.config, lm_head="lm_head.weight" in checkpoint.text)
+    return plan_tensors(checkpoint.text, expected, compute, raw=not checkpoint.converted)
+
+
+def plan_tensors(
+    tensors: Mapping[str, TensorInfo], expected: Iterable[TextTensor], compute: mx.Dtype, *, raw: bool
+) -> list[TensorPlan]:
+    """What will become of `tensors`, which by canonical name are the `expected` ones with their scales and biases."""
+    known = {tensor.name: tensor for tensor in expected}
     plans = []
-    for name, info in checkpoint.text.items():
-        tensor = expected.get(name)
+    for name, info in tensors.items():
+        tensor = known.get(name)
         kind: Kind = tensor.kind if tensor else "matrix"
         if info.dtype in ("U32", "U8"):
             plans.append(TensorPlan(name, info, _STORED[info.dtype][1], info.shape, add_one=False))
             continue
-        raw = not checkpoint.converted
         # [C, 1, K] and [C, K, 1] are the same bytes, so the raw conv1d needs no transpose, only its shape.
         shape = tensor.shape if tensor and kind == "conv" else info.shape
         wanted = mx.float32 if kind == "decay" else compute
@@ -280,6 +287,16 @@ def load_weights(
     """
     plans = plan_weights(checkpoint, dtype)
     check_capacity(plans, dtype, memory_bytes() if memory_limit is None else memory_limit)
+    return load_plans(plans, progress=progress, stop=stop)
+
+
+def load_plans(
+    plans: Sequence[TensorPlan],
+    *,
+    progress: Callable[[LoadProgress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Weights:
+    """Bring the tensors of `plans` into memory; the rest as `load_weights` says it."""
     total = sum(plan.nbytes for plan in plans)
     arrays: dict[str, mx.array] = {}
     loader = _Loader(can_adopt())

@@ -12,6 +12,7 @@ from qwen_core.device.backend import mx
 from qwen_core.errors import QwenError
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
+from qwen_core.session.drafting import Drafting
 from qwen_core.session.sampling import Sampler
 
 CHUNK = 512
@@ -47,11 +48,13 @@ def prefill(
     *,
     stop: Callable[[], bool] | None = None,
     chunk: int = CHUNK,
+    drafting: Drafting | None = None,
 ) -> Generator[PrefillStep, None, None]:
     """Feed `ids` chunk by chunk, yielding after each. The last step carries the logits of the last token.
 
     `stop` is asked before each chunk; once it is true the iterator ends, and what was yielded is in the state. So
-    does closing it. Raises QwenError, feeding nothing, if an id is none of the model's.
+    does closing it. `drafting` is told of every token. Raises QwenError, feeding nothing, if an id is none of the
+    model's.
     """
     vocab = model.config.vocab_size
     for token in ids:
@@ -62,35 +65,101 @@ def prefill(
         end = start + chunk_size(model.config.num_attention_heads, state.length, chunk)
         part = list(ids[start:end])
         logits = None
-        if end < len(ids):
-            model.feed(mx.array([part]), state)
-            mx.eval(state.arrays())
+        fed = mx.array([part])
+        if drafting is not None and drafting.wants_hidden:
+            hidden, logits = model.hidden_and_last_logits(fed, state)
+            drafting.fed(part, hidden)
+        elif end < len(ids):
+            model.feed(fed, state)
         else:
-            logits = model.last_logits(mx.array([part]), state)
-            mx.eval(logits, state.arrays())
+            logits = model.last_logits(fed, state)
+        if drafting is not None and not drafting.wants_hidden:
+            drafting.fed(part, None)
+        if end < len(ids):
+            logits = None
+        mx.eval([] if logits is None else [logits], state.arrays())
         yield PrefillStep(part, logits)
         start = end
 
 
-def decode(model: Model, state: State, logits: mx.array, sampler: Sampler, *, limit: int) -> Generator[int, None, None]:
-    """Draw up to `limit` tokens after `logits` [1, vocab], each fed to the state before it is yielded.
+def decode(
+    model: Model,
+    state: State,
+    logits: mx.array,
+    sampler: Sampler,
+    *,
+    limit: int,
+    drafting: Drafting | None = None,
+) -> Generator[int, None, None]:
+    """Draw up to `limit` tokens after `logits` [1, vocab], each in the state when it is yielded.
 
-    One step ahead: the step that follows a token is scheduled before the token itself is read, the one time per
-    token that the host waits for the device. The token drawn from that step is fed only when the next one is asked
-    for; closing the iterator at a token leaves the state at that token.
+    Without drafts, one step ahead: the step that follows a token is scheduled before the token itself is read, the
+    one time per token that the host waits for the device. The token drawn from that step is fed only when the next
+    one is asked for; closing the iterator at a token leaves the state, and the sampler, at that token.
+
+    With drafts, one pass feeds the token and what `drafting` proposes after it, and row i of its logits draws what
+    follows the i-th of them, as without drafts. Drafts count as long as they are what was drawn ("sample and match"):
+    what is yielded is drawn from the model's own distribution, whatever the drafts are.
     """
-    if limit <= 0:
-        return
     token = sampler(logits)
     mx.async_eval(token)
-    for _ in range(limit - 1):
-        upcoming = sampler(model.last_logits(token[None], state))
-        mx.async_eval(upcoming)
-        yield read(token)
+    while limit > 0:
+        drafts = drafting.draft(token, limit - 1) if drafting is not None and limit > 1 else []
+        if drafting is not None and drafts:
+            token, given = yield from _drafted_pass(model, state, sampler, token, drafts, drafting, limit)
+            limit -= given
+            continue
+        upcoming = token
+        if drafting is not None and drafting.wants_hidden:
+            hidden, logits = model.hidden_and_last_logits(token[None], state)
+        else:
+            hidden, logits = None, model.last_logits(token[None], state)
+        if limit > 1:
+            upcoming = sampler(logits)
+            mx.async_eval(upcoming)
+        else:
+            mx.async_eval(state.arrays())
+        value = read(token)
+        if drafting is not None:
+            drafting.passed([value], hidden)
+        yield value
         token = upcoming
-    model.feed(token[None], state)
-    mx.async_eval(state.arrays())
-    yield read(token)
+        limit -= 1
+
+
+def _drafted_pass(
+    model: Model,
+    state: State,
+    sampler: Sampler,
+    token: mx.array,
+    drafts: Sequence[mx.array],
+    drafting: Drafting,
+    limit: int,
+) -> Generator[int, None, tuple[mx.array, int]]:
+    """Feed `token` and `drafts`, fewer than `limit` in all; yield those that count, each in the state by then.
+
+    Returns the token drawn after them, not fed, and how many counted.
+    """
+    rows = [token, *drafts]
+    state.begin_drafted()
+    hidden, logits = model.hidden_and_logits(mx.concatenate(rows)[None], state)
+    marks, drawn = [sampler.mark()], []
+    for row in range(len(rows)):
+        drawn.append(sampler(logits[:, row]))
+        marks.append(sampler.mark())
+    # The one wait of the pass.
+    values = cast(list[int], mx.concatenate([*rows, *drawn]).tolist())
+    fed, new = values[: len(rows)], values[len(rows) :]
+    accepted = next((n for n in range(len(drafts)) if new[n] != fed[n + 1]), len(drafts))
+    for row in range(accepted + 1):
+        state.keep(row + 1)
+        # Without drafts the token after the last one would not have been drawn.
+        sampler.back_to(marks[row + 1] if row + 1 < limit else marks[row])
+        drafting.fed(fed[row : row + 1], hidden[:, row : row + 1])
+        if row == 0:
+            drafting.counts.add(len(drafts), accepted)
+        yield fed[row]
+    return drawn[accepted], accepted + 1
 
 
 def read(token: mx.array) -> int:

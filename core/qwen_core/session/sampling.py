@@ -117,6 +117,15 @@ def filtered(logits: mx.array, parameters: SamplingParameters) -> tuple[mx.array
     return x, ids
 
 
+@dataclass(frozen=True, eq=False)
+class SamplerMark:
+    """A point of a `Sampler`: its random key, and what it counts of drawn tokens. Arrays are never written in place."""
+
+    key: mx.array
+    counts: mx.array | None
+    seen: mx.array | None
+
+
 class Sampler:
     """Draws tokens with one set of parameters, remembering what the penalties need. One sampler for one answer.
 
@@ -141,6 +150,14 @@ class Sampler:
         seen = sorted({token for token in ids if 0 <= token < self.limit})
         if self._seen is not None and seen:
             self._seen = mx.put_along_axis(self._seen, mx.array([seen]), mx.array(True), axis=1)
+
+    def mark(self) -> "SamplerMark":
+        """Where this sampler is, to go back to."""
+        return SamplerMark(self._key, self._counts, self._seen)
+
+    def back_to(self, mark: "SamplerMark") -> None:
+        """As if nothing had been drawn since `mark`."""
+        self._key, self._counts, self._seen = mark.key, mark.counts, mark.seen
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token for logits [1, vocab], as a lazy uint32 array [1]; it counts as drawn at once."""

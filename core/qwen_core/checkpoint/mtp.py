@@ -1,0 +1,121 @@
+"""The MTP layer of a model directory, from headers alone: where its tensors lie, and whether they fit the model.
+
+It is found inside the checkpoint (`mtp.*`) or in a file beside it, never by what config.json says (FORMAT.md, "Files").
+The model is whole without it, so nothing that is wrong with it keeps a directory from being opened.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.headers import TensorInfo, check_header_sizes, read_header
+from qwen_core.checkpoint.quantization import (
+    FLOAT_DTYPES,
+    QuantSpec,
+    StoredForm,
+    canonical_name,
+    spec_from_headers,
+)
+from qwen_core.errors import CheckpointError, quote
+
+PREFIX = "mtp."
+SIDECARS = ("mtp.safetensors", "mtp/weights.safetensors", "model-mtp*.safetensors")
+"""Files beside a checkpoint in which its MTP layer is found, in the order in which they count."""
+_UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
+
+
+@dataclass(frozen=True)
+class MtpTensors:
+    """The MTP layer's tensors by canonical name without `mtp.`, and the formats of its quantised modules.
+
+    `converted` says whether norms are stored as 1 + w; None where only their values can tell, in a file of its own.
+    """
+
+    tensors: Mapping[str, TensorInfo]
+    specs: Mapping[str, QuantSpec]
+    converted: bool | None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(info.nbytes for info in self.tensors.values())
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the layer's first matrix."""
+        return self.tensors["fc.weight"].file
+
+
+def find_mtp(
+    directory: Path, config: ModelConfig, tensors: Mapping[str, TensorInfo], converted: bool
+) -> MtpTensors | None:
+    """The MTP layer of an opened directory, whose own `tensors` are given; None where there is none.
+
+    Raises CheckpointError, one line with file and tensor, for one that does not fit.
+    """
+    inside = _table(tensors, beside=False)
+    if inside:
+        return MtpTensors(inside, _check(inside, config, directory), converted)
+    for pattern in SIDECARS:
+        for path in sorted(directory.glob(pattern)):
+            check_header_sizes([path])
+            beside = _table(read_header(path), beside=True)
+            return MtpTensors(beside, _check(beside, config, path), None)
+    return None
+
+
+def _table(tensors: Mapping[str, TensorInfo], *, beside: bool) -> dict[str, TensorInfo]:
+    """The MTP layer's tensors by canonical name. In a file `beside` the model `mtp.` may be missing from them."""
+    table: dict[str, TensorInfo] = {}
+    for stored, info in tensors.items():
+        name = canonical_name(stored)
+        if name.endswith(_UNUSED_BUFFERS) or not (beside or name.startswith(PREFIX)):
+            continue
+        name = name.removeprefix(PREFIX)
+        if name in table:
+            raise CheckpointError(
+                f"{quote(info.file)}: tensors {quote(table[name].name)} and {quote(stored)} are the same tensor of the "
+                "MTP layer"
+            )
+        table[name] = info
+    return table
+
+
+def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) -> dict[str, QuantSpec]:
+    """The format of each quantised module. Raises CheckpointError for what is missing, too much or of a wrong shape."""
+    specs: dict[str, QuantSpec] = {}
+    known: set[str] = set()
+    for expected in mtp_tensors(config):
+        info = table.get(expected.name)
+        if info is None:
+            raise CheckpointError(f"{quote(where)}: tensor {quote(PREFIX + expected.name)} of the MTP layer is missing")
+        known.add(expected.name)
+        scales = table.get(f"{expected.module}.scales") if expected.kind == "matrix" else None
+        if scales is None:
+            _check_plain(expected, info)
+            continue
+        biases = table.get(f"{expected.module}.biases")
+        known.update((f"{expected.module}.scales", f"{expected.module}.biases"))
+        stored = StoredForm(
+            (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
+        )
+        specs[expected.module] = spec_from_headers(stored, *expected.shape, _place(info))
+    for name, info in table.items():
+        if name not in known:
+            raise CheckpointError(f"{_place(info)} is no part of an MTP layer of this model")
+    return specs
+
+
+def _check_plain(expected: TextTensor, info: TensorInfo) -> None:
+    if info.dtype not in FLOAT_DTYPES:
+        raise CheckpointError(
+            f"{_place(info)} has dtype {quote(info.dtype)} and no scales, expected one of {', '.join(FLOAT_DTYPES)}"
+        )
+    if info.shape != expected.shape:
+        found, wanted = ("x".join(map(str, shape)) or "()" for shape in (info.shape, expected.shape))
+        raise CheckpointError(f"{_place(info)} has shape {quote(found)}, but the MTP layer of this model has {wanted}")
+
+
+def _place(info: TensorInfo) -> str:
+    return f"{quote(info.file)}: tensor {quote(info.name)}"
