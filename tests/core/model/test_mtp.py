@@ -8,10 +8,9 @@ import pytest
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.mtp import SIDECARS, find_mtp
-from qwen_core.errors import CheckpointError
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.mtp import MtpLayer, load_mtp
-from support.checkpoints import Stored, write_safetensors
+from support.checkpoints import write_safetensors
 from support.reference import CASES, DRAFTS, PROMPT, Case, laid_out, mtp_hidden, mtp_weights, write_case
 
 # Both sides are float32 and sum in different orders; the bound is the issue's. Measured: up to 4e-6.
