@@ -15,6 +15,7 @@ from typing import Any
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, parse_config
 from qwen_core.checkpoint.headers import MAX_TENSORS, TensorInfo, check_header_sizes, read_header
+from qwen_core.checkpoint.mtp import MtpTensors, find_mtp
 from qwen_core.checkpoint.quantization import (
     FLOAT_DTYPES,
     QuantConfig,
@@ -53,7 +54,8 @@ class Checkpoint:
     `tensors` has every tensor by its on-disk name, vision tower and MTP included; `text` the ones the text model
     uses, by canonical name. `specs` has the quantised text modules by canonical name ("layers.0.mlp.up_proj"), and
     `spec_sources` whether config gave each by an "override" or by the "default". `converted` is False for the raw
-    Hugging Face layout (norm weights less 1, conv1d transposed).
+    Hugging Face layout (norm weights less 1, conv1d transposed). `mtp` is the MTP layer, inside or beside the
+    checkpoint; where there is one that does not fit, it is None and `mtp_problem` is the line that says why.
     """
 
     path: Path
@@ -67,6 +69,8 @@ class Checkpoint:
     generation_config: dict[str, Any]
     tokenizer_path: Path | None
     shards: tuple[Path, ...]
+    mtp: MtpTensors | None = None
+    mtp_problem: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -124,6 +128,11 @@ def _open(directory: Path) -> Checkpoint:
     config = _resolve_tying(config, text, directory)
     converted = _is_converted(config, text, directory)
     specs, sources = _check_text(config, text, quantization, converted, directory)
+    mtp, mtp_problem = None, ""
+    try:
+        mtp = find_mtp(directory, config, tensors, converted)
+    except (CheckpointError, OSError) as error:
+        mtp_problem = str(error)
     generation_file = directory / "generation_config.json"
     tokenizer = directory / "tokenizer.json"
     return Checkpoint(
@@ -138,6 +147,8 @@ def _open(directory: Path) -> Checkpoint:
         generation_config=read_json_object(generation_file, MAX_CONFIG_BYTES) if generation_file.exists() else {},
         tokenizer_path=tokenizer if tokenizer.is_file() else None,
         shards=shards,
+        mtp=mtp,
+        mtp_problem=mtp_problem,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from qwen_core.protocol.stats import TurnStats
 
+DraftMode = Literal["auto", "off", "mtp", "lookup"]
 Effort = Literal["none", "low", "medium", "high"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
 Part = Literal["reasoning", "answer", "tool_call"]
@@ -38,7 +39,8 @@ class GenerationSettings:
 
     `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit.
     `repetition_guard`: an answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their
-    reasoning, as the template has it, instead of staying in the state as they were generated.
+    reasoning, as the template has it, instead of staying in the state as they were generated. `draft` says who drafts
+    tokens ahead, and `num_draft_tokens` how many a pass; None: as many as pay.
     """
 
     max_new_tokens: int | None = None
@@ -54,6 +56,8 @@ class GenerationSettings:
     reasoning_budget: int | None = None
     repetition_guard: bool = False
     drop_reasoning: bool = False
+    draft: DraftMode = "auto"
+    num_draft_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,14 @@ class LoadSettings:
     """What a person set for a model in memory: the built-in values where nothing is given.
 
     `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
-    where it cannot tell or tells wrongly; None: as it tells.
+    where it cannot tell or tells wrongly; None: as it tells. `cache_folder`: where what was measured of a model is
+    kept; "": nowhere.
     """
 
     snapshot_budget_bytes: int = 1 << 30
     peak_bandwidth_gb_s: float | None = None
     gpu_cores: int | None = None
+    cache_folder: str = ""
 
 
 @dataclass(frozen=True)

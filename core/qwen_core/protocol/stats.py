@@ -11,6 +11,21 @@ RATE_WINDOW_S = 1.0
 
 
 @dataclass(frozen=True)
+class DraftStats:
+    """How the drafts of a turn fared. `passes` counts those of the model that decoded, with drafts and without;
+    `num_draft_tokens` is the most drafts a pass had, `accepted_by_depth` how many were accepted as the first, the
+    second and so on.
+    """
+
+    kind: str
+    num_draft_tokens: int
+    passes: int
+    drafted: int
+    accepted: int
+    accepted_by_depth: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class TurnStats:
     """Figures of one finished or running turn. Rates are None until they are defined; bytes are decimal bytes.
 
@@ -18,7 +33,8 @@ class TurnStats:
     state); `generated_tokens` counts every token fed after it, reasoning and stop token included. `live_tok_s` is the
     rate over the last second of a running turn. `bytes_per_token` is what the next token moves at this context
     length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
-    `reasoning_s` is the time from the first token to the last one of reasoning, None where there was none.
+    `reasoning_s` is the time from the first token to the last one of reasoning, None where there was none. With drafts
+    one pass gives several tokens for those bytes: `bandwidth_gb_s` counts passes, `draft` what became of the drafts.
     """
 
     prompt_tokens: int
@@ -41,6 +57,12 @@ class TurnStats:
     snapshot_bytes: int = 0
     stop_s: float | None = None
     reasoning_s: float | None = None
+    draft: DraftStats | None = None
+
+    @property
+    def tokens_a_pass(self) -> float:
+        """Tokens that one pass of the model gave: 1 without drafts."""
+        return self.generated_tokens / self.draft.passes if self.draft is not None and self.draft.passes else 1.0
 
     @property
     def share_of_peak(self) -> float | None:
@@ -51,8 +73,11 @@ class TurnStats:
 
     @property
     def ceiling_tok_s(self) -> float | None:
-        """Tokens per second at this context length if memory were read at its peak and nothing else took time."""
-        return ceiling_tok_s(self.bytes_per_token, self.peak_bandwidth_gb_s)
+        """Tokens per second at this context length, and with as many of them a pass as so far, if memory were read at
+        its peak and nothing else took time.
+        """
+        ceiling = ceiling_tok_s(self.bytes_per_token, self.peak_bandwidth_gb_s)
+        return None if ceiling is None else ceiling * self.tokens_a_pass
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name, the derived ones too, as JSON takes them."""

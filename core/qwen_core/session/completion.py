@@ -42,17 +42,19 @@ class Completion(ModelOwner):
             raise CapacityError(
                 f"the prompt has {len(prompt_ids):,} tokens and the model takes {context_limit:,}: shorten it"
             )
+        state, vocab_limit = self.model.new_state(), self.tokenizer.size if self.tokenizer else vocab
         plan = TurnPlan(
             new_ids=list(prompt_ids),
             stop_ids=self.loaded.stop_ids,
             max_new_tokens=settings.max_new_tokens,
+            drafting=self.loaded.drafts.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)
-        sampler = Sampler(parameters, self.tokenizer.size if self.tokenizer else vocab, vocab)
+        sampler = Sampler(parameters, vocab_limit, vocab)
         sampler.note_prompt(plan.new_ids)
         pieces = PieceStream(self.tokenizer)
-        yield from Turn(self.loaded, self.model.new_state(), [], plan, sampler, pieces, stop).run()
+        yield from Turn(self.loaded, state, [], plan, sampler, pieces, stop).run()
 
 
 def load_completion(

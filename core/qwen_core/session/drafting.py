@@ -9,6 +9,7 @@ from typing import Protocol
 from qwen_core.device.backend import mx
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.model.state import State
+from qwen_core.protocol.stats import DraftStats
 from qwen_core.session.draft_count import MOST_DRAFTS
 from qwen_core.session.lookup import LookupIndex
 
@@ -32,6 +33,12 @@ class DraftCounts:
         for depth in range(drafted):
             self.drafted_by_depth[depth] += 1
             self.accepted_by_depth[depth] += depth < accepted
+
+    def joined(self, other: "DraftCounts") -> "DraftCounts":
+        """Both together."""
+        drafted = [a + b for a, b in zip(self.drafted_by_depth, other.drafted_by_depth, strict=True)]
+        accepted = [a + b for a, b in zip(self.accepted_by_depth, other.accepted_by_depth, strict=True)]
+        return DraftCounts(self.passes + other.passes, drafted, accepted)
 
 
 class Drafter(Protocol):
@@ -131,8 +138,9 @@ class LongestFirst:
 class Drafting:
     """A drafter at work in one turn: asks it for as many drafts as pay, and counts how they fare."""
 
-    def __init__(self, drafter: Drafter, count: Callable[[DraftCounts], int]) -> None:
-        """`count` says, from what was counted so far, how many drafts the next pass should have."""
+    def __init__(self, kind: str, drafter: Drafter, count: Callable[[DraftCounts], int]) -> None:
+        """`kind` names the drafter; `count` says, from what was counted so far, how many drafts a pass should have."""
+        self.kind = kind
         self.drafter = drafter
         self.wants_hidden = drafter.wants_hidden
         self.counts = DraftCounts()
@@ -140,7 +148,7 @@ class Drafting:
 
     def draft(self, token: mx.array, most: int) -> list[mx.array]:
         """Drafts for the next pass, at most `most`."""
-        count = min(self._count(self.counts), most)
+        count = min(self._count(self.counts), most, MOST_DRAFTS)
         return self.drafter.draft(token, count) if count > 0 else []
 
     def fed(self, ids: Sequence[int], hidden: mx.array | None) -> None:
@@ -151,3 +159,16 @@ class Drafting:
         """A pass without drafts fed `ids`."""
         self.counts.passes += 1
         self.drafter.fed(ids, hidden)
+
+    def stats(self) -> DraftStats:
+        """The figures by now."""
+        counts = self.counts
+        depths = sum(drafted > 0 for drafted in counts.drafted_by_depth)
+        return DraftStats(
+            kind=self.kind,
+            num_draft_tokens=depths,
+            passes=counts.passes,
+            drafted=sum(counts.drafted_by_depth),
+            accepted=sum(counts.accepted_by_depth),
+            accepted_by_depth=tuple(counts.accepted_by_depth[:depths]),
+        )

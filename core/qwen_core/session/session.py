@@ -168,6 +168,8 @@ class Session(ModelOwner):
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
         self._enter(target)
         budget = settings.reasoning_budget
+        count, vocab_limit = settings.num_draft_tokens, self.tokenizer.size
+        drafting = self.loaded.drafts.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
         plan = TurnPlan(
             new_ids=target[len(self.ids) :],
             stop_ids=frozenset(self._stop_ids),
@@ -177,6 +179,7 @@ class Session(ModelOwner):
             at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
             budget=BudgetWatch(budget, self.tokenizer.encode) if budget is not None else None,
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
+            drafting=drafting,
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)
@@ -200,6 +203,8 @@ class Session(ModelOwner):
                 self._history_changed = False
             if in_step:
                 self.release()
+            elif drafting is not None:
+                self.loaded.drafts.ended(drafting, self.state)
 
     def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.

@@ -21,6 +21,7 @@ from qwen_core.protocol.stats import (
     effective_bandwidth,
     prefill_rate,
 )
+from qwen_core.session.drafting import Drafting
 from qwen_core.session.generate import decode, prefill
 from qwen_core.session.loading import LoadedModel, Stopped
 from qwen_core.session.reasoning_budget import BudgetWatch
@@ -39,7 +40,8 @@ class TurnPlan:
     """What a turn needs besides model and state. `max_new_tokens` None: as many as the context takes.
 
     `at_boundary` is called when exactly `boundary` of `new_ids` are in the state, to take a snapshot there. `budget`
-    closes a block of reasoning that grows too long, `repetition_guard` ends an answer that repeats itself.
+    closes a block of reasoning that grows too long, `repetition_guard` ends an answer that repeats itself, `drafting`
+    proposes tokens.
     """
 
     new_ids: Sequence[int]
@@ -50,6 +52,7 @@ class TurnPlan:
     at_boundary: Callable[[], None] | None = None
     budget: BudgetWatch | None = None
     repetition_guard: RepetitionGuard | None = None
+    drafting: Drafting | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -120,7 +123,7 @@ class Turn:
         boundary = max(0, plan.boundary or 0)
         for part in filter(None, (plan.new_ids[:boundary], plan.new_ids[boundary:])):
             logits = None
-            for step in prefill(self._model, self._state, part, stop=self._stop):
+            for step in prefill(self._model, self._state, part, stop=self._stop, drafting=plan.drafting):
                 self._ids.extend(step.ids)
                 logits = step.logits
                 fed = len(self._ids) - self._cached
@@ -133,7 +136,9 @@ class Turn:
 
     def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:
         """Decode to the end of the turn, or to where it is forced on. Returns the logits to go on from in that case."""
-        with closing(decode(self._model, self._state, logits, self._sampler, limit=self._left)) as tokens:
+        drafting = self._plan.drafting
+        stream = decode(self._model, self._state, logits, self._sampler, limit=self._left, drafting=drafting)
+        with closing(stream) as tokens:
             for token in tokens:
                 yield self._step((token,))
                 if self._reason is None and self._stop():
@@ -142,7 +147,8 @@ class Turn:
                     break
         # The token that was sampled after the last one is unfed: the forced ones take its place.
         behind = None
-        for step in prefill(self._model, self._state, () if self._reason else self._forced[: self._left]):
+        forced = () if self._reason else self._forced[: self._left]
+        for step in prefill(self._model, self._state, forced, drafting=drafting):
             behind = step.logits
             yield self._step(step.ids)
         return behind
@@ -189,6 +195,9 @@ class Turn:
         ttft_s = None if self._first is None else self._first - self._began
         decode_tok_s = decode_rate(self._generated, self._first, self._last)
         moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
+        draft = self._plan.drafting.stats() if self._plan.drafting is not None else None
+        passes = draft.passes if draft is not None and draft.passes else self._generated
+        pass_rate = decode_tok_s and decode_tok_s * passes / self._generated
         return TurnStats(
             prompt_tokens=self._prompt,
             cached_tokens=self._cached,
@@ -200,7 +209,7 @@ class Turn:
             decode_tok_s=decode_tok_s,
             weight_bytes_per_token=weight_bytes,
             bytes_per_token=moved,
-            bandwidth_gb_s=effective_bandwidth(moved, decode_tok_s),
+            bandwidth_gb_s=effective_bandwidth(moved, pass_rate),
             peak_bandwidth_gb_s=self._summary.peak_bandwidth_gb_s,
             peak_memory_bytes=mx.get_peak_memory(),
             active_memory_bytes=mx.get_active_memory(),
@@ -209,4 +218,5 @@ class Turn:
             recurrent_bytes=recurrent_bytes,
             snapshot_bytes=self._plan.snapshot_bytes,
             reasoning_s=None if self._first is None or self._thought is None else self._thought - self._first,
+            draft=draft,
         )

@@ -73,7 +73,7 @@ class Run:
         self.state = model.new_state()
         self.sampler = Sampler(SAMPLERS[name], model.config.vocab_size, model.config.vocab_size)
         self.sampler.note_prompt(prompt)
-        self.drafting = Drafting(drafter(self.state), lambda _: count) if drafter else None
+        self.drafting = Drafting("scripted", drafter(self.state), lambda _: count) if drafter else None
         *_, last = prefill(model, self.state, prompt, chunk=5, drafting=self.drafting)
         assert last.logits is not None
         self.logits = last.logits

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from qwen_core.protocol.events import FinishReason, GenerationSettings
-from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.stats import DraftStats, TurnStats
 from qwen_tui.text.safe import typed
 
 Status = Literal["complete", "running", "interrupted", "failed"]
@@ -182,7 +182,18 @@ def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
             if "None" not in str(entry.type):
                 return None
             given[entry.name] = None
-    return TurnStats(**given)
+    return TurnStats(**given, draft=_draft_stats(values.get("draft")))
+
+
+def _draft_stats(values: Any) -> DraftStats | None:
+    """The figures of the drafts; None where there are none, or others than those of a `DraftStats`."""
+    if not isinstance(values, dict):
+        return None
+    counts, depths = values.get("kind"), values.get("accepted_by_depth")
+    figures = [values.get(name) for name in ("num_draft_tokens", "passes", "drafted", "accepted")]
+    if not isinstance(counts, str) or not isinstance(depths, list) or not all(map(_is_figure, [*figures, *depths])):
+        return None
+    return DraftStats(counts, *map(int, figures), tuple(map(int, depths)))
 
 
 def _is_figure(value: Any) -> bool:

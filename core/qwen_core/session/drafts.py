@@ -1,0 +1,122 @@
+"""What drafts for one loaded model: which drafter a turn gets, and with how many tokens a pass.
+
+The MTP layer comes into memory when it is first wanted. Where drafts can pay, on a GPU, the costs of passes are
+measured once, and the number of drafts follows from them and from how drafts have fared.
+"""
+
+from collections.abc import Sequence
+
+from qwen_core.device.backend import is_gpu
+from qwen_core.errors import QwenError, SettingsError
+from qwen_core.model.model import Model
+from qwen_core.model.mtp import MtpLayer, load_mtp
+from qwen_core.model.state import State
+from qwen_core.protocol.events import DraftMode
+from qwen_core.session.draft_costs import DraftCosts, draft_costs
+from qwen_core.session.draft_count import best_count, shares
+from qwen_core.session.drafting import (
+    LONG_MATCH,
+    DraftCounts,
+    Drafter,
+    Drafting,
+    LongestFirst,
+    LookupDrafter,
+    MtpDrafter,
+)
+from qwen_core.session.lookup import LookupIndex
+
+DEFAULT_DRAFTS = 3
+"""Drafts a pass where a drafter is asked for and nothing was measured."""
+PROBE_PASSES = 64
+"""After so many passes without drafts one is tried again: text changes, and with it what drafts bring."""
+ON_A_CPU = "on a CPU a pass costs what its rows cost, so drafts would slow it down"
+
+
+class Drafts:
+    """Belongs to the thread that loaded `model`."""
+
+    def __init__(self, model: Model, cache_folder: str = "", fingerprint: str = "") -> None:
+        self._model = model
+        self._cache = (cache_folder, fingerprint)
+        self._layer: MtpLayer | None = None
+        self._problem = model.checkpoint.mtp_problem
+        self._index = LookupIndex()
+        self._costs: DraftCosts | None = None
+        self._past = DraftCounts()
+
+    def drafting(
+        self, mode: DraftMode, count: int | None, ids: Sequence[int], state: State, vocab_limit: int
+    ) -> Drafting | None:
+        """Who drafts in a turn over `state`, which holds `ids`; None where nobody does (`why_off` says why).
+
+        `count`: so many drafts a pass; None: as many as pay. Raises SettingsError for a drafter that is not there.
+        """
+        if mode == "off" or (mode == "auto" and not is_gpu()) or count == 0:
+            return None
+        if mode == "mtp" and self._mtp() is None:
+            raise SettingsError(self._no_mtp())
+        kind, drafter = self._drafter(mode, state, vocab_limit)
+        if count is not None:
+            chosen = count
+            drafting = Drafting(kind, drafter, lambda _: chosen)
+        elif is_gpu():
+            drafting = Drafting(kind, drafter, self._measured_count)
+        else:
+            drafting = Drafting(kind, drafter, lambda _: DEFAULT_DRAFTS)
+        drafter.begin(ids)
+        return drafting
+
+    def why_off(self, mode: DraftMode) -> str:
+        """Why a turn in this mode has no drafts, in a few words; "" where it has."""
+        if mode == "off":
+            return "switched off"
+        return ON_A_CPU if mode == "auto" and not is_gpu() else ""
+
+    def ended(self, drafting: Drafting, state: State) -> None:
+        """A turn over `state` has ended: its acceptance counts for the next one's number of drafts, and the MTP layer
+        takes what waits for it, so that a snapshot holds it too.
+        """
+        self._past = self._past.joined(drafting.counts)
+        if self._layer is not None:
+            self._layer.catch_up(state.mtp)
+
+    @property
+    def bytes_per_draft(self) -> int:
+        """Bytes of weights that one draft of the MTP layer reads, beside the model's head."""
+        mtp = self._model.checkpoint.mtp
+        return 0 if self._layer is None or mtp is None else mtp.nbytes
+
+    def _drafter(self, mode: DraftMode, state: State, vocab_limit: int) -> tuple[str, Drafter]:
+        if mode == "lookup" or self._mtp() is None:
+            return "lookup", LookupDrafter(self._index)
+        mtp = MtpDrafter(self._layer, state, vocab_limit) if self._layer is not None else None
+        assert mtp is not None
+        if mode == "mtp":
+            return "mtp", mtp
+        return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH))
+
+    def _mtp(self) -> MtpLayer | None:
+        """The MTP layer, read into memory the first time; None where there is none that works."""
+        tensors = self._model.checkpoint.mtp
+        if self._layer is None and tensors is not None and not self._problem:
+            try:
+                self._layer = load_mtp(self._model, tensors)
+            except QwenError as error:
+                self._problem = str(error)
+        return self._layer
+
+    def _no_mtp(self) -> str:
+        path = self._model.checkpoint.path
+        if self._problem:
+            return f"the MTP layer cannot draft: {self._problem}"
+        convert = f"qwen-tui convert --add-mtp SRC {path}"
+        return f"this model has no MTP layer to draft with; {convert} adds that of the original"
+
+    def _measured_count(self, counts: DraftCounts) -> int:
+        if self._costs is None:
+            self._costs = draft_costs(self._model, self._layer, *self._cache)
+        known = self._past.joined(counts)
+        count = best_count(
+            self._costs.passes, self._costs.draft, shares(known.drafted_by_depth, known.accepted_by_depth)
+        )
+        return count or (1 if counts.passes % PROBE_PASSES == PROBE_PASSES - 1 else 0)
