@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import GenerationSettings
+from qwen_core.protocol.events import DraftMode, GenerationSettings
 from qwen_core.settings.kinds import Choice, Kind, checked
-from qwen_core.settings.ranges import MAX_TOKENS, REASONING_BUDGET
+from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, REASONING_BUDGET
 
 # FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
 THINKING = {"none": False, "low": False, "medium": True, "high": True}
@@ -16,6 +16,8 @@ _KINDS: Mapping[str, Kind] = {
     "effort": Choice(tuple(THINKING)),
     "max_new_tokens": MAX_TOKENS,
     "reasoning_budget": REASONING_BUDGET,
+    "draft": Choice(get_args(DraftMode)),
+    "num_draft_tokens": NUM_DRAFT_TOKENS,
 }
 
 

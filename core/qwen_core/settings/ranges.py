@@ -24,6 +24,7 @@ SAMPLING: Mapping[str, Number] = MappingProxyType(
     }
 )
 MAX_TOKENS = Number(1, 10_000_000, whole=True)
+NUM_DRAFT_TOKENS = Number(0, 5, whole=True)
 REASONING_BUDGET = Number(1, 1_000_000, whole=True)
 # Beyond, the share of a peak memory bandwidth and the ceiling it gives are no numbers to show.
 PEAK_BANDWIDTH_GB_S = Number(0.001, 100_000)

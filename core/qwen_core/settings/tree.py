@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from qwen_core.protocol.events import Effort, GenerationSettings, LoadSettings
+from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings, LoadSettings
 from qwen_core.settings.kinds import Choice, Number, Switch, Words, setting
-from qwen_core.settings.ranges import MAX_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
+from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
 HistoryMode = Literal["keep-reasoning", "drop-reasoning"]
@@ -70,6 +70,16 @@ class GenerationSection:
     )
     repetition_guard: bool = setting(
         Switch(), "Stop an answer that repeats itself without end, and say so. Off: never cut an answer short.", False
+    )
+    draft: DraftMode = setting(
+        Choice(get_args(DraftMode)),
+        "Who drafts tokens ahead, so that one pass over the weights gives several: mtp, a layer that some models have; "
+        "lookup, what followed earlier in the conversation; auto, whichever is there, where it pays. The answer is the "
+        "same.",
+        "auto",
+    )
+    num_draft_tokens: int | None = setting(
+        NUM_DRAFT_TOKENS, "Drafts of one pass. Not set: as many as pay on this machine."
     )
 
 

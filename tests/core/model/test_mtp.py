@@ -1,12 +1,14 @@
-"""The MTP layer against mlx-vlm's drafter in float32 (make_mtp_goldens.py wrote what it computes), and what it keeps."""
+"""The MTP layer against mlx-vlm's drafter in float32 (make_mtp_goldens.py wrote what that computes)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.directory import Checkpoint, TensorInfo, open_checkpoint
 from qwen_core.checkpoint.mtp import SIDECARS, find_mtp
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.mtp import MtpLayer, load_mtp
@@ -61,6 +63,6 @@ def test_a_file_beside_the_model_is_found_with_and_without_prefix(pattern: str, 
     assert found.file == path
 
 
-def opened(path: Path):
+def opened(path: Path) -> tuple[ModelConfig, Mapping[str, TensorInfo], bool]:
     checkpoint = open_checkpoint(path)
     return checkpoint.config, checkpoint.tensors, checkpoint.converted

@@ -1,4 +1,4 @@
-"""/set, /preset, /think, /guard, /system: how the next answers are generated. They change what runs, not the file."""
+"""/set, /preset, /think, /draft, /guard, /system: how the next answers are generated. They change what runs, not the file."""
 
 from qwen_core.settings.kinds import refused
 from qwen_tui.app.context import AppContext
@@ -8,7 +8,7 @@ from qwen_tui.text.safe import one_line
 SECTION = "generation"
 SHORT = {"presence": "presence_penalty", "frequency": "frequency_penalty", "repetition": "repetition_penalty"}
 _FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
-_OTHERWISE = ("preset", "system", "effort", "repetition_guard")  # these have a command of their own
+_OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")  # these have a command of their own
 SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
 UNSET = ("default", "none", "auto")
 
@@ -62,6 +62,26 @@ class GenerationCommands:
         else:
             present = self._context.request().effort or "the default"
             self._context.flash(f"Reasoning effort is {present}. /think takes none, low, medium or high.")
+
+    def draft(self, argument: str) -> None:
+        """Who drafts, and with a number behind it how many tokens a pass."""
+        mode, _, count = argument.partition(" ")
+        request = self._context.request()
+        if not mode:
+            drafts = "as many as pay" if request.num_draft_tokens is None else str(request.num_draft_tokens)
+            takes = "/draft takes auto, off, mtp or lookup, and N."
+            self._context.flash(f"Drafts are {request.draft}, {drafts} a pass. {takes}")
+            return
+        field = _FIELDS["num_draft_tokens"]
+        try:
+            number = field.kind.read(count) if count.strip() else None
+            self._context.change(_FIELDS["draft"].key, _FIELDS["draft"].kind.read(mode.lower()))
+        except ValueError:
+            self._context.flash("/draft takes auto, off, mtp or lookup, and a number of drafts from 0 to 5.")
+            return
+        self._context.change(field.key, number)
+        drafts = "" if number is None else f", {number} a pass"
+        self._context.flash(f"From the next message on drafts are {mode.lower()}{drafts}.")
 
     def guard(self, switch: str) -> None:
         self._context.change(f"{SECTION}.repetition_guard", switch == "on")

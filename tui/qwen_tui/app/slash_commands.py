@@ -56,6 +56,7 @@ class SlashCommands:
             "set": generation.set,
             "preset": generation.preset,
             "think": generation.think,
+            "draft": generation.draft,
             "guard": generation.guard,
             "model": lambda path: conversations.open_model(path) if path else actions["model"](""),
             "stats": lambda _: self._stats(),

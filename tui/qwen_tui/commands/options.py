@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import click
 
 from qwen_core.settings.kinds import Number, refused
-from qwen_core.settings.ranges import MAX_TOKENS, SAMPLING
+from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, SAMPLING
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-EFFORTS = ("none", "low", "medium", "high")  # those of events.py, which is slow to import
+# Those of events.py, which is slow to import.
+EFFORTS = ("none", "low", "medium", "high")
+DRAFT_MODES = ("auto", "off", "mtp", "lookup")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -92,6 +94,15 @@ def generation_options(function: Function) -> Function:
             help="Reasoning: none, low (both off), medium, high.",
         ),
         click.option(
+            "--draft",
+            type=click.Choice(DRAFT_MODES),
+            metavar="KIND",
+            help="Drafts tokens ahead: auto, off, mtp, lookup.",
+        ),
+        click.option(
+            "--num-draft-tokens", type=NumberType(NUM_DRAFT_TOKENS), metavar="N", help="Drafts of one pass."
+        ),
+        click.option(
             "--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16."
         ),
     ]
@@ -105,5 +116,5 @@ def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
 
     None, for an option that was not given, leaves the setting to the environment and the file.
     """
-    given = ("system", "max_tokens", *SAMPLING, "effort")
+    given = ("system", "max_tokens", *SAMPLING, "effort", "draft", "num_draft_tokens")
     return {f"generation.{name}": options.get(name) for name in given}
