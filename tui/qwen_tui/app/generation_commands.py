@@ -1,4 +1,4 @@
-"""/set, /preset, /think, /draft, /guard, /system: how the next answers are generated. They change what runs, not the file."""
+"""/set, /preset, /think, /draft, /guard, /system: how the next answers are generated. They change what runs, no file."""
 
 from qwen_core.settings.kinds import refused
 from qwen_tui.app.context import AppContext
@@ -8,7 +8,8 @@ from qwen_tui.text.safe import one_line
 SECTION = "generation"
 SHORT = {"presence": "presence_penalty", "frequency": "frequency_penalty", "repetition": "repetition_penalty"}
 _FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
-_OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")  # these have a command of their own
+# These have a command of their own.
+_OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")
 SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
 UNSET = ("default", "none", "auto")
 
