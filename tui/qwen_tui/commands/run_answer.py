@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
@@ -59,6 +59,7 @@ class AnswerText:
                 "copied": model.tiers.copied,
                 "streamed": model.tiers.streamed,
             },
+            "draft": None if stats.draft is None else asdict(stats.draft),
         }
 
 
