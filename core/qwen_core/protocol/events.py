@@ -65,13 +65,15 @@ class LoadSettings:
     """What a person set for a model in memory: the built-in values where nothing is given.
 
     `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
-    where it cannot tell or tells wrongly; None: as it tells. `cache_folder`: where what was measured of a model is
+    where it cannot tell or tells wrongly; None: as it tells. `draft`: who is to draft, made ready while a model is
+    loaded. `cache_folder`: where what was measured of a model is
     kept; "": nowhere.
     """
 
     snapshot_budget_bytes: int = 1 << 30
     peak_bandwidth_gb_s: float | None = None
     gpu_cores: int | None = None
+    draft: DraftMode = "auto"
     cache_folder: str = ""
 
 

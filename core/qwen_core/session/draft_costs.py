@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from qwen_core.device.backend import mx
+from qwen_core.errors import QwenError
+from qwen_core.files import read_json_object, write_private
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.session.draft_count import MOST_DRAFTS
@@ -17,6 +20,7 @@ from qwen_core.session.draft_count import MOST_DRAFTS
 CONTEXT = 32
 """Tokens in the state while passes are measured: weights are what a pass costs, not a short context."""
 BUDGET_S = 0.9
+MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,21 @@ def draft_costs(model: Model, layer: MtpLayer | None, folder: str, fingerprint: 
     file = Path(folder) / "draft-costs.json" if folder and fingerprint else None
     kept = _kept(file)
     with suppress(KeyError, TypeError, ValueError):
-        return DraftCosts(tuple(map(float, kept[key]["passes"])), float(kept[key]["draft"]))
+        if passes := tuple(map(float, kept[key]["passes"])):
+            return DraftCosts(passes, float(kept[key]["draft"]))
     costs = measure(model, layer)
     if file is not None:
         with suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({**kept, key: asdict(costs)}), encoding="utf-8")
+            write_private(file, json.dumps({**kept, key: asdict(costs)}).encode())
     return costs
 
 
-def _kept(file: Path | None) -> dict[str, dict[str, list[float]]]:
+def _kept(file: Path | None) -> dict[str, Any]:
+    """What the file holds; nothing where it is missing or damaged."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
-    except (OSError, ValueError, RecursionError):
+        return read_json_object(file, MAX_BYTES) if file is not None else {}
+    except QwenError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def measure(

@@ -66,6 +66,13 @@ class Drafts:
         drafter.begin(ids)
         return drafting
 
+    def prepare(self, mode: DraftMode) -> None:
+        """Do now, while the model is loaded, what the first turn in this mode would wait for."""
+        if is_gpu() and mode != "off":
+            if mode != "lookup":
+                self._mtp()
+            self._measured()
+
     def why_off(self, mode: DraftMode) -> str:
         """Why a turn in this mode has no drafts, in a few words; "" where it has."""
         if mode == "off":
@@ -113,10 +120,11 @@ class Drafts:
         return f"this model has no MTP layer to draft with; {convert} adds that of the original"
 
     def _measured_count(self, counts: DraftCounts) -> int:
+        costs, known = self._measured(), self._past.joined(counts)
+        count = best_count(costs.passes, costs.draft, shares(known.drafted_by_depth, known.accepted_by_depth))
+        return count or (1 if counts.passes % PROBE_PASSES == PROBE_PASSES - 1 else 0)
+
+    def _measured(self) -> DraftCosts:
         if self._costs is None:
             self._costs = draft_costs(self._model, self._layer, *self._cache)
-        known = self._past.joined(counts)
-        count = best_count(
-            self._costs.passes, self._costs.draft, shares(known.drafted_by_depth, known.accepted_by_depth)
-        )
-        return count or (1 if counts.passes % PROBE_PASSES == PROBE_PASSES - 1 else 0)
+        return self._costs

@@ -98,6 +98,7 @@ def load(
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     drafts = Drafts(model, settings.cache_folder, summary.fingerprint)
+    drafts.prepare(settings.draft)
     return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafts)
 
 

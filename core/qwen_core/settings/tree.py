@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings, LoadSettings
 from qwen_core.settings.kinds import Choice, Number, Switch, Words, setting
+from qwen_core.settings.paths import location
 from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
@@ -135,4 +136,10 @@ class Settings:
     def for_load(self) -> LoadSettings:
         """What counts for a model from its loading on."""
         hardware = self.hardware
-        return LoadSettings(self.context.snapshot_budget_mb << 20, hardware.peak_bandwidth_gb_s, hardware.gpu_cores)
+        return LoadSettings(
+            snapshot_budget_bytes=self.context.snapshot_budget_mb << 20,
+            peak_bandwidth_gb_s=hardware.peak_bandwidth_gb_s,
+            gpu_cores=hardware.gpu_cores,
+            draft=self.generation.draft,
+            cache_folder=str(location("state")),
+        )

@@ -1,4 +1,4 @@
-"""/set, /preset, /think, /draft, /guard, /system: how the next answers are made. They change what runs, not the file."""
+"""/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, not the file."""
 
 from qwen_core.settings.kinds import refused
 from qwen_tui.app.context import AppContext
