@@ -76,7 +76,7 @@ async def test_a_filter_narrows_the_map_and_its_matches_can_be_walked(full: Path
         await inspect(here, full)
         await here.press("slash", *"8-9")
         await here.press("space", *"down")
-        assert here.lines()[2] == " 2 of 851 modules, 0.61 % of a token"
+        assert here.lines()[2] == " 2 of 851 modules: 122.55 MB, 0.61 % of what a token reads"
         assert place(here) == ("ffn down", 8)  # to the first that matches
         assert next(line for line in here.lines() if "ffn down" in line)[12:23] == "········55·"
         await here.press("enter", "n")
@@ -144,7 +144,7 @@ async def test_enter_opens_the_tensor_and_its_neighbours() -> None:
         await inspect(here)
         await here.press("enter")
         text = here.text()
-        for part in ("layer 0 · mlp.gate_proj", "from the top-level default", "384 × 256", "Scales · E4M3"):
+        for part in ("layer 0 · mlp.gate_proj", "from the top-level default", "384x256", "Scales · E4M3"):
             assert part in text, part
         for part in ("Codes · E2M1 values", "First rows", "row 3", "language_model.model.layers.0.mlp.gate_proj"):
             assert part in text, part
