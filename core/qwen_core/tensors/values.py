@@ -11,7 +11,6 @@ import numpy as np
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.tensors.counting import (
-    SATURATED_SHARE,
     GroupValues,
     ScaleValues,
     read_affine,
@@ -23,7 +22,6 @@ from qwen_core.tensors.histogram import CodeCounts, Histogram
 from qwen_core.tensors.stored_tensor import (
     DEFAULT_LIMIT,
     FLOAT_BYTES,
-    Cancelled,
     Examined,
     Stop,
     StoredTensor,
@@ -33,16 +31,6 @@ from qwen_core.tensors.stored_tensor import (
     read_float_bytes,
     read_packed,
 )
-
-__all__ = [
-    "SATURATED_SHARE",
-    "Cancelled",
-    "GroupValues",
-    "RowSample",
-    "ScaleValues",
-    "TensorValues",
-    "read_values",
-]
 
 FIRST_ROWS = 4
 FIRST_COLUMNS = 8

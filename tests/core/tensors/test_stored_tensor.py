@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo, open_checkpoint
 from qwen_core.errors import MAX_MESSAGE, CheckpointError
 from qwen_core.tensors import stored_tensor as tensor_source
-from qwen_core.tensors.stored_tensor import StoredTensor, TensorBytes, find_tensor, group_runs
-from qwen_core.tensors.values import Cancelled, read_values
+from qwen_core.tensors.stored_tensor import Cancelled, StoredTensor, TensorBytes, find_tensor, group_runs
+from qwen_core.tensors.values import read_values
 from support.checkpoints import Stored, write_checkpoint, write_safetensors
 from support.stored_tensors import text_values
 

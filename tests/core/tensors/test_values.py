@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo, open_checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.errors import CheckpointError
+from qwen_core.tensors.counting import SATURATED_SHARE
 from qwen_core.tensors.decoding import E2M1_VALUES, unpack_codes
 from qwen_core.tensors.histogram import MAX_BINS
-from qwen_core.tensors.values import SATURATED_SHARE, TensorValues, read_values
+from qwen_core.tensors.values import TensorValues, read_values
 from support.checkpoints import Stored, write_checkpoint, write_safetensors
 from support.published_plan import VARIANTS
 from support.stored_tensors import as_array, overwrite, stored_bytes, text_values

@@ -99,9 +99,7 @@ def generation_options(function: Function) -> Function:
             metavar="KIND",
             help="Drafts tokens ahead: auto, off, mtp, lookup.",
         ),
-        click.option(
-            "--num-draft-tokens", type=NumberType(NUM_DRAFT_TOKENS), metavar="N", help="Drafts of one pass."
-        ),
+        click.option("--num-draft-tokens", type=NumberType(NUM_DRAFT_TOKENS), metavar="N", help="Drafts of one pass."),
         click.option(
             "--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16."
         ),

@@ -7,9 +7,10 @@ from qwen_tui.layers.facts import Fact, Piece
 from qwen_tui.text.formatting import percent
 
 if TYPE_CHECKING:  # NumPy behind it: too slow an import for the first screen
+    from qwen_core.tensors.counting import ScaleValues
     from qwen_core.tensors.histogram import Histogram
     from qwen_core.tensors.stored_tensor import Examined
-    from qwen_core.tensors.values import RowSample, ScaleValues, TensorValues
+    from qwen_core.tensors.values import RowSample, TensorValues
 
 
 def number(value: float) -> str:

@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
+from qwen_core.tensors.counting import ScaleValues
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import Histogram
-from qwen_core.tensors.values import ScaleValues, TensorValues
+from qwen_core.tensors.values import TensorValues
 from qwen_tui.commands.inspect_report.subject import Subject
 
 

@@ -7,9 +7,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from qwen_core.figures import shape_text
+from qwen_core.tensors.counting import SATURATED_SHARE
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import CodeCounts, Histogram
-from qwen_core.tensors.values import SATURATED_SHARE, TensorValues
+from qwen_core.tensors.values import TensorValues
 from qwen_tui.commands.inspect_report.formats import MODE_STYLES
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, Cell, facts, figures, folding, line, paragraph, table
