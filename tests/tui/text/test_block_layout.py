@@ -48,13 +48,20 @@ WIDTHS = st.integers(1, 90)
 
 def rows(blocks: list[Block], width: int) -> list[str]:
     laid = [lay_out(block, width) for block in blocks]
-    return ["".join(text for text, _ in row.signs) + row.content.plain for each in laid for row in each.rows]
+    return [row.signs.plain + row.content.plain for each in laid for row in each.rows]
 
 
 def looks(blocks: list[Block]) -> list[tuple[object, ...]]:
     """Everything about blocks that can be seen, gaps before all but the first included."""
     return [
-        (block.kind, block.content.markup, block.first, block.rest, number > 0 and block.gap, lay_out(block, 40).texts)
+        (
+            block.kind,
+            block.content.markup,
+            block.first.markup,
+            block.rest.markup,
+            number > 0 and block.gap and block.gap.markup,
+            lay_out(block, 40).texts,
+        )
         for number, block in enumerate(blocks)
     ]
 
@@ -81,7 +88,7 @@ def test_rows_say_where_they_are_in_the_text(text: str, width: int) -> None:
         laid = lay_out(block, width)
         for row in laid.rows:
             line = laid.texts[row.line]
-            lead = "".join(sign for sign, _ in row.signs) if row.signs_are_text else ""
+            lead = row.signs.plain if row.signs_are_text else ""
             assert line[row.column :].startswith(lead + row.content.plain.rstrip())
 
 

@@ -22,6 +22,11 @@ def output_width(in_pipe: int = PIPE_WIDTH) -> int:
     return min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
 
 
+def fields_of(value: object, *names: str) -> dict[str, Any]:
+    """The attributes that are fields of JSON under their own names."""
+    return {name: getattr(value, name) for name in names}
+
+
 def json_line(fields: Any) -> str:
     """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
     return json.dumps(fields, ensure_ascii=True, allow_nan=False)

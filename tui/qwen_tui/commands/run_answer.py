@@ -6,10 +6,16 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
+from qwen_tui.commands.output import fields_of
 from qwen_tui.text.formatting import ending, peak, turn_line
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import ModelSummary, PeakSource, Piece, StreamEvent
+
+_FIGURES = (
+    *("prompt_tokens", "cached_tokens", "ttft_s", "prefill_tok_s", "decode_tok_s", "bytes_per_token"),
+    *("weight_bytes_per_token", "bandwidth_gb_s", "peak_bandwidth_gb_s"),
+)
 
 
 @dataclass
@@ -40,25 +46,11 @@ class AnswerText:
             "reasoning": "".join(text for part, text in self.pieces if part == "reasoning"),
             "finish_reason": self.final.finish_reason,
             "token_ids": self.token_ids,
-            "prompt_tokens": stats.prompt_tokens,
-            "cached_tokens": stats.cached_tokens,
-            "ttft_s": stats.ttft_s,
-            "prefill_tok_s": stats.prefill_tok_s,
-            "decode_tok_s": stats.decode_tok_s,
-            "bytes_per_token": stats.bytes_per_token,
-            "weight_bytes_per_token": stats.weight_bytes_per_token,
-            "bandwidth_gb_s": stats.bandwidth_gb_s,
-            "peak_bandwidth_gb_s": stats.peak_bandwidth_gb_s,
+            **fields_of(stats, *_FIGURES),
             "peak_source": model.peak_source,
             "peak_memory_bytes": stats.peak_memory_bytes,
-            "device": model.device,
-            "dtype": model.dtype,
-            "load_s": model.load_s,
-            "weight_tiers": {
-                "mapped": model.tiers.mapped,
-                "copied": model.tiers.copied,
-                "streamed": model.tiers.streamed,
-            },
+            **fields_of(model, "device", "dtype", "load_s"),
+            "weight_tiers": fields_of(model.tiers, "mapped", "copied", "streamed"),
             "draft": None if stats.draft is None else asdict(stats.draft),
         }
 

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from rich.cells import cell_len
 from textual.content import Content
 from textual.highlight import highlight
 
 Align = Literal["left", "center", "right"]
-Pieces = tuple[tuple[str, str], ...]
-"""What stands left of a row: (text, style), piece by piece."""
+NOTHING = Content("")
 
 LEAST_WIDTH = 4  # cells for text beside its signs; where there are fewer the signs give way
 LEAST_COLUMN = 4
@@ -32,9 +30,9 @@ class Block:
 
     content: Content
     kind: Literal["text", "code", "rule", "table"] = "text"
-    first: Pieces = ()
-    rest: Pieces = ()
-    gap: Pieces | None = ()
+    first: Content = NOTHING
+    rest: Content = NOTHING
+    gap: Content | None = NOTHING
     """What stands in the empty row before it; None: there is none. The very first block has none either."""
     language: str = ""
     table: tuple[tuple[Content, ...], ...] = ()
@@ -49,14 +47,14 @@ class Row:
     content: Content
     line: int
     column: int
-    signs: Pieces = ()
+    signs: Content = NOTHING
     signs_are_text: bool = False
     fill: str = ""
 
     def is_same(self, other: "Row") -> bool:
         """Whether both look the same at the same place, styles included, which `==` of contents leaves out."""
-        places = ((row.line, row.column, row.signs, row.signs_are_text, row.fill) for row in (self, other))
-        return len({*places}) == 1 and self.content.is_same(other.content)
+        one, two = ((row.line, row.column, row.signs_are_text, row.fill) for row in (self, other))
+        return one == two and self.signs.is_same(other.signs) and self.content.is_same(other.content)
 
 
 @dataclass
@@ -84,14 +82,14 @@ def lay_out(block: Block, width: int, find: re.Pattern[str] | None = None) -> La
     laid = Laid()
     match block.kind:
         case "rule":
-            left = width - sum(cell_len(text) for text, _ in block.first)
+            left = width - block.first.cell_length
             _add(laid, Content.styled("─" * max(1, left), LINE_STYLE), block.first)
         case "table":
             _lay_table(laid, block, width, find)
         case "code":
             content = _coloured(block.content.plain.expandtabs(4), block.language)
-            code = ((" ", CODE_STYLE),)
-            _lay_lines(laid, content, (*block.first, *code), (*block.rest, *code), width, find, CODE_STYLE)
+            edge = Content.styled(" ", CODE_STYLE)
+            _lay_lines(laid, content, block.first + edge, block.rest + edge, width, find, CODE_STYLE)
         case "text":
             _lay_lines(laid, block.content, block.first, block.rest, width, find)
     return laid
@@ -106,10 +104,10 @@ def _coloured(code: str, language: str) -> Content:
     return coloured if coloured.plain == code else Content(code)
 
 
-def _add(laid: Laid, content: Content, signs: Pieces, fill: str = "") -> None:
+def _add(laid: Laid, content: Content, signs: Content, fill: str = "") -> None:
     """One more line of one row."""
     laid.rows.append(Row(content, len(laid.texts), 0, signs, True, fill))
-    laid.texts.append("".join(text for text, _ in signs) + content.plain)
+    laid.texts.append(signs.plain + content.plain)
 
 
 def _mark(content: Content, find: re.Pattern[str] | None) -> tuple[Content, list[int]]:
@@ -125,21 +123,21 @@ def _mark(content: Content, find: re.Pattern[str] | None) -> tuple[Content, list
 def _lay_lines(
     laid: Laid,
     content: Content,
-    first: Pieces,
-    rest: Pieces,
+    first: Content,
+    rest: Content,
     width: int,
     find: re.Pattern[str] | None,
     fill: str = "",
 ) -> None:
-    room = width - sum(cell_len(text) for text, _ in first) - bool(fill)
+    room = width - first.cell_length - bool(fill)
     if room < LEAST_WIDTH:
-        first = rest = ()
+        first = rest = NOTHING
         room = max(2, width)  # a wide character needs two cells
     signs = first
     for line in content.split("\n", allow_blank=True):
         line, hits = _mark(line.expand_tabs(8) if "\t" in line.plain else line, find)
         number = len(laid.texts)
-        lead = "".join(text for text, _ in signs)
+        lead = signs.plain
         began = len(laid.rows)
         for piece, column in _wrapped(line, room):
             whole = column == 0 and len(laid.rows) == began
@@ -171,7 +169,7 @@ def _wrapped(line: Content, width: int) -> Iterator[tuple[Content, int]]:
 def _lay_table(laid: Laid, block: Block, width: int, find: re.Pattern[str] | None) -> None:
     columns = len(block.table[0])
     rows = [(*row, *[Content("")] * (columns - len(row)))[:columns] for row in block.table]
-    room = width - sum(cell_len(text) for text, _ in block.first)
+    room = width - block.first.cell_length
     widths = column_widths([[_widest(cell) for cell in row] for row in rows], room)
     if widths is None:
         _lay_table_as_list(laid, block, rows, width, find)
@@ -201,7 +199,7 @@ def _lay_table_as_list(
         if number:
             _add(laid, Content(""), block.rest)
         for name, cell in zip(head, row, strict=True):
-            _lay_lines(laid, Content.assemble(name, ": ", cell), block.rest, (*block.rest, ("  ", "")), width, find)
+            _lay_lines(laid, Content.assemble(name, ": ", cell), block.rest, block.rest + "  ", width, find)
     if len(rows) == 1:
         _lay_lines(laid, Content(" · ").join(head), block.first, block.rest, width, find)
 

@@ -13,13 +13,13 @@ from markdown_it.token import Token
 from textual.content import Content, Span
 from textual.style import Style
 
-from qwen_tui.text.block_layout import Align, Block, Pieces
+from qwen_tui.text.block_layout import NOTHING, Align, Block
 from qwen_tui.text.finished_blocks import answer_parser
 from qwen_tui.text.safe import visible
 
 BULLETS = "•▪‣◦"
 HEADINGS = ("bold $primary", "bold $primary", "bold $primary", "bold $foreground", "bold $foreground", "bold $muted")
-QUOTE = ("▌ ", "$panel")
+QUOTE = Content.styled("▌ ", "$panel")
 INLINE = {"em": "italic", "strong": "bold", "s": "strike"}
 ADDRESS = "address"
 """The name in a style's meta under which a link carries its address."""
@@ -38,9 +38,8 @@ class _Builder:
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
-        self._first: Pieces = ()
-        self._rest: Pieces = ()
-        self._gap: Pieces | None = ()  # before the block that comes next; what comes first of all ignores it
+        self._first = self._rest = NOTHING
+        self._gap: Content | None = NOTHING  # before the block that comes next; what comes first of all ignores it
         self._quoted = False
         self._depth = 0
 
@@ -85,7 +84,7 @@ class _Builder:
     def _quote(self, inside: Sequence[Token]) -> None:
         first, rest, quoted = self._first, self._rest, self._quoted
         self._quoted = True
-        self._container(inside, (*first, QUOTE), (*rest, QUOTE), tight=False)
+        self._container(inside, first + QUOTE, rest + QUOTE, tight=False)
         self._first, self._rest, self._quoted = rest, rest, quoted
 
     def _list(self, token: Token, inside: Sequence[Token]) -> None:
@@ -99,12 +98,12 @@ class _Builder:
         first, rest = self._first, self._rest
         self._depth += 1
         for sign, item in zip(signs, items, strict=True):
-            self._container(item, (*first, (sign, "$primary")), (*rest, (" " * len(sign), "")), tight=True)
+            self._container(item, first + Content.styled(sign, "$primary"), rest + " " * len(sign), tight=True)
             first = rest
         self._depth -= 1
         self._first, self._rest = rest, rest
 
-    def _container(self, inside: Sequence[Token], first: Pieces, rest: Pieces, *, tight: bool) -> None:
+    def _container(self, inside: Sequence[Token], first: Content, rest: Content, *, tight: bool) -> None:
         """What is inside, behind its signs; what is empty still shows them."""
         self._first, self._rest = first, rest
         before = len(self._blocks)

@@ -4,7 +4,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from textual.content import Content
 from textual.events import Click
@@ -14,7 +13,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.style import Style
 
-from qwen_tui.text.block_layout import Block, Laid, Row, finder, holds, lay_out
+from qwen_tui.text.block_layout import NOTHING, Block, Laid, Row, finder, holds, lay_out
 from qwen_tui.text.markdown import ADDRESS
 from qwen_tui.widgets.line_strips import LineStrips
 
@@ -173,7 +172,7 @@ class TextLines(LineStrips):
     def _row(placed: _Placed, inside: int) -> Row:
         """A row of a block, its line counted from the beginning of all the text."""
         if inside < 0:
-            return Row(Content(""), placed.line, 0, placed.block.gap or ())
+            return Row(Content(""), placed.line, 0, placed.block.gap or NOTHING)
         row = placed.laid.rows[inside]
         line = placed.line + placed.gap + row.line
         return Row(row.content, line, row.column, row.signs, row.signs_are_text, row.fill)
@@ -204,8 +203,7 @@ class TextLines(LineStrips):
         ground = base + self.parse_style(row.fill) if row.fill else base
         segments: list[Segment] = []
         column = row.column
-        for text, name in row.signs:
-            style = base + self.parse_style(name) if name else base
+        for text, style in row.signs.render(base, "", self.parse_style):
             segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
             if row.signs_are_text:
                 column += len(text)
@@ -216,7 +214,7 @@ class TextLines(LineStrips):
         for text, style in content.render(ground, "", self.parse_style):
             segments.append(Segment(text, style.rich_style_with_offset(column, row.line)))
             column += len(text)
-        used = content.cell_length + sum(cell_len(text) for text, _ in row.signs)
+        used = content.cell_length + row.signs.cell_length
         if used > width:
             return Strip(segments).crop(0, width)
         segments.append(Segment(" " * (width - used), ground.rich_style))

@@ -6,6 +6,7 @@ from typing import Any
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, Total, total
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
+from qwen_tui.commands.output import fields_of
 
 
 def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Fi
         "totals": totals_fields(subject),
         "modes": [_mode_fields(layout, *place, sums) for place, sums in layout.by_format().items()],
         "modules": [module_fields(module) for module in modules],
-        "warnings": list(subject.warnings),
+        "warnings": subject.warnings,
     }
     if filters:
         fields["selection"] = _total_fields(total(modules))
@@ -30,18 +31,14 @@ def model_fields(subject: Subject) -> dict[str, Any]:
         "name": subject.name,
         "path": str(subject.checkpoint.path),
         "variant": verdict.name,
-        "evidence": verdict.evidence,
-        "nearest": verdict.nearest,
-        "differing": list(verdict.differing),
+        **fields_of(verdict, "evidence", "nearest", "differing"),
         "model_type": config.model_type,
         "layers": config.num_hidden_layers,
-        "layer_kinds": list(layout.layer_kinds),
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "vocab_size": config.vocab_size,
+        "layer_kinds": layout.layer_kinds,
+        **fields_of(config, "hidden_size", "intermediate_size", "vocab_size"),
         "tied": layout.tied,
         "converted": subject.checkpoint.converted,
-        "shards": list(layout.shards),
+        "shards": layout.shards,
     }
 
 
@@ -53,8 +50,7 @@ def totals_fields(subject: Subject) -> dict[str, Any]:
         "bytes": layout.nbytes,
         "text_bytes": layout.text.nbytes,
         "weight_bytes_per_token": layout.token_bytes,
-        "bits_per_weight": layout.text.bits_per_weight,
-        "parameters": layout.text.parameters,
+        **fields_of(layout.text, "bits_per_weight", "parameters"),
         "modules": len(layout.modules),
         "quantised_modules": layout.quantised,
         "overrides": layout.overrides,
@@ -77,23 +73,12 @@ def _mode_fields(layout: Layout, mode: str, bits: int, group_size: int | None, s
 def module_fields(module: ModuleLayout) -> dict[str, Any]:
     """One module."""
     return {
-        "name": module.name,
-        "layer": module.layer,
-        "role": module.role,
-        "mode": module.mode,
-        "bits": module.bits,
-        "group_size": module.group_size,
-        "shape": list(module.shape),
+        **fields_of(module, "name", "layer", "role", "mode", "bits", "group_size", "shape"),
         "bytes": module.nbytes,
         "weight_bytes_per_token": module.token_bytes,
-        "source": module.source,
-        "shard": module.shard,
-        "kind": module.kind,
-        "bits_per_weight": module.bits_per_weight,
-        "offset": module.offset,
-        "alignment": module.alignment,
+        **fields_of(module, "source", "shard", "kind", "bits_per_weight", "offset", "alignment"),
         "mappable": module.element_aligned,
-        "tensors": list(module.tensors),
+        "tensors": module.tensors,
     }
 
 

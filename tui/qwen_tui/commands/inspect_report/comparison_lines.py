@@ -134,13 +134,13 @@ def comparison_fields(found: Comparison) -> dict[str, Any]:
                 "name": pair.name,
                 "layer": pair.present.layer,
                 "role": pair.present.role,
-                "differs": list(pair.differences),
+                "differs": pair.differences,
                 "left": module_fields(pair.left) if pair.left else None,
                 "right": module_fields(pair.right) if pair.right else None,
             }
             for pair in found.differing
         ],
-        "warnings": {"left": list(found.left.warnings), "right": list(found.right.warnings)},
+        "warnings": {"left": found.left.warnings, "right": found.right.warnings},
     }
 
 
