@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from qwen_core.tensors.counting import ScaleValues
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import Histogram
 from qwen_core.tensors.values import TensorValues
