@@ -100,7 +100,8 @@ def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) ->
         stored = StoredForm(
             (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
         )
-        specs[expected.module] = spec_from_headers(stored, *expected.shape, _place(info))
+        rows, columns = expected.shape
+        specs[expected.module] = spec_from_headers(stored, rows, columns, _place(info))
     for name, info in table.items():
         if name not in known:
             raise CheckpointError(f"{_place(info)} is no part of an MTP layer of this model")

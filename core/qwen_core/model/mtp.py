@@ -3,9 +3,10 @@
 FORMAT.md, "The model", step 10. Embedding and head are the model's; keys and values are kept in `State.mtp`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
+from typing import cast
 
 from qwen_core.checkpoint.architecture import mtp_tensors
 from qwen_core.checkpoint.mtp import MtpTensors
@@ -57,7 +58,7 @@ class MtpLayer:
     def catch_up(self, state: MtpState) -> None:
         """Take the pairs that wait, so that the state stands behind all tokens fed. Lazy, like all else."""
         if state.waiting:
-            hidden, ids = (mx.concatenate(parts, axis=1) for parts in zip(*state.waiting, strict=True))
+            hidden, ids = _joined(state.waiting)
             state.waiting.clear()
             self(ids, hidden, state)
 
@@ -66,9 +67,8 @@ class MtpLayer:
         likeliest of the ids below `limit`. `state` keeps nothing of them, only the pairs that waited.
         """
         assert state.hidden is not None
-        waiting = [*state.waiting, (state.hidden, token[None])]
+        hidden, ids = _joined([*state.waiting, (state.hidden, token[None])])
         state.waiting.clear()
-        hidden, ids = (mx.concatenate(parts, axis=1) for parts in zip(*waiting, strict=True))
         true_pairs = state.length + ids.shape[1] - 1
         logits: list[mx.array] = []
         while True:
@@ -80,6 +80,12 @@ class MtpLayer:
         # The rows of the drafts stay behind the end, where true ones will be written over them.
         state.length = true_pairs
         return logits
+
+
+def _joined(pairs: Sequence[tuple[mx.array, mx.array]]) -> tuple[mx.array, mx.array]:
+    """Hidden vectors [1, T, H] and ids [1, T] of all `pairs`, in order."""
+    hidden, ids = [hidden for hidden, _ in pairs], [ids for _, ids in pairs]
+    return mx.concatenate(hidden, axis=1), mx.concatenate(ids, axis=1)
 
 
 def load_mtp(model: Model, tensors: MtpTensors) -> MtpLayer:
@@ -98,7 +104,7 @@ def load_mtp(model: Model, tensors: MtpTensors) -> MtpLayer:
     _check_finite(arrays, tensors)
     converted = tensors.converted
     if converted is None:
-        converted = median(mx.mean(arrays[name]).item() for name in norms) >= _RAW_BELOW
+        converted = median(cast(float, mx.mean(arrays[name]).item()) for name in norms) >= _RAW_BELOW
     for name in norms:
         arrays[name] = (arrays[name] if converted else 1.0 + arrays[name]).astype(compute)
     return MtpLayer(model, arrays, tensors.specs)

@@ -4,7 +4,7 @@ draws every token from the model's own logits (generate.py).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from qwen_core.device.backend import mx
 from qwen_core.model.mtp import MtpLayer
@@ -108,7 +108,7 @@ class LookupDrafter:
         place, length = self._index.match()
         if length < max(self._least - 1, 2) or place >= len(self._index):
             return []
-        self._index.append(int(token.item()))
+        self._index.append(cast(int, token.item()))
         place, length = self._index.match()
         drafts = self._index.after(place, count) if length >= self._least else []
         self._index.drop()

@@ -5,6 +5,7 @@ but the comparison with a fresh prefill, whose sums run in another order.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import mlx.core as mx
 import numpy as np
@@ -192,7 +193,7 @@ def test_the_mtp_layer_goes_on_from_a_snapshot_and_from_a_file(with_mtp: tuple[M
     token = mx.array([5], mx.uint32)
 
     def drafts(state: State) -> list[int]:
-        return [int(mx.argmax(row).item()) for row in layer.draft_logits(token, 4, vocab, state.mtp)]
+        return [cast(int, mx.argmax(row).item()) for row in layer.draft_logits(token, 4, vocab, state.mtp)]
 
     expected = drafts(run.state)
     snapshot, stored = run.state.snapshot(), run.state.stored()

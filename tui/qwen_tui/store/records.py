@@ -189,11 +189,14 @@ def _draft_stats(values: Any) -> DraftStats | None:
     """The figures of the drafts; None where there are none, or others than those of a `DraftStats`."""
     if not isinstance(values, dict):
         return None
-    counts, depths = values.get("kind"), values.get("accepted_by_depth")
-    figures = [values.get(name) for name in ("num_draft_tokens", "passes", "drafted", "accepted")]
-    if not isinstance(counts, str) or not isinstance(depths, list) or not all(map(_is_figure, [*figures, *depths])):
+    kind, depths = values.get("kind"), values.get("accepted_by_depth")
+    names = ("num_draft_tokens", "passes", "drafted", "accepted")
+    counts: dict[str, int] = {name: values[name] for name in names if _is_figure(values.get(name))}
+    if not isinstance(kind, str) or not isinstance(depths, list) or len(counts) < len(names):
         return None
-    return DraftStats(counts, *map(int, figures), tuple(map(int, depths)))
+    if not all(map(_is_figure, depths)):
+        return None
+    return DraftStats(kind=kind, accepted_by_depth=tuple(depths), **counts)
 
 
 def _is_figure(value: Any) -> bool:
