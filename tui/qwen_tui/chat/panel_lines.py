@@ -8,30 +8,26 @@ from functools import lru_cache
 
 from textual.content import Content
 
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.chat.meters import MeterSnapshot
+from qwen_tui.layers.map_text import flowed
 from qwen_tui.text import formatting
-from qwen_tui.text.safe import cells, one_line
+from qwen_tui.text.safe import one_line
 from qwen_tui.text.sparkline import sparkline
 
-Piece = tuple[str, str]
-EIGHTHS = " ▏▎▍▌▋▊▉"
+Lines = list[Content]
+MUTED, TEXT = "$muted", "$foreground"
 CEILING_MARK = "│"
 
 
-def panel_lines(snapshot: MeterSnapshot, width: int) -> list[Content]:
+def panel_lines(snapshot: MeterSnapshot, width: int) -> Lines:
     """All lines below the large digits, none wider than `width` cells."""
-    groups = [
-        _speed(snapshot, width),
-        _turn(snapshot, width),
-        _memory(snapshot),
-        _token(snapshot, width),
-    ]
-    lines: list[Content] = []
-    for group in groups:
+    lines: Lines = []
+    for group in (_speed(snapshot, width), _turn(snapshot, width), _memory(snapshot, width), _token(snapshot, width)):
         if group and lines:
             lines.append(Content(""))
-        lines += [_fitted(tuple(pieces), width) for pieces in group]
+        lines += group
     return lines
 
 
@@ -46,11 +42,7 @@ def digits(snapshot: MeterSnapshot) -> str:
 
 def bandwidth_bar(share: float, width: int) -> str:
     """`share` (0 to 1) of `width` cells in eighths, with the ceiling marked at its right end: more never shows."""
-    room = max(0, width - 1)
-    eighths = round(min(max(share, 0.0), 1.0) * room * 8)
-    full, part = divmod(eighths, 8)
-    bar = "█" * full + (EIGHTHS[part] if part else "")
-    return bar + "·" * (room - len(bar)) + CEILING_MARK
+    return formatting.bar(share, 1, width - 1) + CEILING_MARK
 
 
 def rate_graph(rates: Sequence[float], width: int) -> str:
@@ -59,87 +51,95 @@ def rate_graph(rates: Sequence[float], width: int) -> str:
     return sparkline([max(1, round((rate - floor) * 1000)) for rate in rates], width)
 
 
-def _speed(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
+def number(value: float) -> str:
+    """About three digits, whole numbers in full: "0.46", "17.3", "351", "1,204"."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+@lru_cache(maxsize=64)
+def _line(width: int, *parts: tuple[str, str]) -> Content:
+    """Texts with their styles on one line, cut at `width`. A line that still says the same is the same object."""
+    return Content.assemble(*((text, style) for text, style in parts if text)).truncate(width, ellipsis=True)
+
+
+def _figure(width: int, label: str, value: str, note: str = "") -> Content:
+    return _line(width, (f"{label:<8}", MUTED), (value, TEXT), (note, MUTED))
+
+
+def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
     stats = snapshot.stats
-    lines: list[list[Piece]] = []
+    lines: Lines = []
     if snapshot.rates:
-        lines.append([(rate_graph(snapshot.rates, width), "$accent")])
+        lines.append(_line(width, (rate_graph(snapshot.rates, width), "$accent")))
     if stats is None or stats.bandwidth_gb_s is None:
         return lines
     figure = f"{number(stats.bandwidth_gb_s)} GB/s est."
     peak, share, ceiling = stats.peak_bandwidth_gb_s, stats.share_of_peak, stats.ceiling_tok_s
     if peak is None or share is None or ceiling is None:
-        return [*lines, [(figure, "$foreground"), (" · peak unknown", "$muted")]]
-    lines.append([(figure, "$foreground"), (f" of {number(peak)}", "$muted")])
+        return [*lines, _line(width, (figure, TEXT), (" · peak unknown", MUTED))]
+    lines.append(_line(width, (figure, TEXT), (f" of {number(peak)}", MUTED)))
     label = f" {share:.0%}"
-    lines.append([(bandwidth_bar(share, width - cells(label)), "$primary"), (label, "$foreground")])
+    lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
     limit = f"{number(ceiling)} tok/s"
-    note = " est. here" if cells(f"ceiling {limit} est. here") <= width else " est."
-    lines.append([("ceiling ", "$muted"), (limit, "$foreground"), (note, "$muted")])
+    lines.append(_figure(width, "ceiling", limit, " est. here" if len(limit) + 18 <= width else " est."))
     source = snapshot.model.peak_source if snapshot.model else None
-    lines.append([("peak    ", "$muted"), (f"{number(peak)} GB/s {source or ''}".rstrip(), "$muted")])
+    lines.append(_line(width, (f"peak    {number(peak)} GB/s {source or ''}".rstrip(), MUTED)))
     return lines
 
 
-def _turn(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
-    stats, lines = snapshot.stats, []
+def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
+    stats, model = snapshot.stats, snapshot.model
+    lines: Lines = []
     if snapshot.running and snapshot.to_prefill and (stats is None or stats.ttft_s is None):
         done, total = snapshot.prefilled, snapshot.to_prefill
-        lines.append([("prefill ", "$muted"), (f"{done:,} / {total:,}", "$foreground")])
-        lines.append([(formatting.bar(done, total, width), "$accent")])
+        lines.append(_figure(width, "prefill", f"{done:,} / {total:,}"))
+        lines.append(_line(width, (formatting.bar(done, total, width), "$accent")))
         if snapshot.prefill_left_s is not None:
-            left = formatting.seconds(snapshot.prefill_left_s)
-            lines.append([("left    ", "$muted"), (left, "$foreground"), (" est.", "$muted")])
-        lines.append([("prompt  ", "$muted"), (f"{total:,} new · {snapshot.cached:,} kept", "$foreground")])
+            lines.append(_figure(width, "left", formatting.seconds(snapshot.prefill_left_s), " est."))
+        lines.append(_figure(width, "prompt", f"{total:,} new · {snapshot.cached:,} kept"))
     elif stats is not None:
-        lines += _answer(stats)
-    context = f"{formatting.tokens_short(snapshot.context_tokens)}"
-    if snapshot.model is not None:
-        limit = snapshot.model.context_limit
-        context += f" / {formatting.tokens_short(limit)} · {snapshot.context_tokens / limit:.0%}"
-        lines.append([("context ", "$muted"), (context, "$foreground")])
+        lines += _answer(stats, width)
+    if model is not None:
+        used, limit = snapshot.context_tokens, model.context_limit
+        text = f"{formatting.tokens_short(used)} / {formatting.tokens_short(limit)} · {used / limit:.0%}"
+        lines.append(_figure(width, "context", text))
     return lines
 
 
-def _answer(stats: TurnStats) -> list[list[Piece]]:
-    lines: list[list[Piece]] = []
+def _answer(stats: TurnStats, width: int) -> Lines:
+    lines: Lines = []
     if stats.ttft_s is not None:
-        lines.append([("first   ", "$muted"), (formatting.seconds(stats.ttft_s), "$foreground")])
+        lines.append(_figure(width, "first", formatting.seconds(stats.ttft_s)))
     if stats.prefill_tok_s is not None:
-        lines.append([("prefill ", "$muted"), (f"{number(stats.prefill_tok_s)} tok/s", "$foreground")])
-    new = stats.prompt_tokens - stats.cached_tokens
-    lines.append([("prompt  ", "$muted"), (f"{new:,} new · {stats.cached_tokens:,} kept", "$foreground")])
-    answer = stats.generated_tokens - stats.reasoning_tokens
-    reasoning = f" · reasoning {stats.reasoning_tokens:,}"
-    lines.append([("answer  ", "$muted"), (f"{answer:,}", "$foreground"), (reasoning, "$muted")])
+        lines.append(_figure(width, "prefill", f"{number(stats.prefill_tok_s)} tok/s"))
+    new, answer = stats.prompt_tokens - stats.cached_tokens, stats.generated_tokens - stats.reasoning_tokens
+    lines.append(_figure(width, "prompt", f"{new:,} new · {stats.cached_tokens:,} kept"))
+    lines.append(_figure(width, "answer", f"{answer:,}", f" · reasoning {stats.reasoning_tokens:,}"))
     if stats.stop_s is not None:
-        lines.append([("stopped ", "$muted"), (f"in {formatting.seconds(stats.stop_s)}", "$foreground")])
+        lines.append(_figure(width, "stopped", f"in {formatting.seconds(stats.stop_s)}"))
     return lines
 
 
-def _memory(snapshot: MeterSnapshot) -> list[list[Piece]]:
+def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
     model, stats = snapshot.model, snapshot.held
     if model is None:
         return []
-    lines: list[list[Piece]] = [
-        [("weights ", "$muted"), (formatting.size(model.tiers.total or model.weight_bytes), "$foreground")]
-    ]
+    lines = [_figure(width, "weights", formatting.size(model.tiers.total or model.weight_bytes))]
     if stats is None:
         return lines
-    lines.append([("kv      ", "$muted"), (formatting.size(stats.kv_bytes), "$foreground")])
-    lines.append([("state   ", "$muted"), (formatting.size(stats.recurrent_bytes), "$foreground")])
+    lines.append(_figure(width, "kv", formatting.size(stats.kv_bytes)))
+    lines.append(_figure(width, "state", formatting.size(stats.recurrent_bytes)))
     if stats.snapshot_bytes:
-        kept, budget = formatting.size(stats.snapshot_bytes), snapshot.snapshot_budget
+        budget = snapshot.snapshot_budget
         rest = f" of {formatting.size(budget)}" if budget else " snapshots"
-        lines.append([("past    ", "$muted"), (kept, "$foreground"), (rest, "$muted")])
+        lines.append(_figure(width, "past", formatting.size(stats.snapshot_bytes), rest))
     limit = model.recommended_bytes or model.memory_bytes
     if limit:
-        free = max(0, limit - stats.active_memory_bytes)
-        lines.append([("free    ", "$muted"), (formatting.size(free), "$foreground"), (" est.", "$muted")])
+        lines.append(_figure(width, "free", formatting.size(max(0, limit - stats.active_memory_bytes)), " est."))
     return lines
 
 
-def _token(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
+def _token(snapshot: MeterSnapshot, width: int) -> Lines:
     """Where the bytes of a token go: weights by part, then state and KV."""
     model, stats = snapshot.model, snapshot.stats or snapshot.held
     if model is None:
@@ -147,32 +147,9 @@ def _token(snapshot: MeterSnapshot, width: int) -> list[list[Piece]]:
     total = stats.bytes_per_token if stats is not None else model.weight_bytes_per_token
     parts = list(model.token_parts)
     if stats is not None:
-        parts.append(("state", 2 * stats.recurrent_bytes))
-        parts.append(("kv", stats.kv_bytes))
+        parts += [("state", 2 * stats.recurrent_bytes), ("kv", stats.kv_bytes)]
     if not total:
         return []
-    lines: list[list[Piece]] = [[("a token moves ", "$muted"), (formatting.decimal_size(total), "$foreground")]]
     shares = [f"{one_line(name, 12)} {nbytes / total:.0%}" for name, nbytes in parts if nbytes * 200 >= total]
-    lines += [[(text, "$muted")] for text in _wrapped(shares, width)]
-    return lines
-
-
-def _wrapped(words: Sequence[str], width: int) -> list[str]:
-    lines: list[str] = []
-    for word in words:
-        if lines and cells(lines[-1]) + 3 + cells(word) <= width:
-            lines[-1] += f" · {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
-def number(value: float) -> str:
-    """About three digits, whole numbers in full: "0.46", "17.3", "351", "1,204"."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-@lru_cache(maxsize=64)
-def _fitted(pieces: tuple[Piece, ...], width: int) -> Content:
-    """The pieces on one line, cut at `width`. A line that still says the same is the same object."""
-    return Content.assemble(*((text, style) for text, style in pieces if text)).truncate(width, ellipsis=True)
+    head = _line(width, ("a token moves ", MUTED), (decimal_size(total), TEXT))
+    return [head, *flowed((Content.styled(share, MUTED) for share in shares), width)]

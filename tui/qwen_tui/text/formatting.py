@@ -190,7 +190,7 @@ def draft_figures(draft: DraftStats, tokens_a_pass: float) -> str:
     return f"drafts by {draft.kind}{most}: {accepted} · {tokens_a_pass:.2f} tokens a pass"
 
 
-def bar(done: int, total: int, width: int) -> str:
+def bar(done: float, total: float, width: int) -> str:
     """A slim progress bar of `width` cells in eighths of a cell; full blocks for the done part, dots for the rest."""
     if width <= 0:
         return ""
