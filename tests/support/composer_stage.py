@@ -97,6 +97,13 @@ class ComposerStage(PilotStage[ComposerApp]):
     def menu(self) -> CompletionList:
         return self.app.query_one(CompletionList)
 
+    def taken(self) -> str:
+        """What is written, in full, as it is once it was sent."""
+        sent = self.editor.text
+        full = self.editor.pastes.expand(sent)
+        self.editor.take(sent)
+        return full
+
     @property
     def offered(self) -> list[str]:
         """The names in the list, if it is open."""

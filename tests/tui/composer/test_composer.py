@@ -16,7 +16,7 @@ async def test_enter_sends_what_is_written_and_leaves_it_there() -> None:
         await here.press("enter")
         assert here.app.sent == ["one\ntwo"]
         assert here.editor.text == "one\ntwo"
-        assert here.editor.take() == "one\ntwo"
+        assert here.taken() == "one\ntwo"
         assert here.editor.text == ""
 
 
@@ -33,7 +33,7 @@ async def test_a_long_paste_is_a_token_and_a_short_one_is_text() -> None:
         await here.press("enter")
         assert here.app.sent == [f"{TOKEN} x"]
         assert editor.pastes.expand(editor.text) == f"{LONG} x"
-        assert editor.take() == f"{LONG} x"
+        assert here.taken() == f"{LONG} x"
         editor.paste_lines = 30
         editor.insert_pasted(LONG)
         assert editor.text == LONG
@@ -47,7 +47,7 @@ async def test_a_paste_that_spells_a_token_is_what_it_says() -> None:
         editor.insert_pasted(LONG)
         assert editor.text == "[paste 1: 30 lines][paste 2: 30 lines]"
         editor.insert_pasted("[paste 2: 30 lines]")
-        assert editor.take() == f"[paste 1: 30 lines]{LONG}[paste 2: 30 lines]"
+        assert here.taken() == f"[paste 1: 30 lines]{LONG}[paste 2: 30 lines]"
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ async def test_outside_of_the_draft_a_token_is_what_was_pasted() -> None:
         await here.press("ctrl+x")
         assert (editor.text, here.app.clipboard) == ("", LONG)
         await here.type("other")
-        assert editor.take() == "other"
+        assert here.taken() == "other"
         await here.press("ctrl+v")
-        assert editor.take() == LONG
+        assert here.taken() == LONG
 
 
 async def test_a_token_is_drawn_apart_from_text() -> None:
@@ -126,14 +126,14 @@ async def test_what_was_sent_comes_back_with_its_pastes() -> None:
         editor = here.editor
         editor.insert_pasted(LONG)
         await here.press("enter")
-        editor.take()
+        here.taken()
         editor.insert_pasted(LONG.upper())
         assert editor.text == TOKEN
         await here.press("up")
         assert editor.text == TOKEN
         assert editor.pastes.expand(editor.text) == LONG
         await here.press("down")
-        assert editor.take() == LONG.upper()
+        assert here.taken() == LONG.upper()
         await here.press("up", "up")
         assert editor.pastes.expand(editor.text) == LONG
 
@@ -142,7 +142,7 @@ async def test_inputs_of_earlier_runs_come_back_before_those_of_this_one() -> No
     async with composer_stage() as here:
         editor = here.editor
         await here.type("now")
-        editor.take()
+        here.taken()
         editor.recall.fill(["oldest", "old\x1ber"])
         seen = []
         for _ in range(4):
@@ -160,14 +160,14 @@ async def test_a_draft_comes_back_whole_and_clean() -> None:
         editor.insert_pasted(LONG)
         draft = editor.draft()
         assert draft == Draft("see [paste 2: 30 lines]", {2: LONG})
-        editor.take()
+        here.taken()
         editor.set_draft(Draft(draft.text + "\x1b", draft.pastes))
         assert editor.draft() == draft
         assert editor.cursor_location == (0, len(draft.text))
         editor.set_text("something else")
         assert editor.draft() == Draft("something else", {})
         editor.insert_pasted(LONG)
-        assert editor.take() == f"something else{LONG}"
+        assert here.taken() == f"something else{LONG}"
 
 
 async def test_the_draft_is_told_once_things_are_quiet() -> None:
@@ -178,7 +178,7 @@ async def test_the_draft_is_told_once_things_are_quiet() -> None:
         assert here.app.drafts == []
         await here.wait(lambda: here.app.drafts, "the draft")
         assert here.app.drafts == [Draft(f"hello{TOKEN}", {1: LONG})]
-        here.editor.take()
+        here.taken()
         await here.wait(lambda: len(here.app.drafts) > 1, "the empty draft")
         assert here.app.drafts[1] == Draft("", {})
 

@@ -128,7 +128,7 @@ async def test_f6_edits_the_draft_and_tokens_stay_tokens(tmp_path: Path, monkeyp
         assert (here.app.troubles, here.app.suspended) == ([], 0)
         await here.press("ctrl+z")
         assert editor.text == "see [paste 1: 41 lines]"
-        assert editor.take() == f"see {pasted}"
+        assert here.taken() == f"see {pasted}"
 
 
 async def test_what_comes_back_opens_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
@@ -133,7 +133,8 @@ async def take_step(model: Model, editor: Editor, step: str, serial: int) -> Non
 
 
 @limits(max_examples=60)
-@given(STEPS)
+@example(steps=["type \n", "undo"])
+@given(steps=STEPS)
 async def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -> None:
     async with composer_stage(size=(24, 12)) as here:
         editor, model = here.editor, Model()
@@ -151,6 +152,6 @@ async def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -
                 model.full[token] for token in set(model.elements) if token in model.full
             )
         full = model.expanded(model.elements)
-        assert editor.take() == full
+        assert here.taken() == full
         editor.action_cursor_up()
         assert editor.pastes.expand(editor.text) == (full if full.strip() else "")

@@ -11,6 +11,7 @@ from textual import on
 from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
+from textual.geometry import Offset
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import TextArea
@@ -108,6 +109,12 @@ class Editor(TextArea):
         else:
             super().action_cursor_down(select)
 
+    def scroll_cursor_visible(self, center: bool = False, animate: bool = False) -> Offset:
+        """Not while an undo has shortened the text and not moved the cursor yet: a scrollbar that goes asks then."""
+        if self.cursor_location > self.document.end:
+            return Offset()
+        return super().scroll_cursor_visible(center, animate)
+
     def _on_first_row(self) -> bool:
         return self.wrapped_document.location_to_offset(self.cursor_location).y == 0
 
@@ -140,18 +147,15 @@ class Editor(TextArea):
         """Replace everything; of the pastes those stay whose tokens are in `text`."""
         self.set_draft(Draft(text, self.pastes.kept(text)))
 
-    def take(self, sent: str | None = None) -> str:
-        """`sent`, by default the whole text, was sent: remember it, keep only what was typed behind it since.
+    def take(self, sent: str) -> None:
+        """`sent` was sent: remember it, keep only what was typed behind it since.
 
-        Returns it in full. A text that does not begin with `sent` any more stays as it is.
+        A text that does not begin with `sent` any more stays as it is.
         """
-        sent = self.text if sent is None else sent
         self.recall.add(Draft(sent, self.pastes.kept(sent)))
-        full = self.pastes.expand(sent)
         if self.text.startswith(sent):
             self.set_text(self.text[len(sent) :])
             self._loaded = ""  # that was typed
-        return full
 
     @on(TextArea.Changed)
     def _changed(self) -> None:
