@@ -6,7 +6,6 @@ in the engine's process.
 
 import asyncio
 import signal
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -338,7 +337,3 @@ def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, r
     finally:
         app.close_engine()
     return app.return_code or 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_app(sys.argv[1] if len(sys.argv) > 1 else None, LoadedSettings(AppSettings()), None))

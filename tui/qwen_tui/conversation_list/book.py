@@ -6,7 +6,6 @@ does next means what they see; what comes back from the store afterwards is what
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,15 +20,6 @@ MOST_HITS = 100
 EVERYTHING = 1_000_000
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class _Read:
-    """One look at the store."""
-
-    titles: list[ConversationSummary]
-    hits: list[Hit]
-    models: list[str]
 
 
 class ConversationBook:
@@ -85,15 +75,15 @@ class ConversationBook:
         limit = max(PAGE, len(self.titles) + room)
         title, model = self.query.strip(), self.model
 
-        def read(store: Store) -> _Read:
+        def read(store: Store) -> tuple[list[ConversationSummary], list[Hit], list[str]]:
             titles = store.conversations.listed(model=model, title=title, limit=limit + 1)
             hits = store.search.find(title, model=model, limit=MOST_HITS) if _searches_messages(title) else []
-            return _Read(titles, hits, store.conversations.models())
+            return titles, hits, store.conversations.models()
 
-        found = await self._store.use(read)
+        titles, hits, models = await self._store.use(read)
         if generation == self._generation:
-            self.titles, self.hits, self.models = found.titles[:limit], found.hits, found.models
-            self.more = len(found.titles) > limit
+            self.titles, self.hits, self.models = titles[:limit], hits, models
+            self.more = len(titles) > limit
             self.was_read = True
 
     async def read_more(self, *, everything: bool = False) -> None:
