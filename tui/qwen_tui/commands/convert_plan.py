@@ -7,8 +7,10 @@ from rich.console import RenderableType
 
 from qwen_core.convert.plan import ConversionPlan, Decision
 from qwen_core.figures import shape_text
-from qwen_tui.commands.report import figures, folding, paragraph, table
+from qwen_tui.commands.report import GAP, figures, folding, paragraph, table
 from qwen_tui.text.formatting import ranges, size
+
+NARROW = 100
 
 
 def plan_lines(plan: ConversionPlan, width: int) -> Iterator[RenderableType]:
@@ -18,10 +20,11 @@ def plan_lines(plan: ConversionPlan, width: int) -> Iterator[RenderableType]:
         groups.setdefault((_path(decision), decision.shape, _format(decision)), []).append(decision)
     kinds = plan.checkpoint.config.layer_types
     columns = (
-        *(folding("tensor", 20), folding("layers", 6), folding("shape", 8), folding("format", 8)),
+        *(folding("tensor", 25), folding("layers", 6), folding("shape", 10), folding("format", 8)),
         *map(figures, ("bits", "each", "all")),
     )
-    yield table(columns, [_row(*key, group, kinds) for key, group in groups.items()], width)
+    rows = [_row(*key, group, kinds) for key, group in groups.items()]
+    yield table(columns, rows, width, gap=1 if width < NARROW else GAP)
     parameters = sum(prod(decision.shape) for decision in plan.decisions)
     yield ""
     yield paragraph(

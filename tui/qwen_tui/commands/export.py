@@ -8,6 +8,8 @@ import click
 
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import write_private
+from qwen_tui.commands.text_input import read_input
+from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
 
 Format = Literal["markdown", "json"]
@@ -66,10 +68,10 @@ def import_conversations(file: Path) -> int:
     try:
         for notice in store.notices:
             click.echo(f"qwen-tui: {notice}", err=True)
-        added = import_json(store, _read(file))
+        added = import_json(store, read_input(str(file), MAX_IMPORT_BYTES))
     finally:
         store.close()
-    click.echo(f"qwen-tui: added {len(added)} conversation{'' if len(added) == 1 else 's'}", err=True)
+    click.echo(f"qwen-tui: added {counted(len(added), 'conversation')}", err=True)
     return 0
 
 
@@ -118,19 +120,3 @@ def _write(path: Path, text: str) -> None:
             write_private(path, text.encode())
     except OSError as error:
         raise SettingsError(f"{quote(path)} cannot be written: {error.strerror or error}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        if str(path) == "-":
-            data = sys.stdin.buffer.read(MAX_IMPORT_BYTES + 1)
-        else:
-            with path.open("rb") as file:
-                data = file.read(MAX_IMPORT_BYTES + 1)
-        if len(data) > MAX_IMPORT_BYTES:
-            raise SettingsError(f"{quote(path)} holds more than {MAX_IMPORT_BYTES >> 20} MiB: too much for an export")
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{quote(path)} is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise SettingsError(f"{quote(path)} cannot be read: {error.strerror or error}") from None

@@ -38,28 +38,51 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int,
     """A heading, unless every title is empty, and the rows.
 
     Where `width` is too little, the first columns have what they need first. A column that neither folds nor stays
-    whole is cut with an ellipsis, down to its `min_width`; what is then still too much is not shown, at the right.
+    whole is cut with an ellipsis, down to its `min_width`; where that does not do, the last columns are left out.
     """
     cells = [[_text(cell) for cell in row] for row in rows]
     needs = [
         _needs(column, texts)
         for column, *texts in zip(columns, [Text(str(column.header)) for column in columns], *cells, strict=True)
     ]
-    spare = width - gap * (len(columns) - 1) - sum(fewest for fewest, _ in needs)
-    for column, (fewest, most) in zip(columns, needs, strict=True):
-        column.width = fewest + min(max(spare, 0), most - fewest)
-        spare -= column.width - fewest
-        if column.overflow != "fold":
-            column.no_wrap, column.min_width = True, column.width
-    made = Table(*columns, box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style=HEADING)
+    widths = _widths(needs, width, gap)
+    if sum(widths) + gap * (len(widths) - 1) > width and any(column.overflow != "fold" for column in columns):
+        widths = _cut(widths, width, gap)  # else rich takes something of every column, figures too
+    folds = False
+    for column, room, (fewest, most) in zip(columns, widths, needs, strict=False):
+        if room < fewest:
+            column.overflow = "ellipsis"
+        column.width, column.no_wrap = room, column.overflow != "fold"
+        folds = folds or (not column.no_wrap and room < most)
+    shown = columns[: len(widths)]
+    made = Table(*shown, box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style=HEADING)
     made.show_header = any(column.header for column in columns)
-    if any(column.width != most for column, (_, most) in zip(columns, needs, strict=True)):
-        for row in cells:
-            made.add_row(*row)
-    elif cells:
+    if cells and not folds:
         # Every row is one line, so that a column may be one cell: rich takes a second for the 27B's 851 modules.
-        made.add_row(*(Text("\n").join(texts) for texts in zip(*cells, strict=True)))
+        cells = [[Text("\n").join(texts) for texts in zip(*cells, strict=True)]]
+    for row in cells:
+        made.add_row(*row[: len(shown)])
     return made
+
+
+def _widths(needs: Sequence[tuple[int, int]], width: int, gap: int) -> list[int]:
+    """What each column gets: what it needs at least, and of what is left the first ones first."""
+    spare = width - gap * (len(needs) - 1) - sum(fewest for fewest, _ in needs)
+    widths = []
+    for fewest, most in needs:
+        widths.append(fewest + min(max(spare, 0), most - fewest))
+        spare -= widths[-1] - fewest
+    return widths
+
+
+def _cut(widths: Sequence[int], width: int, gap: int) -> list[int]:
+    """The columns that `width` has room for, the last one narrowed to what is left."""
+    kept: list[int] = []
+    for room in widths:
+        if width > 0:
+            kept.append(min(room, width))
+            width -= room + gap
+    return kept
 
 
 def _needs(column: Column, texts: Sequence[Text]) -> tuple[int, int]:

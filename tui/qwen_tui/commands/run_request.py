@@ -1,19 +1,16 @@
-"""What a headless command is asked: the prompt from -p, a pipe or a file, checked before a model is loaded.
-
-Reading is bounded: a file or pipe that never ends is refused, not collected.
-"""
+"""What a headless command is asked: the prompt from -p, a pipe or a file, checked before a model is loaded."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from qwen_core.errors import SettingsError, quote
+from qwen_tui.commands.text_input import STANDARD_INPUT, read_input
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import Message
@@ -55,21 +52,10 @@ def read_request(
     if prompt is None or prompt == "-":
         if sys.stdin.isatty():
             raise click.UsageError("Nothing to answer: give -p TEXT, --messages FILE, or a pipe.")
-        prompt = _drop_last_newline(read_text(sys.stdin.buffer, "standard input"))
+        prompt = _drop_last_newline(read_input(STANDARD_INPUT, MAX_INPUT_BYTES))
     if not prompt.strip():
         raise SettingsError("the prompt is empty: give -p TEXT, or text on standard input")
     return RunRequest(text=prompt, system=system)
-
-
-def read_text(stream: BinaryIO, where: str) -> str:
-    """All of `stream` as UTF-8. SettingsError if it is longer than MAX_INPUT_BYTES or no UTF-8."""
-    data = stream.read(MAX_INPUT_BYTES + 1)
-    if len(data) > MAX_INPUT_BYTES:
-        raise SettingsError(f"{where} holds more than {MAX_INPUT_BYTES >> 20} MiB: too much for a prompt, give less")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{where} is not UTF-8 text (byte {error.start}): convert it first") from None
 
 
 def parse_messages(text: str, where: str) -> tuple[list[Message], str | None]:
@@ -91,16 +77,8 @@ def parse_messages(text: str, where: str) -> tuple[list[Message], str | None]:
 
 
 def _from_messages(name: str, system: str | None) -> RunRequest:
-    if name == "-":
-        where = "standard input"
-        text = read_text(sys.stdin.buffer, where)
-    else:
-        where = f"the messages file {quote(name)}"
-        try:
-            with Path(name).open("rb") as file:
-                text = read_text(file, where)
-        except OSError as error:
-            raise SettingsError(f"{where} cannot be read: {error.strerror or error}") from None
+    text = read_input(name, MAX_INPUT_BYTES, "the messages file ")
+    where = "standard input" if name == STANDARD_INPUT else f"the messages file {quote(name)}"
     messages, own = parse_messages(text, where)
     if own is not None and system is not None:
         raise click.UsageError("--system and a system message in --messages exclude each other.")

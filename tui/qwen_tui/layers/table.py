@@ -6,6 +6,8 @@ and again at each letter of a filter.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from textual.content import Content
 
@@ -16,59 +18,48 @@ from qwen_tui.layers.map import glyph_of, hue_of
 from qwen_tui.layers.map_text import CURSOR, MUTED, STRONG, Paint, bits_step
 from qwen_tui.text.formatting import percent
 
-SortKey = tuple[float, str]
-
 
 @dataclass(frozen=True)
 class TableColumn:
-    """One column. `rank`: the lower, the longer it stays when the width shrinks. Figures stand at the right."""
+    """One column. `rank`: the lower, the longer it stays when the width shrinks. `key` sorts; figures are at the right.
+
+    `left`: text. `falling`: sorted by for the first time, the largest comes first.
+    """
 
     title: str
     width: int
     rank: int
     text: Callable[[ModuleLayout, Layout], str]
-    key: Callable[[ModuleLayout], SortKey]
-    right: bool = True
+    key: Callable[[ModuleLayout], Any]
+    left: bool = False
+    falling: bool = False
+
+
+def _shard(module: ModuleLayout, layout: Layout) -> str:
+    return str(layout.shards.index(module.shard) + 1) if module.shard in layout.shards else "?"
+
+
+def _share(module: ModuleLayout, layout: Layout) -> str:
+    return percent(layout.share(module.token_bytes))
+
+
+def _layer(module: ModuleLayout) -> int:
+    """-1 outside the layers: before the first of them."""
+    return -1 if module.layer is None else module.layer
 
 
 COLUMNS: tuple[TableColumn, ...] = (
+    TableColumn("layer", 5, 0, lambda module, _: "" if module.layer is None else str(module.layer), _layer),
+    TableColumn("module", 24, 1, lambda module, _: inside_of(module), inside_of, left=True),
+    TableColumn("format", 21, 2, lambda module, _: module.format, attrgetter("bits", "format"), left=True),
+    TableColumn("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), attrgetter("nbytes"), falling=True),
+    TableColumn("per token", 10, 3, _share, attrgetter("token_bytes"), falling=True),
     TableColumn(
-        "layer",
-        5,
-        0,
-        lambda module, _: "" if module.layer is None else str(module.layer),
-        lambda module: (-1.0 if module.layer is None else float(module.layer), ""),
+        "bits", 5, 5, lambda module, _: f"{module.bits_per_weight:.2f}", attrgetter("bits_per_weight"), falling=True
     ),
-    TableColumn(
-        "module", 24, 1, lambda module, _: inside_of(module), lambda module: (0.0, inside_of(module)), right=False
-    ),
-    TableColumn(
-        "format", 21, 2, lambda module, _: module.format, lambda module: (module.bits, module.format), right=False
-    ),
-    TableColumn("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), lambda module: (module.nbytes, "")),
-    TableColumn(
-        "per token",
-        10,
-        3,
-        lambda module, layout: percent(layout.share(module.token_bytes)),
-        lambda module: (module.token_bytes, ""),
-    ),
-    TableColumn(
-        "bits",
-        5,
-        5,
-        lambda module, _: f"{module.bits_per_weight:.2f}",
-        lambda module: (module.bits_per_weight, ""),
-    ),
-    TableColumn("source", 11, 6, lambda module, _: module.source, lambda module: (0.0, module.source), right=False),
-    TableColumn("shape", 17, 7, lambda module, _: shape_text(module.shape), lambda module: (module.parameters, "")),
-    TableColumn(
-        "shard",
-        5,
-        8,
-        lambda module, layout: str(layout.shards.index(module.shard) + 1) if module.shard in layout.shards else "?",
-        lambda module: (0.0, module.shard),
-    ),
+    TableColumn("source", 11, 6, lambda module, _: module.source, attrgetter("source"), left=True),
+    TableColumn("shape", 17, 7, lambda module, _: shape_text(module.shape), attrgetter("parameters")),
+    TableColumn("shard", 5, 8, _shard, attrgetter("shard")),
 )
 
 
@@ -80,15 +71,9 @@ class Order:
     reverse: bool = False
 
     def next(self) -> "Order":
-        """By the next column; figures begin with the largest."""
-        if self.column is None:
-            return Order(0)
-        number = self.column + 1
-        return (
-            Order(number, COLUMNS[number].title in ("stored", "per token", "bits"))
-            if number < len(COLUMNS)
-            else Order()
-        )
+        """By the next column; most figures begin with the largest."""
+        number = 0 if self.column is None else self.column + 1
+        return Order(number, COLUMNS[number].falling) if number < len(COLUMNS) else Order()
 
     def by(self, column: int) -> "Order":
         """By a column that was clicked; a second click reverses the order."""
@@ -124,9 +109,12 @@ def head_line(order: Order, width: int) -> Content:
         column = COLUMNS[number]
         is_here = number == order.column
         title = f"{column.title}{'▾' if order.reverse else '▴'}" if is_here else column.title
-        text = title.rjust(column.width)[-column.width :] if column.right else title.ljust(column.width)[: column.width]
-        parts += [(text, STRONG if is_here else MUTED), "  "]
+        parts += [(_placed(title, column, column.width), STRONG if is_here else MUTED), "  "]
     return Content.assemble(*parts).truncate(width)
+
+
+def _placed(text: str, column: TableColumn, width: int) -> str:
+    return text[:width].ljust(width) if column.left else text[-width:].rjust(width)
 
 
 def column_at(x: int, width: int) -> int | None:
@@ -150,7 +138,6 @@ def module_line(module: ModuleLayout, layout: Layout, width: int, cursor: bool) 
         if column.title == "format":
             parts.append((glyph_of(module), glyph.style))
             text, room = f" {text}", room - 1
-        text = text.rjust(room) if column.right else text[:room].ljust(room)
-        parts.append((f"{text}  ", "" if column.rank < 4 else MUTED))
+        parts.append((f"{_placed(text, column, room)}  ", "" if column.rank < 4 else MUTED))
     line = Content.assemble(*parts)
     return Content.assemble("▸" if cursor else " ", line.stylize(CURSOR) if cursor else line).truncate(width)
