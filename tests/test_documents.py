@@ -71,24 +71,6 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
             assert any(file.endswith("/" + path) for file in known), f"{name}: {path}"
 
 
-def test_the_code_cites_documents_that_are_here() -> None:
-    names = {Path(name).name for name in DOCUMENTS}
-    for file in tracked(""):
-        if file.endswith(".py"):
-            assert set(re.findall(r"\b[A-Z]+\.md\b", text_of(file))) <= names, file
-
-
-def test_the_code_names_modules_that_are_there() -> None:
-    """What one module says of another, such as "is turn.py's business", outlives no renaming."""
-    files = [name for name in tracked("") if name.endswith((".py", ".tcss"))]
-    elsewhere = {"modeling_qwen3_5.py"}
-    for file in files:
-        if file.startswith(("core/", "tui/")):
-            named = re.findall(r"(?<![\w/*.-])((?:[\w-]+/)*[a-z]\w*\.(?:py|tcss))\b", text_of(file))
-            for name in set(named) - elsewhere:
-                assert any(f"/{known}".endswith(f"/{name}") for known in files), f"{file}: {name}"
-
-
 def test_the_readme_is_short_and_shows_both_pictures() -> None:
     readme = text_of("README.md")
     assert len(readme.splitlines()) <= 200

@@ -19,6 +19,7 @@ from qwen_core.checkpoint.quantization import (
     spec_from_headers,
 )
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.figures import shape_text
 
 PREFIX = "mtp."
 SIDECARS = ("mtp.safetensors", "mtp/weights.safetensors", "model-mtp*.safetensors")
@@ -114,8 +115,10 @@ def _check_plain(expected: TextTensor, info: TensorInfo) -> None:
             f"{_place(info)} has dtype {quote(info.dtype)} and no scales, expected one of {', '.join(FLOAT_DTYPES)}"
         )
     if info.shape != expected.shape:
-        found, wanted = ("x".join(map(str, shape)) or "()" for shape in (info.shape, expected.shape))
-        raise CheckpointError(f"{_place(info)} has shape {quote(found)}, but the MTP layer of this model has {wanted}")
+        raise CheckpointError(
+            f"{_place(info)} has shape {shape_text(info.shape)}, but the MTP layer of this model has "
+            f"{shape_text(expected.shape)}"
+        )
 
 
 def _place(info: TensorInfo) -> str:

@@ -47,7 +47,7 @@ class Completion(ModelOwner):
             new_ids=list(prompt_ids),
             stop_ids=self.loaded.stop_ids,
             max_new_tokens=settings.max_new_tokens,
-            drafting=self.loaded.drafts.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
+            drafting=self.loaded.drafters.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)

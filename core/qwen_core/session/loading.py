@@ -19,7 +19,7 @@ from qwen_core.device.backend import describe_device
 from qwen_core.device.machine import this_machine
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import LoadProgress, LoadSettings, ModelSummary
-from qwen_core.session.drafts import Drafts
+from qwen_core.session.drafters import Drafters
 
 Progress = Callable[[LoadProgress], None]
 Stopped = Callable[[], bool]
@@ -33,7 +33,7 @@ class LoadedModel:
     generation_config: Mapping[str, Any]
     stop_ids: frozenset[int]
     summary: ModelSummary
-    drafts: Drafts
+    drafters: Drafters
 
     def close(self) -> None:
         """Release the weights and the mapped files."""
@@ -97,9 +97,9 @@ def load(
         fingerprint=fingerprint(checkpoint),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
-    drafts = Drafts(model, settings.cache_folder, summary.fingerprint)
-    drafts.prepare(settings.draft)
-    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafts)
+    drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
+    drafters.prepare(settings.draft)
+    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafters)
 
 
 def stop_ids(checkpoint: Checkpoint) -> frozenset[int]:

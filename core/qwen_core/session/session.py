@@ -169,7 +169,7 @@ class Session(ModelOwner):
         self._enter(target)
         budget = settings.reasoning_budget
         count, vocab_limit = settings.num_draft_tokens, self.tokenizer.size
-        drafting = self.loaded.drafts.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
+        drafting = self.loaded.drafters.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
         plan = TurnPlan(
             new_ids=target[len(self.ids) :],
             stop_ids=frozenset(self._stop_ids),
@@ -204,7 +204,7 @@ class Session(ModelOwner):
             if in_step:
                 self.release()
             elif drafting is not None:
-                self.loaded.drafts.ended(drafting, self.state)
+                self.loaded.drafters.ended(drafting, self.state)
 
     def _target_ids(self, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int]:
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.

@@ -30,7 +30,7 @@ def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def peer_model(path: Path) -> Any:
-    """mlx-lm's model with its bf16 parameters as float32, as `mlx_lm_peer.py --float32` does."""
+    """mlx-lm's model with its bf16 parameters as float32."""
     tree_map = pytest.importorskip("mlx.utils").tree_map
     model, _ = mlx_lm_utils.load_model(path)
     model.update(tree_map(lambda p: p.astype(mx.float32) if p.dtype == mx.bfloat16 else p, model.parameters()))

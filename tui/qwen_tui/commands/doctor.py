@@ -9,16 +9,19 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
 from qwen_tui.commands.options import json_option, model_argument
-from qwen_tui.commands.output import print_json
+from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from rich.console import RenderableType
 
 PACKAGES = ("mlx", "textual", "tokenizers", "safetensors", "jinja2", "numpy", "click", "platformdirs", "gguf")
 PROBE_SECONDS = 60
@@ -54,8 +57,10 @@ def doctor(model_dir: str | None, as_json: bool) -> int:
     if as_json:
         print_json(report)
     else:
-        for line in as_lines(report):
-            click.echo(printable(line))
+        from qwen_tui.commands.report import print_report  # slow to import, and --json needs none of it
+
+        width = output_width(NO_LIMIT)
+        print_report(report_parts(report, width), width)
     return 1 if report["problems"] else 0
 
 
@@ -79,23 +84,26 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
     return report
 
 
-def as_lines(report: dict[str, Any]) -> list[str]:
+def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType"]:
     """The report for people."""
-    lines = [f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}"]
-    if report["memory_bytes"]:
-        lines.append(f"memory      {report['memory_bytes'] / 2**30:.1f} GiB")
+    from qwen_tui.commands.report import facts, paragraph
+    from qwen_tui.text.formatting import size
+
+    yield paragraph(f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}")
+    pairs = [("memory", size(report["memory_bytes"]))] if report["memory_bytes"] else []
     for title in ("backend", "demo", "model", "paths", "terminal", "packages"):
         for index, (name, value) in enumerate((report[title] or {}).items()):
             shown = "unknown" if value is None else value
             if isinstance(value, dict):
                 shown = ", ".join(f"{key} {part}" for key, part in value.items())
-            lines.append(
-                f"{title if index == 0 else '':<12}{name.replace('_gb_s', ' GB/s').replace('_', ' ')}: {shown}"
-            )
-    lines.append("")
-    if report["problems"]:
-        return [*lines, *(f"problem: {problem}" for problem in report["problems"])]
-    return [*lines, "nothing is wrong"]
+            label = name.replace("_gb_s", " GB/s").replace("_", " ")
+            pairs.append((title if index == 0 else "", f"{label}: {shown}"))
+    yield facts(pairs, width)
+    yield ""
+    for problem in report["problems"]:
+        yield paragraph(f"problem: {problem}")
+    if not report["problems"]:
+        yield "nothing is wrong"
 
 
 def _attempt(problems: list[str], probe: Callable[[], Any]) -> Any:

@@ -22,7 +22,8 @@ class LineStrips(OneLayout):
     def strip_of(self, content: Content, width: int, base: Style) -> Strip:
         """One line of `content` as a strip of `width` cells on `base`."""
         segments = [Segment(text, style.rich_style) for text, style in content.render(base, "", self.parse_style)]
-        return Strip(segments).adjust_cell_length(width, base.rich_style)
+        # Neighbours that look alike are one segment: a line of cells would send a style for each of them.
+        return Strip(segments).simplify().adjust_cell_length(width, base.rich_style)
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
         """Line `y` of what is inside, `width` cells on `base`; this one is empty, as those below the last are."""

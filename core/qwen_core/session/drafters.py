@@ -32,7 +32,7 @@ PROBE_PASSES = 64
 ON_A_CPU = "on a CPU a pass costs what its rows cost, so drafts would slow it down"
 
 
-class Drafts:
+class Drafters:
     """Belongs to the thread that loaded `model`."""
 
     def __init__(self, model: Model, cache_folder: str = "", fingerprint: str = "") -> None:
@@ -86,12 +86,6 @@ class Drafts:
         self._past = self._past.joined(drafting.counts)
         if self._layer is not None:
             self._layer.catch_up(state.mtp)
-
-    @property
-    def bytes_per_draft(self) -> int:
-        """Bytes of weights that one draft of the MTP layer reads, beside the model's head."""
-        mtp = self._model.checkpoint.mtp
-        return 0 if self._layer is None or mtp is None else mtp.nbytes
 
     def _drafter(self, mode: DraftMode, state: State, vocab_limit: int) -> tuple[str, Drafter]:
         if mode == "lookup" or self._mtp() is None:
