@@ -6,7 +6,7 @@ The mathematics that moves it forward is layers.py's; which tokens it stands for
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakSet
+from weakref import WeakSet, proxy
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.device.backend import mx
@@ -79,7 +79,8 @@ class MtpState:
         self.hidden: mx.array | None = None
         self.waiting: list[tuple[mx.array, mx.array]] = []
         self.layer = layer
-        self._state = state
+        # The state owns this: a circle would keep its gigabytes until Python next looks for circles.
+        self._state: State = proxy(state)
         self._seen = 0
         self._run = 0
 

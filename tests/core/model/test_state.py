@@ -1,6 +1,7 @@
 """Snapshots: exact, cheap, independent of what is fed later; and memory that grows only as documented."""
 
 import gc
+import weakref
 
 import mlx.core as mx
 import numpy as np
@@ -173,3 +174,16 @@ def test_prefill_keeps_no_activations_alive(model: Model) -> None:
     before = active(state)
     feed(model, state, [1] * 64)
     assert active(state) - before <= state.nbytes + 16384
+
+
+def test_a_state_is_gone_with_the_last_who_holds_it(model: Model) -> None:
+    """Its memory must not wait until Python looks for objects that hold each other."""
+    state = model.new_state()
+    feed(model, state, [1, 2])
+    gone = weakref.ref(state)
+    gc.disable()
+    try:
+        del state
+        assert gone() is None
+    finally:
+        gc.enable()
