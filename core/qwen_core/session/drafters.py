@@ -7,7 +7,7 @@ measured once, and the number of drafts follows from them and from how drafts ha
 from collections.abc import Sequence
 
 from qwen_core.device.backend import is_gpu
-from qwen_core.errors import QwenError, SettingsError
+from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer, load_mtp
 from qwen_core.model.state import State
@@ -107,11 +107,10 @@ class Drafters:
         return self._layer
 
     def _no_mtp(self) -> str:
-        path = self._model.checkpoint.path
         if self._problem:
             return f"the MTP layer cannot draft: {self._problem}"
-        convert = f"qwen-tui convert --add-mtp SRC {path}"
-        return f"this model has no MTP layer to draft with; {convert} adds that of the original"
+        where = quote(self._model.checkpoint.path)
+        return f"{where} has no MTP layer to draft with (tensors mtp.*, inside or in mtp.safetensors); draft by lookup"
 
     def _measured_count(self, counts: DraftCounts) -> int:
         costs, known = self._measured(), self._past.joined(counts)
