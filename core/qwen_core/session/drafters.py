@@ -29,7 +29,6 @@ DEFAULT_DRAFTS = 3
 """Drafts a pass where a drafter is asked for and nothing was measured."""
 PROBE_PASSES = 64
 """After so many passes without drafts one is tried again: text changes, and with it what drafts bring."""
-ON_A_CPU = "on a CPU a pass costs what its rows cost, so drafts would slow it down"
 
 
 class Drafters:
@@ -47,7 +46,8 @@ class Drafters:
     def drafting(
         self, mode: DraftMode, count: int | None, ids: Sequence[int], state: State, vocab_limit: int
     ) -> Drafting | None:
-        """Who drafts in a turn over `state`, which holds `ids`; None where nobody does (`why_off` says why).
+        """Who drafts in a turn over `state`, which holds `ids`; None where nobody does: on a CPU a pass costs what its
+        rows cost, so `auto` is off there.
 
         `count`: so many drafts a pass; None: as many as pay. Raises SettingsError for a drafter that is not there.
         """
@@ -72,12 +72,6 @@ class Drafters:
             if mode != "lookup":
                 self._mtp()
             self._measured()
-
-    def why_off(self, mode: DraftMode) -> str:
-        """Why a turn in this mode has no drafts, in a few words; "" where it has."""
-        if mode == "off":
-            return "switched off"
-        return ON_A_CPU if mode == "auto" and not is_gpu() else ""
 
     def ended(self, drafting: Drafting, state: State) -> None:
         """A turn over `state` has ended: its acceptance counts for the next one's number of drafts, and the MTP layer
