@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings, LoadSettings
 from qwen_core.settings.kinds import Choice, Number, Switch, Words, setting
-from qwen_core.settings.paths import location
 from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
@@ -141,5 +140,4 @@ class Settings:
             peak_bandwidth_gb_s=hardware.peak_bandwidth_gb_s,
             gpu_cores=hardware.gpu_cores,
             draft=self.generation.draft,
-            cache_folder=str(location("state")),
         )

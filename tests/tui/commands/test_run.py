@@ -39,6 +39,7 @@ FIELDS = [
     "dtype",
     "load_s",
     "weight_tiers",
+    "draft",
 ]
 
 THINKING = (

@@ -144,8 +144,7 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
 
     def _focus_after(self, gone: Sequence[View], wanted: Sequence[View], old: Sequence[Item] | None) -> Widget | None:
         """What takes the focus over from a view that goes: that of the turn in its place, else the composer."""
-        focused = self.screen.focused
-        lost = next((view for view in gone if focused is not None and view in focused.ancestors_with_self), None)
+        lost = next((view for view in gone if view.has_focus_within), None)
         if lost is None:
             return None
         turn = stand_in(lost.item, old, self._items) if old is not None else None

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from qwen_tui.store import ConversationSummary, Hit
 from qwen_tui.text.block_layout import finder
 from qwen_tui.text.formatting import counted, fit
-from qwen_tui.text.safe import cells, one_line, visible
+from qwen_tui.text.safe import one_line, visible
 from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
 HIT = "bold underline $accent"
@@ -122,13 +123,8 @@ def excerpt(snippet: Iterable[tuple[str, bool]], width: int) -> Content:
         return Content("")
     pieces = [(re.sub(r"\s+", " ", visible(text)), found) for text, found in _shortened(snippet, 4 * width)]
     line = Content.assemble(*((text, HIT if found else "$muted") for text, found in pieces))
-    sizes = [cells(sign) for sign in line.plain]
-    begin = 0
-    for text, found in pieces:
-        if found:
-            break
-        begin += len(text)
-    begin = begin if begin < len(sizes) else 0
+    sizes = [cell_len(sign) for sign in line.plain]
+    begin = next((span.start for span in line.spans if span.style == HIT), 0)
     room = width // 3  # for what is before the hit
     rest = sum(sizes[begin:])
     # More is before it where what follows leaves room.
@@ -171,10 +167,10 @@ def _line(row: ConversationSummary, width: int, look: Look) -> Content:
         room -= size + 2
     states = [*(["open"] if row.id == look.current else []), *(["interrupted"] if row.interrupted else [])]
     state = f"  {', '.join(states)}" if states else ""
-    if room - cells(state) < 8:
+    if room - len(state) < 8:
         state = ""
     title = marked(shown_title(row.title), look.query)
-    title = title.truncate(max(0, room - cells(state)), ellipsis=True, pad=True)
+    title = title.truncate(max(0, room - len(state)), ellipsis=True, pad=True)
     return Content.assemble(_margin(pinned=row.pinned), title, (state, "$accent"), (columns, "$muted"))
 
 
@@ -182,7 +178,7 @@ def _hit_head(hit: Hit, width: int, look: Look) -> Content:
     who = "reasoning" if hit.part == "reasoning" else "you" if hit.role == "user" else "answer"
     tail = f" · {who} · {age(look.now, hit.created_at)}"
     title = marked(shown_title(hit.title), look.query)
-    room = max(0, width - MARGIN - cells(tail))
+    room = max(0, width - MARGIN - len(tail))
     return Content.assemble(_margin(), title.truncate(room, ellipsis=True), (tail, "$muted"))
 
 

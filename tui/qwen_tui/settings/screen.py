@@ -203,6 +203,7 @@ class SettingsScreen(Screen[None]):
 
     @on(Input.Changed, "#filter")
     def _filtered(self) -> None:
+        self.status.clear_flash()
         self._show()
 
     @on(Input.Submitted, "#filter")
