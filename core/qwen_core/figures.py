@@ -1,4 +1,4 @@
-"""Sizes and shapes as errors and reports write them. Pure, and imports nothing."""
+"""Sizes, shares and shapes as errors and reports write them. Pure, and imports nothing."""
 
 from collections.abc import Iterable
 
@@ -14,3 +14,18 @@ def decimal_size(count: int) -> str:
 def shape_text(shape: Iterable[int]) -> str:
     """ "17408x5120"; "()" for no dimensions."""
     return "x".join(map(str, shape)) or "()"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1: "32.1 %", "0.25 %", "< 0.01 %", "0 %"."""
+    value = share * 100
+    if value == 0:
+        return "0 %"
+    if value < 0.01:
+        return "< 0.01 %"
+    return f"{value:.2f} %" if value < 9.995 else f"{value:.1f} %"
+
+
+def whole_percent(share: float) -> str:
+    """A share from 0 to 1 where a glance is enough: "43 %"."""
+    return f"{share * 100:.0f} %"

@@ -1,4 +1,4 @@
-"""Files: an untrusted one read bounded, with every failure one line; strict JSON; one written for its owner alone."""
+"""Files: an untrusted one read bounded, with every failure one line; strict JSON; files and folders for their owner."""
 
 import json
 import math
@@ -76,6 +76,12 @@ def strict_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def json_text(value: Any, *, ascii_only: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:
+    """JSON that every reader takes. Raises ValueError for NaN and infinity, TypeError for what
+    JSON cannot hold."""
+    return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, indent=indent, sort_keys=sort_keys)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -100,6 +106,11 @@ def _finite(literal: str) -> float:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that its owner alone may enter. One that exists keeps the mode it was given. Raises OSError."""
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, data: bytes, *, new: bool = False) -> None:

@@ -22,6 +22,7 @@ from qwen_core.checkpoint.recipe import Variant, recipe_spec
 from qwen_core.device.backend import default_dtype, device_info, is_gpu, is_metal, mx
 from qwen_core.device.hardware import memory_bytes, recommended_bytes
 from qwen_core.errors import CapacityError
+from qwen_core.figures import decimal_size
 from qwen_core.model.model import Model
 from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_weights
 from qwen_core.protocol.events import WeightTiers
@@ -102,7 +103,7 @@ def check_fits(checkpoint: Checkpoint, dtype: str, context: int, limit: int) -> 
     needed = weights + sum(state_bytes(checkpoint.config, context, DTYPES[dtype].size)) + HEADROOM_BYTES
     if needed > limit:
         raise CapacityError(
-            f"{checkpoint.path.name} needs {needed / 1e9:.1f} GB of memory as {dtype}, but {limit / 1e9:.1f} GB are "
+            f"{checkpoint.path.name} needs {decimal_size(needed)} of memory as {dtype}, but {decimal_size(limit)} are "
             "free here: measure fewer layers with --layers 4, or choose a smaller shape or variant"
         )
 

@@ -6,6 +6,7 @@ Headers alone; where the bytes go is shards.py's business. inspect and doctor sh
 from dataclasses import dataclass
 
 from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.figures import decimal_size, whole_percent
 
 # Smaller tensors are copied whatever their place (weights.py).
 _LEAST_BYTES = 1 << 16
@@ -39,6 +40,7 @@ def alignment_advice(checkpoint: Checkpoint) -> str | None:
     if found.share < _LEAST_SHARE:
         return None
     return (
-        f"{found.share:.0%} of the weights ({found.unaligned_bytes / 1e6:,.0f} MB) are not aligned in their files, so "
-        "a Mac copies them on loading instead of mapping them; qwen-tui convert --realign SRC DST writes them aligned"
+        f"{whole_percent(found.share)} of the weights ({decimal_size(found.unaligned_bytes)}) are not aligned in their "
+        "files, so a Mac copies them on loading instead of mapping them; "
+        "qwen-tui convert --realign SRC DST writes them aligned"
     )

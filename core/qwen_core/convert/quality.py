@@ -21,6 +21,7 @@ from qwen_core.convert.awq import Fold
 from qwen_core.convert.found_folds import find_folds, load_modules, unpacked
 from qwen_core.device.backend import mx
 from qwen_core.errors import CapacityError, CheckpointError, SettingsError, quote
+from qwen_core.figures import decimal_size
 from qwen_core.files import read_text
 from qwen_core.model.model import Model, default_dtype, load_model
 from qwen_core.model.weights import DTYPES, Weights, load_weights
@@ -192,7 +193,7 @@ class Reference:
             self._file.flush()
         except OSError as error:
             self._file.close()
-            needed = f"{shape[0] * shape[1] * 4 / 1e9:.1f} GB of temporary space are needed"
+            needed = f"{decimal_size(shape[0] * shape[1] * 4)} of temporary space are needed"
             raise CapacityError(f"{needed}: {quote(error.strerror or error)}; give fewer --tokens") from None
         finally:
             model.close()

@@ -7,7 +7,6 @@ dead ones from those still at work.
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from qwen_core.checkpoint.directory import INDEX
 from qwen_core.convert.shards import Shard, index_of
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
 from qwen_core.figures import decimal_size
-from qwen_core.files import require_file
+from qwen_core.files import json_text, require_file
 
 # What a result takes along from its source. Weights, index and config.json are written anew.
 COPIED = (
@@ -150,7 +149,7 @@ class OutputDirectory:
         self.path = self.place
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json_text(value, indent=2, sort_keys=True) + "\n"
         # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes the escape that it was read from.
         (self.path / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 

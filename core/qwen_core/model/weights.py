@@ -23,6 +23,7 @@ from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import LoadProgress, WeightTiers
 
 DTYPES: dict[str, mx.Dtype] = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -128,8 +129,8 @@ def check_capacity(plans: list[TensorPlan], dtype: str, limit: int) -> None:
         advice = f"choose --dtype bfloat16, or {advice.removeprefix('choose ')}"
     where = f"{quote(plans[0].info.file.parent)}: " if plans else ""
     raise CapacityError(
-        f"{where}the weights need {needed / 1e9:.1f} GB of memory as {dtype} ({stored / 1e9:.1f} GB on disk), but this "
-        f"machine has {limit / 1e9:.1f} GB; {advice}"
+        f"{where}the weights need {decimal_size(needed)} of memory as {dtype} ({decimal_size(stored)} on disk), but "
+        f"this machine has {decimal_size(limit)}; {advice}"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from platformdirs import PlatformDirs
 
 from qwen_core.errors import SettingsError, quote
+from qwen_core.files import private_folder
 
 HOME_VARIABLE = "QWEN_TUI_HOME"
 KINDS = ("config", "data", "state")
@@ -53,7 +54,7 @@ def _private(kind: str) -> Path:
         # A folder that exists keeps the mode its owner gave it; those above it are not only ours.
         if not path.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
+            private_folder(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SettingsError(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.events import Loaded, LoadProgress
 from qwen_tui.app.first_start import MARKER, first_start
-from qwen_tui.chat.welcome import GUIDANCE, Welcome, fitted, welcome_lines
+from qwen_tui.chat.welcome import GUIDANCE, WORDMARK, Welcome, fitted, welcome_lines
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text.safe import cells
 from support.app_stage import stage
@@ -56,7 +56,7 @@ def test_three_lines_of_guidance_at_the_first_start_and_none_later(width: int, f
     starting, loading = Conversation(), Conversation()
     loading.apply(LoadProgress("weights", 1, 2))
     for conversation in (starting, loading, ready()):
-        lines = [text for text, _ in welcome_lines(conversation, "demo", width, first)]
+        lines = [line.plain for line in welcome_lines(conversation, "demo", width, first)]
         told = next((form for form in GUIDANCE if set(form) <= set(lines)), ())
         assert len(told) == (3 if first else 0)
         if told:
@@ -73,7 +73,7 @@ def test_the_guidance_fits_where_it_is_meant_for() -> None:
 def test_what_matters_stays_where_there_is_little_room(height: int) -> None:
     lines = welcome_lines(ready(), "demo", 56, True)
     left = fitted(lines, height)
-    assert set(left) >= {(line, style) for line, style in lines if line and "$primary" not in style}
+    assert {line.plain for line in left} >= {line.plain for line in lines if line} - {*WORDMARK}
     if height >= 8:
         assert len(left) <= height
 

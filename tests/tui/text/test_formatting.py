@@ -55,15 +55,6 @@ def test_sizes_name_their_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"),
-    [(0, "0 %"), (1e-9, "< 0.01 %"), (1e-4, "0.01 %"), (0.0025, "0.25 %"), (0.09994, "9.99 %"), (0.09996, "10.0 %"),
-     (1, "100.0 %")],
-)  # fmt: skip
-def test_shares_keep_two_digits_while_they_are_small(share: float, text: str) -> None:
-    assert formatting.percent(share) == text
-
-
-@pytest.mark.parametrize(
     ("numbers", "text"),
     [([], ""), ([3], "3"), ([0, 1, 2, 5], "0-2, 5"), ([3, 7, 11], "3-11 by 4"), ([0, 2], "0, 2"), (range(64), "0-63")],
 )

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from qwen_core.errors import QwenError
+from qwen_core.files import private_folder
 from qwen_core.protocol.events import SaveState
 from qwen_core.settings.paths import data_dir
 from qwen_tui.app.context import AppContext
@@ -134,7 +135,7 @@ class ConversationActions:
             return
         try:
             path = state_file(kept)
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+            private_folder(path.parent)
         except (QwenError, OSError) as error:
             context.flash(f"The state cannot be saved: {error}")
             return

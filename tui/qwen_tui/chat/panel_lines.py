@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from qwen_core.figures import decimal_size
+from qwen_core.figures import decimal_size, whole_percent
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.chat.meters import MeterSnapshot
 from qwen_tui.layers.map_text import flowed
@@ -78,7 +78,7 @@ def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
     if peak is None or share is None or ceiling is None:
         return [*lines, _line(width, (figure, TEXT), (" · peak unknown", MUTED))]
     lines.append(_line(width, (figure, TEXT), (f" of {number(peak)}", MUTED)))
-    label = f" {share:.0%}"
+    label = f" {whole_percent(share)}"
     lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
     limit = f"{number(ceiling)} tok/s"
     lines.append(_figure(width, "ceiling", limit, " est. here" if len(limit) + 18 <= width else " est."))
@@ -101,7 +101,7 @@ def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
         lines += _answer(stats, width)
     if model is not None:
         used, limit = snapshot.context_tokens, model.context_limit
-        text = f"{formatting.tokens_short(used)} / {formatting.tokens_short(limit)} · {used / limit:.0%}"
+        text = f"{formatting.tokens_short(used)} / {formatting.tokens_short(limit)} · {whole_percent(used / limit)}"
         lines.append(_figure(width, "context", text))
     return lines
 
@@ -150,6 +150,8 @@ def _token(snapshot: MeterSnapshot, width: int) -> Lines:
         parts += [("state", 2 * stats.recurrent_bytes), ("kv", stats.kv_bytes)]
     if not total:
         return []
-    shares = [f"{one_line(name, 12)} {nbytes / total:.0%}" for name, nbytes in parts if nbytes * 200 >= total]
+    shares = [
+        f"{one_line(name, 12)} {whole_percent(nbytes / total)}" for name, nbytes in parts if nbytes * 200 >= total
+    ]
     head = _line(width, ("a token moves ", MUTED), (decimal_size(total), TEXT))
     return [head, *flowed((Content.styled(share, MUTED) for share in shares), width)]

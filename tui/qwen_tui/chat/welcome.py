@@ -22,42 +22,43 @@ GUIDANCE = (
     ),
     ("Enter sends, Ctrl+J: new line", "Esc stops, Ctrl+C twice leaves", "F1 help, /settings settings"),
 )
-Lines = list[tuple[str, str]]
-_BLANK = ("", "")
+_BLANK = Content("")
 
 
-def welcome_lines(conversation: Conversation, pending: str, width: int, first: bool = False) -> Lines:
-    """(text, style) for each centred line. `first`: with the guidance of a first start."""
+def welcome_lines(conversation: Conversation, pending: str, width: int, first: bool = False) -> list[Content]:
+    """The centred lines. `first`: with the guidance of a first start."""
     model, progress = conversation.model, conversation.progress
     wordmark = WORDMARK if width >= len(WORDMARK[0]) else ("qwen-tui",)
-    lines = [(row, "bold $primary") for row in wordmark] + [_BLANK]
+    lines = [Content.styled(row, "bold $primary") for row in wordmark] + [_BLANK]
     wide, narrow = GUIDANCE
-    guidance = [(line, "$foreground") for line in (wide if width >= max(map(len, wide)) else narrow)] if first else []
+    fitting = wide if width >= max(map(len, wide)) else narrow
+    guidance = [Content.styled(line, "$foreground") for line in fitting] if first else []
     if model is not None and conversation.engine == "ready":
-        lines.append((one_line(model.name, width), "bold $foreground"))
+        lines.append(Content.styled(one_line(model.name, width), "bold $foreground"))
         size = formatting.size(model.weight_bytes)
         context = formatting.tokens_short(model.context_limit)
         where = f"{one_line(model.device, 40)} {formatting.short_dtype(model.dtype)}"
         facts = f"{one_line(model.variant, 40)} · {size} · {where}"
-        lines.append((facts, "$muted"))
-        lines.append((f"context {context} · loaded in {formatting.seconds(model.load_s)}", "$muted"))
-        lines += [_BLANK, ("Ask anything.", "bold $foreground" if first else "$foreground"), _BLANK]
-        lines += guidance or [("Enter sends · F1 or /help shows keys", "$muted")]
+        lines.append(Content.styled(facts, "$muted"))
+        lines.append(Content.styled(f"context {context} · loaded in {formatting.seconds(model.load_s)}", "$muted"))
+        lines += [_BLANK, Content.styled("Ask anything.", "bold $foreground" if first else "$foreground"), _BLANK]
+        lines += guidance or [Content.styled("Enter sends · F1 or /help shows keys", "$muted")]
         return lines
-    lines.append((one_line(pending, width), "bold $foreground"))
+    lines.append(Content.styled(one_line(pending, width), "bold $foreground"))
     if conversation.engine == "loading" and progress is not None:
         if progress.total_bytes:
-            lines.append((formatting.bar(progress.done_bytes, progress.total_bytes, min(40, width)), "$accent"))
+            bar = formatting.bar(progress.done_bytes, progress.total_bytes, min(40, width))
+            lines.append(Content.styled(bar, "$accent"))
             amount = formatting.size_of(progress.done_bytes, progress.total_bytes)
-            lines.append((f"{amount} · {one_line(progress.stage, 40)}", "$muted"))
+            lines.append(Content.styled(f"{amount} · {one_line(progress.stage, 40)}", "$muted"))
         else:
-            lines.append((one_line(progress.stage, width), "$muted"))
+            lines.append(Content.styled(one_line(progress.stage, width), "$muted"))
     elif conversation.engine == "starting":
-        lines.append(("starting the engine", "$muted"))
+        lines.append(Content.styled("starting the engine", "$muted"))
     return [*lines, _BLANK, *guidance] if guidance else lines
 
 
-def fitted(lines: Lines, height: int) -> Lines:
+def fitted(lines: list[Content], height: int) -> list[Content]:
     """Without the wordmark, then without blank lines, where there is no room for all."""
     if len(lines) > height and _BLANK in lines:
         lines = lines[lines.index(_BLANK) + 1 :]
@@ -88,5 +89,4 @@ class Welcome(Widget):
 
     def render(self) -> Content:
         lines = welcome_lines(self._conversation, self._pending, max(8, self.size.width - 4), self._first)
-        lines = fitted(lines, self.size.height)
-        return Content("\n").join([Content.styled(text, style) for text, style in lines])
+        return Content("\n").join(fitted(lines, self.size.height))

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from qwen_core.figures import decimal_size
+from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.commands.report import GAP, folding, paragraph, table
 
 
@@ -167,7 +167,7 @@ def _number(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.0%}"
+    return "" if value is None else whole_percent(value)
 
 
 def _spread(figures: dict[str, float] | None, digits: int | None = None) -> str:

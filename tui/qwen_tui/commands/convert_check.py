@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qwen_core.errors import printable
+from qwen_core.figures import percent
 from qwen_tui.commands.options import WholeNumber
 from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
 from qwen_tui.text.formatting import size
@@ -77,7 +78,7 @@ def summary(found: "Quality", sizes: list[int]) -> Iterator[tuple[str, str]]:
     yield "perplexity", f"{found.perplexity:.4f} against {found.reference_perplexity:.4f}"
     yield "KL mean", f"{found.kl_mean:.6f} nats"
     yield "KL 99.9 percentile", f"{found.kl_p999:.6f} nats"
-    yield "same likeliest", f"{found.top1:.2%}"
+    yield "same likeliest", percent(found.top1)
 
 
 def role_table(roles: "list[RoleQuality]", width: int) -> "Table":
@@ -87,7 +88,7 @@ def role_table(roles: "list[RoleQuality]", width: int) -> "Table":
     rows = []
     for entry in roles:
         found = entry.quality
-        harm = (f"{found.kl_mean:.6f}", f"{found.kl_p999:.6f}", f"{found.top1:.2%}")
+        harm = (f"{found.kl_mean:.6f}", f"{found.kl_p999:.6f}", percent(found.top1))
         rows.append([entry.role, str(entry.modules), *harm, ", ".join(entry.formats)])
     columns = map(figures, ("modules", "KL mean", "KL 99.9 %", "same likeliest"))
     return table((words("quantised alone"), *columns, folding("format")), rows, width)

@@ -1,7 +1,6 @@
 """What leaves the program on standard output: lines for whoever reads them, a terminal or a pipe."""
 
 import io
-import json
 import os
 import shutil
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from qwen_core.errors import QwenError
+from qwen_core.files import json_text
 
 PIPE_WIDTH = 80
 NO_LIMIT = 10_000  # for a pipe whose lines are not to be broken
@@ -29,7 +29,7 @@ def fields_of(value: object, *names: str) -> dict[str, Any]:
 
 def json_line(fields: Any) -> str:
     """Strict JSON in printable ASCII on one line: no terminal acts on a name that a file brought."""
-    return json.dumps(fields, ensure_ascii=True, allow_nan=False)
+    return json_text(fields, ascii_only=True)
 
 
 def print_json(fields: Any) -> None:

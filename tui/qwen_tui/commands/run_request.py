@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from qwen_core.errors import SettingsError, quote
+from qwen_core.files import strict_json
 from qwen_tui.commands.text_input import STANDARD_INPUT, read_input
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
@@ -61,8 +61,8 @@ def read_request(
 def parse_messages(text: str, where: str) -> tuple[list[Message], str | None]:
     """A JSON list of {"role", "content"} as messages, and the system prompt if the first one is that."""
     try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        raw = strict_json(text)
+    except ValueError as error:
         raise SettingsError(f"{where} is not JSON: {quote(error)}") from None
     if not isinstance(raw, list) or not raw or len(raw) > MAX_MESSAGES:
         raise SettingsError(f"{where} must hold a JSON list of 1 to {MAX_MESSAGES:,} messages")

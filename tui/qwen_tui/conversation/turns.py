@@ -9,7 +9,7 @@ from typing import Literal
 
 from qwen_core.protocol.events import FinishReason, Message, Part
 from qwen_core.protocol.stats import TurnStats
-from qwen_tui.store.records import StoredMessage, reasoning_before, turn_stats
+from qwen_tui.store.records import StoredMessage, all_reasoning, reasoning_before, turn_stats
 
 TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
 _RUNNING = ("waiting", "prefill", "reasoning", "decoding")
@@ -78,9 +78,8 @@ class Turn:
     def take(self, stats: TurnStats) -> None:
         """The figures by now, as the engine has them."""
         self.stats, self.generated_tokens = stats, stats.generated_tokens
-        tokens, seconds = self.reasoning_before
-        self.reasoning_tokens = tokens + stats.reasoning_tokens
-        self.reasoning_s = seconds + (stats.reasoning_s or 0.0) or None
+        self.reasoning_tokens, seconds = all_reasoning(self.reasoning_before, stats)
+        self.reasoning_s = seconds or None
 
     def messages(self) -> tuple[Message, ...]:
         """The turn as messages for `Restore`; an unanswered question is left out."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from textual.content import Content
 
 from qwen_core.checkpoint.directory import Checkpoint
-from qwen_tui.layers.facts import KINDS, Fact, ModuleFacts, Piece, absence, facts_of, layer_facts
+from qwen_tui.layers.facts import KINDS, Fact, FactText, ModuleFacts, absence, facts_of, layer_facts
 from qwen_tui.layers.map import LayerMap, Place
 from qwen_tui.layers.map_text import BAD, MUTED, STRONG, Lines, flowed
 
@@ -52,5 +52,5 @@ def fact_lines(facts: Iterable[Fact], width: int) -> Lines:
     return lines
 
 
-def piece_text(piece: Piece) -> Content:
+def piece_text(piece: FactText) -> Content:
     return Content.styled(piece.text, BAD if piece.is_bad else "")

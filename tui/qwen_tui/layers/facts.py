@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
-from qwen_core.figures import decimal_size, shape_text
+from qwen_core.figures import decimal_size, percent, shape_text
 from qwen_tui.layers.map import ABOUT, LayerMap, Place
-from qwen_tui.text.formatting import exact_size, parameters, percent, tokens_short
+from qwen_tui.text.formatting import exact_size, parameters, tokens_short
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 200
@@ -20,7 +20,7 @@ _SOURCES = {"override": "from an override", "default": "from the top-level defau
 KINDS = {"linear": "linear attention", "full": "full attention", "outside": ""}
 
 
-class Piece(NamedTuple):
+class FactText(NamedTuple):
     """A few words of a fact. `brief`: said also where there is little room."""
 
     text: str
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
 class Fact(NamedTuple):
     label: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[FactText]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         place=place,
         alignment=alignment,
         labelled=tuple(
-            Fact(label, [Piece(text) for text in texts if text]) for label, texts in labelled.items() if any(texts)
+            Fact(label, [FactText(text) for text in texts if text]) for label, texts in labelled.items() if any(texts)
         ),
     )
 

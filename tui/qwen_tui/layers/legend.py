@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from qwen_core.figures import decimal_size
+from qwen_core.figures import decimal_size, percent
 from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, LayerMap, glyph_of, hue_of
 from qwen_tui.layers.map_text import MUTED, STRONG, Colouring, Lines, Paint, bits_step, flowed
-from qwen_tui.text.formatting import bar, percent
+from qwen_tui.text.formatting import bar
 from qwen_tui.text.sparkline import BARS
 
 WIDTH = 18  # the least that a legend beside the map needs

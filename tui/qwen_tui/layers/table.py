@@ -12,11 +12,10 @@ from typing import Any
 from textual.content import Content
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
-from qwen_core.figures import decimal_size, shape_text
+from qwen_core.figures import decimal_size, percent, shape_text
 from qwen_tui.layers.facts import inside_of
 from qwen_tui.layers.map import glyph_of, hue_of
 from qwen_tui.layers.map_text import CURSOR, MUTED, STRONG, Paint, bits_step
-from qwen_tui.text.formatting import percent
 
 
 @dataclass(frozen=True)

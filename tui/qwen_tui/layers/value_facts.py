@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qwen_tui.layers.facts import Fact, Piece
-from qwen_tui.text.formatting import percent
+from qwen_core.figures import percent
+from qwen_tui.layers.facts import Fact, FactText
 
 if TYPE_CHECKING:  # NumPy behind it: too slow an import for the first screen
     from qwen_core.tensors.counting import ScaleValues
@@ -40,48 +40,48 @@ def value_facts(values: "TensorValues") -> list[Fact]:
     return [Fact(label, pieces) for label, found in facts.items() if (pieces := tuple(found))]
 
 
-def examined(found: "Examined") -> Iterator[Piece]:
+def examined(found: "Examined") -> Iterator[FactText]:
     """How much of a tensor was looked at."""
     if found.sampled:
-        yield Piece(f"sampled: {percent(found.share)} of its groups", brief=True)
-        yield Piece(f"{found.examined:,} elements: whole groups, evenly spread")
+        yield FactText(f"sampled: {percent(found.share)} of its groups", brief=True)
+        yield FactText(f"{found.examined:,} elements: whole groups, evenly spread")
     else:
-        yield Piece("all of it")
+        yield FactText("all of it")
 
 
-def _values(values: "TensorValues") -> Iterator[Piece]:
-    yield Piece(span(values.minimum, values.maximum))
+def _values(values: "TensorValues") -> Iterator[FactText]:
+    yield FactText(span(values.minimum, values.maximum))
     if values.mean is not None and values.standard_deviation is not None:
-        yield Piece(f"mean {number(values.mean)}", brief=True)
-        yield Piece(f"deviation {number(values.standard_deviation)}", brief=True)
+        yield FactText(f"mean {number(values.mean)}", brief=True)
+        yield FactText(f"deviation {number(values.standard_deviation)}", brief=True)
     if values.minimum is not None:
-        yield Piece(f"{percent(values.zero_count / values.examined)} zero")
+        yield FactText(f"{percent(values.zero_count / values.examined)} zero")
 
 
-def _scales(scales: "ScaleValues | None") -> Iterator[Piece]:
+def _scales(scales: "ScaleValues | None") -> Iterator[FactText]:
     if scales is None:
         return
-    yield Piece(scales.format)
-    yield Piece(span(scales.minimum, scales.maximum))
+    yield FactText(scales.format)
+    yield FactText(span(scales.minimum, scales.maximum))
     for count, what in ((scales.zero_count, "zero"), (scales.negative_count, "negative")):
         if count:
-            yield Piece(f"{count:,} {what}")
+            yield FactText(f"{count:,} {what}")
 
 
-def _groups(values: "TensorValues") -> Iterator[Piece]:
+def _groups(values: "TensorValues") -> Iterator[FactText]:
     groups = values.groups
     if groups is None:
         return
-    yield Piece(f"{groups.examined:,} of {groups.size}")
+    yield FactText(f"{groups.examined:,} of {groups.size}")
     if groups.dead:
-        yield Piece(f"{groups.dead:,} of {groups.examined:,} groups dead", brief=True, is_bad=True)
+        yield FactText(f"{groups.dead:,} of {groups.examined:,} groups dead", brief=True, is_bad=True)
     else:
-        yield Piece("no dead groups", brief=True)
+        yield FactText("no dead groups", brief=True)
     share = percent(groups.saturated / groups.examined if groups.examined else 0.0)
-    yield Piece(f"{share} saturated", brief=bool(groups.saturated))
+    yield FactText(f"{share} saturated", brief=bool(groups.saturated))
 
 
-def _not_finite(values: "TensorValues") -> list[Piece]:
+def _not_finite(values: "TensorValues") -> list[FactText]:
     scales = values.scales
     counts = (
         (values.nan_count, "NaN"),
@@ -89,8 +89,8 @@ def _not_finite(values: "TensorValues") -> list[Piece]:
         (scales.nan_count if scales else 0, "scales NaN"),
         (scales.infinite_count if scales else 0, "scales infinite"),
     )
-    bad = [Piece(f"{count:,} {what}", brief=True, is_bad=True) for count, what in counts if count]
-    return bad or [Piece("none: no NaN, no infinity")]
+    bad = [FactText(f"{count:,} {what}", brief=True, is_bad=True) for count, what in counts if count]
+    return bad or [FactText("none: no NaN, no infinity")]
 
 
 def row_texts(row: "RowSample") -> tuple[str, str]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from qwen_core.figures import percent
 from qwen_core.tensors.histogram import CodeCounts, Histogram
 from qwen_core.tensors.values import TensorValues
 from qwen_tui.layers.detail import fact_lines
 from qwen_tui.layers.map_text import BAD, MUTED, Lines, Paint, flowed
 from qwen_tui.layers.value_facts import histogram_ends, row_texts, span, value_facts
-from qwen_tui.text.formatting import percent
 from qwen_tui.text.sparkline import BARS, sparkline
 
 GRAPH = Paint("bar", "graph", 8).style

@@ -19,6 +19,7 @@ from qwen_tui.store.models import model_id
 from qwen_tui.store.process_locks import is_gone
 from qwen_tui.store.records import (
     ModelIdentity,
+    all_reasoning,
     clean,
     from_json,
     reasoning_before,
@@ -113,13 +114,13 @@ class Answers:
         with self._database.write() as connection:
             # Its figures were those of the run that ended; of them only the reasoning belongs to the text that is kept.
             values = _stats(connection, answer_id)
-            figures, (tokens, seconds) = turn_stats(values), reasoning_before(values)
+            figures, before = turn_stats(values), reasoning_before(values)
             if figures is not None:
-                tokens, seconds = tokens + figures.reasoning_tokens, seconds + (figures.reasoning_s or 0.0)
+                before = all_reasoning(before, figures)
             connection.execute(
                 "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', stats = ?, writer = ? "
                 "WHERE id = ?",
-                (stats_json(None, (tokens, seconds)), self._writer, answer_id),
+                (stats_json(None, before), self._writer, answer_id),
             )
             connection.execute(
                 "UPDATE conversations SET deleted_at = NULL WHERE deleted_at IS NOT NULL "

@@ -4,11 +4,11 @@ Messages are numbered from 1 in each conversation, a parent before its children,
 give the same text. import_json.py reads it back.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from qwen_core.files import json_text
 from qwen_tui.store.models import COLUMNS, identity
 from qwen_tui.store.records import ModelIdentity, from_json
 from qwen_tui.store.store import Store
@@ -22,7 +22,7 @@ def export_json(store: Store, conversation_ids: Iterable[int]) -> str:
     """The conversations as one JSON text. StoreError if one of them does not exist."""
     conversations = [_conversation(store, conversation_id) for conversation_id in conversation_ids]
     document = {"format": FORMAT, "version": VERSION, "conversations": conversations}
-    return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(document) + "\n"
 
 
 def _conversation(store: Store, conversation_id: int) -> dict[str, Any]:

@@ -9,12 +9,14 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from qwen_core.files import private_folder
+
 
 class Writer:
     """This program's own file, locked until `close` or the end of the process."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        private_folder(folder)
         self._folder = folder
         self.name = ""
         while not self.name:

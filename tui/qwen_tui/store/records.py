@@ -1,12 +1,12 @@
 """What the store hands out and takes: frozen dataclasses of plain values, and their JSON where a column holds that."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from qwen_core.files import json_text, strict_json
 from qwen_core.protocol.events import FinishReason, GenerationSettings
 from qwen_core.protocol.stats import DraftStats, TurnStats
 from qwen_tui.text.safe import typed
@@ -141,14 +141,14 @@ def to_json(values: Mapping[str, Any]) -> str:
         for name, value in values.items()
         if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }
-    return json.dumps(kept, ensure_ascii=False, allow_nan=False)
+    return json_text(kept)
 
 
 def from_json(text: str | None) -> dict[str, Any]:
     """The mapping in a column; empty for anything else, as in a file that someone else has edited."""
     try:
-        value = json.loads(text) if text else {}
-    except (ValueError, RecursionError):
+        value = strict_json(text) if text else {}
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -171,6 +171,11 @@ def reasoning_before(values: Mapping[str, Any]) -> tuple[int, float]:
     tokens, seconds = values.get(_TOKENS_BEFORE, 0), values.get(_SECONDS_BEFORE, 0.0)
     known = all(_is_figure(value) and abs(value) < _MOST for value in (tokens, seconds))
     return (int(tokens), float(seconds)) if known else (0, 0.0)
+
+
+def all_reasoning(before: tuple[int, float], stats: TurnStats) -> tuple[int, float]:
+    """Tokens and seconds of reasoning of an answer that went on: those from before, and those of its last run."""
+    return before[0] + stats.reasoning_tokens, before[1] + (stats.reasoning_s or 0.0)
 
 
 def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qwen_core.figures import decimal_size
+from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.text.safe import cells, visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
@@ -71,16 +71,6 @@ def parameters(count: int) -> str:
     if count >= 10**9:
         return f"{count / 10**9:.2f} B"
     return f"{count / 10**6:.1f} M" if count >= 10**6 else f"{count:,}"
-
-
-def percent(share: float) -> str:
-    """A share from 0 to 1: "32.1 %", "0.25 %", "< 0.01 %", "0 %"."""
-    value = share * 100
-    if value == 0:
-        return "0 %"
-    if value < 0.01:
-        return "< 0.01 %"
-    return f"{value:.2f} %" if value < 9.995 else f"{value:.1f} %"
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -171,7 +161,7 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
     if stats.bandwidth_gb_s is not None:
         reads += f" · {stats.bandwidth_gb_s:,.1f} GB/s est."
     if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
-        reads += f", {stats.share_of_peak:.0%} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
+        reads += f", {whole_percent(stats.share_of_peak)} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     if stats.ceiling_tok_s is not None:
         reads += f" · ceiling {rate(stats.ceiling_tok_s)} est."
     if stats.draft is not None:

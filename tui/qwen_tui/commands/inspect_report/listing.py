@@ -7,12 +7,11 @@ from rich.table import Column
 from rich.text import Text
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
-from qwen_core.figures import shape_text
+from qwen_core.figures import percent, shape_text
 from qwen_tui.commands.inspect_report.formats import format_code, format_text, mode_style
 from qwen_tui.commands.inspect_report.selection import OUTSIDE
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import FAINT, Cell, figures, folding, paragraph, table, words
-from qwen_tui.text.formatting import percent
 
 # The matrices of a layer by what they do, whichever mixer it has.
 _PLACES: dict[str, tuple[str, ...]] = {

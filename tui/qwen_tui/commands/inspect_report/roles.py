@@ -8,9 +8,10 @@ from rich.text import Text
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.checkpoint.recipe import KEPT, VARIANTS, Variant, recipe_spec
+from qwen_core.figures import percent
 from qwen_tui.commands.inspect_report.formats import mode_style
 from qwen_tui.commands.report import Cell, figures, folding, table, words
-from qwen_tui.text.formatting import percent, ranges
+from qwen_tui.text.formatting import ranges
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from rich.text import Text
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
-from qwen_core.figures import decimal_size
+from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, facts, line, paragraph
 from qwen_tui.layers.facts import choice_text
-from qwen_tui.text.formatting import counted, exact_size, parameters, percent
+from qwen_tui.text.formatting import counted, exact_size, parameters
 
 
 def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[RenderableType]:

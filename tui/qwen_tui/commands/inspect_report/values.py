@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from qwen_core.figures import shape_text
+from qwen_core.figures import percent, shape_text, whole_percent
 from qwen_core.tensors.counting import SATURATED_SHARE
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import CodeCounts, Histogram
@@ -14,9 +14,9 @@ from qwen_core.tensors.values import TensorValues
 from qwen_tui.commands.inspect_report.formats import MODE_STYLES
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, Cell, facts, figures, folding, line, paragraph, table
-from qwen_tui.layers.facts import MAX_NAME, Fact, Piece, facts_of
+from qwen_tui.layers.facts import MAX_NAME, Fact, FactText, facts_of
 from qwen_tui.layers.value_facts import examined, histogram_ends, number, row_texts, value_facts
-from qwen_tui.text.formatting import exact_size, percent
+from qwen_tui.text.formatting import exact_size
 from qwen_tui.text.safe import one_line
 from qwen_tui.text.sparkline import sparkline
 
@@ -35,7 +35,8 @@ def value_lines(
     yield facts(_statistics(subject, values), width)
     if values.groups is not None:
         yield paragraph(
-            f"dead: one value only; saturated: more than {SATURATED_SHARE:.0%} of a group at the largest code", FAINT
+            f"dead: one value only; saturated: over {whole_percent(SATURATED_SHARE)} of a group at the largest code",
+            FAINT,
         )
     if values.codes is not None:
         yield ""
@@ -64,13 +65,13 @@ def _headers(subject: Subject, values: TensorValues) -> Iterable[Fact]:
         return facts_of(module, subject.layout, subject.checkpoint).labelled
     info = subject.checkpoint.tensors[values.names[0]]
     return (
-        Fact("shape", [Piece(shape_text(values.shape)), Piece(f"{values.elements:,} elements")]),
-        Fact("size", [Piece(exact_size(values.stored_bytes)), Piece(f"at byte {info.offset:,}")]),
-        Fact("tensors", [Piece(one_line(info.name, MAX_NAME)), Piece(f"in {one_line(info.file.name)}")]),
+        Fact("shape", [FactText(shape_text(values.shape)), FactText(f"{values.elements:,} elements")]),
+        Fact("size", [FactText(exact_size(values.stored_bytes)), FactText(f"at byte {info.offset:,}")]),
+        Fact("tensors", [FactText(one_line(info.name, MAX_NAME)), FactText(f"in {one_line(info.file.name)}")]),
     )
 
 
-def _joined(pieces: Iterable[Piece]) -> Text:
+def _joined(pieces: Iterable[FactText]) -> Text:
     return Text(", ").join(Text(piece.text, BAD if piece.is_bad else "") for piece in pieces)
 
 
