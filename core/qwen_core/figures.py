@@ -27,5 +27,5 @@ def percent(share: float) -> str:
 
 
 def whole_percent(share: float) -> str:
-    """A share from 0 to 1 where a glance is enough: "43 %"."""
-    return f"{share * 100:.0f} %"
+    """A share from 0 to 1 where a glance is enough and room is scarce: "43%"."""
+    return f"{share:.0%}"

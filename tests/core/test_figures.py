@@ -14,8 +14,6 @@ def test_shares_keep_two_digits_while_they_are_small(share: float, text: str) ->
     assert figures.percent(share) == text
 
 
-@pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.004, "0 %"), (0.43, "43 %"), (0.996, "100 %"), (1, "100 %")]
-)
+@pytest.mark.parametrize(("share", "text"), [(0, "0%"), (0.004, "0%"), (0.43, "43%"), (0.996, "100%"), (1, "100%")])
 def test_a_glance_needs_no_digits_behind_the_point(share: float, text: str) -> None:
     assert figures.whole_percent(share) == text

@@ -11,6 +11,7 @@ class ScriptedDrafter:
 
     def __init__(self, truth: Sequence[int], right: float, vocab: int, *, hidden: bool = False, seed: int = 0) -> None:
         self.wants_hidden = hidden
+        self.bytes_read = 0
         self.fed_ids: list[int] = []
         self._truth = truth
         self._right = right

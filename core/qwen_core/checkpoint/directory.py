@@ -82,6 +82,12 @@ class Checkpoint:
         """Bytes of the tensors that the text model uses."""
         return sum(info.nbytes for info in self.text.values())
 
+    @property
+    def head_bytes(self) -> int:
+        """Bytes that one row of logits reads: of the head, which is the embedding where it is tied."""
+        head = "embed_tokens." if self.config.tie_word_embeddings else "lm_head."
+        return sum(info.nbytes for name, info in self.text.items() if name.startswith(head))
+
     def template_source(self) -> str | None:
         """The chat template: chat_template.jinja, else `chat_template` of tokenizer_config.json, else None."""
         file = self.path / "chat_template.jinja"

@@ -5,6 +5,8 @@ or an id. `Throttle` thins reports of which only the latest matters. Sending is 
 """
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from qwen_core.protocol.events import Delta, Event, Notice, Piece, PrefillProgress, StreamEvent, TurnStarted, joined
@@ -53,6 +55,7 @@ class TurnBatcher:
         self._started = False
         self._sent_at: float | None = None
         self._pieces: list[Piece] = []
+        self._drafted: list[bool] = []  # for each piece whether drafts said it
         self._ids: list[int] = []
         self._stats: TurnStats | None = None
 
@@ -68,6 +71,7 @@ class TurnBatcher:
         if event.pieces or event.token_ids:
             out += self._prefill.flush()
             self._pieces += event.pieces
+            self._drafted += [event.drafted] * len(event.pieces)
             self._ids += event.token_ids
             if self._sent_at is None or self._clock() - self._sent_at >= self._interval:
                 out += self.flush()
@@ -86,6 +90,19 @@ class TurnBatcher:
         out: list[Event] = [*self._prefill.flush()]
         if self._pieces or self._ids:
             self._sent_at = self._clock()
-            out.append(Delta(self._turn, joined(self._pieces), tuple(self._ids), self._stats))
-            self._pieces, self._ids = [], []
+            pieces, drafted = self._runs()
+            out.append(Delta(self._turn, pieces, tuple(self._ids), self._stats, drafted))
+            self._pieces, self._drafted, self._ids = [], [], []
         return out
+
+    def _runs(self) -> tuple[tuple[Piece, ...], tuple[bool, ...]]:
+        """The pieces, neighbours of one part as one where they came alike; and which of them drafts said, if any."""
+        if not any(self._drafted):
+            return joined(self._pieces), ()
+        pieces: list[Piece] = []
+        drafted: list[bool] = []
+        for is_draft, run in groupby(zip(self._drafted, self._pieces, strict=True), key=itemgetter(0)):
+            together = joined(piece for _, piece in run)
+            pieces += together
+            drafted += [is_draft] * len(together)
+        return tuple(pieces), tuple(drafted)

@@ -66,8 +66,7 @@ class LoadSettings:
 
     `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
     where it cannot tell or tells wrongly; None: as it tells. `draft`: who is to draft, made ready while a model is
-    loaded. `cache_folder`: where what was measured of a model is
-    kept; "": nowhere.
+    loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere.
     """
 
     snapshot_budget_bytes: int = 1 << 30
@@ -106,8 +105,8 @@ class StreamEvent:
 
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
     only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; every
-    event with tokens carries `stats` as they are by then. The first one has in `prompt_ids` all tokens that the answer
-    follows.
+    event with tokens carries `stats` as they are by then, and `drafted` says whether they were drafts. The first one
+    has in `prompt_ids` all tokens that the answer follows.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -120,6 +119,7 @@ class StreamEvent:
     stats: TurnStats | None = None
     notice: str = ""
     prompt_ids: tuple[int, ...] = ()
+    drafted: bool = False
 
     @property
     def text(self) -> str:
@@ -273,12 +273,14 @@ class Delta:
     """Text that arrived since the last batch, in order, and the figures after its last token.
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
+    `drafted` says of each piece whether accepted drafts said it; () where none did.
     """
 
     turn: int
     pieces: tuple[Piece, ...]
     ids: tuple[int, ...]
     stats: TurnStats | None = None
+    drafted: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

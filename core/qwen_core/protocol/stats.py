@@ -5,9 +5,12 @@ Nothing here reads a clock: whoever measures hands the moments in, so tests are 
 
 from collections import deque
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 RATE_WINDOW_S = 1.0
+
+DraftOff = Literal["cpu", "setting"]
+"""Why nobody drafts: `auto` on a CPU, where a pass costs what its rows cost, or because a person said so."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class TurnStats:
     rate over the last second of a running turn. `bytes_per_token` is what the next token moves at this context
     length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
     `reasoning_s` is the time from the first token to the last one of reasoning, None where there was none. With drafts
-    one pass gives several tokens for those bytes: `bandwidth_gb_s` counts passes, `draft` what became of the drafts.
+    one pass gives several tokens: `bytes_per_pass` is what it moves, its drafts included, `bandwidth_gb_s` counts
+    passes, `draft` says what became of the drafts and `draft_bytes` what was read of weights for all of them. Without,
+    `draft_off` says why, where that is known.
     """
 
     prompt_tokens: int
@@ -58,6 +63,14 @@ class TurnStats:
     stop_s: float | None = None
     reasoning_s: float | None = None
     draft: DraftStats | None = None
+    draft_off: DraftOff | None = None
+    draft_bytes: int = 0
+
+    @property
+    def bytes_per_pass(self) -> int:
+        """What a pass of the model moved: a token's bytes, and those of the drafts before it, evenly spread."""
+        passes = self.draft.passes if self.draft is not None else 0
+        return self.bytes_per_token + (round(self.draft_bytes / passes) if passes else 0)
 
     @property
     def tokens_a_pass(self) -> float:
@@ -76,12 +89,13 @@ class TurnStats:
         """Tokens per second at this context length, and with as many of them a pass as so far, if memory were read at
         its peak and nothing else took time.
         """
-        ceiling = ceiling_tok_s(self.bytes_per_token, self.peak_bandwidth_gb_s)
+        ceiling = ceiling_tok_s(self.bytes_per_pass, self.peak_bandwidth_gb_s)
         return None if ceiling is None else ceiling * self.tokens_a_pass
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure by name, the derived ones too, as JSON takes them."""
-        return {**asdict(self), "share_of_peak": self.share_of_peak, "ceiling_tok_s": self.ceiling_tok_s}
+        derived = ("bytes_per_pass", "tokens_a_pass", "share_of_peak", "ceiling_tok_s")
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
 
 class TokenRate:

@@ -7,6 +7,7 @@ from typing import Any
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEvent
+from qwen_core.session.drafters import why_off
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
@@ -48,6 +49,7 @@ class Completion(ModelOwner):
             stop_ids=self.loaded.stop_ids,
             max_new_tokens=settings.max_new_tokens,
             drafting=self.loaded.drafters.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
+            draft_off=why_off(settings.draft, settings.num_draft_tokens),
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)

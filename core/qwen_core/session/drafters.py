@@ -12,6 +12,7 @@ from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer, load_mtp
 from qwen_core.model.state import State
 from qwen_core.protocol.events import DraftMode
+from qwen_core.protocol.stats import DraftOff
 from qwen_core.session.draft_costs import DraftCosts, draft_costs
 from qwen_core.session.draft_count import best_count, shares
 from qwen_core.session.drafting import (
@@ -31,6 +32,13 @@ PROBE_PASSES = 64
 """After so many passes without drafts one is tried again: text changes, and with it what drafts bring."""
 
 
+def why_off(mode: DraftMode, count: int | None) -> DraftOff | None:
+    """Why nobody drafts where that is so: on a CPU a pass costs what its rows cost, so `auto` is off there."""
+    if mode == "off" or count == 0:
+        return "setting"
+    return "cpu" if mode == "auto" and not is_gpu() else None
+
+
 class Drafters:
     """Belongs to the thread that loaded `model`."""
 
@@ -46,12 +54,11 @@ class Drafters:
     def drafting(
         self, mode: DraftMode, count: int | None, ids: Sequence[int], state: State, vocab_limit: int
     ) -> Drafting | None:
-        """Who drafts in a turn over `state`, which holds `ids`; None where nobody does: on a CPU a pass costs what its
-        rows cost, so `auto` is off there.
+        """Who drafts in a turn over `state`, which holds `ids`; None where nobody does (`why_off`).
 
         `count`: so many drafts a pass; None: as many as pay. Raises SettingsError for a drafter that is not there.
         """
-        if mode == "off" or (mode == "auto" and not is_gpu()) or count == 0:
+        if why_off(mode, count) is not None:
             return None
         if mode == "mtp" and self._mtp() is None:
             raise SettingsError(self._no_mtp())
@@ -84,8 +91,9 @@ class Drafters:
     def _drafter(self, mode: DraftMode, state: State, vocab_limit: int) -> tuple[str, Drafter]:
         if mode == "lookup" or self._mtp() is None:
             return "lookup", LookupDrafter(self._index)
-        mtp = MtpDrafter(self._layer, state, vocab_limit) if self._layer is not None else None
-        assert mtp is not None
+        tensors = self._model.checkpoint.mtp
+        assert self._layer is not None and tensors is not None
+        mtp = MtpDrafter(self._layer, state, vocab_limit, tensors.nbytes + self._model.checkpoint.head_bytes)
         if mode == "mtp":
             return "mtp", mtp
         return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH))

@@ -45,6 +45,8 @@ class Drafter(Protocol):
     """Proposes tokens. It is told of every token that is fed, in order, and of nothing else."""
 
     wants_hidden: bool
+    bytes_read: int
+    """Of weights, for all drafts so far."""
 
     def begin(self, ids: Sequence[int]) -> None:
         """The state holds `ids`."""
@@ -64,10 +66,13 @@ class MtpDrafter:
 
     wants_hidden = True
 
-    def __init__(self, layer: MtpLayer, state: State, vocab_limit: int) -> None:
+    def __init__(self, layer: MtpLayer, state: State, vocab_limit: int, bytes_per_draft: int = 0) -> None:
+        """`bytes_per_draft`: those of the layer and of the head, which each draft reads."""
+        self.bytes_read = 0
         self._layer = layer
         self._state = state
         self._limit = vocab_limit
+        self._bytes_per_draft = bytes_per_draft
 
     def begin(self, ids: Sequence[int]) -> None:
         pass
@@ -84,6 +89,7 @@ class MtpDrafter:
         if self._state.mtp.hidden is None:
             return []
         logits = self._layer.draft_logits(token, count, self._limit, self._state.mtp)
+        self.bytes_read += count * self._bytes_per_draft
         return [mx.argmax(row, axis=-1).astype(mx.uint32) for row in logits]
 
 
@@ -91,6 +97,7 @@ class LookupDrafter:
     """What followed the last time that the sequence ended like this."""
 
     wants_hidden = False
+    bytes_read = 0
 
     def __init__(self, index: LookupIndex, least_match: int = 2) -> None:
         self._index = index
@@ -124,6 +131,10 @@ class LongestFirst:
         self._mtp = mtp
         self._lookup = lookup
 
+    @property
+    def bytes_read(self) -> int:
+        return self._mtp.bytes_read
+
     def begin(self, ids: Sequence[int]) -> None:
         self._lookup.begin(ids)
 
@@ -144,6 +155,8 @@ class Drafting:
         self.drafter = drafter
         self.wants_hidden = drafter.wants_hidden
         self.counts = DraftCounts()
+        self.last_was_draft = False
+        """Whether the token that was fed last had been drafted."""
         self._count = count
 
     def draft(self, token: mx.array, most: int) -> list[mx.array]:
@@ -151,14 +164,15 @@ class Drafting:
         count = min(self._count(self.counts), most, MOST_DRAFTS)
         return self.drafter.draft(token, count) if count > 0 else []
 
-    def fed(self, ids: Sequence[int], hidden: mx.array | None) -> None:
-        """`ids` were fed, as `Drafter.fed` takes them."""
+    def fed(self, ids: Sequence[int], hidden: mx.array | None, *, drafted: bool = False) -> None:
+        """`ids` were fed, as `Drafter.fed` takes them; `drafted`: they are drafts that were accepted."""
+        self.last_was_draft = drafted
         self.drafter.fed(ids, hidden)
 
     def passed(self, ids: Sequence[int], hidden: mx.array | None) -> None:
         """A pass without drafts fed `ids`."""
         self.counts.passes += 1
-        self.drafter.fed(ids, hidden)
+        self.fed(ids, hidden)
 
     def stats(self) -> DraftStats:
         """The figures by now."""

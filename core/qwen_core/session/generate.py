@@ -155,7 +155,7 @@ def _drafted_pass(
         state.keep(row + 1)
         # Without drafts the token after the last one would not have been drawn.
         sampler.back_to(marks[row + 1] if row + 1 < limit else marks[row])
-        drafting.fed(fed[row : row + 1], hidden[:, row : row + 1])
+        drafting.fed(fed[row : row + 1], hidden[:, row : row + 1], drafted=row > 0)
         if row == 0:
             drafting.counts.add(len(drafts), accepted)
         yield fed[row]

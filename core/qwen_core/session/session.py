@@ -11,6 +11,7 @@ from typing import Any
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, Piece, StateSaved, StreamEvent, text_of
+from qwen_core.session.drafters import why_off
 from qwen_core.session.generation_settings import THINKING, merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.reasoning_budget import BudgetWatch
@@ -180,6 +181,7 @@ class Session(ModelOwner):
             budget=BudgetWatch(budget, self.tokenizer.encode) if budget is not None else None,
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
             drafting=drafting,
+            draft_off=why_off(settings.draft, count),
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)

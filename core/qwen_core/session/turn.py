@@ -14,6 +14,7 @@ import mlx.core as mx
 from qwen_core.model.state import State
 from qwen_core.protocol.events import FinishReason, Piece, StreamEvent, joined
 from qwen_core.protocol.stats import (
+    DraftOff,
     TokenRate,
     TurnStats,
     bytes_per_token,
@@ -41,7 +42,7 @@ class TurnPlan:
 
     `at_boundary` is called when exactly `boundary` of `new_ids` are in the state, to take a snapshot there. `budget`
     closes a block of reasoning that grows too long, `repetition_guard` ends an answer that repeats itself, `drafting`
-    proposes tokens.
+    proposes tokens, `draft_off` says why nobody does.
     """
 
     new_ids: Sequence[int]
@@ -53,6 +54,7 @@ class TurnPlan:
     budget: BudgetWatch | None = None
     repetition_guard: RepetitionGuard | None = None
     drafting: Drafting | None = None
+    draft_off: DraftOff | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -167,7 +169,14 @@ class Turn:
         pieces = [piece for token in tokens for piece in self._take(token)]
         if self._pieces.reasoning_tokens > reasoned:
             self._thought = now
-        return StreamEvent(joined(pieces), tuple(tokens), cached_tokens=self._cached, stats=self._stats())
+        drafting = self._plan.drafting
+        return StreamEvent(
+            joined(pieces),
+            tuple(tokens),
+            cached_tokens=self._cached,
+            stats=self._stats(),
+            drafted=drafting is not None and drafting.last_was_draft,
+        )
 
     def _take(self, token: int) -> Sequence[Piece]:
         """Take in one fed token; what it says. After it `_reason` is set if it ends the turn, `_forced` if it is to be
@@ -195,9 +204,10 @@ class Turn:
         ttft_s = None if self._first is None else self._first - self._began
         decode_tok_s = decode_rate(self._generated, self._first, self._last)
         moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
-        draft = self._plan.drafting.stats() if self._plan.drafting is not None else None
+        drafting = self._plan.drafting
+        draft, draft_bytes = (None, 0) if drafting is None else (drafting.stats(), drafting.drafter.bytes_read)
         passes = draft.passes if draft is not None and draft.passes else self._generated
-        pass_rate = decode_tok_s and decode_tok_s * passes / self._generated
+        all_moved = moved * passes + draft_bytes
         return TurnStats(
             prompt_tokens=self._prompt,
             cached_tokens=self._cached,
@@ -209,7 +219,7 @@ class Turn:
             decode_tok_s=decode_tok_s,
             weight_bytes_per_token=weight_bytes,
             bytes_per_token=moved,
-            bandwidth_gb_s=effective_bandwidth(moved, pass_rate),
+            bandwidth_gb_s=effective_bandwidth(all_moved, decode_tok_s and decode_tok_s / self._generated),
             peak_bandwidth_gb_s=self._summary.peak_bandwidth_gb_s,
             peak_memory_bytes=mx.get_peak_memory(),
             active_memory_bytes=mx.get_active_memory(),
@@ -219,4 +229,6 @@ class Turn:
             snapshot_bytes=self._plan.snapshot_bytes,
             reasoning_s=None if self._first is None or self._thought is None else self._thought - self._first,
             draft=draft,
+            draft_off=self._plan.draft_off,
+            draft_bytes=draft_bytes,
         )

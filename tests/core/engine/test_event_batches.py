@@ -82,6 +82,27 @@ def joined(pieces: list[tuple[Part, str]]) -> list[tuple[Part, str]]:
     return out
 
 
+@given(st.lists(st.tuples(st.sampled_from(PARTS), st.text(min_size=1, max_size=3), st.booleans()), max_size=40))
+def test_what_drafts_said_stays_apart(turn: list[tuple[Part, str, bool]]) -> None:
+    clock = Clock()
+    batcher = TurnBatcher(7, clock)
+    out: list[Event] = []
+    for part, text, drafted in turn:
+        clock.now += 0.03
+        out += batcher.push(replace(token(text, 1, part=part), drafted=drafted))
+    out += batcher.push(StreamEvent(done=True))
+    told: list[tuple[Part, str, bool]] = []
+    for delta in (event for event in out if isinstance(event, Delta)):
+        assert len(delta.drafted) in (0, len(delta.pieces))
+        flags = delta.drafted or (False,) * len(delta.pieces)
+        told += [
+            (part, character, drafted)
+            for (part, text), drafted in zip(delta.pieces, flags, strict=True)
+            for character in text
+        ]
+    assert told == [(part, character, drafted) for part, text, drafted in turn for character in text]
+
+
 def test_a_slow_model_is_shown_token_by_token() -> None:
     clock = Clock()
     batcher = TurnBatcher(1, clock)

@@ -1,12 +1,14 @@
 """The figures of a turn, from moments that the tests choose."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.stats import bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+from qwen_core.protocol.stats import DraftStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+from support.fake_engine import stats
 
 SECONDS = st.floats(0.001, 1e4)
 
@@ -53,6 +55,17 @@ def test_bandwidth_is_what_a_token_moves_times_the_rate(weights: int, recurrent:
     bandwidth = effective_bandwidth(per_token, rate)
     assert bandwidth == pytest.approx(float(Fraction(per_token) * Fraction(rate) / 10**9))
     assert effective_bandwidth(per_token, None) is None
+
+
+def test_a_pass_moves_its_drafts_too_and_the_ceiling_is_that_of_its_tokens() -> None:
+    """100 tokens in 40 passes of 1,000 bytes, and 60 drafts of 100 bytes each."""
+    draft = DraftStats("mtp", 3, passes=40, drafted=120, accepted=60, accepted_by_depth=(30, 20, 10))
+    plain = replace(stats(generated=100, reasoning=0), bytes_per_token=1000, peak_bandwidth_gb_s=1e-3)
+    assert (plain.bytes_per_pass, plain.tokens_a_pass, plain.ceiling_tok_s) == (1000, 1.0, 1000.0)
+    drafted = replace(plain, draft=draft, draft_bytes=12_000)
+    assert (drafted.bytes_per_pass, drafted.tokens_a_pass) == (1300, 2.5)
+    assert drafted.ceiling_tok_s == pytest.approx(2.5 * 1e6 / 1300)
+    assert drafted.as_dict().items() >= {"bytes_per_pass": 1300, "tokens_a_pass": 2.5}.items()
 
 
 def test_the_published_27b_at_its_published_rate() -> None:

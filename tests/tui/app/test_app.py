@@ -21,6 +21,7 @@ from qwen_core.protocol.events import (
     TurnStarted,
     WeightTiers,
 )
+from qwen_core.settings.paths import location
 from qwen_tui.app.app import QwenApp
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.file import load_settings, settings_path
@@ -34,7 +35,8 @@ WITHOUT_METERS = (90, 30)  # too narrow for the meters, so that a line is not wr
 async def test_a_question_is_sent_with_its_settings_and_answered() -> None:
     settings = GenerationSettings(temperature=0.0, max_new_tokens=9)
     async with stage(size=WITHOUT_METERS, settings=settings, system="be kind") as here:
-        assert here.engine.commands == [Load("/models/Qwen3.6-27B-UD-NVFP4_K_XL-mlx", None, "be kind")]
+        load = Load("/models/Qwen3.6-27B-UD-NVFP4_K_XL-mlx", None, "be kind", AppSettings().for_load())
+        assert here.engine.commands == [load]
         await here.ask("  hello\nthere ")
         await here.wait(lambda: here.app.conversation.phase == "ready" and here.app.conversation.turns[0].stats)
         await here.settle()
@@ -48,13 +50,15 @@ async def test_a_question_is_sent_with_its_settings_and_answered() -> None:
 
 
 def test_what_the_person_set_for_a_load_goes_with_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert AppSettings().for_load() == LoadSettings()
+    cache = str(location("state"))
+    assert AppSettings().for_load() == LoadSettings(cache_folder=cache)
     settings_path().write_text("[hardware]\npeak_bandwidth_gb_s = 321.5\n[context]\nsnapshot_budget_mb = 9\n")
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "7")
     context = QwenApp("/models/x", load_settings()).context
-    assert context.load.settings == LoadSettings(9 << 20, 321.5, 7)
+    assert context.load.settings == LoadSettings(9 << 20, 321.5, 7, cache_folder=cache)
     context.change("context.snapshot_budget_mb", 3)
-    assert context.load.settings == LoadSettings(3 << 20, 321.5, 7), "what is changed counts for the next load"
+    # What is changed counts for the next load.
+    assert context.load.settings == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
 
 
 async def test_the_first_screen_is_drawn_before_the_engine_exists() -> None:

@@ -1,13 +1,14 @@
 """The meters: a frozen snapshot of the conversation, the lines it becomes, and the panel that shows them."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.protocol.events import EngineDied, Loaded, PrefillProgress, TurnStarted
-from qwen_core.protocol.stats import TurnStats, remaining_s
+from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats, remaining_s
 from qwen_tui.chat.meters import MeterSnapshot, take_snapshot
 from qwen_tui.chat.panel_lines import bandwidth_bar, digits, panel_lines
 from qwen_tui.conversation.branch import Branch
@@ -23,6 +24,15 @@ from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
 WIDTH = 30
 COUNTS = st.integers(0, 10**12)
 RATES = st.none() | st.floats(0.001, 1e6)
+DRAFTS = st.builds(
+    DraftStats,
+    kind=st.sampled_from(["mtp", "lookup", "mtp+lookup"]),
+    num_draft_tokens=st.just(5),
+    passes=st.integers(1, 10**6),
+    drafted=st.integers(0, 10**7),
+    accepted=st.integers(0, 10**7),
+    accepted_by_depth=st.tuples(*[st.integers(0, 10**6)] * 5),
+)
 FIGURES = st.builds(
     TurnStats,
     prompt_tokens=st.integers(0, 10**7),
@@ -44,6 +54,8 @@ FIGURES = st.builds(
     recurrent_bytes=COUNTS,
     snapshot_bytes=COUNTS,
     stop_s=RATES,
+    draft=st.none() | DRAFTS,
+    draft_off=st.sampled_from([None, *get_args(DraftOff)]),
 )
 SNAPSHOTS = st.builds(
     MeterSnapshot,
@@ -94,6 +106,22 @@ def test_a_running_answer_as_text() -> None:
         "ffn 51% · gdn 31% · attn 10%\n"
         "head 7% · state 2%"
     )
+
+
+def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None:
+    draft = DraftStats("mtp", 3, passes=200, drafted=600, accepted=308, accepted_by_depth=(170, 98, 40))
+    shown = MeterSnapshot("ready", MODEL, replace(stats(), draft=draft, draft_bytes=200 * 10**9))
+    lines = text(shown).split("\n")
+    begin = lines.index("drafts  mtp, 3 a pass")
+    assert lines[begin + 1] == "held    85, 49, 20%"
+    peakless = replace(stats(), draft=draft, peak_bandwidth_gb_s=None)
+    assert "tokens  2.54 a pass" in text(replace(shown, stats=peakless))
+    ceiling = next(number for number, line in enumerate(lines) if line.startswith("ceiling"))
+    assert lines[ceiling : ceiling + 2] == ["ceiling 47.7 tok/s est. here", "        at 2.54 tokens a pass"]
+    none_yet = replace(draft, drafted=0, accepted=0, accepted_by_depth=())
+    assert "drafts  mtp · none yet" in text(replace(shown, stats=replace(stats(), draft=none_yet)))
+    assert "drafts  off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))
+    assert "drafts  off · as set" in text(replace(shown, stats=replace(stats(), draft_off="setting")))
 
 
 def test_a_prompt_being_read_as_text() -> None:

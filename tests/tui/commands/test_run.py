@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
+from qwen_core.settings.paths import location
 from qwen_tui import cli
 from qwen_tui.commands import run_request as request
 from qwen_tui.commands.run_request import parse_messages
+from qwen_tui.settings.tree import AppSettings
 from support.fake_session import said
 from support.scripted_session import PARIS, ScriptedSession
 
@@ -130,16 +132,17 @@ def test_options_that_are_not_given_are_left_to_the_engine(fake: ScriptedSession
 def test_what_the_person_set_for_a_load_reaches_it(
     line: list[str], fake: ScriptedSession, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache = str(location("state"))
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings()
+    assert fake.calls.load == AppSettings().for_load()
     (home / "config" / "config.toml").write_text(
         "[context]\nsnapshot_budget_mb = 3\n[hardware]\npeak_bandwidth_gb_s = 321.5\ngpu_cores = 7\n"
     )
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 7)
+    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "9")
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 9)
+    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 9, cache_folder=cache)
 
 
 @pytest.mark.parametrize("line", [["run"], ["run", "-p", "-"]])
@@ -230,7 +233,7 @@ USER = {"role": "user", "content": "x"}
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[1, NaN]", "message 1"),
+        ("[1, NaN]", "NaN is not a JSON number"),
         ([], "list of 1 to"),
         (USER, "list of 1 to"),
         ([USER, 3], "message 2 is not an object"),

@@ -1,5 +1,7 @@
 """/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, not the file."""
 
+from collections.abc import Awaitable
+
 from qwen_core.settings.kinds import refused
 from qwen_tui.app.context import AppContext
 from qwen_tui.settings.tree import FIELDS, Field, value_of
@@ -64,25 +66,28 @@ class GenerationCommands:
             present = self._context.request().effort or "the default"
             self._context.flash(f"Reasoning effort is {present}. /think takes none, low, medium or high.")
 
-    def draft(self, argument: str) -> None:
-        """Who drafts, and with a number behind it how many tokens a pass."""
+    def draft(self, argument: str) -> Awaitable[None] | None:
+        """Who drafts, and with a number behind it how many tokens a pass; or marks for what drafts said."""
         mode, _, count = argument.partition(" ")
+        if argument == "marks":
+            return self._context.chat.action_mark_drafts()
         request = self._context.request()
         if not mode:
             drafts = "as many as pay" if request.num_draft_tokens is None else str(request.num_draft_tokens)
-            takes = "/draft takes auto, off, mtp or lookup, and N."
+            takes = "/draft takes auto, off, mtp or lookup, and N; or marks."
             self._context.flash(f"Drafts are {request.draft}, {drafts} a pass. {takes}")
-            return
+            return None
         field = _FIELDS["num_draft_tokens"]
         try:
             number = field.kind.read(count) if count.strip() else None
             self._context.change(_FIELDS["draft"].key, _FIELDS["draft"].kind.read(mode.lower()))
         except ValueError:
             self._context.flash("/draft takes auto, off, mtp or lookup, and a number of drafts from 0 to 5.")
-            return
+            return None
         self._context.change(field.key, number)
         drafts = "" if number is None else f", {number} a pass"
         self._context.flash(f"From the next message on drafts are {mode.lower()}{drafts}.")
+        return None
 
     def guard(self, switch: str) -> None:
         self._context.change(f"{SECTION}.repetition_guard", switch == "on")

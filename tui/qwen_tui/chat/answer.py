@@ -6,8 +6,10 @@ The block that is being written is left to a widget of its own: then most rows o
 
 from typing import Any
 
+from qwen_tui.text.block_layout import Block
 from qwen_tui.text.finished_blocks import finished_length
 from qwen_tui.text.markdown import parse_markdown
+from qwen_tui.text.marked import Places, marked
 from qwen_tui.text.safe import visible
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -15,7 +17,7 @@ LOOK_AGAIN = 4000  # characters of an open block from which on its end is looked
 
 
 class AnswerView(TextLines):
-    """`show` takes the whole answer so far, `finish` the whole answer."""
+    """`show` and `show_marked` take the whole answer so far, `finish` the whole answer."""
 
     DEFAULT_CSS = """
     AnswerView { margin: 0 0 1 0; }
@@ -50,6 +52,12 @@ class AnswerView(TextLines):
                 self._done_blocks += len(blocks)
         self.display = bool(self._done_blocks)
         return text[self._done :].strip("\n")
+
+    def show_marked(self, text: str, places: Places) -> None:
+        """Draw the whole answer so far as the model wrote it, with `places` underlined."""
+        self._begin()
+        self.set_blocks([Block(marked(text, places))])
+        self.display = True
 
     def finish(self, text: str) -> None:
         """Draw the whole answer as its markdown reads with everything known."""

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
+from qwen_tui.text.marked import Places
 from qwen_tui.text.safe import visible
 from qwen_tui.widgets.one_layout import OneLayout
 from qwen_tui.widgets.plain_text import PlainText
@@ -37,6 +38,7 @@ class Fold(Vertical, OneLayout, can_focus=True):
         self._label = name
         self._facts = ""
         self._text = ""
+        self._places: Places = ()
         self.open = False
         # Held, not looked up: who leaves in the middle of a drawing leaves folds that were never composed.
         self._title = Static(classes="title", markup=False)
@@ -50,15 +52,14 @@ class Fold(Vertical, OneLayout, can_focus=True):
     def on_mount(self) -> None:
         self._draw_title()
 
-    def show(self, text: str, facts: str, name: str | None = None) -> None:
-        """The text inside and the facts beside the name. A folded body is not laid out."""
+    def show(self, text: str, facts: str, name: str | None = None, places: Places = ()) -> None:
+        """The text inside, with `places` underlined, and the facts beside the name. A folded body is not laid out."""
         label = name if name is not None else self._label
         if (label, facts) != (self._label, self._facts):
             self._label, self._facts = label, facts
             self._draw_title()
-        self._text = text
-        if self.open:
-            self.body.show(text.strip("\n"))
+        self._text, self._places = text, places
+        self._draw_body()
 
     def turn(self, open: bool) -> None:
         """Open or fold."""
@@ -66,9 +67,12 @@ class Fold(Vertical, OneLayout, can_focus=True):
             return
         self.open = open
         self.body.display = open
-        if open:
-            self.body.show(self._text.strip("\n"))
+        self._draw_body()
         self._draw_title()
+
+    def _draw_body(self) -> None:
+        if self.open:
+            self.body.show(self._text if self._places else self._text.strip("\n"), self._places)
 
     def action_turn_over(self) -> None:
         self.turn(not self.open)

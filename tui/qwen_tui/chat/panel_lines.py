@@ -82,6 +82,8 @@ def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
     lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
     limit = f"{number(ceiling)} tok/s"
     lines.append(_figure(width, "ceiling", limit, " est. here" if len(limit) + 18 <= width else " est."))
+    if stats.draft is not None:
+        lines.append(_figure(width, "", "", f"at {stats.tokens_a_pass:.2f} tokens a pass"))
     source = snapshot.model.peak_source if snapshot.model else None
     lines.append(_line(width, (f"peak    {number(peak)} GB/s {source or ''}".rstrip(), MUTED)))
     return lines
@@ -115,8 +117,26 @@ def _answer(stats: TurnStats, width: int) -> Lines:
     new, answer = stats.prompt_tokens - stats.cached_tokens, stats.generated_tokens - stats.reasoning_tokens
     lines.append(_figure(width, "prompt", f"{new:,} new · {stats.cached_tokens:,} kept"))
     lines.append(_figure(width, "answer", f"{answer:,}", f" · reasoning {stats.reasoning_tokens:,}"))
+    lines += _drafts(stats, width)
     if stats.stop_s is not None:
         lines.append(_figure(width, "stopped", f"in {formatting.seconds(stats.stop_s)}"))
+    return lines
+
+
+def _drafts(stats: TurnStats, width: int) -> Lines:
+    """Who drafts, how many a pass, how often each was accepted and what a pass gives; or why nobody drafts."""
+    draft = stats.draft
+    if draft is None:
+        off = stats.draft_off
+        return [] if off is None else [_figure(width, "drafts", "off", f" · {formatting.draft_off(off)}")]
+    if not draft.drafted:
+        return [_figure(width, "drafts", draft.kind, " · none yet")]
+    lines = [
+        _figure(width, "drafts", f"{draft.kind}, {draft.num_draft_tokens} a pass"),
+        _figure(width, "held", formatting.accepted_by_depth(draft)),
+    ]
+    if stats.ceiling_tok_s is None:  # which says it already
+        lines.append(_figure(width, "tokens", f"{stats.tokens_a_pass:.2f} a pass"))
     return lines
 
 

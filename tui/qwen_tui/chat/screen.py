@@ -54,6 +54,7 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False, id="folds"),
         Binding("f4,ctrl+o", "toggle_panel", "Show or hide the meters", show=False, id="meters"),
+        Binding("f8,alt+m", "mark_drafts", "Underline what drafts said", show=False, id="marks"),
         Binding("ctrl+f", "find", "Find in this conversation", show=False, id="find"),
         Binding("ctrl+up,alt+up", "jump(-1)", "The turn before", show=False, id="previous"),
         Binding("ctrl+down,alt+down", "jump(1)", "The next turn", show=False, id="next"),
@@ -226,6 +227,12 @@ class ChatScreen(Screen[None]):
     async def action_toggle_folds(self) -> None:
         self._folds_open = not self._folds_open
         self.transcript.turn_folds(self._folds_open)
+
+    async def action_mark_drafts(self) -> None:
+        marks = not self.transcript.marks_drafts
+        await self.transcript.mark_drafts(marks)
+        said = "What accepted drafts said is underlined." if marks else "Answers are shown as they read."
+        self.status.flash(said)
 
     def action_scroll_transcript(self, pages: int) -> None:
         height = max(1, self.transcript.content_size.height - 2)

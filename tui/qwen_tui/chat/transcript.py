@@ -63,6 +63,7 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
         self._height = 0  # rows of all that is in the window, as last laid out
         self._open = False
         self._needle = ""
+        self.marks_drafts = False
         self._found: Turn | None = None
         self._sought: tuple[TurnView, Callable[[], tuple[TextLines, int] | None]] | None = None
 
@@ -129,6 +130,7 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
             view = TurnView(item)
             view.turn_folds(self._open)
             view.mark(self._needle, found=item is self._found)
+            view.marks_drafts = self.marks_drafts
             return view
         return NoteView(item)
 
@@ -340,6 +342,13 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
         for view in self._views:
             if isinstance(view, TurnView):
                 view.turn_folds(open)
+
+    async def mark_drafts(self, on: bool) -> None:
+        """Underline what drafts said, here and in what will come."""
+        self.marks_drafts = on
+        for view in self._views:
+            if isinstance(view, TurnView):
+                await view.mark_drafts(on)
 
     def mark(self, needle: str, found: Turn | None) -> None:
         """Mark what reads like `needle`, and the turn in which the place is that was found."""

@@ -8,6 +8,7 @@ from qwen_core.text.reasoning import parse_tool_calls
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.text import formatting
 from qwen_tui.text.formatting import fit
+from qwen_tui.text.marked import MARK
 from qwen_tui.text.safe import cells, one_line, visible
 
 
@@ -32,9 +33,14 @@ def reasoning_facts(turn: Turn) -> str:
     return " · ".join(pieces)
 
 
-def footer(turn: Turn, width: int) -> Content:
-    """The dim line under a turn, its figures on one line of `width` cells, and why it ended if not by itself."""
+def footer(turn: Turn, width: int, *, marks_drafts: bool = False) -> Content:
+    """The dim line under a turn, its figures on one line of `width` cells, and why it ended if not by itself.
+
+    `marks_drafts`: what drafts said is underlined, and this says so.
+    """
     lines = [line for line in (_alternatives(turn, width), *_outcome(turn, width)) if line.plain]
+    if marks_drafts and turn.drafted:
+        lines.append(Content.assemble(("underlined", MARK), (": accepted drafts", "$muted")))
     return Content("\n").join(lines)
 
 

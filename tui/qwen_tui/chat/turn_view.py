@@ -17,6 +17,7 @@ from qwen_tui.chat.fold import Fold
 from qwen_tui.chat.turn_lines import footer, reasoning_facts, tool_calls_shown
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.text.block_layout import Block
+from qwen_tui.text.marked import Places
 from qwen_tui.text.safe import visible
 from qwen_tui.widgets.one_layout import OneLayout
 from qwen_tui.widgets.plain_text import PlainText
@@ -82,6 +83,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         self._folds: dict[str, Fold] = {}  # made when there is something to put in
         self._open = False
         self._needle = ""
+        self.marks_drafts = False
 
     def compose(self) -> ComposeResult:
         yield self._question
@@ -101,7 +103,8 @@ class TurnView(Vertical, OneLayout, can_focus=True):
     async def show(self) -> None:
         """Bring the widgets up to the turn's state. It costs next to nothing where nothing changed."""
         turn = self.item
-        state = tuple(vars(turn).values())  # strings that are the same object are compared at once, however long
+        # Strings that are the same object are compared at once, however long.
+        state = (self.marks_drafts, *vars(turn).values())
         if state == self._drawn or not self.children:
             return
         self._drawn = state
@@ -112,10 +115,17 @@ class TurnView(Vertical, OneLayout, can_focus=True):
                 [Block(Content.styled("You", "bold $primary")), Block(Content(visible(asked)), gap=None)]
             )
             self._cut()
-        await self._show_fold("reasoning", "Reasoning", turn.reasoning, reasoning_facts(turn))
-        await self._show_answer()
+        drafted = turn.drafted if self.marks_drafts else {}
+        reasoned = drafted.get("reasoning", ())
+        await self._show_fold("reasoning", "Reasoning", turn.reasoning, reasoning_facts(turn), reasoned)
+        if answered := drafted.get("answer", ()):
+            await self._drop_tail()
+            self._answer.show_marked(turn.answer, answered)
+        else:
+            await self._show_answer()
         named, body = tool_calls_shown(turn.tool_calls) if turn.tool_calls else ("", "")
-        await self._show_fold("tools", "Tool call", body, named)
+        called = drafted.get("tool_call", ())
+        await self._show_fold("tools", "Tool call", turn.tool_calls if called else body, named, called)
         self._draw_footer()
 
     async def _show_answer(self) -> None:
@@ -123,9 +133,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         if not self.item.running:
             with self.app.batch_update():
                 self._answer.finish(self.item.answer)
-                if self._tail is not None:
-                    await self._tail.remove()
-                    self._tail = None
+                await self._drop_tail()
             return
         rest = self._answer.show(self.item.answer)
         if self._tail is None:
@@ -137,7 +145,12 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         self._tail.show(rest)
         self._tail.display = bool(rest.strip())
 
-    async def _show_fold(self, key: str, name: str, text: str, facts: str) -> None:
+    async def _drop_tail(self) -> None:
+        if self._tail is not None:
+            await self._tail.remove()
+            self._tail = None
+
+    async def _show_fold(self, key: str, name: str, text: str, facts: str, places: Places) -> None:
         fold = self._folds.get(key)
         if fold is None:
             if not text:
@@ -147,14 +160,14 @@ class TurnView(Vertical, OneLayout, can_focus=True):
             fold.turn(self._open)
             await self.mount(fold, before=self._answer if key == "reasoning" else self._footer)
         fold.display = bool(text)
-        fold.show(text, facts, name)
+        fold.show(text, facts, name, places)
 
     def on_resize(self) -> None:
         if self._line is not None:  # else nothing has been drawn yet, or ever will be
             self._draw_footer()
 
     def _draw_footer(self) -> None:
-        drawn = footer(self.item, self.content_size.width or LINE)
+        drawn = footer(self.item, self.content_size.width or LINE, marks_drafts=self.marks_drafts)
         if self._line is None or drawn != self._line:
             self._line = drawn
             self._footer.update(drawn)
@@ -163,7 +176,12 @@ class TurnView(Vertical, OneLayout, can_focus=True):
     def _cut(self) -> None:
         self._question.set_cut(None if self._open else QUESTION_ROWS + 1)
 
-    # Opening and finding.
+    # Opening, marking and finding.
+
+    async def mark_drafts(self, on: bool) -> None:
+        """Underline what drafts said, in the text as the model wrote it, or show the answer as it reads."""
+        self.marks_drafts = on
+        await self.show()
 
     def turn_folds(self, open: bool) -> None:
         """Open or fold reasoning, tool calls and a long question."""

@@ -49,7 +49,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
     SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", get_args(Preset), True, False),
     SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", get_args(Effort), True),
-    SlashCommand("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp or lookup; how many", "", (), True),
+    SlashCommand("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "", (), True),
     SlashCommand(
         "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
     ),

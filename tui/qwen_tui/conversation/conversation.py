@@ -260,9 +260,10 @@ class Conversation:
                 self._ids_cover_all = False
 
     def _delta(self, turn: Turn, event: Delta) -> None:
-        for part, text in event.pieces:
+        came_drafted = event.drafted or (False,) * len(event.pieces)
+        for (part, text), drafted in zip(event.pieces, came_drafted, strict=True):
             turn.state = "reasoning" if part == "reasoning" else "decoding"
-            turn.say(part, text)
+            turn.say(part, text, drafted=drafted)
         if turn.state in ("waiting", "prefill"):
             turn.state = "decoding"
         if event.stats is not None:

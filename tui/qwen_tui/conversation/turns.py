@@ -4,7 +4,7 @@ Turns are changed by conversation.py alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from qwen_core.protocol.events import FinishReason, Message, Part
@@ -20,7 +20,8 @@ class Turn:
     """One question and its answer so far.
 
     `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
-    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes).
+    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes). `drafted`:
+    where in a part's text stands what accepted drafts said, as (begin, end); known while the program runs.
     `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
     """
 
@@ -34,6 +35,7 @@ class Turn:
     reasoning: str = ""
     answer: str = ""
     tool_calls: str = ""
+    drafted: dict[Part, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     prefilled: int = 0
     to_prefill: int = 0
     cached: int = 0
@@ -65,8 +67,15 @@ class Turn:
         """Whether the answer was cut off where it could go on."""
         return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
 
-    def say(self, part: Part, text: str) -> None:
-        """Add what the engine has said."""
+    def text(self, part: Part) -> str:
+        """What was said in a part of the answer."""
+        return {"answer": self.answer, "reasoning": self.reasoning, "tool_call": self.tool_calls}[part]
+
+    def say(self, part: Part, text: str, *, drafted: bool = False) -> None:
+        """Add what the engine has said; `drafted`: by accepted drafts."""
+        if drafted:
+            begin = len(self.text(part))
+            self.drafted = {**self.drafted, part: (*self.drafted.get(part, ()), (begin, begin + len(text)))}
         match part:
             case "answer":
                 self.answer += text

@@ -30,6 +30,7 @@ _WORDS = {
     "QwenApp.settings": "every setting, explained",
     "App.command_palette": "command palette: everything that can be done, by name",
     "ChatScreen.toggle_folds": "open or fold reasoning and tool calls",
+    "ChatScreen.mark_drafts": "underline what accepted drafts said, or no longer",
     "Editor.newline": "a new line",
     "Editor.edit_externally": "write in your own editor ($VISUAL or $EDITOR)",
     **{

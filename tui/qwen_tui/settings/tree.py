@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
+from qwen_core.protocol.events import LoadSettings
 from qwen_core.settings.kinds import Choice, Kind, Number, Words, setting
+from qwen_core.settings.paths import location
 from qwen_core.settings.tree import Settings
 
 SidePanel = Literal["auto", "on", "off"]
@@ -77,6 +79,10 @@ class AppSettings(Settings):
     looks: LooksSection = field(default_factory=LooksSection)
     composer: ComposerSection = field(default_factory=ComposerSection)
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _frozen({}))
+
+    def for_load(self) -> LoadSettings:
+        """What counts for a model from its loading on; what is measured of it is kept beside the program's logs."""
+        return replace(super().for_load(), cache_folder=str(location("state")))
 
 
 KEYS = "keys"

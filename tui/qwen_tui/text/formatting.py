@@ -10,9 +10,14 @@ from qwen_tui.text.safe import cells, visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import FinishReason, PeakSource
-    from qwen_core.protocol.stats import DraftStats, TurnStats
+    from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats
 
 GIB = 1 << 30
+
+_DRAFT_OFF: dict[DraftOff, tuple[str, str]] = {
+    "cpu": ("CPU", "on a CPU a pass costs what its rows cost; /draft mtp or /draft lookup drafts all the same"),
+    "setting": ("as set", "as it is set; /draft auto drafts where it pays"),
+}
 
 _ENDINGS: dict[FinishReason, str] = {
     "length": "reached the length limit",
@@ -127,12 +132,14 @@ def turn_pieces(stats: TurnStats) -> list[str]:
     if stats.reasoning_tokens:
         count += f" (+{stats.reasoning_tokens:,} reasoning)"
     pieces.append(count)
-    if stats.draft is not None and stats.draft.drafted:
-        pieces.append(f"{stats.tokens_a_pass:.2f} a pass")
+    if stats.draft is not None:
+        pieces.append(draft_piece(stats.draft, stats.tokens_a_pass))
     if stats.ttft_s is not None:
         pieces.append(f"first {seconds(stats.ttft_s)}")
     fed = stats.prompt_tokens - stats.cached_tokens
     pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
+    if stats.draft_off is not None:
+        pieces.append(f"no drafts ({draft_off(stats.draft_off)})")
     return pieces
 
 
@@ -164,8 +171,12 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         reads += f", {whole_percent(stats.share_of_peak)} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     if stats.ceiling_tok_s is not None:
         reads += f" · ceiling {rate(stats.ceiling_tok_s)} est."
+        if stats.draft is not None:
+            reads += f" at {stats.tokens_a_pass:.2f} tokens a pass, which moves {decimal_size(stats.bytes_per_pass)}"
     if stats.draft is not None:
         lines.append(draft_figures(stats.draft, stats.tokens_a_pass))
+    elif stats.draft_off is not None:
+        lines.append(f"drafts off: {_DRAFT_OFF[stats.draft_off][1]}")
     memory = f"memory {size(stats.active_memory_bytes)}, at most {size(stats.peak_memory_bytes)}"
     state = f"KV {size(stats.kv_bytes)}, recurrent state {size(stats.recurrent_bytes)}"
     lines += [reads, f"{memory}; {state}, snapshots {size(stats.snapshot_bytes)}"]
@@ -173,11 +184,30 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
 
 
 def draft_figures(draft: DraftStats, tokens_a_pass: float) -> str:
-    """ "drafts by mtp, up to 3 a pass: 120 of 150 accepted (45, 40, 35 by depth) · 2.50 tokens a pass"."""
+    """ "drafts by mtp, up to 3 a pass: 120 of 150 accepted, by depth 45, 40, 35 in 50 passes · 2.50 tokens a pass"."""
+    if not draft.drafted:
+        return f"drafts by {draft.kind}: none in {draft.passes:,} passes"
     depths = ", ".join(map(str, draft.accepted_by_depth))
-    accepted = f"{draft.accepted:,} of {draft.drafted:,} accepted" + (f" ({depths} by depth)" if depths else "")
-    most = f", up to {draft.num_draft_tokens} a pass" if draft.num_draft_tokens else ""
-    return f"drafts by {draft.kind}{most}: {accepted} · {tokens_a_pass:.2f} tokens a pass"
+    accepted = f"{draft.accepted:,} of {draft.drafted:,} accepted, by depth {depths} in {draft.passes:,} passes"
+    most = f"up to {draft.num_draft_tokens} a pass"
+    return f"drafts by {draft.kind}, {most}: {accepted} · {tokens_a_pass:.2f} tokens a pass"
+
+
+def draft_piece(draft: DraftStats, tokens_a_pass: float) -> str:
+    """ "mtp 3: 2.50 a pass (90, 80, 70%)": who drafts how many, tokens a pass, and how often each was accepted."""
+    if not draft.drafted:
+        return f"{draft.kind}: no drafts"
+    return f"{draft.kind} {draft.num_draft_tokens}: {tokens_a_pass:.2f} a pass ({accepted_by_depth(draft)})"
+
+
+def accepted_by_depth(draft: DraftStats) -> str:
+    """ "90, 80, 70%": in how many of the passes the first, the second ... draft was accepted."""
+    return ", ".join(f"{100 * accepted / draft.passes:.0f}" for accepted in draft.accepted_by_depth) + "%"
+
+
+def draft_off(why: DraftOff) -> str:
+    """ "CPU", "as set": why nobody drafts, in a word."""
+    return _DRAFT_OFF[why][0]
 
 
 def bar(done: float, total: float, width: int) -> str:

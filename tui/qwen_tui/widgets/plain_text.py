@@ -3,6 +3,7 @@
 from textual.content import Content
 
 from qwen_tui.text.block_layout import Block
+from qwen_tui.text.marked import Places, marked
 from qwen_tui.text.safe import visible
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -46,7 +47,12 @@ class PlainText(TextLines):
         self._sealed = 0  # characters of _text that are in sealed parts
         self._parts = 0  # how many parts that is
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, places: Places = ()) -> None:
+        """Show all of `text`, with `places` underlined."""
+        if places:
+            self._text, self._sealed, self._parts = "", 0, 0
+            self.set_blocks([Block(marked(text, places), gap=None)])
+            return
         if text == self._text:
             return
         if not text.startswith(self._text[: self._sealed]):
