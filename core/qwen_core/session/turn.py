@@ -86,6 +86,7 @@ class Turn:
         self._room = self._summary.context_limit - self._prompt
         self._limit = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens, self._room)
         self._generated = 0
+        self._first_pass = 0  # tokens that came with the first one, which belongs to the prefill; with drafts several
         self._rate = TokenRate()
         self._began = plan.clock()
         self._first: float | None = None  # when the first token came, the last one, and the last one of reasoning
@@ -170,6 +171,8 @@ class Turn:
         if self._pieces.reasoning_tokens > reasoned:
             self._thought = now
         drafting = self._plan.drafting
+        if self._first_pass == 0 or (drafting is not None and drafting.counts.passes <= 1):
+            self._first_pass = self._generated
         return StreamEvent(
             joined(pieces),
             tuple(tokens),
@@ -202,7 +205,7 @@ class Turn:
         state, weight_bytes = self._state, self._summary.weight_bytes_per_token
         recurrent_bytes, kv_bytes = state.recurrent_nbytes, state.kv_nbytes
         ttft_s = None if self._first is None else self._first - self._began
-        decode_tok_s = decode_rate(self._generated, self._first, self._last)
+        decode_tok_s = decode_rate(self._generated - self._first_pass + 1, self._first, self._last)
         moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
         drafting = self._plan.drafting
         draft, draft_bytes = (None, 0) if drafting is None else (drafting.stats(), drafting.drafter.bytes_read)

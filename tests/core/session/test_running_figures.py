@@ -9,11 +9,13 @@ from qwen_core.engine.event_batches import TurnBatcher
 from qwen_core.protocol.events import Delta, Load, Loaded, Send, TurnDone
 from qwen_core.protocol.stats import TurnStats, ceiling_tok_s, decode_rate
 from qwen_core.session import turn as turn_module
+from qwen_core.session.drafting import Drafting
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.session import Session
 from support.engines import running_engine
 from support.fake_engine import stats
 from support.fake_session import FACTORY, said, script, until_stop
+from support.scripted_drafter import ScriptedDrafter
 
 GREEDY = {"temperature": 0.0, "reasoning_effort": "none"}
 
@@ -68,6 +70,27 @@ def test_every_token_has_its_figures_and_they_agree_with_the_last(
     assert replace(every[-1], peak_memory_bytes=0, active_memory_bytes=0) == replace(
         every[-2], peak_memory_bytes=0, active_memory_bytes=0
     )
+
+
+def test_what_comes_with_the_first_token_has_no_part_in_the_rate(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass whose drafts were accepted gives its tokens at one moment: those of the first are in the time to it."""
+    session.restore(())
+    *_, plain = session.send_stream("What is the capital of France?", **GREEDY)
+    truth, vocab = list(session.ids), session.model.config.vocab_size
+
+    def scripted(*_: object) -> Drafting:
+        drafter = ScriptedDrafter(truth, 1.0, vocab)
+        drafter.begin(())
+        return Drafting("scripted", drafter, lambda _: 3)
+
+    monkeypatch.setattr(session.loaded.drafters, "drafting", scripted)
+    every, tokens = figures(session, 1.0, monkeypatch)
+    assert plain.stats is not None
+    assert sum(tokens) == plain.stats.generated_tokens > 4
+    assert [figure.decode_tok_s for figure in every[:4]] == [None] * 4
+    assert every[-1].decode_tok_s == (sum(tokens) - 4) / (sum(tokens) - 1)
 
 
 def test_the_time_of_reasoning_ends_with_its_last_token(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
