@@ -1,7 +1,7 @@
 """Compares this engine with another runtime on one checkpoint: fresh processes, in turn, ratios pair by pair.
 
 No MLX in this process: each measurement is against_process.py's, so that neither side inherits the other's memory,
-caches or kernels. The order within a pair alternates, so that a machine that grows slower favours nobody.
+caches or kernels.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from qwen_core.bench.against_process import Outcome, Task
 from qwen_core.bench.request import BenchRequest, Progress, Stop, machine_facts
-from qwen_core.bench.workloads import check_context, prompt_ids, rest, spread
+from qwen_core.bench.workloads import alternating, check_context, common_tokens, prompt_ids, rest, spread
 from qwen_core.errors import QwenError, quote
 
 _BOOT = "from qwen_core.bench.against_process import main; main()"
@@ -31,12 +31,7 @@ class MeasuredPair:
     @property
     def same_tokens(self) -> int:
         """How many of the first tokens both sides drew alike."""
-        count = 0
-        for mine, theirs in zip(self.own.tokens, self.peer.tokens, strict=False):
-            if mine != theirs:
-                break
-            count += 1
-        return count
+        return common_tokens(self.own.tokens, self.peer.tokens)
 
 
 class Interrupted(Exception):
@@ -88,22 +83,21 @@ def compare(
 ) -> list[MeasuredPair]:
     """`repeat` pairs of `task` (this engine) and `peer`, one after the other; fewer where it was stopped."""
     pairs: list[MeasuredPair] = []
-    for number in range(repeat):
-        order = (task, peer) if number % 2 == 0 else (peer, task)
-        outcomes = {}
-        for place, side in enumerate(order):
+    outcomes: dict[str, Outcome] = {}
+    for place, side in enumerate(alternating((task, peer), repeat)):
+        if stop():
+            return pairs
+        progress(side.side, place, 2 * repeat)
+        if place:
+            rest()
             if stop():
                 return pairs
-            progress(side.side, 2 * number + place, 2 * repeat)
-            if number or place:
-                rest()
-                if stop():
-                    return pairs
-            try:
-                outcomes[side.side] = run(side, stop)
-            except Interrupted:
-                return pairs
-        pairs.append(MeasuredPair(outcomes[task.side], outcomes[peer.side]))
+        try:
+            outcomes[side.side] = run(side, stop)
+        except Interrupted:
+            return pairs
+        if len(outcomes) == 2:
+            pairs.append(MeasuredPair(outcomes.pop(task.side), outcomes.pop(peer.side)))
     progress("done", 2 * repeat, 2 * repeat)
     return pairs
 

@@ -1,31 +1,40 @@
 """Measures a model: prefill and decode of fixed sizes, and the card's conversation.
 
-Warm-up first, discarded; then every workload as often as asked, greedy, with no end-of-text. It keeps what it has
-measured when it is stopped. Turning measurements into a report is report.py's, comparing with another runtime
-against.py's.
+Warm-up first, discarded; then every workload as often as asked, greedy, with no end-of-text; where drafts are asked
+for, in turn without them and with them. It keeps what it has measured when it is stopped. Turning measurements into a
+report is report.py's, comparing with another runtime against.py's.
 """
 
-import statistics
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
+from qwen_core.bench.drafts import DecodePair, DecodeRun, PassCosts
+from qwen_core.bench.measured import Conversation, Measured, MeasuredCard
 from qwen_core.bench.workloads import (
     CARD_MAX_NEW_TOKENS,
     CARD_SYSTEM,
     CARD_TEMPERATURE,
     CARD_TURNS,
     Workload,
+    alternating,
     check_context,
     prompt_ids,
     rest,
 )
 from qwen_core.device.backend import is_gpu, mx
 from qwen_core.model.model import Model
+from qwen_core.model.mtp import MtpLayer
 from qwen_core.model.state import Snapshot, State
-from qwen_core.protocol.stats import TurnStats, bytes_per_token
+from qwen_core.protocol.events import DraftMode
+from qwen_core.protocol.stats import DraftStats, TurnStats
+from qwen_core.session.draft_costs import measure
+from qwen_core.session.draft_count import MOST_DRAFTS
+from qwen_core.session.drafters import Drafters
+from qwen_core.session.drafting import Drafting
 from qwen_core.session.generate import decode, prefill, read
 from qwen_core.session.sampling import Sampler, SamplingParameters
 from qwen_core.session.session import Session
@@ -46,37 +55,36 @@ def ignore(label: str, done: int, total: int) -> None:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One size of prefill or decode at one depth: `seconds` of each repeat in which `workload.tokens` were processed.
+class DraftChoice:
+    """Who is to draft in every second run, and how many a pass; None: as many as pay."""
 
-    `recurrent_bytes` and `kv_bytes` are those of the state at `context_tokens`: in the middle of a decode, at the end
-    of a prefill.
-    """
+    drafters: Drafters
+    mode: DraftMode
+    count: int | None
 
-    workload: Workload
-    depth: int
-    seconds: tuple[float, ...]
-    context_tokens: int
-    recurrent_bytes: int
-    kv_bytes: int
-    peak_memory_bytes: int
+    def drafting(self, ids: Sequence[int], state: State, vocabulary: int) -> Drafting:
+        """For a run over `state`, which holds `ids`."""
+        drafting = self.drafters.drafting(self.mode, self.count, ids, state, vocabulary)
+        assert drafting is not None, "a choice is made where somebody drafts"
+        return drafting
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """Tokens per second of each repeat."""
-        return tuple(self.workload.tokens / seconds for seconds in self.seconds)
-
-    def bytes_per_token(self, weight_bytes: int) -> int:
-        """Bytes that a decoded token moves at `context_tokens`."""
-        return bytes_per_token(weight_bytes, self.recurrent_bytes, self.kv_bytes)
+    def ended(self, drafting: Drafting | None, state: State) -> None:
+        """A run over `state`, or the way to where runs begin, has ended."""
+        if drafting is not None:
+            self.drafters.ended(drafting, state)
 
 
 @dataclass(frozen=True)
-class MeasuredCard:
-    """The card's conversation: the figures of the turns of each repeat that ended by themselves."""
+class _Timed:
+    """One repeat: `seconds` for a workload's tokens; the tokens of a decode, and how drafts fared."""
 
-    conversations: tuple[tuple[TurnStats, ...], ...]
-    peak_memory_bytes: int
+    seconds: float
+    tokens: tuple[int, ...] = ()
+    drafts: tuple[DraftStats, ...] = ()
+
+    def run(self, tokens: int) -> DecodeRun:
+        """As a decode of `tokens`."""
+        return DecodeRun(tokens / self.seconds, self.tokens, self.drafts)
 
 
 @dataclass
@@ -92,10 +100,13 @@ class Bench:
     pause: Callable[[float], None] = time.sleep
     _rested: bool = field(default=True, init=False)
 
-    def sizes(self, model: Model, workloads: Sequence[Workload], depth: int = 0) -> list[Measured]:
+    def sizes(
+        self, model: Model, workloads: Sequence[Workload], depth: int = 0, drafts: DraftChoice | None = None
+    ) -> list[Measured]:
         """Measure prefill and decode workloads behind `depth` tokens of context. Repeats cut short are left out.
 
-        Raises CapacityError where a workload and its depth are more than the model's context.
+        With `drafts` each repeat of a decode has a second run with them, before or after the one without. Raises
+        CapacityError where a workload and its depth are more than the model's context.
         """
         sizes = [workload for workload in workloads if workload.kind != "card"]
         limit = model.config.max_position_embeddings
@@ -104,42 +115,62 @@ class Bench:
         self._warm_up(model)
         measured = []
         for workload in sizes:
-            taken = None if self.stop() else self._size(model, workload, depth)
+            chosen = drafts if workload.kind == "decode" else None
+            taken = None if self.stop() else self._size(model, workload, depth, chosen)
             if taken is None:
                 break
             measured.append(taken)
         return measured
 
-    def _size(self, model: Model, workload: Workload, depth: int) -> Measured | None:
+    def _size(self, model: Model, workload: Workload, depth: int, drafts: DraftChoice | None) -> Measured | None:
         """All repeats of one workload, in memory of its own; None when stopped before the first."""
         mx.reset_peak_memory()
         state = model.new_state()
-        context = prompt_ids(depth, model.config.vocab_size, seed=1)
-        if not self._feed(model, state, context, f"{workload.name}: context"):
+        vocabulary = model.config.vocab_size
+        context = prompt_ids(depth, vocabulary, seed=1)
+        drafting = drafts.drafting((), state, vocabulary) if drafts is not None else None
+        if not self._feed(model, state, context, f"{workload.name}: context", drafting):
             return None
+        if drafts is not None:
+            drafts.ended(drafting, state)
         start = state.snapshot()
-        seconds = []
-        for _ in range(self.repeat):
-            before, whole = len(seconds) * workload.tokens, self.repeat * workload.tokens
+        sides = (None,) if drafts is None else (None, drafts)
+        taken: dict[bool, list[_Timed]] = {False: [], True: []}
+        before, whole = 0, len(sides) * self.repeat * workload.tokens
+        for side in alternating(sides, self.repeat):
             self.progress(workload.name, before, whole)
             if not self._rest():
                 break
             tell = partial(self._tell, workload.name, before, whole)
-            taken = self._once(model, state, start, workload, tell)
-            if taken is None:
+            drafting = side.drafting(context, state, vocabulary) if side is not None else None
+            timed = self._once(model, state, start, workload, tell, drafting)
+            if timed is None:
                 break
-            seconds.append(taken)
-        self.progress(workload.name, len(seconds) * workload.tokens, self.repeat * workload.tokens)
-        return self._summed(workload, depth, seconds, state, start)
+            taken[side is not None].append(timed)
+            before += workload.tokens
+            if side is not None:
+                side.ended(drafting, state)
+        self.progress(workload.name, before, whole)
+        pairs = tuple(
+            DecodePair(without.run(workload.tokens), drafted.run(workload.tokens))
+            for without, drafted in zip(taken[False], taken[True], strict=False)
+        )
+        return self._summed(workload, depth, [timed.seconds for timed in taken[False]], pairs, state)
 
     def _tell(self, label: str, before: int, whole: int, done: int) -> None:
         """Of all repeats together."""
         self.progress(label, before + done, whole)
 
     def _once(
-        self, model: Model, state: State, start: Snapshot, workload: Workload, tell: Callable[[int], None]
-    ) -> float | None:
-        """Seconds of one repeat from the point `start` on; None when it was stopped. `tell`: tokens so far."""
+        self,
+        model: Model,
+        state: State,
+        start: Snapshot,
+        workload: Workload,
+        tell: Callable[[int], None],
+        drafting: Drafting | None = None,
+    ) -> _Timed | None:
+        """One repeat from the point `start` on; None when it was stopped. `tell`: tokens so far."""
         state.restore(start)
         vocabulary = model.config.vocab_size
         sampler = Sampler(SamplingParameters(temperature=0.0), vocabulary, vocabulary)
@@ -153,51 +184,86 @@ class Bench:
             if logits is None:
                 return None
             read(sampler(logits))
-            return self.clock() - began
+            return _Timed(self.clock() - began)
         # One more token, untimed, whose logits the first one is drawn from.
-        *_, last = prefill(model, state, prompt_ids(1, vocabulary, seed=2))
+        *_, last = prefill(model, state, prompt_ids(1, vocabulary, seed=2), drafting=drafting)
         if last.logits is None:
             return None
-        began, count = 0.0, 0
-        with closing(decode(model, state, last.logits, sampler, limit=workload.tokens + 1)) as tokens:
-            for _ in tokens:
-                if count == 0:
-                    began = self.clock()  # the first token belongs to the prefill
-                elif count % TOLD_EVERY == 0:
-                    tell(count)
-                count += 1
-                if count <= workload.tokens and self.stop():
+        tokens: list[int] = []
+        stream = decode(model, state, last.logits, sampler, limit=workload.tokens + 1, drafting=drafting)
+        with closing(stream):
+            # The first token belongs to the prefill. With drafts others come with it, so that it is timed with them.
+            began = self.clock() if drafting is not None else 0.0
+            for token in stream:
+                if not tokens and drafting is None:
+                    began = self.clock()
+                elif tokens and len(tokens) % TOLD_EVERY == 0:
+                    tell(len(tokens))
+                tokens.append(token)
+                if len(tokens) <= workload.tokens and self.stop():
                     return None
-        return self.clock() - began
+        seconds = self.clock() - began
+        if drafting is None:
+            return _Timed(seconds, tuple(tokens))
+        return _Timed(seconds * workload.tokens / len(tokens), tuple(tokens), (drafting.stats(),))
 
-    def card(self, session: Session) -> MeasuredCard:
+    def costs(self, model: Model, layer: MtpLayer | None) -> PassCosts | None:
+        """What passes of 1, 2, ... rows and a draft by `layer` cost; None when stopped before the end of the first
+        repeat.
+        """
+        taken = []
+        for number in range(self.repeat):
+            self.progress("cost of passes", number, self.repeat)
+            if self.stop() or not self._rest():
+                break
+            costs = measure(model, layer, budget_s=math.inf, clock=self.clock, stop=self.stop)
+            if len(costs.passes) <= MOST_DRAFTS:
+                break
+            taken.append(costs)
+        self.progress("cost of passes", len(taken), self.repeat)
+        if not taken:
+            return None
+        passes = tuple(zip(*(costs.passes for costs in taken), strict=True))
+        return PassCosts(passes, tuple(costs.draft for costs in taken) if layer is not None else ())
+
+    def card(self, session: Session, drafts: DraftChoice | None = None) -> MeasuredCard:
         """Hold the card's conversation `repeat` times, each from the beginning. Thinking is off.
 
         A turn counts when it ended by itself or at its limit. Repeat i samples with seed i, so that a run can be
-        repeated on the same machine token for token.
+        repeated on the same machine token for token. With `drafts` each repeat is held a second time, with them.
         """
         mx.reset_peak_memory()
         self._warm_up(session.model)
-        conversations = []
-        for turn in range(self.repeat):
+        held: dict[bool, list[Conversation]] = {False: [], True: []}
+        sides = (None,) if drafts is None else (None, drafts)
+        whole = len(sides) * self.repeat * len(CARD_TURNS)
+        for place, side in enumerate(alternating(sides, self.repeat)):
             if self.stop():
                 break
-            self.progress("card", turn * len(CARD_TURNS), self.repeat * len(CARD_TURNS))
+            self.progress("card", place * len(CARD_TURNS), whole)
             if not self._rest():
                 break
-            finished = self._conversation(session, turn)
-            if finished:
-                conversations.append(tuple(finished))
-        taken = MeasuredCard(tuple(conversations), mx.get_peak_memory())
+            conversation = self._conversation(session, place // len(sides), place * len(CARD_TURNS), whole, side)
+            held[side is not None].append(conversation)
+        pairs = tuple(
+            (without, drafted)
+            for without, drafted in zip(held[False], held[True], strict=False)
+            if len(without.turns) == len(drafted.turns) == len(CARD_TURNS)
+        )
+        conversations = tuple(conversation.turns for conversation in held[False] if conversation.turns)
+        taken = MeasuredCard(conversations, mx.get_peak_memory(), pairs)
         session.release()  # what is measured next must not count it
         return taken
 
-    def _conversation(self, session: Session, seed: int) -> list[TurnStats]:
+    def _conversation(
+        self, session: Session, seed: int, before: int, whole: int, drafts: DraftChoice | None
+    ) -> Conversation:
+        """`before`: turns that were held before, of `whole`."""
         session.restore((), (), CARD_SYSTEM)
-        finished = []
-        whole = self.repeat * len(CARD_TURNS)
+        finished: list[TurnStats] = []
+        said: list[int] = []
         for number, question in enumerate(CARD_TURNS):
-            final, tokens, done = None, 0, seed * len(CARD_TURNS) + number
+            final, tokens, done = None, 0, before + number
             for event in session.send_stream(
                 question,
                 stop=self.stop,
@@ -205,8 +271,11 @@ class Bench:
                 max_new_tokens=CARD_MAX_NEW_TOKENS,
                 effort="none",
                 seed=seed,
+                draft=drafts.mode if drafts is not None else "off",
+                num_draft_tokens=drafts.count if drafts is not None else None,
             ):
                 final = event if event.done else None
+                said += event.token_ids
                 tokens += len(event.token_ids)
                 if tokens and tokens % TOLD_EVERY == 0:
                     self.progress(f"card {done + 1} of {whole}: {tokens:,} tokens", done, whole)
@@ -214,7 +283,7 @@ class Bench:
                 break
             finished.append(final.stats)
             self.progress("card", done + 1, whole)
-        return finished
+        return Conversation(tuple(finished), tuple(said))
 
     def _warm_up(self, model: Model) -> None:
         self.progress("warm-up", 0, 1)
@@ -230,10 +299,12 @@ class Bench:
                 pass
         self._rested = True
 
-    def _feed(self, model: Model, state: State, ids: Sequence[int], label: str) -> bool:
+    def _feed(
+        self, model: Model, state: State, ids: Sequence[int], label: str, drafting: Drafting | None = None
+    ) -> bool:
         """Prefill `ids`; whether all of them went in before a stop."""
         fed = 0
-        for step in prefill(model, state, ids, stop=self.stop):
+        for step in prefill(model, state, ids, stop=self.stop, drafting=drafting):
             fed += len(step.ids)
             self.progress(label, fed, len(ids))
         return fed == len(ids)
@@ -246,7 +317,12 @@ class Bench:
         return not (waits and self.stop())
 
     def _summed(
-        self, workload: Workload, depth: int, seconds: Sequence[float], state: State, start: Snapshot
+        self,
+        workload: Workload,
+        depth: int,
+        seconds: Sequence[float],
+        pairs: tuple[DecodePair, ...],
+        state: State,
     ) -> Measured:
         context = depth + (workload.tokens if workload.kind == "prefill" else -(-workload.tokens // 2))
         kv_per_token = state.kv_nbytes // state.length if state.length else 0
@@ -258,22 +334,5 @@ class Bench:
             recurrent_bytes=state.recurrent_nbytes,
             kv_bytes=kv_per_token * context,
             peak_memory_bytes=mx.get_peak_memory(),
+            pairs=pairs,
         )
-
-
-def extrapolated(measured: Measured, without_layers: Measured, layers: int, of_layers: int) -> Measured:
-    """What a model of `of_layers` layers would take, from the same measurement of `layers` and of none.
-
-    Embedding, head, sampling and the host's own work are in both; what is left is the layers' and grows with their
-    number: seconds = none + (layers - none) * of_layers / layers. So do the bytes of the state.
-    """
-    if not without_layers.seconds or not measured.seconds:
-        return replace(measured, seconds=())
-    middle = statistics.median(without_layers.seconds)
-    factor = of_layers / layers
-    return replace(
-        measured,
-        seconds=tuple(middle + max(0.0, seconds - middle) * factor for seconds in measured.seconds),
-        recurrent_bytes=round(measured.recurrent_bytes * factor),
-        kv_bytes=round(measured.kv_bytes * factor),
-    )

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qwen_core.bench.measure import Measured, MeasuredCard
-from qwen_core.bench.workloads import spread
+from qwen_core.bench.drafts import DecodePair, DecodeRun, PassCosts, costs_fields, draft_arithmetic, pairs_fields
+from qwen_core.bench.measured import Conversation, Measured, MeasuredCard
+from qwen_core.bench.workloads import spread, spread_fields
 from qwen_core.device.hardware import Hardware
-from qwen_core.protocol.stats import TurnStats, ceiling_tok_s, effective_bandwidth
+from qwen_core.protocol.events import DraftMode
+from qwen_core.protocol.stats import DraftOff, TurnStats, ceiling_tok_s, effective_bandwidth
+from qwen_core.session.draft_costs import CONTEXT
 
 # The card scores the turns after the first, which also pays for the system prompt.
 FIRST_SCORED_TURN = 2
@@ -36,6 +39,16 @@ class BenchSubject:
         return self.layers < self.of_layers
 
 
+@dataclass(frozen=True)
+class BenchDrafts:
+    """Who was to draft, and how many a pass (None: as many as pay); why nobody did, if so; what passes cost."""
+
+    mode: DraftMode
+    count: int | None
+    off: DraftOff | None = None
+    costs: PassCosts | None = None
+
+
 def bench_report(
     subject: BenchSubject,
     machine: Hardware,
@@ -44,9 +57,10 @@ def bench_report(
     card: MeasuredCard | None = None,
     *,
     repeat: int,
+    drafts: BenchDrafts | None = None,
     interrupted: bool = False,
 ) -> dict[str, Any]:
-    """Everything that `bench --json` prints."""
+    """Everything that `bench --json` prints. Rates are those without drafts, but in a workload's `draft`."""
     peak = machine.peak_bandwidth_gb_s
     return {
         "kind": "bench",
@@ -68,8 +82,20 @@ def bench_report(
         "repeat": repeat,
         "sizes": [_size(measured, subject.weight_bytes_per_token, peak) for measured in sizes],
         "card": None if card is None else _card(card, peak),
+        **_drafts(drafts, synthetic=subject.synthetic),
         "interrupted": interrupted,
     }
+
+
+def _drafts(drafts: BenchDrafts | None, *, synthetic: bool) -> dict[str, Any]:
+    """What a report says of drafts beside its workloads. Of random weights nothing but costs is measured."""
+    asked, costs, arithmetic = None, None, None
+    if drafts is not None and not synthetic:
+        asked = {"mode": drafts.mode, "num_draft_tokens": drafts.count, "off": drafts.off}
+    if drafts is not None and drafts.costs is not None:
+        costs = costs_fields(drafts.costs, CONTEXT)
+        arithmetic = draft_arithmetic(drafts.costs, drafts.count) if synthetic else None
+    return {"draft": asked, "pass_costs": costs, "draft_arithmetic": arithmetic}
 
 
 def roofline(bytes_per_token: int, rate: float | None, peak_gb_s: float | None) -> dict[str, Any]:
@@ -103,6 +129,7 @@ def _size(measured: Measured, weight_bytes: int, peak_gb_s: float | None) -> dic
     }
     if measured.workload.kind == "decode":
         row |= roofline(measured.bytes_per_token(weight_bytes), rates.median if rates else None, peak_gb_s)
+        row["draft"] = pairs_fields(measured.pairs)
     return row
 
 
@@ -138,23 +165,26 @@ def _card(card: MeasuredCard, peak_gb_s: float | None) -> dict[str, Any]:
         default=None,
     )
     line = {} if of_best is None else roofline(of_best.bytes_per_token, of_best.decode_tok_s, peak_gb_s)
-    return {**scores, **line, "turns": turns, "peak_memory_bytes": card.peak_memory_bytes}
+    pairs = [DecodePair(_decode_run(without), _decode_run(drafted)) for without, drafted in card.pairs]
+    memory = card.peak_memory_bytes
+    return {**scores, **line, "turns": turns, "draft": pairs_fields(pairs), "peak_memory_bytes": memory}
+
+
+def _decode_run(conversation: Conversation) -> DecodeRun:
+    """A conversation by the rate that it scores."""
+    drafts = tuple(stats.draft for stats in conversation.turns if stats.draft is not None)
+    return DecodeRun(max(_scored(conversation.turns), default=None), conversation.tokens, drafts)
 
 
 def _turn(number: int, all_stats: Sequence[TurnStats]) -> dict[str, Any]:
     """One turn of the conversation over all repeats."""
-
-    def over(figures: Sequence[float | None]) -> dict[str, float] | None:
-        found = spread([figure for figure in figures if figure is not None])
-        return found.as_dict() if found else None
-
     first = all_stats[0]
     return {
         "turn": number,
         "prompt_tokens": first.prompt_tokens,
         "cached_tokens": first.cached_tokens,
         "generated_tokens": [stats.generated_tokens for stats in all_stats],
-        "ttft_s": over([stats.ttft_s for stats in all_stats]),
-        "prefill_tok_s": over([stats.prefill_tok_s for stats in all_stats]),
-        "decode_tok_s": over([stats.decode_tok_s for stats in all_stats]),
+        "ttft_s": spread_fields(stats.ttft_s for stats in all_stats),
+        "prefill_tok_s": spread_fields(stats.prefill_tok_s for stats in all_stats),
+        "decode_tok_s": spread_fields(stats.decode_tok_s for stats in all_stats),
     }

@@ -12,7 +12,7 @@ from qwen_core.checkpoint.locate import resolve_model_path
 from qwen_core.checkpoint.recipe import Variant
 from qwen_core.demo import demo_model_path
 from qwen_core.device.hardware import Hardware
-from qwen_core.protocol.events import LoadSettings
+from qwen_core.protocol.events import DraftMode, LoadSettings
 from qwen_core.version import __version__
 
 Stop = Callable[[], bool]
@@ -26,6 +26,8 @@ class BenchRequest:
 
     `depth`: tokens of context before a prefill or decode. `repeat`: how often each workload is measured, `cooldown`
     seconds apart. `layers`: so many of a shape's are built. `float32`: a peer computes in that. `seed`: of the weights.
+    `draft`, `num_draft_tokens`: who drafts in every second decode, and how many a pass (None: as many as pay). A
+    shape's costs of passes are measured for them instead.
     """
 
     model_dir: str | None
@@ -40,6 +42,8 @@ class BenchRequest:
     load: LoadSettings
     dtype: str | None
     seed: int
+    draft: DraftMode
+    num_draft_tokens: int | None
 
     def checkpoint(self) -> Checkpoint:
         """The model directory. Raises CheckpointError."""

@@ -1,13 +1,15 @@
 """What a benchmark does once it is known what is wanted: a model or the variants, measured, to a report."""
 
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from qwen_core.bench.measure import Bench, Measured, MeasuredCard, extrapolated
-from qwen_core.bench.report import BenchSubject, bench_report
+from qwen_core.bench.drafts import PassCosts
+from qwen_core.bench.measure import Bench, DraftChoice
+from qwen_core.bench.measured import Measured, MeasuredCard, extrapolated, extrapolated_costs
+from qwen_core.bench.report import BenchDrafts, BenchSubject, bench_report
 from qwen_core.bench.request import BenchRequest, Progress, Stop, machine_facts, versions
-from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model
+from qwen_core.bench.synthetic import synthetic_checkpoint, synthetic_model, synthetic_mtp
 from qwen_core.bench.synthetic_shapes import shape_config
 from qwen_core.bench.variant_table import CARD_SHAPE, variant_rows
 from qwen_core.bench.workloads import check_context, spread
@@ -18,49 +20,86 @@ from qwen_core.checkpoint.recipe import Variant
 from qwen_core.checkpoint.variants import variant_name
 from qwen_core.device.backend import default_dtype, describe_device
 from qwen_core.errors import CapacityError, SettingsError
-from qwen_core.model.model import load_model
+from qwen_core.model.model import Model, load_model
 from qwen_core.model.weights import LoadCancelled
 from qwen_core.protocol.events import LoadProgress
+from qwen_core.session.drafters import Drafters, why_off
 from qwen_core.session.session import load_session
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What was measured of one model."""
+
+    subject: BenchSubject
+    sizes: list[Measured]
+    card: MeasuredCard | None = None
+    drafts: BenchDrafts | None = None
 
 
 def measure_model(request: BenchRequest, stop: Stop, progress: Progress) -> dict[str, Any]:
     """Measure the model of the request, loaded or synthetic."""
     machine = request.machine()
     bench = _bench(request, stop, progress)
-    if request.shape is not None:
-        subject, measured = _synthetic(request, request.variant, bench)
-        card = None
-    else:
-        subject, measured, card = _loaded(request, bench)
-    return bench_report(subject, machine, versions(), measured, card, repeat=request.repeat, interrupted=stop())
+    found = _loaded(request, bench) if request.shape is None else _synthetic(request, request.variant, bench)
+    return bench_report(
+        found.subject,
+        machine,
+        versions(),
+        found.sizes,
+        found.card,
+        repeat=request.repeat,
+        drafts=found.drafts,
+        interrupted=stop(),
+    )
 
 
 def _bench(request: BenchRequest, stop: Stop, progress: Progress) -> Bench:
     return Bench(repeat=request.repeat, cooldown=request.cooldown, stop=stop, progress=progress)
 
 
-def _loaded(request: BenchRequest, bench: Bench) -> tuple[BenchSubject, list[Measured], MeasuredCard | None]:
+def _loaded(request: BenchRequest, bench: Bench) -> _Findings:
     checkpoint = request.checkpoint()
     wants_card = any(workload.kind == "card" for workload in request.workloads)
+    # What drafts need is made ready below, for the drafter that was asked for and not the one of the settings.
+    settings = replace(request.load, draft="off")
 
     def loading(step: LoadProgress) -> None:
         bench.progress("loading", step.done_bytes, step.total_bytes)
 
     with ExitStack() as stack:
+        session = None
         if wants_card:
             session = stack.enter_context(
-                load_session(
-                    checkpoint.path, dtype=request.dtype, settings=request.load, progress=loading, stop=bench.stop
-                )
+                load_session(checkpoint.path, dtype=request.dtype, settings=settings, progress=loading, stop=bench.stop)
             )
-            loaded, card = session.model, bench.card(session)
+            loaded, drafters = session.model, session.loaded.drafters
         else:
-            loaded, card = load_model(checkpoint, request.dtype, progress=loading, stop=bench.stop), None
+            loaded = load_model(checkpoint, request.dtype, progress=loading, stop=bench.stop)
             stack.callback(loaded.close)
+            drafters = Drafters(loaded)
+        choice, drafts = _drafts(request, bench, loaded, drafters)
+        card = bench.card(session, choice) if session is not None else None
         # Not even the warm-up after a stop: on a large model that takes seconds.
-        measured = [] if bench.stop() else bench.sizes(loaded, request.workloads, request.depth)
-        return _subject(checkpoint, loaded.dtype), measured, card
+        sizes = [] if bench.stop() else bench.sizes(loaded, request.workloads, request.depth, choice)
+        return _Findings(_subject(checkpoint, loaded.dtype), sizes, card, drafts)
+
+
+def _drafts(
+    request: BenchRequest, bench: Bench, model: Model, drafters: Drafters
+) -> tuple[DraftChoice | None, BenchDrafts | None]:
+    """Who drafts, None where nobody does; and what is known of drafts before any. Measuring the costs warms up for
+    them, too.
+    """
+    mode, count = request.draft, request.num_draft_tokens
+    if mode == "off":
+        return None, None
+    # Raises where the drafter that was asked for is not there.
+    drafters.drafting(mode, count, (), model.new_state(), model.config.vocab_size)
+    drafters.prepare(mode)
+    costs = bench.costs(model, drafters.mtp() if mode != "lookup" else None)
+    off = why_off(mode, count)
+    return DraftChoice(drafters, mode, count) if off is None else None, BenchDrafts(mode, count, off, costs)
 
 
 def _subject(checkpoint: Checkpoint, dtype: str, *, synthetic: bool = False, layers: int | None = None) -> BenchSubject:
@@ -78,7 +117,7 @@ def _subject(checkpoint: Checkpoint, dtype: str, *, synthetic: bool = False, lay
     )
 
 
-def _synthetic(request: BenchRequest, variant: Variant | None, bench: Bench) -> tuple[BenchSubject, list[Measured]]:
+def _synthetic(request: BenchRequest, variant: Variant | None, bench: Bench) -> _Findings:
     """Measure a synthetic model; of fewer layers than it has, extrapolated to all of them."""
     assert request.shape is not None
     whole = synthetic_checkpoint(request.shape, variant)
@@ -86,20 +125,22 @@ def _synthetic(request: BenchRequest, variant: Variant | None, bench: Bench) -> 
     layers = request.layers
     if layers is not None and layers > of_layers:
         raise SettingsError(f"the {request.shape} has {of_layers} layers: --layers {layers} is more than that")
-    measured, dtype = _measure_synthetic(request, variant, bench, layers)
+    measured, costs, dtype = _measure_synthetic(request, variant, bench, layers)
     if layers is not None and layers < of_layers:
         # Times of some layers alone say nothing of the model: stopped before those of none, LoadCancelled is all.
-        base, _ = _measure_synthetic(request, variant, bench, 0)
+        base, base_costs, _ = _measure_synthetic(request, variant, bench, 0)
         measured = [extrapolated(m, b, layers, of_layers) for m, b in zip(measured, base, strict=False)]
-    return _subject(whole, dtype, synthetic=True, layers=layers), measured
+        costs = extrapolated_costs(costs, base_costs, layers, of_layers) if costs and base_costs else None
+    drafts = BenchDrafts(request.draft, request.num_draft_tokens, costs=costs) if request.draft != "off" else None
+    return _Findings(_subject(whole, dtype, synthetic=True, layers=layers), measured, drafts=drafts)
 
 
 def _measure_synthetic(
     request: BenchRequest, variant: Variant | None, bench: Bench, layers: int | None
-) -> tuple[list[Measured], str]:
+) -> tuple[list[Measured], PassCosts | None, str]:
     assert request.shape is not None
     made = synthetic_model(
-        synthetic_checkpoint(request.shape, variant, layers),
+        synthetic_checkpoint(request.shape, variant, layers, mtp=request.draft in ("auto", "mtp")),
         request.dtype,
         context=request.depth + max(workload.tokens for workload in request.workloads),
         seed=request.seed,
@@ -107,7 +148,12 @@ def _measure_synthetic(
         stop=bench.stop,
     )
     try:
-        return bench.sizes(made, request.workloads, request.depth), made.dtype
+        measured, costs = bench.sizes(made, request.workloads, request.depth), None
+        # The MTP layer afterwards: what the model takes is measured without it.
+        if request.draft != "off" and not bench.stop():
+            with suppress(LoadCancelled):
+                costs = bench.costs(made, synthetic_mtp(made, seed=request.seed, stop=bench.stop))
+        return measured, costs, made.dtype
     finally:
         made.close()
 
@@ -130,7 +176,7 @@ def measure_variants(request: BenchRequest, stop: Stop, progress: Progress) -> d
             if stop():
                 break
             try:
-                _, measured = _synthetic(request, row.variant, bench)
+                measured = _synthetic(request, row.variant, bench).sizes
             except LoadCancelled:
                 break  # the rows before this one are finished
             except CapacityError as error:

@@ -6,7 +6,7 @@ answers mean nothing.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +14,10 @@ from types import MappingProxyType
 import numpy as np
 
 from qwen_core.bench.synthetic_shapes import shape_config, state_bytes
-from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.layout import role_of
+from qwen_core.checkpoint.mtp import MtpTensors
 from qwen_core.checkpoint.quantization import QuantSpec, stored_parts
 from qwen_core.checkpoint.recipe import Variant, recipe_spec
 from qwen_core.device.backend import default_dtype, device_info, is_gpu, is_metal, mx
@@ -24,7 +25,8 @@ from qwen_core.device.hardware import memory_bytes, recommended_bytes
 from qwen_core.errors import CapacityError
 from qwen_core.figures import decimal_size
 from qwen_core.model.model import Model
-from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_weights
+from qwen_core.model.mtp import MtpLayer
+from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_tensors, plan_weights
 from qwen_core.protocol.events import WeightTiers
 from qwen_core.session.turn import never
 
@@ -37,28 +39,21 @@ HEADROOM_BYTES = 512 << 20
 _RMS = {"nvfp4": 2.926, "mxfp4": 2.926, "mxfp8": 0.598}
 
 
-def synthetic_checkpoint(shape: str, variant: Variant | None, layers: int | None = None) -> Checkpoint:
-    """The headers that a checkpoint of this shape and variant would have (None: bf16), with its first `layers` layers.
+def synthetic_checkpoint(
+    shape: str, variant: Variant | None, layers: int | None = None, *, mtp: bool = False
+) -> Checkpoint:
+    """The headers that a checkpoint of this shape and variant would have (None: bf16), with its first `layers` layers,
+    and with an MTP layer if `mtp` says so.
 
     Its files do not exist. Raises SettingsError for a shape that does not exist.
     """
     config = shape_config(shape)
     if layers is not None:
         config = replace(config, num_hidden_layers=layers, layer_types=config.layer_types[:layers])
-    name = f"synthetic-{shape}-{variant.name if variant else 'bf16'}"
-    table: dict[str, TensorInfo] = {}
-    specs: dict[str, QuantSpec] = {}
-    offset = 0
-    for tensor in text_tensors(config, lm_head=not config.tie_word_embeddings):
-        spec = recipe_spec(variant, role_of(tensor.module)) if variant and tensor.kind == "matrix" else None
-        if spec is not None:
-            specs[tensor.module] = spec
-        for part, (dtype, tensor_shape) in _stored(tensor, spec).items():
-            nbytes = math.prod(tensor_shape) * {"U32": 4, "BF16": 2, "U8": 1}[dtype]
-            table[part] = TensorInfo(part, dtype, tensor_shape, Path(name), offset, nbytes)
-            offset += nbytes
+    name = Path(f"synthetic-{shape}-{variant.name if variant else 'bf16'}")
+    table, specs = _headers(text_tensors(config, lm_head=not config.tie_word_embeddings), variant, name)
     return Checkpoint(
-        path=Path(name),
+        path=name,
         config=config,
         raw_config={},
         tensors=MappingProxyType(table),
@@ -69,7 +64,26 @@ def synthetic_checkpoint(shape: str, variant: Variant | None, layers: int | None
         generation_config={},
         tokenizer_path=None,
         shards=(),
+        mtp=MtpTensors(*_headers(mtp_tensors(config), variant, name), converted=True) if mtp else None,
     )
+
+
+def _headers(
+    tensors: Iterable[TextTensor], variant: Variant | None, file: Path
+) -> tuple[dict[str, TensorInfo], dict[str, QuantSpec]]:
+    """Headers and formats of `tensors`, where each gets what the recipe makes of its role."""
+    table: dict[str, TensorInfo] = {}
+    specs: dict[str, QuantSpec] = {}
+    offset = 0
+    for tensor in tensors:
+        spec = recipe_spec(variant, role_of(tensor.module)) if variant and tensor.kind == "matrix" else None
+        if spec is not None:
+            specs[tensor.module] = spec
+        for part, (dtype, shape) in _stored(tensor, spec).items():
+            nbytes = math.prod(shape) * {"U32": 4, "BF16": 2, "U8": 1}[dtype]
+            table[part] = TensorInfo(part, dtype, shape, file, offset, nbytes)
+            offset += nbytes
+    return table, specs
 
 
 def _stored(tensor: TextTensor, spec: QuantSpec | None) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -99,7 +113,7 @@ def _available_bytes() -> int | None:
 
 def check_fits(checkpoint: Checkpoint, dtype: str, context: int, limit: int) -> None:
     """Raise CapacityError where weights, state and a little headroom need more than `limit` bytes."""
-    weights = sum(plan.nbytes for plan in plan_weights(checkpoint, dtype))
+    weights = sum(plan.nbytes for plan in [*plan_weights(checkpoint, dtype), *_mtp_plans(checkpoint, dtype)])
     needed = weights + sum(state_bytes(checkpoint.config, context, DTYPES[dtype].size)) + HEADROOM_BYTES
     if needed > limit:
         raise CapacityError(
@@ -127,20 +141,56 @@ def synthetic_model(
     dtype = dtype or default_dtype()
     check_fits(checkpoint, dtype, context, memory_limit() if limit is None else limit)
     plans = plan_weights(checkpoint, dtype)
+    arrays = _random(plans, checkpoint.text, checkpoint.specs, (seed,), progress, stop)
+    tiers = WeightTiers(copied=sum(plan.nbytes for plan in plans))
+    return Model(checkpoint, Weights(arrays, tiers), checkpoint.specs, dtype)
+
+
+def synthetic_mtp(model: Model, *, seed: int = 0, stop: Callable[[], bool] = never) -> MtpLayer | None:
+    """Random weights for the MTP layer of a `synthetic_model`; None where its checkpoint has none.
+
+    Raises LoadCancelled as that does.
+    """
+    mtp = model.checkpoint.mtp
+    if mtp is None:
+        return None
+    plans = _mtp_plans(model.checkpoint, model.dtype)
+    return MtpLayer(model, _random(plans, mtp.tensors, mtp.specs, (seed, 1), None, stop), mtp.specs)
+
+
+def _mtp_plans(checkpoint: Checkpoint, dtype: str) -> list[TensorPlan]:
+    if checkpoint.mtp is None:
+        return []
+    return plan_tensors(checkpoint.mtp.tensors, mtp_tensors(checkpoint.config), DTYPES[dtype], raw=False)
+
+
+def _random(
+    plans: Sequence[TensorPlan],
+    tensors: Mapping[str, TensorInfo],
+    specs: Mapping[str, QuantSpec],
+    seed: tuple[int, ...],
+    progress: Callable[[int, int], None] | None,
+    stop: Callable[[], bool],
+) -> dict[str, mx.array]:
+    """What `plans` make of `tensors`, by name."""
     total, done = sum(plan.nbytes for plan in plans), 0
     arrays: dict[str, mx.array] = {}
     for index, plan in enumerate(plans):
         if stop():
             raise LoadCancelled
         module, _, part = plan.name.rpartition(".")
-        spec = checkpoint.specs.get(module)
-        draw = np.random.default_rng((seed, index))
-        arrays[plan.name] = _plain(plan, draw) if spec is None else _packed(plan, part, spec, checkpoint, draw)
+        spec = specs.get(module)
+        draw = np.random.default_rng((*seed, index))
+        if spec is None:
+            arrays[plan.name] = _plain(plan, draw)
+        else:
+            columns = tensors[f"{module}.weight"].shape[1] * 32 // spec.bits
+            arrays[plan.name] = _packed(plan, part, spec, columns, draw)
         mx.eval(arrays[plan.name])
         done += plan.nbytes
         if progress is not None:
             progress(done, total)
-    return Model(checkpoint, Weights(arrays, WeightTiers(copied=total)), checkpoint.specs, dtype)
+    return arrays
 
 
 def _plain(plan: TensorPlan, draw: np.random.Generator) -> mx.array:
@@ -150,21 +200,17 @@ def _plain(plan: TensorPlan, draw: np.random.Generator) -> mx.array:
     if plan.name.endswith("dt_bias"):
         return mx.array(draw.uniform(-4, 1, plan.shape), dtype=plan.dtype)
     mean, deviation = 0.0, 0.3 if plan.name.endswith("conv1d.weight") else plan.shape[-1] ** -0.5
-    if plan.name.endswith("norm.weight"):
+    if "norm" in plan.name:
         mean, deviation = 1.0, 0.1
     return _by_rows(plan, lambda shape: mean + deviation * draw.standard_normal(shape, dtype=np.float32))
 
 
-def _packed(
-    plan: TensorPlan, part: str, spec: QuantSpec, checkpoint: Checkpoint, draw: np.random.Generator
-) -> mx.array:
+def _packed(plan: TensorPlan, part: str, spec: QuantSpec, columns: int, draw: np.random.Generator) -> mx.array:
     """One part of a quantised weight whose elements have a root mean square of about columns ** -0.5."""
     if part == "weight":
         # Random bits, but of E4M3 the top exponent bit is clear: with it some elements would be no number.
         mask = np.uint32(0xBFBFBFBF if spec.mode == "mxfp8" else 0xFFFFFFFF)
         return _by_rows(plan, lambda shape: draw.integers(0, 1 << 32, shape, dtype=np.uint32) & mask)
-    module = plan.name.rpartition(".")[0]
-    columns = checkpoint.text[f"{module}.weight"].shape[1] * 32 // spec.bits
     rms = columns**-0.5
     if spec.mode == "affine":
         scale = rms / math.sqrt((4**spec.bits - 1) / 12)  # uniform codes 0 to 2^bits - 1

@@ -7,9 +7,9 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from qwen_core.errors import CapacityError, SettingsError, quote
 
@@ -33,6 +33,7 @@ _LARGEST_PLAIN_ID = 151_643
 _SIZE = re.compile(r"(pp|tg)(\d{1,7})")
 
 Kind = Literal["card", "prefill", "decode"]
+Side = TypeVar("Side")
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,24 @@ class Spread:
 def spread(figures: Sequence[float]) -> Spread | None:
     """The spread of `figures`; None where there are none."""
     return Spread(statistics.median(figures), min(figures), max(figures)) if figures else None
+
+
+def alternating(sides: Sequence[Side], repeat: int) -> Iterator[Side]:
+    """`repeat` rounds of all sides, every other round backwards: a machine that grows slower favours nobody."""
+    for number in range(repeat):
+        yield from sides if number % 2 == 0 else sides[::-1]
+
+
+def common_tokens(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many of the first tokens are the same."""
+    shorter = min(len(one), len(other))
+    return next((place for place in range(shorter) if one[place] != other[place]), shorter)
+
+
+def spread_fields(figures: Iterable[float | None]) -> dict[str, float] | None:
+    """The spread of those `figures` that are known, as JSON takes it; None where there are none."""
+    found = spread([figure for figure in figures if figure is not None])
+    return found.as_dict() if found else None
 
 
 def rest(seconds: float, stop: Callable[[], bool], pause: Callable[[float], None] = time.sleep) -> None:

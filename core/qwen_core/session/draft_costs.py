@@ -55,10 +55,15 @@ def _kept(file: Path | None) -> dict[str, Any]:
 
 
 def measure(
-    model: Model, layer: MtpLayer | None, *, budget_s: float = BUDGET_S, clock: Callable[[], float] = time.perf_counter
+    model: Model,
+    layer: MtpLayer | None,
+    *,
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.perf_counter,
+    stop: Callable[[], bool] = lambda: False,
 ) -> DraftCosts:
     """Time a pass of each number of rows, and a draft, each once after a first run that compiles; at least one row,
-    and no more rows than `budget_s` seconds allow.
+    and no more rows than `budget_s` seconds allow, or until `stop` says so.
     """
     state = model.new_state()
     hidden, _ = model.hidden_and_last_logits(mx.zeros((1, CONTEXT), mx.uint32), state)
@@ -84,6 +89,6 @@ def measure(
         token = mx.zeros((1,), mx.uint32)
         draft = timed(lambda: layer.draft_logits(token, 1, model.config.vocab_size, state.mtp))
     passes: list[float] = []
-    while len(passes) <= MOST_DRAFTS and (not passes or clock() - began + 2 * passes[-1] < budget_s):
+    while len(passes) <= MOST_DRAFTS and (not passes or clock() - began + 2 * passes[-1] < budget_s) and not stop():
         passes.append(timed(partial(passed, len(passes) + 1)))
     return DraftCosts(tuple(passes), draft)

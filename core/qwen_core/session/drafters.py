@@ -60,7 +60,7 @@ class Drafters:
         """
         if why_off(mode, count) is not None:
             return None
-        if mode == "mtp" and self._mtp() is None:
+        if mode == "mtp" and self.mtp() is None:
             raise SettingsError(self._no_mtp())
         kind, drafter = self._drafter(mode, state, vocab_limit)
         if count is not None:
@@ -77,7 +77,7 @@ class Drafters:
         """Do now, while the model is loaded, what the first turn in this mode would wait for."""
         if is_gpu() and mode != "off":
             if mode != "lookup":
-                self._mtp()
+                self.mtp()
             self._measured()
 
     def ended(self, drafting: Drafting, state: State) -> None:
@@ -89,7 +89,7 @@ class Drafters:
             self._layer.catch_up(state.mtp)
 
     def _drafter(self, mode: DraftMode, state: State, vocab_limit: int) -> tuple[str, Drafter]:
-        if mode == "lookup" or self._mtp() is None:
+        if mode == "lookup" or self.mtp() is None:
             return "lookup", LookupDrafter(self._index)
         tensors = self._model.checkpoint.mtp
         assert self._layer is not None and tensors is not None
@@ -98,7 +98,7 @@ class Drafters:
             return "mtp", mtp
         return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH))
 
-    def _mtp(self) -> MtpLayer | None:
+    def mtp(self) -> MtpLayer | None:
         """The MTP layer, read into memory the first time; None where there is none that works."""
         tensors = self._model.checkpoint.mtp
         if self._layer is None and tensors is not None and not self._problem:

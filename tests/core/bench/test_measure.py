@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from qwen_core import demo_model_path
-from qwen_core.bench.measure import WARM_UP_PROMPT, WARM_UP_PROMPT_ON_CPU, Bench, Measured, extrapolated
+from qwen_core.bench.measure import WARM_UP_PROMPT, WARM_UP_PROMPT_ON_CPU, Bench
+from qwen_core.bench.measured import Measured, extrapolated
 from qwen_core.bench.report import BenchSubject, bench_report, card_scores, roofline
 from qwen_core.bench.workloads import CARD_TURNS, STEP_S, Workload, parse_workloads
 from qwen_core.device.backend import is_gpu

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qwen_core import open_checkpoint
-from qwen_core.bench.synthetic import check_fits, synthetic_checkpoint, synthetic_model
+from qwen_core.bench.synthetic import check_fits, synthetic_checkpoint, synthetic_model, synthetic_mtp
 from qwen_core.bench.synthetic_shapes import SHAPES, shape_config, state_bytes
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
@@ -112,7 +112,7 @@ def test_the_bytes_of_a_state_are_those_that_a_state_reports(context: int) -> No
 def test_what_does_not_fit_is_refused_in_one_line_before_it_is_made() -> None:
     told: list[int] = []
     with pytest.raises(
-        CapacityError, match=r"synthetic-27b-UD-NVFP4_K_XL needs 2\d\.\d GB of memory as bfloat16"
+        CapacityError, match=r"synthetic-27b-UD-NVFP4_K_XL needs 2\d\.\d\d GB of memory as bfloat16"
     ) as error:
         synthetic_model(
             synthetic_checkpoint("27b", NVFP4),
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_in_one_line_before_it_is_made() -> None:
             limit=20 << 30,
             progress=lambda done, total: told.append(done),
         )
-    assert "21.5 GB are free here" in str(error.value)
+    assert "21.47 GB are free here" in str(error.value)
     assert "--layers" in str(error.value)
     assert "\n" not in str(error.value)
     assert told == []
@@ -148,3 +148,32 @@ def test_the_context_counts_for_what_fits() -> None:
 def test_a_shape_that_does_not_exist() -> None:
     with pytest.raises(SettingsError, match="'70b' is no shape: choose 27b, 9b, 4b, tiny"):
         synthetic_checkpoint("70b", None)
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, None], ids=lambda variant: variant.name if variant else "bf16")
+def test_the_mtp_layer_has_the_formats_of_a_full_layer_and_drafts(variant: Variant | None) -> None:
+    model = synthetic_model(synthetic_checkpoint("tiny", variant, 4, mtp=True), "float32")
+    mtp, text = model.checkpoint.mtp, model.checkpoint.specs
+    assert mtp is not None
+    block = {name.removeprefix("layers.0."): spec for name, spec in mtp.specs.items()}
+    assert block == {name.removeprefix("layers.3."): text[name] for name in text if name.startswith("layers.3.")}
+    layer, state = synthetic_mtp(model), model.new_state()
+    assert layer is not None
+    hidden, _ = model.hidden_and_logits(mx.array([[5, 6, 7]]), state)
+    state.mtp.take(mx.array([[5, 6, 7]]), hidden)
+    (logits,) = layer.draft_logits(mx.array([8]), 1, model.config.vocab_size, state.mtp)
+    assert np.isfinite(np.array(logits)).all()
+    assert 0.05 < np.array(logits).std() < 20
+
+
+def test_the_mtp_layer_is_none_of_the_models_bytes_but_counts_for_what_fits() -> None:
+    plain, with_layer = synthetic_checkpoint("27b", NVFP4), synthetic_checkpoint("27b", NVFP4, mtp=True)
+    assert with_layer.text == plain.text
+    assert make_layout(with_layer).token_bytes == make_layout(plain).token_bytes
+    check_fits(plain, "bfloat16", 0, 22_000_000_000)
+    with pytest.raises(CapacityError):
+        check_fits(with_layer, "bfloat16", 0, 22_000_000_000)
+
+
+def test_a_model_without_the_layer_makes_none() -> None:
+    assert synthetic_mtp(synthetic_model(synthetic_checkpoint("tiny", NVFP4, 4), "float32")) is None

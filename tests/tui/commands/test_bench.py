@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterable
@@ -14,10 +15,12 @@ from rich.console import RenderableType
 from qwen_core import demo_model_path
 from qwen_core.bench import measure as core_bench
 from qwen_core.bench.request import versions
+from qwen_core.device.backend import is_gpu
 from qwen_core.errors import QwenError
 from qwen_tui import cli
 from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
 from qwen_tui.settings.file import load_settings, settings_path
+from support.reference import CASES, write_case
 from support.reports import report_text
 
 TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1", "--peak", "100"]
@@ -47,6 +50,12 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--variants --synthetic tiny --workload pp4", "give one tgN"),
         ("--variants --repeat 4", "--repeat has no meaning without it"),
         ("--variants --dtype float32", "--dtype has no meaning without it"),
+        ("--num-draft-tokens 2", "--num-draft-tokens belongs to --draft auto, mtp or lookup"),
+        ("--draft off --num-draft-tokens 2", "--num-draft-tokens belongs to --draft auto, mtp or lookup"),
+        ("--num-draft-tokens 6 --draft mtp", "is not a whole number from 0 to 5"),
+        ("--draft fast", "is not one of"),
+        ("--against mlx-lm --draft mtp", "measure without drafts"),
+        ("--variants --draft lookup", "measure without drafts"),
         ("--seed 1", "--seed is that of the weights of --synthetic"),
         ("--peak 0", "is not a number from 0.001 to 100000"),
         ("--peak 1e308", "is not a number from 0.001 to 100000"),
@@ -120,7 +129,62 @@ def test_what_does_not_fit_is_one_line(capsys: pytest.CaptureFixture[str], monke
     assert cli.main(TINY) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "needs 0.5 GB of memory" in err
+    assert re.search(r"needs 5\d\d\.\d\d MB of memory", err)
+
+
+def test_random_weights_are_measured_for_drafts_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a pass and a draft cost, and what would follow, which its key calls arithmetic."""
+    assert cli.main([*TINY, "--layers", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["rows"] for row in report["pass_costs"]["passes"]] == [1, 2, 3, 4, 5, 6]
+    assert report["pass_costs"]["draft"]["seconds"]["median"] > 0
+    assert [row["acceptance"] for row in report["draft_arithmetic"]] == [0.5, 0.7, 0.9]
+    assert all(row["tok_s"] > 0 for row in report["draft_arithmetic"])
+    assert (report["draft"], report["sizes"][1]["draft"]) == (None, None)
+    assert cli.main([*TINY, "--draft", "lookup"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "6 rows" in out and "a draft" not in out and "Arithmetic, not measured" in out
+    assert cli.main([*TINY, "--draft", "off", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["pass_costs"], report["draft_arithmetic"]) == (None, None)
+
+
+def test_drafts_are_measured_beside_none(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_case(CASES[1], tmp_path, mtp="mtp.safetensors")
+    line = ["bench", str(tmp_path), "--workload", "pp3,tg8", "--repeat", "2", "--json"]
+    assert cli.main([*line, "--draft", "mtp", "--num-draft-tokens", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["draft"] == {"mode": "mtp", "num_draft_tokens": 2, "off": None}
+    assert len(report["pass_costs"]["passes"]) == 6
+    assert report["draft_arithmetic"] is None
+    prefill, decode = report["sizes"]
+    assert "draft" not in prefill
+    draft = decode["draft"]
+    assert decode["tok_s"] == draft["without_tok_s"]
+    assert (draft["kind"], draft["num_draft_tokens"], draft["pairs"]) == ("mtp", 2, 2)
+    assert (draft["same_tokens"], draft["of_tokens"]) == (9, 9)
+    assert draft["passes"] + draft["accepted"] == 2 * 9
+    assert draft["ratio"]["min"] <= draft["ratio"]["median"] <= draft["ratio"]["max"]
+    assert cli.main(line) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert (plain["draft"], plain["pass_costs"], plain["sizes"][1]["draft"]) == (None, None, None)
+
+
+@pytest.mark.skipif(is_gpu(), reason="drafts pay on a GPU")
+def test_auto_is_off_on_a_cpu_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--workload", "card,tg2", "--repeat", "1", "--draft", "auto", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["draft"] == {"mode": "auto", "num_draft_tokens": None, "off": "cpu"}
+    assert (report["card"]["draft"], report["sizes"][0]["draft"]) == (None, None)
+    assert report["pass_costs"] is not None
+
+
+def test_a_drafter_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write_case(CASES[1], tmp_path)
+    assert cli.main(["bench", str(tmp_path), "--workload", "tg2", "--draft", "mtp"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "MTP layer" in err
 
 
 def test_the_variants_are_nine_with_the_cards_one_figure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,12 +220,10 @@ def test_ctrl_c_keeps_what_was_measured(capsys: pytest.CaptureFixture[str], monk
     """The signal comes while the second workload runs: the first one is in the report, and the exit code is 130."""
     once = core_bench.Bench._once
 
-    def interrupted(
-        self: core_bench.Bench, model: Any, state: Any, start: Any, workload: Any, tell: Any
-    ) -> float | None:
+    def interrupted(self: core_bench.Bench, model: Any, state: Any, start: Any, workload: Any, *rest: Any) -> Any:
         if workload.kind == "decode":
             signal.raise_signal(signal.SIGINT)
-        return once(self, model, state, start, workload, tell)
+        return once(self, model, state, start, workload, *rest)
 
     monkeypatch.setattr(core_bench.Bench, "_once", interrupted)
     assert cli.main([*TINY, "--json"]) == 130
@@ -194,6 +256,9 @@ FACTS: dict[str, Any] = {
     "versions": {"mlx": "1"},
     "peak_bandwidth_gb_s": None,
     "peak_source": None,
+    "draft": None,
+    "pass_costs": None,
+    "draft_arithmetic": None,
     "interrupted": False,
 }
 

@@ -16,6 +16,9 @@ FACTS: dict[str, Any] = {
     "command": "qwen-tui bench --workload card",
     "versions": {},
     "peak_bandwidth_gb_s": None,
+    "draft": None,
+    "pass_costs": None,
+    "draft_arithmetic": None,
     "interrupted": False,
 }
 SIZE = {
@@ -48,7 +51,33 @@ VARIANT = {
     "refusal": None,
 }
 MODEL = {"name": "m", "variant": "v", "weight_bytes_per_token": 5, "extrapolated": False}
-BENCH = {**FACTS, "model": MODEL, "sizes": [SIZE], "card": {"turns": [TURN], "best": None}}
+BENCH = {**FACTS, "model": MODEL, "sizes": [SIZE], "card": {"turns": [TURN], "best": None, "draft": None}}
+COST = {"seconds": {"median": 0.0625, "min": 0.06, "max": 0.07}, "ratio": {"median": 1.25, "min": 1.1, "max": 1.5}}
+PAIR = {
+    "kind": "mtp+lookup",
+    "num_draft_tokens": 3,
+    "pairs": 3,
+    "without_tok_s": RATE,
+    "with_tok_s": RATE,
+    "ratio": COST["ratio"],
+    "passes": 1234,
+    "drafted": 3000,
+    "accepted": 2000,
+    "accepted_by_depth": [1000, 700, 300],
+    "acceptance_by_depth": [0.81, 0.57, 0.24],
+    "tokens_a_pass": 2.62,
+    "same_tokens": 129,
+    "of_tokens": 129,
+}
+ARITHMETIC = {"acceptance": 0.7, "num_draft_tokens": 4, "tokens_a_pass": 2.77, "tok_s": 1234.0, "ratio": 1.97}
+DRAFTS = {
+    **BENCH,
+    "sizes": [{**SIZE, "draft": PAIR}],
+    "card": {"turns": [TURN], "best": None, "draft": {**PAIR, "same_tokens": 57}},
+    "draft": {"mode": "auto", "num_draft_tokens": None, "off": None},
+    "pass_costs": {"context_tokens": 32, "repeat": 3, "passes": [{"rows": 1, **COST}], "draft": COST},
+    "draft_arithmetic": [ARITHMETIC],
+}
 AGAINST = {**FACTS, "path": "/m", "peer": "mlx-lm float32", "peer_version": "2", "pairs": 3, "same_tokens": 9}
 VARIANTS = {**FACTS, "model": "27b", "depth": 0, "layers": None, "of_layers": 64, "variants": [VARIANT]}
 VARIANTS |= {"workload": "tg8", "repeat": 3}
@@ -58,6 +87,7 @@ VARIANTS |= {"workload": "tg8", "repeat": 3}
     ("show", "report", "words"),
     [
         (bench_parts, BENCH, (*FIGURES, "tg128", "@131,072", "1,234", "455.4", "123.46", "1200", "(0.120..", "0.130)")),
+        (bench_parts, DRAFTS, (*FIGURES, "1.25 (1.10..1.50)", "62.5", "2.62", "81, 57, 24%", "2.77", "1.97", "1,234")),
         (against_parts, {**AGAINST, "prefill": PHASE, "decode": PHASE, "of_tokens": 9}, (*FIGURES, "mlx-lm float32")),
         (variants_parts, VARIANTS, (*FIGURES, "UD-NVFP4_K_XL", "21.00", "20.00", "123.4", "19.9", "14.9")),
     ],
@@ -76,3 +106,32 @@ def test_where_not_even_the_words_fit_they_are_folded() -> None:
     assert max(map(len, text.splitlines())) <= 40
     assert "\u2026" not in text
     assert "".join(text.split()).count("1200") == 1
+
+
+def words(report: dict[str, Any]) -> str:
+    return " ".join(report_text(bench_parts(report, 80), 80).split())
+
+
+def test_tokens_that_part_are_told_and_whether_they_may() -> None:
+    on_cpu, on_gpu = words(DRAFTS), words({**DRAFTS, "device": "CUDA x"})
+    assert "tg128: by mtp+lookup, up to 3 a pass" in on_cpu
+    assert "the same 129 tokens, pairs of runs: 3" in on_cpu
+    for text in (on_cpu, on_gpu):
+        assert "the tokens part after 57 of 129" in text
+    assert ("please report it" in on_cpu, "near-ties" in on_cpu) == (True, False)
+    assert ("please report it" in on_gpu, "near-ties" in on_gpu) == (False, True)
+
+
+def test_arithmetic_is_called_that() -> None:
+    assert "Arithmetic, not measured" in words(DRAFTS)
+    assert "Arithmetic" not in words(BENCH)
+
+
+def test_why_nobody_drafts_is_said() -> None:
+    off = {**DRAFTS, "draft": {"mode": "auto", "num_draft_tokens": None, "off": "cpu"}}
+    assert "Drafts are off: on a CPU a pass costs what its rows cost" in words(off)
+
+
+def test_a_drafter_that_found_nothing_says_so() -> None:
+    none = {**PAIR, "drafted": 0, "num_draft_tokens": 0, "acceptance_by_depth": []}
+    assert "by mtp+lookup, no drafts in 1,234 passes" in words({**DRAFTS, "sizes": [{**SIZE, "draft": none}]})

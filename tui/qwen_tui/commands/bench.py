@@ -1,7 +1,7 @@
 """`qwen-tui bench`: how fast this machine runs a model, and how near that is to what its memory allows."""
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,9 +14,19 @@ from qwen_core.settings.kinds import Number
 from qwen_core.settings.ranges import PEAK_BANDWIDTH_GB_S
 from qwen_tui.commands.bench_request import Workloads, check
 from qwen_tui.commands.interrupt import INTERRUPTED, OK, interruptible
-from qwen_tui.commands.options import DTYPES, NumberType, WholeNumber, json_option, model_argument
+from qwen_tui.commands.options import (
+    DTYPES,
+    NumberType,
+    WholeNumber,
+    draft_options,
+    json_option,
+    model_argument,
+)
 from qwen_tui.commands.output import output_width, print_json
 from qwen_tui.commands.progress import progress_bar
+
+if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from qwen_core.protocol.events import DraftMode
 
 MAX_REPEAT, MAX_COOLDOWN_S, MAX_LAYERS = 1000, 3600, 4096
 DEFAULT_MODEL, DEFAULT_SYNTHETIC = "card,pp512,tg128", "pp512,tg128"
@@ -88,6 +98,7 @@ class LineKept(click.Command):
     help="Peak memory bandwidth to go by.",
 )
 @click.option("--seed", type=WholeNumber(0, 2**32 - 1), default=0, metavar="N", help="Of the weights of --synthetic.")
+@draft_options
 @click.option("--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16.")
 @json_option
 def bench(
@@ -100,6 +111,7 @@ def bench(
     against: str | None,
     as_json: bool,
     peak_gb_s: float | None,
+    draft: "DraftMode | None",
     **options: Any,
 ) -> int:
     """Measure a model, or what one would run at here.
@@ -108,6 +120,9 @@ def bench(
     are estimates: bytes that a token must read times tok/s. The share of the peak is that of the ceiling as well, the
     tok/s at which memory alone would be the limit. Ctrl+C ends it and keeps what was measured; of --layers that takes
     both times.
+
+    Decoding is without drafts; --draft adds runs with them, in turn, on the same tokens, and what a pass of 1, 2, ...
+    rows costs. With --synthetic that table is measured with a random MTP layer, and says what drafts would bring.
     """
     from qwen_core.bench.request import BenchRequest  # here: the program's --help needs none of it
     from qwen_tui.settings.file import load_settings
@@ -121,6 +136,7 @@ def bench(
         variant=None if variant == "bf16" else find_variant(variant or "nvfp4"),
         layers=layers,
         load=loaded.settings.for_load(),
+        draft=draft or ("auto" if synthetic and not variants else "off"),
         **options,
     )
     check(request, variant=variant, variants=variants, against=against, given=_given())

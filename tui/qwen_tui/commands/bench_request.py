@@ -53,6 +53,8 @@ def check(
         refuse("--seed is that of the weights of --synthetic: give that as well.")
     if variants and kinds != ["decode"]:
         refuse("--variants measures one decode: give one tgN.")
+    if "num_draft_tokens" in given and request.draft == "off":
+        refuse("--num-draft-tokens belongs to --draft auto, mtp or lookup.")
     if request.shape is not None and "card" in kinds:
         refuse("--workload card needs a tokenizer, which --synthetic has not: give ppN and tgN.")
     if kinds == ["card"] and "depth" in given:
@@ -64,3 +66,5 @@ def check(
             refuse("--against measures from the start of a context: leave --depth out.")
         if kinds not in (["prefill", "decode"], ["decode", "prefill"]):
             refuse("--against measures one prefill and the decode after it: give one ppN and one tgN.")
+    if request.draft != "off" and (variants or against):
+        refuse("--variants and --against measure without drafts: leave --draft out.")

@@ -9,6 +9,11 @@ from rich.table import Table
 from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.commands.report import GAP, folding, paragraph, table
 
+_DRAFTS_OFF = {
+    "cpu": "on a CPU a pass costs what its rows cost, so that auto drafts nothing there; mtp and lookup do",
+    "setting": "none a pass were asked for",
+}
+
 
 def bench_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
     """The report of `bench`."""
@@ -21,6 +26,7 @@ def bench_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
         yield _sizes(report["sizes"], width)
     if report["card"] is not None:
         yield from _card(report["card"], width)
+    yield from _drafts(report, width)
     if model["extrapolated"]:
         yield paragraph(
             f"Extrapolated: {model['layers']} of {model['of_layers']} layers were run. Time of none + (time of "
@@ -131,6 +137,79 @@ def _card(card: dict[str, Any], width: int) -> Iterator[RenderableType]:
             f", {_share(card['share_of_peak'])} of the peak and of the ceiling, {_number(card['ceiling_tok_s'])} tok/s"
         )
     yield paragraph(line)
+
+
+def _drafts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
+    """Decoding with drafts beside decoding without, what passes cost, and what would follow."""
+    draft, costs, arithmetic = report["draft"], report["pass_costs"], report["draft_arithmetic"]
+    if draft is not None and draft["off"] is not None:
+        yield paragraph(f"Drafts are off: {_DRAFTS_OFF[draft['off']]}.")
+    pairs = [(row["workload"], row["draft"]) for row in report["sizes"] if row.get("draft")]
+    if report["card"] is not None and report["card"]["draft"] is not None:
+        pairs.append(("card", report["card"]["draft"]))
+    if pairs:
+        rows = [
+            [name, _spread(pair["without_tok_s"]), _spread(pair["with_tok_s"]), _spread(pair["ratio"], 2)]
+            for name, pair in pairs
+        ]
+        yield _table(["in turn", "tok/s without drafts", "with drafts", "ratio"], rows, width)
+        for name, pair in pairs:
+            yield paragraph(f"{name}: {_accepted(pair)}; {_same_tokens(pair, report['device'])}")
+    if costs is not None:
+        yield _costs(costs, width)
+        by_layer = "; a draft: one by the MTP layer" if costs["draft"] is not None else ""
+        yield paragraph(
+            f"A pass feeds the last token and its drafts, one row each: behind {costs['context_tokens']} tokens, each "
+            f"pass waited for, repeats: {costs['repeat']}; ratio: to a pass of one row{by_layer}."
+        )
+    if arithmetic is not None:
+        rows = [
+            [
+                whole_percent(row["acceptance"]),
+                str(row["num_draft_tokens"]),
+                f"{row['tokens_a_pass']:.2f}",
+                _number(row["tok_s"]),
+                f"{row['ratio']:.2f}",
+            ]
+            for row in arithmetic
+        ]
+        yield _table(["accepted", "drafts a pass", "tokens a pass", "tok/s", "ratio"], rows, width)
+        yield paragraph(
+            "Arithmetic, not measured: what these costs would give if that share of the drafts were accepted at each "
+            "depth. Random weights cannot say what share it is."
+        )
+
+
+def _accepted(pair: dict[str, Any]) -> str:
+    """ "by mtp, up to 3 a pass, 2.31 tokens a pass; accepted by depth in 85, 72, 59% of 56 passes"."""
+    if not pair["drafted"]:
+        return f"by {pair['kind']}, no drafts in {pair['passes']:,} passes"
+    shares = ", ".join(f"{100 * share:.0f}" for share in pair["acceptance_by_depth"])
+    return (
+        f"by {pair['kind']}, up to {pair['num_draft_tokens']} a pass, {pair['tokens_a_pass']:.2f} tokens a pass; "
+        f"accepted by depth in {shares}% of {pair['passes']:,} passes"
+    )
+
+
+def _same_tokens(pair: dict[str, Any], device: str) -> str:
+    same, whole = pair["same_tokens"], pair["of_tokens"]
+    if same == whole:
+        return f"without drafts and with them the same {whole:,} tokens, pairs of runs: {pair['pairs']}."
+    where = f"without drafts and with them the tokens part after {same:,} of {whole:,}"
+    if device.startswith("CPU"):
+        return f"{where}. In float32 on a CPU that is a fault of this program: please report it."
+    return f"{where}: a pass of several rows is summed in another order, so that near-ties may fall differently."
+
+
+def _costs(costs: dict[str, Any], width: int) -> Table:
+    named = [(f"{row['rows']} row{'s' if row['rows'] > 1 else ''}", row) for row in costs["passes"]]
+    named += [("a draft", costs["draft"])] if costs["draft"] is not None else []
+    rows = [[name, _spread(_milliseconds(row["seconds"])), _spread(row["ratio"], 2)] for name, row in named]
+    return _table(["cost of", "ms", "ratio"], rows, width)
+
+
+def _milliseconds(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: 1000 * value for name, value in seconds.items()}
 
 
 def _facts(report: dict[str, Any]) -> RenderableType:

@@ -66,6 +66,15 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")(function)
 
 
+def draft_options(function: Function) -> Function:
+    """--draft and --num-draft-tokens."""
+    kind = click.option(
+        "--draft", type=click.Choice(DRAFT_MODES), metavar="KIND", help="Drafts tokens ahead: auto, off, mtp, lookup."
+    )
+    count = NumberType(NUM_DRAFT_TOKENS)
+    return kind(click.option("--num-draft-tokens", type=count, metavar="N", help="Drafts of one pass.")(function))
+
+
 _SAMPLING = (
     ("temperature", "T", "0 always takes the likeliest token."),
     ("top_p", "P", "Sample from this share of the mass."),
@@ -93,13 +102,7 @@ def generation_options(function: Function) -> Function:
             metavar="LEVEL",
             help="Reasoning: none, low (both off), medium, high.",
         ),
-        click.option(
-            "--draft",
-            type=click.Choice(DRAFT_MODES),
-            metavar="KIND",
-            help="Drafts tokens ahead: auto, off, mtp, lookup.",
-        ),
-        click.option("--num-draft-tokens", type=NumberType(NUM_DRAFT_TOKENS), metavar="N", help="Drafts of one pass."),
+        draft_options,
         click.option(
             "--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16."
         ),
