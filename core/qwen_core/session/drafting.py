@@ -45,8 +45,11 @@ class Drafter(Protocol):
     """Proposes tokens. It is told of every token that is fed, in order, and of nothing else."""
 
     wants_hidden: bool
-    bytes_read: int
-    """Of weights, for all drafts so far."""
+
+    @property
+    def bytes_read(self) -> int:
+        """Of weights, for all drafts so far."""
+        ...
 
     def begin(self, ids: Sequence[int]) -> None:
         """The state holds `ids`."""
