@@ -8,6 +8,7 @@ weights.py; a name such as `owner/model` becomes a directory in locate.py.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, parse_config
 from qwen_core.checkpoint.headers import MAX_TENSORS, TensorInfo, check_header_sizes, read_header
-from qwen_core.checkpoint.mtp import MtpTensors, find_mtp
+from qwen_core.checkpoint.mtp import PREFIX, MtpTensors, find_mtp
 from qwen_core.checkpoint.quantization import (
     FLOAT_DTYPES,
     QuantConfig,
@@ -71,6 +72,18 @@ class Checkpoint:
     shards: tuple[Path, ...]
     mtp: MtpTensors | None = None
     mtp_problem: str = ""
+
+    @cached_property
+    def used_tensors(self) -> Mapping[str, TensorInfo]:
+        """The tensors of the text model and, with `mtp.` before their names, of the MTP layer, by canonical name."""
+        beside = self.mtp.tensors if self.mtp is not None else {}
+        return {**self.text, **{PREFIX + name: info for name, info in beside.items()}}
+
+    @cached_property
+    def used_specs(self) -> Mapping[str, QuantSpec]:
+        """The quantised modules of both."""
+        beside = self.mtp.specs if self.mtp is not None else {}
+        return {**self.specs, **{PREFIX + name: spec for name, spec in beside.items()}}
 
     @property
     def total_bytes(self) -> int:

@@ -4,19 +4,20 @@ Pure arithmetic on an opened `Checkpoint`: no MLX, no tensor bytes. Telling a pu
 another variant would cost, is variants.py's; the values inside a tensor are tensors/values.py's.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal, TypeVar
 
-from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, text_tensors
 from qwen_core.checkpoint.config import FULL, ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint
-from qwen_core.checkpoint.headers import DTYPE_BITS
+from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
+from qwen_core.checkpoint.mtp import PREFIX
 from qwen_core.checkpoint.quantization import QuantSpec
 
-Source = Literal["override", "default", "unquantised"]
+Source = Literal["override", "default", "unquantised", "headers"]
 LayerKind = Literal["linear", "full", "outside"]
 PARTS = (".weight", ".scales", ".biases")
 # The page of Apple silicon: what a mapped tensor's window, and so its alignment, is counted in.
@@ -26,14 +27,16 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class ModuleLayout:
-    """One module of the text model: a weight with its scales and biases, or a lone tensor such as A_log.
+    """One module of the model: a weight with its scales and biases, or a lone tensor such as A_log.
 
     `name` is the on-disk path without ".weight", `canonical` the same without the writer's prefix. `layer` is None
     outside the layers. `role` is the module's own name ("gate_proj", "in_proj_qkv", "A_log"), with the parent where
     that alone is ambiguous ("linear_attn.norm"). `mode` is a quantisation mode or the float type of the weight
     ("bf16", "f16", "f32"); `bits` those of one element. `shape` is the unquantised one. `nbytes` counts everything
-    stored, `token_bytes` what decoding one token reads of it. `offset` is the weight's first byte in its shard;
-    `element_aligned` says whether each of its tensors begins at a multiple of its own element size.
+    stored, `token_bytes` what decoding one token reads of it, without drafts. `source` is what says how it is stored:
+    for the MTP layer, of which config.json says nothing, its headers. `offset` is the weight's first byte in its shard,
+    a path in the directory; `element_aligned` says whether each of its tensors begins at a multiple of its own element
+    size.
     """
 
     name: str
@@ -101,7 +104,8 @@ class Unused:
 class Layout:
     """Every module of the text model in the order of the computation, and what the files hold beside them.
 
-    `tensors` and `nbytes` count all tensors of the directory.
+    `tensors` and `nbytes` count all tensors of the checkpoint's own files. `mtp` has the modules of the MTP layer,
+    inside or beside them; where there is one that cannot draft, it is empty and `mtp_problem` says why.
     """
 
     modules: tuple[ModuleLayout, ...]
@@ -111,11 +115,18 @@ class Layout:
     layer_kinds: tuple[LayerKind, ...]
     tied: bool
     unused: tuple[Unused, ...]
+    mtp: tuple[ModuleLayout, ...] = ()
+    mtp_problem: str = ""
 
     @cached_property
     def text(self) -> Total:
         """All modules of the text model."""
         return total(self.modules)
+
+    @property
+    def everything(self) -> tuple[ModuleLayout, ...]:
+        """The modules of the text model, then those of the MTP layer."""
+        return (*self.modules, *self.mtp)
 
     @property
     def token_bytes(self) -> int:
@@ -140,14 +151,19 @@ class Layout:
         """Totals by (mode, bits, group size), most read first."""
         return _totals(self.modules, lambda module: (module.mode, module.bits, module.group_size))
 
+    def mtp_by_format(self) -> dict[tuple[str, int, int | None], Total]:
+        """The same of the MTP layer's matrices, of which a token reads nothing, in order."""
+        matrices = (module for module in self.mtp if len(module.shape) == 2)
+        return _totals(matrices, lambda module: (module.mode, module.bits, module.group_size))
+
     def by_part(self) -> dict[str, Total]:
         """Totals by the part of the model: "ffn", "gdn", "attn", "head", and the rest as "other"; most read first."""
         return _totals(self.modules, lambda module: part_of(module.canonical))
 
     @cached_property
     def index(self) -> Mapping[str, ModuleLayout]:
-        """Modules by canonical name."""
-        return {module.canonical: module for module in self.modules}
+        """Every module by canonical name."""
+        return {module.canonical: module for module in self.everything}
 
     def at(self, layer: int, role: str) -> ModuleLayout | None:
         """The module of a layer by its role; None where the layer has none."""
@@ -213,7 +229,7 @@ def make_layout(checkpoint: Checkpoint) -> Layout:
     """The layout of an opened checkpoint."""
     config = checkpoint.config
     expected = text_tensors(config, lm_head=not config.tie_word_embeddings)
-    modules = tuple(_module(checkpoint, tensor) for tensor in expected)
+    modules = tuple(_text_module(checkpoint, tensor) for tensor in expected)
     return Layout(
         modules=modules,
         tensors=len(checkpoint.tensors),
@@ -222,35 +238,60 @@ def make_layout(checkpoint: Checkpoint) -> Layout:
         layer_kinds=tuple(kind_of(config, layer) for layer in range(config.num_hidden_layers)),
         tied=config.tie_word_embeddings,
         unused=_unused(checkpoint, modules),
+        mtp=tuple(_mtp_modules(checkpoint)),
+        mtp_problem=checkpoint.mtp_problem,
     )
 
 
-def _module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
+def _text_module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
     module = tensor.module
-    weight = checkpoint.text[tensor.name]
-    spec = checkpoint.specs.get(module)
+    layer = layer_of(module)
+    source: Source = "override" if checkpoint.spec_sources.get(module) == "override" else "default"
+    found = _module(checkpoint, tensor, checkpoint.text, checkpoint.specs.get(module), source)
+    return replace(
+        found,
+        layer=layer,
+        kind=kind_of(checkpoint.config, layer),
+        token_bytes=token_bytes(checkpoint.config, module, found.nbytes),
+    )
+
+
+def _mtp_modules(checkpoint: Checkpoint) -> Iterator[ModuleLayout]:
+    found = checkpoint.mtp
+    for tensor in mtp_tensors(checkpoint.config) if found is not None else ():
+        module = _module(checkpoint, tensor, found.tensors, found.specs.get(tensor.module), "headers")
+        name, file = PREFIX + module.canonical, found.tensors[tensor.name].file
+        place = file.relative_to(checkpoint.path).as_posix()
+        yield replace(module, canonical=name, role=role_of(name), shard=place)
+
+
+def _module(
+    checkpoint: Checkpoint,
+    tensor: TextTensor,
+    tensors: Mapping[str, TensorInfo],
+    spec: QuantSpec | None,
+    source: Source,
+) -> ModuleLayout:
+    """A module in no layer, of which a token reads nothing; `source` if quantised. `tensors` by canonical name."""
+    module = tensor.module
+    weight = tensors[tensor.name]
     parts = [weight]
     if spec is not None:
-        parts += [info for part in PARTS[1:] if (info := checkpoint.text.get(module + part)) is not None]
-    layer = layer_of(module)
-    nbytes = sum(part.nbytes for part in parts)
-    source: Source = "unquantised"
-    if spec is not None:
-        source = "override" if checkpoint.spec_sources.get(module) == "override" else "default"
+        parts += [info for part in PARTS[1:] if (info := tensors.get(module + part)) is not None]
     return ModuleLayout(
         name=weight.name.removesuffix(".weight"),
         canonical=module,
-        layer=layer,
-        kind=kind_of(checkpoint.config, layer),
+        layer=None,
+        kind="outside",
         role=role_of(module),
         spec=spec,
         mode=weight.dtype.lower() if spec is None else spec.mode,
         bits=DTYPE_BITS[weight.dtype] if spec is None else spec.bits,
         group_size=None if spec is None else spec.group_size,
         shape=tensor.shape,
-        nbytes=nbytes,
-        token_bytes=token_bytes(checkpoint.config, module, nbytes),
-        source=source,
+        nbytes=sum(part.nbytes for part in parts),
+        token_bytes=0,
+        source="unquantised" if spec is None else source,
         shard=weight.file.name,
         offset=weight.offset,
         element_aligned=all(part.element_aligned for part in parts),
@@ -284,4 +325,5 @@ def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Un
     return tuple(sorted(found, key=lambda unused: -unused.nbytes))
 
 
-_BESIDE = {"mtp": "MTP layer"}
+MTP = "MTP layer"
+_BESIDE = {"mtp": MTP}

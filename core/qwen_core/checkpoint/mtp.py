@@ -4,7 +4,7 @@ It is found inside the checkpoint (`mtp.*`) or in a file beside it, never by wha
 The model is whole without it, so nothing that is wrong with it keeps a directory from being opened.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +58,28 @@ def find_mtp(
     inside = _table(tensors, beside=False)
     if inside:
         return MtpTensors(inside, _check(inside, config, directory), converted)
+    path = next(sidecars(directory), None)
+    return None if path is None else read_mtp(path, config)
+
+
+def sidecars(directory: Path) -> Iterator[Path]:
+    """The files beside a checkpoint that may hold its MTP layer; the first counts."""
     for pattern in SIDECARS:
-        for path in sorted(directory.glob(pattern)):
-            check_header_sizes([path])
-            beside = _table(read_header(path), beside=True)
-            return MtpTensors(beside, _check(beside, config, path), None)
-    return None
+        yield from sorted(directory.glob(pattern))
+
+
+def read_mtp(path: Path, config: ModelConfig) -> MtpTensors:
+    """The MTP layer in one file: of its own, where `mtp.` may be missing from names, or a shard's among other tensors.
+
+    Raises CheckpointError as `find_mtp` does, also where there is none.
+    """
+    check_header_sizes([path])
+    stored = read_header(path)
+    inside = _table(stored, beside=False)
+    table = inside or _table(stored, beside=True)
+    if not inside and "fc.weight" not in table:
+        raise CheckpointError(f"{quote(path)} has no tensors mtp.*")
+    return MtpTensors(table, _check(table, config, path), None)
 
 
 def _table(tensors: Mapping[str, TensorInfo], *, beside: bool) -> dict[str, TensorInfo]:

@@ -8,9 +8,10 @@
     transform.py              one tensor's bytes through MLX, a few megabytes at a time
     writer.py                 shards on disk in a temporary directory that becomes the result when it is complete
     convert.py, realign.py    the two commands made of these
+    add_mtp.py                the MTP layer of an original into a file beside a model that lacks it
     found_folds.py            what importance was folded into a model, found again
     quality.py                how far a model's predictions are from those of its original
     alignment.py              what aligning an existing checkpoint would bring
 
-Only transform.py, convert.py, found_folds.py and quality.py need MLX; importing this package costs nothing.
+Only transform.py, convert.py, add_mtp.py, found_folds.py and quality.py need MLX; importing this package costs nothing.
 """

@@ -5,8 +5,8 @@ a piece of a few megabytes.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from qwen_core.checkpoint.mapped_file import MappedFile
@@ -39,8 +39,7 @@ def convert(
     source = plan.checkpoint.path
     place, shards = check_conversion(plan, target, shard_cap)
     with clear_errors(f"converting to {quote(target)}"), OutputDirectory(place) as output:
-        with _no_buffer_cache():
-            _write_shards(output, shards, plan, folds or {}, _Meter(plan.source_bytes, progress))
+        write_shards(output, shards, plan, folds=folds, progress=progress)
         output.write_index(shards)
         output.copy_files(source, COPIED)
         output.write_json("config.json", plan.config())
@@ -52,40 +51,46 @@ def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_
     """The resolved `target` and the shards to be written there. Raises for all that is seen to be wrong beforehand."""
     place = check_target(plan.checkpoint.path, target)
     shards = arrange(plan.outputs, shard_cap)
-    check_disk(place, sum(shard.nbytes for shard in shards))
-    if memory_bytes() < WORKING_BYTES:
-        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+    check_room(place, shards)
     return place, shards
 
 
-def _write_shards(
+def check_room(place: Path, shards: Iterable[Shard]) -> None:
+    """Raise CapacityError if the disk of `place` has no room for `shards`, or the memory none for the work."""
+    check_disk(place, sum(shard.nbytes for shard in shards))
+    if memory_bytes() < WORKING_BYTES:
+        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+
+
+def write_shards(
     output: OutputDirectory,
-    shards: tuple[Shard, ...],
+    shards: Iterable[Shard],
     plan: ConversionPlan,
-    folds: Mapping[str, Fold],
-    meter: "_Meter",
+    *,
+    folds: Mapping[str, Fold] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Shard after shard, the tensors of each in the order of the source's files, which are then read once through."""
     by_output = {tensor.name: decision for decision in plan.decisions for tensor in decision.outputs}
     files: dict[Path, MappedFile] = {}
-    try:
+    folds, meter = folds or {}, _Meter(plan.source_bytes, progress)
+    with ExitStack() as stack:
+        stack.callback(mx.set_cache_limit, mx.set_cache_limit(0))  # MLX would hold on to temporaries
         for shard in shards:
             needed = {by_output[tensor.name].name: by_output[tensor.name] for tensor in shard.tensors}
             decisions = sorted(needed.values(), key=lambda d: (str(d.source.file), d.source.offset))
             with output.shard(shard) as file:
                 for decision in decisions:
-                    _write_tensor(file, _mapped(files, decision), decision, folds.get(decision.module), meter)
+                    _write_tensor(file, _mapped(files, stack, decision), decision, folds.get(decision.module), meter)
                 file.check_complete()
-    finally:
-        for mapped in files.values():
-            mapped.close()
 
 
-def _mapped(files: dict[Path, MappedFile], decision: Decision) -> MappedFile:
+def _mapped(files: dict[Path, MappedFile], closed: ExitStack, decision: Decision) -> MappedFile:
     path = decision.source.file
     if path not in files:
         try:
             files[path] = MappedFile(path)
+            closed.callback(files[path].close)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{quote(path)} cannot be read: {quote(error)}") from None
     return files[path]
@@ -120,11 +125,3 @@ class _Meter:
     def finish(self, nbytes: int) -> None:
         self._done += nbytes
         self.reached(0)
-
-
-@contextmanager
-def _no_buffer_cache() -> Iterator[None]:
-    """Keep MLX from holding on to temporaries; its limit is put back afterwards."""
-    with ExitStack() as stack:
-        stack.callback(mx.set_cache_limit, mx.set_cache_limit(0))
-        yield

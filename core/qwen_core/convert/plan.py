@@ -16,6 +16,7 @@ from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.stats import remaining_s
 
 FloatDtype = Literal["BF16", "F16", "F32"]
@@ -151,12 +152,16 @@ def _entry(spec: QuantSpec) -> dict[str, Any]:
 
 
 def packed_tensors(
-    name: str, shape: tuple[int, ...], spec: QuantSpec, origin: str | None = None
+    name: str,
+    shape: tuple[int, ...],
+    spec: QuantSpec,
+    origin: str | None = None,
+    advice: str = "keep it unquantised with a rule of its own (--recipe)",
 ) -> tuple[OutputTensor, ...]:
     """The tensors that a weight [rows, columns] called `name` becomes (FORMAT.md, "packed tensor of W [N, K]").
 
     Where the columns cannot be divided into the format's groups, raises SettingsError naming `origin`, the rule that a
-    person wrote for this weight, and CheckpointError where there is none.
+    person wrote for this weight, and CheckpointError with `advice` where there is none.
     """
     module = name.removesuffix(".weight")
     columns = shape[1]
@@ -167,7 +172,7 @@ def packed_tensors(
         )
         if origin is not None:
             raise SettingsError(f"{origin}: {problem}; keep it unquantised with a rule before this one")
-        raise CheckpointError(f"{problem}; keep it unquantised with a rule of its own (--recipe)")
+        raise CheckpointError(f"{problem}; {advice}")
     parts = stored_parts(shape, spec)
     return tuple(OutputTensor(f"{module}.{part}", dtype, stored) for part, (dtype, stored) in parts.items())
 
@@ -198,7 +203,8 @@ def make_plan(
     decisions = [_text_decision(checkpoint, tensor, rules, float_dtype) for tensor in expected]
     beside = [_beside_decision(checkpoint, info, float_dtype) for info in _beside(checkpoint)]
     if keep_mtp and not any(decision.part == "mtp" for decision in beside):
-        raise CheckpointError(f"{quote(checkpoint.path)} has no tensors mtp.*, which --mtp keep wants")
+        advice = f": {_BESIDE_ADVICE}" if checkpoint.mtp else ""
+        raise CheckpointError(f"{quote(checkpoint.path)} has no tensors mtp.*, which --mtp keep wants{advice}")
     dropped = {"mtp": not keep_mtp, "vision": not keep_vision}
     decisions += [decision for decision in beside if not dropped.get(decision.part, False)]
     _check_names(decisions)
@@ -286,12 +292,24 @@ def _beside_decision(checkpoint: Checkpoint, info: TensorInfo, float_dtype: Floa
     )
 
 
+_BESIDE_ADVICE = "its file lies beside the checkpoint; qwen-tui convert --add-mtp SRC DST then adds it to the result"
+
+
 def _warnings(checkpoint: Checkpoint, beside: list[Decision], dropped: Mapping[str, bool]) -> Iterator[str]:
     if checkpoint.tokenizer_path is None:
         yield f"{quote(checkpoint.path)} has no tokenizer.json: the result cannot chat until it is copied into it"
     if checkpoint.template_source() is None:
         yield f"{quote(checkpoint.path)} has no chat template: the result cannot chat until it is copied into it"
-    if dropped["mtp"] and (count := sum(decision.part == "mtp" for decision in beside)):
-        yield f"{count} MTP tensors are left out, as in the published files (--mtp keep carries them)"
+    if dropped["mtp"] and (left := [decision for decision in beside if decision.part == "mtp"]):
+        size = decimal_size(sum(decision.nbytes for decision in left))
+        brings = "with --mtp keep the result can draft with it, several tokens a pass"
+        yield (
+            f"the MTP layer is left out, as in the published files ({len(left)} tensors, {size}): "
+            f"{checkpoint.mtp_problem or brings}"
+        )
+    elif checkpoint.mtp_problem:
+        yield f"the MTP layer cannot draft: {checkpoint.mtp_problem}"
+    elif dropped["mtp"] and checkpoint.mtp is not None:
+        yield f"the MTP layer in {quote(checkpoint.mtp.file)} is left out: {_BESIDE_ADVICE}"
     if count := sum(_is_buffer(info) for info in checkpoint.tensors.values()):
         yield f"rotary buffers (inv_freq, {count}) are left out: they are computed, not weights"

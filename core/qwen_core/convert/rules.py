@@ -5,9 +5,10 @@ The `unsloth` recipe itself is recipe.py's. A person's own rules are read in rul
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from qwen_core.checkpoint.layout import layer_of, role_of
-from qwen_core.checkpoint.quantization import FLOAT_MODES, Mode, QuantSpec, choices, is_runnable
+from qwen_core.checkpoint.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, choices, is_runnable
 from qwen_core.checkpoint.recipe import AFFINE_GROUP, VARIANTS, Variant, default_spec, recipe_spec
 from qwen_core.errors import SettingsError, quote
 
@@ -89,6 +90,18 @@ class UniformRules(Rules):
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return self.spec
+
+
+def rules_of_format(name: str) -> Rules:
+    """Everything in one format, by its name: "bf16", "nvfp4", "mxfp4", "mxfp8", "affine" (4 bits) or "affine6"."""
+    if name == "bf16":
+        return Rules()
+    bits = name.removeprefix("affine")
+    if bits.isdecimal():
+        return built_in_rules("uniform", "affine", int(bits))
+    if name not in MODES:
+        raise SettingsError(f"the format {quote(repr(name))} is unknown: choose bf16, {', '.join(MODES)} or affine6")
+    return built_in_rules("uniform", cast(Mode, name))
 
 
 def built_in_rules(recipe: str, mode: Mode, bits: int | None = None, group_size: int | None = None) -> Rules:

@@ -148,6 +148,12 @@ class OutputDirectory:
         self.path.rename(self.place)
         self.path = self.place
 
+    def commit_file(self, name: str) -> None:
+        """Give one file the name `place`, in a directory that is there; all else goes as what is unfinished does."""
+        if os.path.lexists(self.place):
+            raise CheckpointError(f"{quote(self.place)} exists already: move it away first")
+        (self.path / name).rename(self.place)
+
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         text = json_text(value, indent=2, sort_keys=True) + "\n"
         # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes the escape that it was read from.

@@ -3,7 +3,7 @@
 FORMAT.md, "The model", step 10. Embedding and head are the model's; keys and values are kept in `State.mtp`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import cast
@@ -104,10 +104,15 @@ def load_mtp(model: Model, tensors: MtpTensors) -> MtpLayer:
     _check_finite(arrays, tensors)
     converted = tensors.converted
     if converted is None:
-        converted = median(cast(float, mx.mean(arrays[name]).item()) for name in norms) >= _RAW_BELOW
+        converted = are_converted(arrays[name] for name in norms)
     for name in norms:
         arrays[name] = (arrays[name] if converted else 1.0 + arrays[name]).astype(compute)
     return MtpLayer(model, arrays, tensors.specs)
+
+
+def are_converted(norms: Iterable[mx.array]) -> bool:
+    """Whether norms are stored as 1 + w, told by their values: a file of the MTP layer alone has no other sign."""
+    return median(cast(float, mx.mean(norm).item()) for norm in norms) >= _RAW_BELOW
 
 
 def _check_finite(arrays: Mapping[str, mx.array], tensors: MtpTensors) -> None:

@@ -112,7 +112,10 @@ class Drafters:
         if self._problem:
             return f"the MTP layer cannot draft: {self._problem}"
         where = quote(self._model.checkpoint.path)
-        return f"{where} has no MTP layer to draft with (tensors mtp.*, inside or in mtp.safetensors); draft by lookup"
+        return (
+            f"{where} has no MTP layer to draft with: add that of the original checkpoint SRC with qwen-tui convert "
+            f"--add-mtp SRC {where}, or draft by lookup"
+        )
 
     def _measured_count(self, counts: DraftCounts) -> int:
         costs, known = self._measured(), self._past.joined(counts)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
-from qwen_core.checkpoint.quantization import QuantSpec, canonical_name
+from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 from qwen_core.tensors.decoding import Floats, decode_floats
@@ -116,9 +116,8 @@ def compare_with_reference(
 
 
 def _text_tensor(checkpoint: Checkpoint, tensor: StoredTensor) -> TextTensor:
-    name = canonical_name(tensor.weight.name)
     for expected in text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings):
-        if expected.name == name:
+        if expected.module == tensor.module:
             return expected
     raise CheckpointError(f"{tensor.where} is not part of the text model; only its tensors are compared")
 

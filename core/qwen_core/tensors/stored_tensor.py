@@ -119,17 +119,17 @@ def find_tensor(checkpoint: Checkpoint, name: str) -> StoredTensor:
     """The tensor that `name` means: on disk or canonical, of a module or of one of its stored parts.
 
     Raises CheckpointError for an unknown name, with similar ones, and for a tensor that is neither floats nor a
-    quantised weight of the text model.
+    quantised weight of the text model or the MTP layer.
     """
     canonical = canonical_name(name)
     for module in _modules_of(canonical):
-        if module in checkpoint.specs:
+        if module in checkpoint.used_specs:
             return _quantised(checkpoint, module)
     others = {canonical_name(other): info for other, info in checkpoint.tensors.items()}
-    for table, wanted in ((checkpoint.tensors, name), (checkpoint.text, canonical), (others, canonical)):
+    for table, wanted in ((checkpoint.tensors, name), (checkpoint.used_tensors, canonical), (others, canonical)):
         info = table.get(wanted) or table.get(f"{wanted}.weight")
         if info is not None:
-            return _unquantised(info)
+            return _unquantised(info, canonical.removesuffix(".weight"))
     raise CheckpointError(f"{quote(checkpoint.path)} has no tensor {quote(name)}{_suggestions(checkpoint, canonical)}")
 
 
@@ -141,19 +141,18 @@ def _modules_of(canonical: str) -> Iterator[str]:
 
 
 def _quantised(checkpoint: Checkpoint, module: str) -> StoredTensor:
-    spec, text = checkpoint.specs[module], checkpoint.text
-    weight = text[f"{module}.weight"]
+    spec, tensors = checkpoint.used_specs[module], checkpoint.used_tensors
+    weight = tensors[f"{module}.weight"]
     shape = (weight.shape[0], weight.shape[1] * 32 // spec.bits)
-    return StoredTensor(module, weight, text[f"{module}.scales"], text.get(f"{module}.biases"), spec, shape)
+    return StoredTensor(module, weight, tensors[f"{module}.scales"], tensors.get(f"{module}.biases"), spec, shape)
 
 
-def _unquantised(info: TensorInfo) -> StoredTensor:
-    module = canonical_name(info.name).removesuffix(".weight")
+def _unquantised(info: TensorInfo, module: str) -> StoredTensor:
     tensor = StoredTensor(module, info, None, None, None, info.shape)
     if info.dtype not in FLOAT_DTYPES:
         raise CheckpointError(
             f"{tensor.where} has dtype {quote(info.dtype)}; values can be shown of {', '.join(FLOAT_DTYPES)} tensors "
-            "and of quantised weights of the text model"
+            "and of quantised weights of the text model and the MTP layer"
         )
     return tensor
 

@@ -62,7 +62,7 @@ def test_a_layer_that_does_not_fit_is_named_and_the_model_answers_without_it(kin
 def test_a_model_without_the_layer_says_so(tmp_path: Path) -> None:
     write_case(CASE, tmp_path)
     model = load_model(tmp_path, "float32")
-    with pytest.raises(SettingsError, match="no MTP layer"):
+    with pytest.raises(SettingsError, match=r"no MTP layer .* qwen-tui convert --add-mtp SRC"):
         Drafters(model).drafting("mtp", 2, (), model.new_state(), model.config.vocab_size)
 
 

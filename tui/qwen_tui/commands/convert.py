@@ -1,4 +1,5 @@
-"""`qwen-tui convert`: from an unquantised checkpoint to a quantised one; and its relatives --plan, --realign, --check.
+"""`qwen-tui convert`: from an unquantised checkpoint to a quantised one; and its relatives --plan, --realign, --add-mtp
+and --check.
 
 Headless, in this process, on its main thread. Data goes to stdout (the plan, the figures of a check), narration and
 the progress bar to stderr.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from qwen_core.convert.rules import Rules
 
 MODES = ("affine", "nvfp4", "mxfp4", "mxfp8")
+MTP_MODES = ("bf16", *MODES, *(f"affine{bits}" for bits in (2, 3, 4, 5, 6, 8)))
 RECIPES = ("unsloth", "uniform")
 FLOATS: "dict[str, FloatDtype]" = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _PATH = click.Path(path_type=str)
@@ -69,6 +71,12 @@ class Wish:
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Print every decision and its size; write nothing.")
 @click.option("--realign", "is_realign", is_flag=True, help="Rewrite SRC, quantised or not, so that it can be mapped.")
+@click.option(
+    "--add-mtp", "is_add_mtp", is_flag=True, help="Add the MTP layer of SRC, or of one file of it, to the model in DST."
+)
+@click.option(
+    "--mtp-mode", type=click.Choice(MTP_MODES), metavar="MODE", help="Of --add-mtp: bf16 (default), nvfp4, affine6 ..."
+)
 @quality_options
 def convert(
     source: str,
@@ -79,6 +87,8 @@ def convert(
     dtype: str | None,
     plan_only: bool,
     is_realign: bool,
+    is_add_mtp: bool,
+    mtp_mode: str | None,
     is_check: bool,
     text: str | None,
     tokens: int | None,
@@ -89,23 +99,29 @@ def convert(
     """Quantise the checkpoint in SRC into the new directory DST.
 
     SRC is an unquantised Qwen3.5/3.6 checkpoint, as Hugging Face or MLX lay it out, or owner/name of one in the
-    Hugging Face cache. With --check SRC is a reference and DST what is compared with it.
+    Hugging Face cache. With --check SRC is a reference and DST what is compared with it; with --add-mtp DST is a model
+    that was converted from SRC without the layer.
     """
     wish = Wish(
         *(options.pop(name) for name in ("quantize", "q_mode", "q_bits", "q_group_size", "q_recipe")),
         *(options.pop(name) for name in ("variant", "recipe")),
     )
-    chosen = [name for name, on in (("--plan", plan_only), ("--realign", is_realign), ("--check", is_check)) if on]
+    ways = {"--plan": plan_only, "--realign": is_realign, "--add-mtp": is_add_mtp, "--check": is_check}
+    chosen = [name for name, on in ways.items() if on]
     if len(chosen) > 1:
         raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other.")
+    if mtp_mode is not None and not is_add_mtp:
+        raise click.UsageError("--mtp-mode belongs to --add-mtp.")
     if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
         raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
-    if (is_check or is_realign) and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
-        raise click.UsageError(f"{chosen[0]} takes no quantisation options.")
-    # Both take every tensor as it is; --check computes in --dtype, --realign changes no value.
-    without_effect = {"--mtp": mtp, "--vision": vision, "--dtype": dtype if is_realign else None}
+    is_other = bool(chosen) and not plan_only
+    if is_other and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
+        hint = ": it has --mtp-mode" if is_add_mtp else ""
+        raise click.UsageError(f"{chosen[0]} takes no quantisation options{hint}.")
+    # They take every tensor as it is, or know which; --check computes in --dtype, --realign changes no value.
+    without_effect = {"--mtp": mtp, "--vision": vision, "--dtype": None if is_check else dtype}
     for name, value in without_effect.items():
-        if (is_check or is_realign) and value is not None:
+        if is_other and value is not None:
             raise click.UsageError(f"{chosen[0]} takes no {name}.")
     if target is None and not plan_only:
         raise click.UsageError("Missing argument 'DST'.")
@@ -121,6 +137,9 @@ def convert(
     if is_realign:
         assert target is not None
         return _realign(path, Path(target))
+    if is_add_mtp:
+        assert target is not None
+        return _add_mtp(path, resolve_model_path(target), mtp_mode or "bf16")
     if not plan_only:
         from qwen_core.convert.writer import check_target
 
@@ -221,6 +240,19 @@ def _realign(source: Path, target: Path) -> int:
         shards = realign(checkpoint, target, progress=lambda step: show_step(step, show))
     extent = _extent(len(checkpoint.tensors), checkpoint.total_bytes, len(shards))
     click.echo(printable(f"{target}: {extent}"), err=True)
+    return 0
+
+
+def _add_mtp(source: Path, target: Path, mode: str) -> int:
+    from qwen_core.checkpoint.directory import open_checkpoint
+    from qwen_core.convert.add_mtp import add_mtp, plan_mtp
+    from qwen_core.convert.rules import rules_of_format
+
+    plan = plan_mtp(source, open_checkpoint(target), rules_of_format(mode))
+    with ended_cleanly(), progress_bar() as show:
+        file = add_mtp(plan, progress=lambda step: show_step(step, show))
+    extent = f"{counted(len(plan.outputs), 'tensor')}, {size(plan.nbytes)}"
+    click.echo(printable(f"{file}: the MTP layer, {plan.rules.name}, {extent}"), err=True)
     return 0
 
 

@@ -169,17 +169,20 @@ def _named(model_dir: str) -> dict[str, Any]:
 def _model(path: Path) -> dict[str, Any]:
     """A model as far as its headers and its text files tell. Advice is what would help, not what is wrong."""
     from qwen_core import open_checkpoint
-    from qwen_core.checkpoint.variants import variant_name
+    from qwen_core.checkpoint.layout import make_layout
+    from qwen_core.checkpoint.variants import identify
     from qwen_core.convert.alignment import alignment_advice
     from qwen_core.text.template import load_template
     from qwen_core.text.tokenizer import load_tokenizer
+    from qwen_tui.layers.facts import mtp_text
 
     checkpoint = open_checkpoint(path)
     load_tokenizer(checkpoint)
     load_template(checkpoint)
-    found = {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": variant_name(checkpoint)}
-    advice = alignment_advice(checkpoint)
-    return found if advice is None else {**found, "advice": advice}
+    layout = make_layout(checkpoint)
+    found = {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": identify(layout).name}
+    more = {"mtp": mtp_text(layout), "advice": alignment_advice(checkpoint)}
+    return found | {name: text for name, text in more.items() if text is not None}
 
 
 def _settings(problems: list[str]) -> None:

@@ -103,9 +103,10 @@ def _layout(
     if not by_layer and not by_tensor:
         return report(subject, modules, filters, width)
     parts = [title(subject), *([selection(subject, modules)] if filters else [])]
+    listed = modules if filters else subject.layout.everything
     for wanted, table in ((by_layer, layer_table), (by_tensor, tensor_table)):
         if wanted:
-            parts += ["", *table(subject, modules, width)]
+            parts += ["", *table(subject, listed, width)]
     return parts
 
 

@@ -6,7 +6,7 @@ from textual.content import Content
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_tui.layers.facts import KINDS, Fact, FactText, ModuleFacts, absence, facts_of, layer_facts
-from qwen_tui.layers.map import LayerMap, Place
+from qwen_tui.layers.map import MTP, LayerMap, Place
 from qwen_tui.layers.map_text import BAD, MUTED, STRONG, Lines, flowed
 
 LABEL = 11
@@ -23,7 +23,8 @@ def header_lines(layer_map: LayerMap, checkpoint: Checkpoint, place: Place, widt
         figures, notes = layer_facts(layer_map, place.column)
         head = Content.assemble((f"layer {place.column}", STRONG), f"   {kind}").truncate(width)
         return [head, *_flowed(figures, width), *(line for note in notes for line in _flowed([note], width, MUTED))]
-    return flowed((Content.styled(part, MUTED) for part in absence(layer_map, place).split("; ")), width, "; ")
+    gap = " " if row.spec is MTP else "; "  # a line about a file is long
+    return flowed((Content.styled(part, MUTED) for part in absence(layer_map, place).split(gap)), width, gap)
 
 
 def _flowed(texts: Iterable[str], width: int, style: str = "") -> Lines:

@@ -10,13 +10,19 @@ from typing import NamedTuple
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.figures import decimal_size, percent, shape_text
-from qwen_tui.layers.map import ABOUT, LayerMap, Place
+from qwen_tui.layers.map import ABOUT, MTP, LayerMap, Place
 from qwen_tui.text.formatting import exact_size, parameters, tokens_short
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 200
+MAX_PROBLEM = 600
 _SCALES = {"nvfp4": "E4M3 scales", "mxfp4": "E8M0 scales", "mxfp8": "E8M0 scales"}
-_SOURCES = {"override": "from an override", "default": "from the top-level default", "unquantised": "not quantised"}
+_SOURCES = {
+    "override": "from an override",
+    "default": "from the top-level default",
+    "headers": "told by its headers",
+    "unquantised": "not quantised",
+}
 KINDS = {"linear": "linear attention", "full": "full attention", "outside": ""}
 
 
@@ -66,14 +72,15 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     if module.spec is None:
         stored_as = module.mode
     else:
-        scales = checkpoint.text.get(f"{module.canonical}.scales")
+        scales = checkpoint.used_tensors.get(f"{module.canonical}.scales")
         kind = _SCALES.get(module.mode) or f"{scales.dtype.lower() if scales else 'float'} scales and biases"
         stored_as = f"{module.mode} {module.bits}-bit, group {module.group_size} ({kind})"
     token = f"{percent(layout.share(module.token_bytes))} of a token"
-    if module.token_bytes != module.nbytes:
+    if not module.token_bytes:
+        token = "read by drafts alone"
+    elif module.token_bytes != module.nbytes:
         token = f"a token reads {decimal_size(module.token_bytes)} of it, one row ({token})"
-    number = layout.shards.index(module.shard) + 1 if module.shard in layout.shards else 0
-    where = f"shard {number} of {len(layout.shards)}" if len(layout.shards) > 1 else "the only shard"
+    where = _file_of(module, layout)
     source, about, shape = _SOURCES[module.source], ABOUT.get(module.role, ""), shape_text(module.shape)
     bits = f"{module.bits_per_weight:.2f} bits a weight" + (", scales included" if module.spec else "")
     place, alignment = f"{where}, byte {module.offset:,}", alignment_of(module)
@@ -105,6 +112,24 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     )
 
 
+def _file_of(module: ModuleLayout, layout: Layout) -> str:
+    if module.shard not in layout.shards:
+        return one_line(module.shard)
+    number = layout.shards.index(module.shard) + 1
+    return f"shard {number} of {len(layout.shards)}" if len(layout.shards) > 1 else "the only shard"
+
+
+def mtp_text(layout: Layout) -> str | None:
+    """The MTP layer in a line: its matrices' formats, bytes, file, and that it is used or why not; None without one."""
+    if layout.mtp_problem:
+        return f"not used: {one_line(layout.mtp_problem, MAX_PROBLEM)}"
+    if not layout.mtp:
+        return None
+    formats = ", ".join(dict.fromkeys(module.format for module in layout.mtp if len(module.shape) == 2))
+    where = _file_of(layout.mtp[0], layout)
+    return f"{formats}, {decimal_size(total(layout.mtp).nbytes)} in {where}, used for drafts"
+
+
 def alignment_of(module: ModuleLayout) -> str:
     """Whether the bytes can be used where they lie: their offset must be a multiple of the element's size."""
     if not module.element_aligned:
@@ -118,6 +143,8 @@ def absence(layer_map: LayerMap, place: Place) -> str:
     layout = layer_map.layout
     row = layer_map.by_label[place.row]
     layers = len(layout.layer_kinds)
+    if row.spec is MTP:
+        return mtp_text(layout) or ""
     if row.spec.group == "ends":
         last = "norm" if layout.tied else "norm and lm_head"
         head = "; the embedding is the head as well" if layout.tied else ""
@@ -148,7 +175,7 @@ def choice_text(layout: Layout, modules: Iterable[ModuleLayout]) -> str:
     """What some modules come to: "128 of 851 modules: 6.42 GB, 32.1 % of what a token reads"."""
     chosen = total(modules)
     share = percent(layout.share(chosen.token_bytes))
-    count = f"{chosen.modules:,} of {len(layout.modules):,} modules"
+    count = f"{chosen.modules:,} of {len(layout.everything):,} modules"
     return f"{count}: {decimal_size(chosen.nbytes)}, {share} of what a token reads"
 
 

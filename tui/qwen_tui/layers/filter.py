@@ -24,7 +24,7 @@ def matching(layout: Layout, text: str) -> frozenset[str] | None:
     tests = [_test(word) for word in text[:MAX_LENGTH].lower().split()]
     if not tests:
         return None
-    return frozenset(module.canonical for module in layout.modules if all(test(module) for test in tests))
+    return frozenset(module.canonical for module in layout.everything if all(test(module) for test in tests))
 
 
 def described(module: ModuleLayout) -> str:

@@ -35,7 +35,7 @@ def entries(layer_map: LayerMap, colouring: Colouring) -> list[Entry]:
         ]
         return steps if layer_map.tallest else []
     read: dict[tuple[str, Paint, str], int] = {}
-    for module in layout.modules:
+    for module in layout.everything:
         glyph, hue, step = glyph_of(module), hue_of(module), bits_step(module.bits)
         if colouring == "bits":
             key = (glyph, Paint("tile", "bits", step), f"{module.bits}-bit")

@@ -1,7 +1,8 @@
 """The layer map as data: a layout in, rows of cells out. One column a layer, one row a role. Pure.
 
-Every module of the layout is in exactly one cell. How cells become text is map_text.py's, which colours they take
-palette.py's, what is said about one of them detail.py's.
+The modules of an MTP layer stand side by side in a row of their own, the last. Every module of the layout is in exactly
+one cell. How cells become text is map_text.py's, which colours they take palette.py's, what is said about one of them
+detail.py's.
 """
 
 from collections.abc import Mapping
@@ -57,10 +58,15 @@ ROWS: tuple[RowSpec, ...] = (
 )
 MIXER = RowSpec("mixer", "", "mixer", None, "which attention the layer has")
 ENDS = RowSpec("ends", "", "ends", "outside", "before the first layer and after the last")
+MTP = RowSpec("MTP", "", "ends", "outside", "the layer that drafts the tokens after the next")
 ABOUT: Mapping[str, str] = {
     **{row.role: row.about for row in ROWS},
     "embed_tokens": "a row for each token of the vocabulary; a token reads one",
     "norm": "RMSNorm after the last layer",
+    "fc": "joins a token's hidden vector and the embedding of the next",
+    "pre_fc_norm_embedding": "RMSNorm of the next token's embedding",
+    "pre_fc_norm_hidden": "RMSNorm of the hidden vector",
+    "mtp.norm": "RMSNorm after the MTP layer",
     "lm_head": "from the residual to a score for each token of the vocabulary",
 }
 GROUP_NAMES: Mapping[Group, str] = {
@@ -152,7 +158,7 @@ def make_map(layout: Layout, verdict: Verdict) -> LayerMap:
     """The map of a layout."""
     layers = len(layout.layer_kinds)
     outside = [module for module in layout.modules if module.layer is None]
-    columns = max(layers, 3, len(outside))
+    columns = max(layers, 3, len(outside), len(layout.mtp))
     rows = [MapRow(MIXER, tuple(_mixer_cell(kind) for kind in layout.layer_kinds) + (None,) * (columns - layers))]
     known = {spec.role for spec in ROWS}
     # A role that the architecture may gain later still gets a row, so that nothing is ever left out of the map.
@@ -162,6 +168,8 @@ def make_map(layout: Layout, verdict: Verdict) -> LayerMap:
         modules = [layout.at(layer, spec.role) for layer in range(layers)] + [None] * (columns - layers)
         rows.append(MapRow(spec, tuple(None if module is None else _cell(module) for module in modules)))
     rows.append(MapRow(ENDS, _ends(outside, columns)))
+    if layout.mtp or layout.mtp_problem:
+        rows.append(MapRow(MTP, _ends(list(layout.mtp), columns)))
     return LayerMap(layout, verdict, tuple(rows), columns)
 
 

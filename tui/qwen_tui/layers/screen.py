@@ -268,7 +268,7 @@ class InspectorScreen(LayersScreen):
         if view is None or opened is None or table is None:
             return
         matches = view.view.matches
-        modules = opened.layer_map.layout.modules
+        modules = opened.layer_map.layout.everything
         table.show(
             (module for module in modules if matches is None or module.canonical in matches),
             opened.layer_map.module_at(view.view.place),
@@ -318,7 +318,7 @@ class InspectorScreen(LayersScreen):
         if matches and (here is None or here.canonical not in matches):
             # In a row that is shown, if there is one: "n" on the way to "nvfp4" must not bring the norms out.
             small = self._arrangement(opened).small
-            found = [module for module in opened.layer_map.layout.modules if module.canonical in matches]
+            found = [module for module in opened.layer_map.layout.everything if module.canonical in matches]
             self.go_to(next((module for module in found if small or not opened.layer_map.is_small(module)), found[0]))
         self._fill_table()
         self._draw_headline()
@@ -344,7 +344,7 @@ class InspectorScreen(LayersScreen):
         view, opened = self._map, self.inspection.opened
         if view is None or opened is None or not view.view.matches:
             return
-        modules = opened.layer_map.layout.modules
+        modules = opened.layer_map.layout.everything
         here = opened.layer_map.module_at(view.view.place)
         start = modules.index(here) if here is not None else -1 if step > 0 else 0
         for distance in range(1, len(modules) + 1):

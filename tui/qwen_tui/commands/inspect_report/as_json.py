@@ -17,6 +17,7 @@ def report_fields(subject: Subject, modules: Sequence[ModuleLayout], filters: Fi
         "totals": totals_fields(subject),
         "modes": [_mode_fields(layout, *place, sums) for place, sums in layout.by_format().items()],
         "modules": [module_fields(module) for module in modules],
+        "mtp": _mtp_fields(layout),
         "warnings": subject.warnings,
     }
     if filters:
@@ -67,6 +68,21 @@ def _mode_fields(layout: Layout, mode: str, bits: int, group_size: int | None, s
         "modules": sums.modules,
         "bytes": sums.nbytes,
         "share_of_token": layout.share(sums.token_bytes),
+    }
+
+
+def _mtp_fields(layout: Layout) -> dict[str, Any] | None:
+    """The MTP layer, of which a plain token reads nothing; of one that is not used, why. None where there is none."""
+    if not layout.mtp and not layout.mtp_problem:
+        return None
+    return {
+        "used": not layout.mtp_problem,
+        "problem": layout.mtp_problem or None,
+        "file": layout.mtp[0].shard if layout.mtp else None,
+        "inside": layout.mtp[0].shard in layout.shards if layout.mtp else None,
+        "bytes": total(layout.mtp).nbytes,
+        "modes": [_mode_fields(layout, *place, sums) for place, sums in layout.mtp_by_format().items()],
+        "modules": [module_fields(module) for module in layout.mtp],
     }
 
 

@@ -88,7 +88,7 @@ class Comparison:
 def compare(left: Subject, right: Subject, filters: Filters) -> Comparison:
     """Pair the modules of two models by name. Raises FilterError for a word that neither knows."""
     passes: Callable[[ModuleLayout], bool] = selector(filters, left.layout, right.layout)
-    names = dict.fromkeys((*left.layout.index, *right.layout.index))
+    names = dict.fromkeys(module.canonical for side in (left, right) for module in side.layout.modules)
     pairs = []
     for name in names:
         pair = Pair(name, left.layout.index.get(name), right.layout.index.get(name))

@@ -24,25 +24,28 @@ _PLACES: dict[str, tuple[str, ...]] = {
 
 
 def layer_table(subject: Subject, modules: Sequence[ModuleLayout], width: int) -> Iterator[RenderableType]:
-    """A line for each layer that has a module left, one for what lies outside, and the sum."""
+    """A line for each layer that has a module left, one for what lies outside, one for the MTP layer, and the sum."""
     layout = subject.layout
     columns = (
         *(figures("layer"), words("kind"), *(folding(place, 6) for place in _PLACES)),
         *map(figures, ("MB", "share", "bits")),
     )
+    inside = [module for module in modules if module not in layout.mtp]
     by_layer: dict[int | None, list[ModuleLayout]] = {}
-    for module in modules:
+    for module in inside:
         by_layer.setdefault(module.layer, []).append(module)
     order = sorted(by_layer, key=lambda layer: len(layout.layer_kinds) if layer is None else layer)
     rows = [_layer_row(layout, layer, by_layer[layer]) for layer in order]
+    if len(inside) < len(modules):
+        rows.append(_layer_row(layout, "MTP", layout.mtp))
     sums = ("all", "", *("",) * len(_PLACES), *_sums(layout, modules))
     rows.append([Text(cell, FAINT) for cell in sums])
     yield table(columns, rows, width, gap=1)
     yield paragraph("in: q, k, v or in_proj_qkv, z; out: o or out_proj. affine6: group 64 unless said.", FAINT)
 
 
-def _layer_row(layout: Layout, layer: int | None, modules: Sequence[ModuleLayout]) -> list[Cell]:
-    kind = OUTSIDE if layer is None else layout.layer_kinds[layer]
+def _layer_row(layout: Layout, layer: int | str | None, modules: Sequence[ModuleLayout]) -> list[Cell]:
+    kind = layout.layer_kinds[layer] if isinstance(layer, int) else OUTSIDE if layer is None else "drafts"
     row: list[Cell] = ["–" if layer is None else str(layer), Text(kind, "bold" if kind == "full" else "")]
     for roles in _PLACES.values():
         place = [module for module in modules if module.role in roles]
@@ -70,14 +73,14 @@ def tensor_table(subject: Subject, modules: Sequence[ModuleLayout], width: int) 
 
 def _tensor_row(subject: Subject, module: ModuleLayout) -> list[Cell]:
     return [
-        "–" if module.layer is None else str(module.layer),
+        "MTP" if module in subject.layout.mtp else "–" if module.layer is None else str(module.layer),
         module.role,
         Text(format_text(module), mode_style(module)),
         shape_text(module.shape),
         f"{module.nbytes / 1e6:.3f}" if module.nbytes < 1e6 else f"{module.nbytes / 1e6:.1f}",
         f"{subject.layout.share(module.token_bytes) * 100:.2f}",
-        {"override": "own", "default": "def", "unquantised": "–"}[module.source],
-        f"{subject.shard_number(module)}:{module.offset}",
+        {"override": "own", "default": "def", "headers": "–", "unquantised": "–"}[module.source],
+        f"{subject.file_of(module)}:{module.offset}",
         _alignment(module.alignment) + ("" if module.element_aligned else "*"),
     ]
 

@@ -34,9 +34,10 @@ class Subject:
         """Bytes of text modules that lie where a map can be used as it is: at multiples of their element size."""
         return sum(module.nbytes for module in self.layout.modules if module.element_aligned)
 
-    def shard_number(self, module: ModuleLayout) -> int:
-        """Which of the weight files, from 1."""
-        return self.layout.shards.index(module.shard) + 1
+    def file_of(self, module: ModuleLayout) -> str:
+        """Which of the weight files, from 1; a file beside them by its name."""
+        shards = self.layout.shards
+        return str(shards.index(module.shard) + 1) if module.shard in shards else one_line(module.shard)
 
 
 def open_subject(path: Path) -> Subject:

@@ -7,14 +7,14 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from qwen_core.checkpoint.config import ModelConfig
-from qwen_core.checkpoint.layout import ModuleLayout
+from qwen_core.checkpoint.layout import MTP, ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, facts, line, paragraph
-from qwen_tui.layers.facts import choice_text
+from qwen_tui.layers.facts import choice_text, mtp_text
 from qwen_tui.text.formatting import counted, exact_size, parameters
 
 
@@ -71,7 +71,14 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "head", head
     shape = "MLX's (norms hold 1 + weight)" if checkpoint.converted else "raw Hugging Face (norms hold weight less 1)"
     yield "layout", shape
-    unused = [f"{e.what} {decimal_size(e.nbytes)} in {counted(e.tensors, 'tensor')}" for e in layout.unused]
+    mtp = mtp_text(layout)
+    if mtp is not None:
+        yield "MTP layer", mtp
+    unused = [
+        f"{e.what} {decimal_size(e.nbytes)} in {counted(e.tensors, 'tensor')}"
+        for e in layout.unused
+        if not (layout.mtp and e.what == MTP)
+    ]
     yield "unused", "; ".join(unused) or "nothing: a token reads all that is on disk"
     yield "alignment", alignment(subject)
 

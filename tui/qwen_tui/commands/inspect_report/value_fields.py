@@ -5,6 +5,7 @@ from typing import Any
 
 from qwen_core.tensors.error import TensorError
 from qwen_core.tensors.histogram import Histogram
+from qwen_core.tensors.stored_tensor import find_tensor
 from qwen_core.tensors.values import TensorValues
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.output import fields_of
@@ -18,7 +19,7 @@ _SCALES = ("format", "minimum", "maximum", "zero_count", "negative_count", "nan_
 
 def value_fields(subject: Subject, values: TensorValues, error: TensorError | None) -> dict[str, Any]:
     """All that was read of the tensor, and `error` where it was compared."""
-    info = subject.checkpoint.tensors[values.names[0]]
+    info = find_tensor(subject.checkpoint, values.module).weight
     spec, scales, groups = values.spec, values.scales, values.groups
     return finite(
         {
