@@ -75,7 +75,10 @@ class Wish:
     "--add-mtp", "is_add_mtp", is_flag=True, help="Add the MTP layer of SRC, or of one file of it, to the model in DST."
 )
 @click.option(
-    "--mtp-mode", type=click.Choice(MTP_MODES), metavar="MODE", help="Of --add-mtp: bf16 (default), nvfp4, affine6 ..."
+    "--mtp-mode",
+    type=click.Choice(MTP_MODES),
+    metavar="MODE",
+    help="Of --add-mtp: bf16 (default), nvfp4, mxfp4, mxfp8, affine2 to affine8.",
 )
 @quality_options
 def convert(
