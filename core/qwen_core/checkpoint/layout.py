@@ -247,7 +247,7 @@ def _text_module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
     module = tensor.module
     layer = layer_of(module)
     source: Source = "override" if checkpoint.spec_sources.get(module) == "override" else "default"
-    found = _module(checkpoint, tensor, checkpoint.text, checkpoint.specs.get(module), source)
+    found = _module(tensor, checkpoint.text, checkpoint.specs.get(module), source)
     return replace(
         found,
         layer=layer,
@@ -258,15 +258,16 @@ def _text_module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
 
 def _mtp_modules(checkpoint: Checkpoint) -> Iterator[ModuleLayout]:
     found = checkpoint.mtp
-    for tensor in mtp_tensors(checkpoint.config) if found is not None else ():
-        module = _module(checkpoint, tensor, found.tensors, found.specs.get(tensor.module), "headers")
+    if found is None:
+        return
+    for tensor in mtp_tensors(checkpoint.config):
+        module = _module(tensor, found.tensors, found.specs.get(tensor.module), "headers")
         name, file = PREFIX + module.canonical, found.tensors[tensor.name].file
         place = file.relative_to(checkpoint.path).as_posix()
         yield replace(module, canonical=name, role=role_of(name), shard=place)
 
 
 def _module(
-    checkpoint: Checkpoint,
     tensor: TextTensor,
     tensors: Mapping[str, TensorInfo],
     spec: QuantSpec | None,

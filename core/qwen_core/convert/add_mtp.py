@@ -53,7 +53,7 @@ def add_mtp(plan: ConversionPlan, *, progress: Progress | None = None) -> Path:
     Raises CheckpointError (damaged weights), CapacityError (memory, a full disk) or QwenError, and then leaves nothing
     behind, as does an exception of any other kind.
     """
-    place = plan.checkpoint.path.resolve() / FILE
+    place = plan.checkpoint.path / FILE
     (whole,) = arrange(plan.outputs, plan.nbytes)
     shard: Shard = replace(whole, file=FILE)
     check_room(place, [shard])

@@ -175,10 +175,12 @@ def changed(case: Case, name: str, change: Callable[[np.ndarray], np.ndarray]) -
 def quantised(case: Case) -> Tensors:
     """The case's layer as a file of its own with one matrix of mxfp8."""
     value = dict(mtp_weights(case))["fc.weight"]
-    weight, scales = mx.quantize(mx.array(value), group_size=32, bits=8, mode="mxfp8")
-    parts = {"weight": ("U32", weight), "scales": ("U8", scales)}
-    stored = {f"mtp.fc.{part}": Stored(t, tuple(a.shape), np.array(a).tobytes()) for part, (t, a) in parts.items()}
-    return layer(case) | stored
+    parts = mx.quantize(mx.array(value), group_size=32, bits=8, mode="mxfp8")
+    stored = zip((("weight", "U32"), ("scales", "U8")), parts, strict=False)
+    return layer(case) | {
+        f"mtp.fc.{part}": Stored(dtype, tuple(array.shape), np.array(array).tobytes())
+        for (part, dtype), array in stored
+    }
 
 
 BAD: dict[str, tuple[Callable[[], Tensors], str, str]] = {
@@ -308,8 +310,12 @@ def test_a_full_disk_leaves_the_model_as_it_was(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     source, model = in_directory(RAW, tmp_path / "source"), model_without(RAW, tmp_path)
+
+    def progress(step: ConvertProgress) -> None:
+        (model / FILE).write_text("another's")
+
     with pytest.raises(QwenError, match="exists already"):
-        add(source, model, progress=lambda step: (model / FILE).write_text("another's") and None)
+        add(source, model, progress=progress)
     assert (model / FILE).read_text() == "another's"
     assert sorted(path.name for path in model.iterdir() if "partial" in path.name) == []
 
