@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from qwen_tui.commands.convert import show_step
 from support.checkpoints import edit_config, replace_header, write_checkpoint
 from support.conversion import load_all, same_bits, tensor_bytes, write_raw
 from support.importance import random_importance, write_imatrix
-from support.reference import CASES, write_case
 
-CASE = replace(CASES[0], sizes={"intermediate_size": 128})
 HEAVY = ("mlx", "textual", "rich", "numpy", "tokenizers", "safetensors", "gguf")
 
 
@@ -138,20 +135,6 @@ def test_help_loads_nothing_heavy() -> None:
         ["--q-bits", "9"],
         ["--q-mode", "fp8_e4m3"],
         ["--mtp", "perhaps"],
-        ["--add-mtp", "--plan"],
-        ["--add-mtp", "--realign"],
-        ["--add-mtp", "--check"],
-        ["--add-mtp", "-q"],
-        ["--add-mtp", "--variant", "q4"],
-        ["--add-mtp", "--q-bits", "4"],
-        ["--add-mtp", "--imatrix-path", "x"],
-        ["--add-mtp", "--mtp", "keep"],
-        ["--add-mtp", "--vision", "drop"],
-        ["--add-mtp", "--dtype", "float16"],
-        ["--add-mtp", "--json"],
-        ["--add-mtp", "--mtp-mode", "affine7"],
-        ["--mtp-mode", "nvfp4"],
-        ["--realign", "--mtp-mode", "bf16"],
     ],
 )
 def test_options_that_contradict_each_other_are_wrong_use(
@@ -232,44 +215,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert lines[0].startswith("qwen-tui: ")
     assert reason in lines[0]
     assert list(place.iterdir()) == []
-
-
-def with_layer(path: Path) -> Path:
-    write_case(CASE, path, mtp="inside")
-    return path
-
-
-def test_the_layer_is_added_to_a_model_that_lacks_it(
-    tmp_path: Path, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    original, model = with_layer(tmp_path / "original"), place / "model"
-    assert cli.main(["convert", str(original), str(model), "--variant", "nvfp4"]) == 0
-    assert "--mtp keep" in capsys.readouterr().err
-    assert cli.main(["convert", "--add-mtp", str(original), str(model), "--mtp-mode", "affine6"]) == 0
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert err.startswith(f"{model}/mtp.safetensors: the MTP layer, uniform affine 6-bit group 64, 31 tensors, ")
-    found = open_checkpoint(model).mtp
-    assert found is not None
-    assert {str(spec) for spec in found.specs.values()} == {"affine 6-bit group 64"}
-    assert cli.main(["convert", "--add-mtp", str(original / "model.safetensors"), str(model)]) == 1
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert "mtp.safetensors exists already" in err
-    assert [path.name for path in place.iterdir()] == ["model"]
-
-
-@pytest.mark.parametrize("arguments", [["none", "model"], ["original", "none"], ["original", "original"], ["original"]])
-def test_adding_the_layer_needs_a_source_and_a_model(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with_layer(tmp_path / "original")
-    write_case(CASE, tmp_path / "model")
-    code = cli.main(["convert", "--add-mtp", *(str(tmp_path / name) for name in arguments)])
-    out, err = capsys.readouterr()
-    assert (out, code) == ("", 1 if len(arguments) > 1 else 2)
-    assert (err.count("\n") == 1) == (code == 1)
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_a_source_without_text_files_converts_with_a_warning(
