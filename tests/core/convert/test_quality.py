@@ -149,5 +149,5 @@ def test_other_models_are_not_compared(source: Path, tmp_path: Path) -> None:
 def test_a_full_temporary_disk_is_one_line(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full is a disk without room."""
     monkeypatch.setattr(quality.tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "r+"))
-    with pytest.raises(CapacityError, match=r"0\.0 GB of temporary space are needed: No space left"):
+    with pytest.raises(CapacityError, match=r"[0-9.]+ [kM]?B of temporary space are needed: No space left"):
         compare(source, source, TEXT)
