@@ -28,7 +28,7 @@ except ImportError as error:
     raise SystemExit("demo_training.train: training needs torch; pip install '.[train]'") from error
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from .configuration import generation_config, raw_config
 from .corpus.corpus import conversations, encode
@@ -78,7 +78,7 @@ def loss_of(model: Twin, ids: Tensor, learn: Tensor) -> Tensor:
     return F.cross_entropy(model.lm_head(model.hidden(ids)[:, :-1][wanted]), ids[:, 1:][wanted])
 
 
-def optimizers(model: Twin) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices; Adam for embeddings, head, convolutions, norms and gates."""
     matrices, tables, small = [], [], []
     for name, p in model.named_parameters():

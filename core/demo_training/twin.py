@@ -199,7 +199,8 @@ class FullAttention(nn.Module):
         a, b, rest = x[..., :half], x[..., half:size], x[..., size:]
         return torch.cat((a * cos - b * sin, b * cos + a * sin, rest), -1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, H, T, D], one key and value for each query, and the output gate [B, T, H, D]."""
         c, (batch, time, _) = self.c, x.shape
         q, gate = self.q_proj(x).reshape(batch, time, c.num_attention_heads, 2 * c.head_dim).chunk(2, -1)
         k = self.k_proj(x).reshape(batch, time, c.num_key_value_heads, -1)
@@ -207,9 +208,15 @@ class FullAttention(nn.Module):
         q = self.rotate(self.q_norm(q).transpose(1, 2))
         k = self.rotate(self.k_norm(k).transpose(1, 2))
         repeat = c.num_attention_heads // c.num_key_value_heads
-        k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-        return self.o_proj((out * torch.sigmoid(gate)).reshape(batch, time, -1))
+        return q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), gate
+
+    def output(self, out: Tensor, gate: Tensor) -> Tensor:
+        """What the heads found, [B, H, T, D], through the gate and the last projection."""
+        return self.o_proj((out.transpose(1, 2) * torch.sigmoid(gate)).flatten(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v, gate = self.heads(x)
+        return self.output(F.scaled_dot_product_attention(q, k, v, is_causal=True), gate)
 
 
 class Mlp(nn.Module):
