@@ -7,11 +7,12 @@ from pathlib import Path
 import mlx.core as mx
 
 from demo_training.publish import publish
+from qwen_core.checkpoint.architecture import mtp_tensors
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.alignment import alignment_of
-from qwen_core.convert.plan import make_plan
+from qwen_core.convert.plan import OutputTensor, make_plan
 from qwen_core.convert.shards import arrange, index_of
 from qwen_core.demo import demo_model_path
 from support.conversion import load_all, same_bits, variant_rules
@@ -31,6 +32,14 @@ def test_the_shipped_files_are_those_of_the_converter(tmp_path: Path) -> None:
     assert json.loads((MODEL / "model.safetensors.index.json").read_text()) == index_of([shard])
     assert json.loads((MODEL / "config.json").read_text(encoding="utf-8")) == plan.config()
     assert alignment_of(open_checkpoint(MODEL)).unaligned_bytes == 0
+
+
+def test_the_mtp_layer_beside_them_is_arranged_by_the_converter() -> None:
+    tensors = [OutputTensor(f"mtp.{t.name}", "BF16", t.shape) for t in mtp_tensors(open_checkpoint(MODEL).config)]
+    (shard,) = arrange(tensors)
+    content = (MODEL / "mtp.safetensors").read_bytes()
+    assert content.startswith(shard.header)
+    assert len(content) == shard.nbytes
 
 
 def test_publishing_converts(tmp_path: Path) -> None:

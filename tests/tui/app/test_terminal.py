@@ -177,7 +177,7 @@ def drafts_on_disk() -> list[str]:
 def test_a_broken_model_is_one_line_and_the_app_stays_usable(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(demo_model_path(), broken)
-    (shard,) = broken.glob("*.safetensors")
+    (shard,) = broken.glob("model-*.safetensors")
     with shard.open("r+b") as file:
         file.truncate(shard.stat().st_size - 1)
     run = subprocess.run([PROGRAM, "run", broken, "-p", "x"], capture_output=True, text=True, check=False)

@@ -66,7 +66,7 @@ def test_the_full_27b_as_text(full: LayerMap) -> None:
 
 def test_the_demo_model_as_text() -> None:
     demo = map_at(demo_model_path())
-    assert drawn(demo, View(Place("qkv", 1), shown=4, pitch=3), headings=True) == [
+    assert drawn(demo, View(Place("qkv", 1), shown=15, pitch=3), headings=True) == [
         " layer       0  1  2  3",
         " mixer       ·  ·  ·  █",
         " linear attention",
@@ -85,7 +85,8 @@ def test_the_demo_model_as_text() -> None:
         " ffn up      N  N  N  N",
         " ffn down    5  5  5  5",
         "",
-        " ends        6     B  8",
+        " ends        6  ◂ embed_tokens     norm, lm_head ▸  B  8",
+        " MTP" + " " * 7 + "  B" * 15,
     ]
 
 
