@@ -5,9 +5,6 @@ and 8 bits: affine in groups of 64), so that the small model is at home in its f
 the final files; this only has to land on nearly the same numbers.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import torch

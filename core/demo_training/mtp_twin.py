@@ -6,9 +6,6 @@ attends to what it finds when the engine drafts: the true pairs up to the one wh
 ones of its own chain after them (qwen_core/model/mtp.py). Parameter names are those of a raw checkpoint below `mtp.`.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 from typing import cast

@@ -4,10 +4,9 @@ Muon (momentum, then the nearest orthogonal matrix by a few Newton-Schulz steps;
 million parameters in markedly fewer tokens than Adam alone, which is what counts on two processor cores.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,7 +30,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        loss = None if closure is None else closure()
         for group in self.param_groups:
             momentum = group["momentum"]
             for p in group["params"]:
@@ -41,3 +41,4 @@ class Muon(torch.optim.Optimizer):
                 buffer.lerp_(p.grad, 1 - momentum)
                 update = orthogonalise(p.grad.lerp(buffer, momentum))
                 p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+        return loss

@@ -3,9 +3,6 @@
 What `publish.py` did, backwards: packed weights unpacked, norms stored as w again, the convolution [C, 1, kernel].
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 from pathlib import Path

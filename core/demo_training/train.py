@@ -6,9 +6,6 @@ Hugging Face layout (bfloat16, norms stored as w with 1 + w meant, conv1d [C, 1,
 `train` extra) and, with the default arguments, about an hour on two processor cores. Progress goes to stderr.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import argparse

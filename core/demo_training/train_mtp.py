@@ -11,9 +11,6 @@ Needs torch (the `train` extra) and, with the default arguments, less than ten m
 Progress goes to stderr.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import argparse

@@ -6,9 +6,6 @@ it with. Parameter names are those of a raw Hugging Face checkpoint below `model
 writes them as they are. Nothing here is imported by the engine: torch is needed for training alone.
 """
 
-# The `train` extra alone brings torch; without it the types below are unknown, not wrong.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The MTP layer's training twin: at every depth it computes what the engine drafts with."""
 
-# pyright: reportMissingImports=false
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The training twin: its chunked recurrence against the definition, its rounding against MLX."""
 
-# pyright: reportMissingImports=false
-
 from typing import Any
 
 import mlx.core as mx

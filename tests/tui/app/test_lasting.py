@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from qwen_core.protocol.events import EngineDied, Load, Loaded, Message, Restore, Send, TurnDone, TurnStarted
+import pytest
+
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Message, Restore, Send, TurnDone, TurnStarted
 from qwen_tui.composer.editor import Editor
 from qwen_tui.store import open_store
 from qwen_tui.store.records import turn_stats
@@ -18,7 +20,7 @@ async def finished(here: Stage, turns: int) -> None:
     await here.settle()
 
 
-async def test_a_turn_is_on_disk_before_it_is_shown_as_done() -> None:
+async def test_a_turn_is_on_disk_before_it_is_shown_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage(loads_only, size=WIDE) as here:
         await here.ask("Why?")
         assert [(message.role, message.content, message.status) for message in stored()] == [
@@ -28,11 +30,11 @@ async def test_a_turn_is_on_disk_before_it_is_shown_as_done() -> None:
         seen: list[str] = []
         applied = here.app.conversation.apply
 
-        def look(event: object) -> Restore | None:
+        def look(event: Event) -> Restore | None:
             seen.extend(message.status for message in stored() if message.role == "assistant")
-            return applied(event)  # pyright: ignore[reportArgumentType]
+            return applied(event)
 
-        here.app.conversation.apply = look  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setattr(here.app.conversation, "apply", look)
         await here.feed(done(1, "Because."))
         assert seen == ["complete"]
         assert stored()[-1].content == "Because."

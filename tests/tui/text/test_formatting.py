@@ -28,7 +28,7 @@ def test_drafts_are_told_under_an_answer_and_among_its_figures() -> None:
     assert "drafts by mtp, up to 3 a pass: 308 of 600 accepted, by depth 170, 98, 40 in 200 passes" in figures
     assert "ceiling 47.7 tok/s est. at 2.54 tokens a pass, which moves 21.30 GB" in figures
     nothing = replace(draft, drafted=0, accepted=0, accepted_by_depth=())
-    assert " · mtp: no drafts · " in formatting.turn_line(replace(stats(), draft=nothing))
+    assert " · mtp: none pays here · " in formatting.turn_line(replace(stats(), draft=nothing))
     assert formatting.turn_line(replace(stats(), draft_off="cpu")).endswith(" · no drafts (CPU)")
     off = formatting.all_figures(replace(stats(), draft_off="setting"))
     assert "drafts off: as it is set; /draft auto drafts where it pays" in off

@@ -130,7 +130,7 @@ def _drafts(stats: TurnStats, width: int) -> Lines:
         off = stats.draft_off
         return [] if off is None else [_figure(width, "drafts", "off", f" · {formatting.draft_off(off)}")]
     if not draft.drafted:
-        return [_figure(width, "drafts", draft.kind, " · none yet")]
+        return [_figure(width, "drafts", draft.kind, f" · {formatting.no_drafts(draft)}")]
     lines = [
         _figure(width, "drafts", f"{draft.kind}, {draft.num_draft_tokens} a pass"),
         _figure(width, "held", formatting.accepted_by_depth(draft)),

@@ -186,7 +186,7 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
 def draft_figures(draft: DraftStats, tokens_a_pass: float) -> str:
     """ "drafts by mtp, up to 3 a pass: 120 of 150 accepted, by depth 45, 40, 35 in 50 passes · 2.50 tokens a pass"."""
     if not draft.drafted:
-        return f"drafts by {draft.kind}: none in {draft.passes:,} passes"
+        return f"drafts by {draft.kind}: {no_drafts(draft)}, in {draft.passes:,} passes"
     depths = ", ".join(map(str, draft.accepted_by_depth))
     accepted = f"{draft.accepted:,} of {draft.drafted:,} accepted, by depth {depths} in {draft.passes:,} passes"
     most = f"up to {draft.num_draft_tokens} a pass"
@@ -196,8 +196,15 @@ def draft_figures(draft: DraftStats, tokens_a_pass: float) -> str:
 def draft_piece(draft: DraftStats, tokens_a_pass: float) -> str:
     """ "mtp 3: 2.50 a pass (90, 80, 70%)": who drafts how many, tokens a pass, and how often each was accepted."""
     if not draft.drafted:
-        return f"{draft.kind}: no drafts"
+        return f"{draft.kind}: {no_drafts(draft)}"
     return f"{draft.kind} {draft.num_draft_tokens}: {tokens_a_pass:.2f} a pass ({accepted_by_depth(draft)})"
+
+
+def no_drafts(draft: DraftStats) -> str:
+    """Why a drafter that is on has drafted nothing: text that does not repeat, or costs by which none pays."""
+    if not draft.passes:
+        return "none yet"
+    return "nothing repeats" if draft.kind == "lookup" else "none pays here"
 
 
 def accepted_by_depth(draft: DraftStats) -> str:
