@@ -12,7 +12,7 @@ from hypothesis.internal.constants_ast import Constants
 
 # How long an example takes says how busy the machine is. All else stays as hypothesis has it, also its choice of the
 # same examples every time where CI is set: for one text of a test, one name of it, and one release of hypothesis.
-limits.register_profile("untimed", parent=limits.default, deadline=None)
+limits.register_profile("untimed", parent=limits.default, deadline=None, max_examples=50)
 limits.load_profile("untimed")
 # It would mix in the constants of every module that this process has imported from elsewhere than site-packages: the
 # trainer of the demo, a tool that a test loads, the program itself where its install is editable. Which tests a process

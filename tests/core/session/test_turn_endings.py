@@ -77,7 +77,7 @@ def test_an_edit_of_an_earlier_turn_prefills_only_what_changed(session: Session)
     assert session.ids == ends[1], "the same question as before has the same answer"
 
 
-@pytest.mark.parametrize("length", [1, 2, 13, 60])
+@pytest.mark.parametrize("length", [1, 13])
 def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Session) -> None:
     list(session.send_stream("Who are you?", **GREEDY))
     whole = ids_of(list(session.send_stream(LONG, **GREEDY)))

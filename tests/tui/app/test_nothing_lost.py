@@ -225,7 +225,7 @@ async def test_keys_that_cannot_be_bound_are_told_together_and_the_others_count(
     home = Path(os.environ["QWEN_TUI_HOME"])
     (home / "config").mkdir(parents=True, exist_ok=True)
     (home / "config" / "config.toml").write_text(
-        '[keys]\nquit = "h"\nhelp = "f3"\nnosuch = "f9"\nrestart = "notakey"\nnew = "f8"\n', encoding="utf-8"
+        '[keys]\nquit = "h"\nhelp = "f3"\nnosuch = "f9"\nrestart = "notakey"\nnew = "f10"\n', encoding="utf-8"
     )
     async with stage(size=SIZE, loaded=load_settings()) as here:
         text = " ".join(here.transcript().replace("▌", " ").split())
@@ -236,7 +236,7 @@ async def test_keys_that_cannot_be_bound_are_told_together_and_the_others_count(
         await here.pilot.press("h")
         assert here.app.chat.editor.text == "h"
         await asked(here, "one")
-        await here.pilot.press("f8")
+        await here.pilot.press("f10")
         assert not here.app.conversation.turns
 
 

@@ -50,11 +50,11 @@ TURNS: list[Turn] = []
 
 async def test_the_bar_walks_all_places_round_the_ends() -> None:
     async with stage(loads_only, size=(100, 24)) as here:
-        turns = await tell(here, 200)
+        turns = await tell(here, 110)
         TURNS[:] = turns
         turns[20].answer = "Nothing.\n\nBut here is a **Needle** in it."
-        turns[150].question = "a needle"
-        turns[150].reasoning = "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20)
+        turns[90].question = "a needle"
+        turns[90].reasoning = "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20)
         await rest(here)
         await here.pilot.press("ctrl+f", *"needle")
         await rest(here)
@@ -65,7 +65,7 @@ async def test_the_bar_walks_all_places_round_the_ends() -> None:
             await rest(here)
             places.append((count(here), found(here)[0].number))
             assert "needle" in "\n".join(body(here)).lower()
-        assert places == [("1 of 3", 21), ("2 of 3", 151), ("3 of 3", 151), ("1 of 3", 21)]
+        assert places == [("1 of 3", 21), ("2 of 3", 91), ("3 of 3", 91), ("1 of 3", 21)]
         await here.pilot.press("up")
         await rest(here)
         assert count(here) == "3 of 3"

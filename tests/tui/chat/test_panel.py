@@ -118,7 +118,7 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
     assert "tokens  2.54 a pass" in text(replace(shown, stats=peakless))
     ceiling = next(number for number, line in enumerate(lines) if line.startswith("ceiling"))
     assert lines[ceiling : ceiling + 2] == ["ceiling 47.7 tok/s est. here", "        at 2.54 tokens a pass"]
-    for kind, passes, why in (("mtp", 0, "none yet"), ("mtp", 9, "none pays here"), ("lookup", 9, "nothing repeats")):
+    for kind, passes, why in (("mtp", 0, "none yet"), ("mtp", 9, "none pays here"), ("lookup", 9, "no repeats")):
         nothing = DraftStats(kind, 0, passes, drafted=0, accepted=0, accepted_by_depth=())
         assert f"drafts  {kind} · {why}" in text(replace(shown, stats=replace(stats(), draft=nothing)))
     assert "drafts  off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))

@@ -59,7 +59,7 @@ def cut(text: str, rng: random.Random) -> list[str]:
 async def test_any_chunking_ends_in_the_same_screen() -> None:
     screens = set()
     async with stage(loads_only, size=(80, 48)) as here:
-        for seed in range(14):
+        for seed in range(7):
             rng = random.Random(seed)
             pieces: list[tuple[Part, str]] = [("reasoning", text) for text in cut("Some\n\nthoughts.", rng)]
             pieces.extend(("answer", text) for text in ([ANSWER] if seed == 0 else cut(ANSWER, rng)))
@@ -105,7 +105,7 @@ WILD = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(WILD, min_size=3, max_size=5))
 async def test_nothing_a_model_writes_reaches_the_terminal_raw_or_stops_the_app(texts: list[str]) -> None:
     """Few examples of many texts: starting the app is what costs."""

@@ -80,7 +80,7 @@ def told_apart(number: int) -> Turn:
     return turn
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_anew(seed: int) -> None:
     async def walked() -> tuple[list[str], list[Item]]:
         rng = random.Random(seed)
@@ -176,13 +176,13 @@ async def test_text_streams_in_while_the_person_reads_elsewhere_and_the_status_s
         await here.pilot.press("ctrl+home")
         await rest(here)
         before = body(here)
-        for number in range(30):
+        for number in range(12):
             await here.feed(delta(101, ("answer", f"line {number}\n\n"), count=number))
         assert body(here) == before
         assert "paused, ^End follows" in here.lines()[-1]
         await here.pilot.press("ctrl+end")
         await rest(here)
-        assert "line 29" in here.text()
+        assert "line 11" in here.text()
         assert "paused" not in here.lines()[-1]
 
 

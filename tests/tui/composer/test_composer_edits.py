@@ -132,7 +132,7 @@ async def take_step(model: Model, editor: Editor, step: str, serial: int) -> Non
     model.elements = now
 
 
-@limits(max_examples=60)
+@limits(max_examples=25)
 @example(steps=["type \n", "undo"])
 @given(steps=STEPS)
 async def test_what_is_sent_is_what_stands_for_every_element(steps: list[str]) -> None:

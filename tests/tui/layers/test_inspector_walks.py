@@ -162,7 +162,7 @@ async def test_enter_opens_the_tensor_and_its_neighbours() -> None:
 
 
 async def test_the_table_shows_the_same_and_sorts() -> None:
-    async with stage() as here:
+    async with stage(size=(100, 34)) as here:
         await inspect(here)
         await here.press("right", "t")
         assert "mixer" not in here.text()
@@ -170,12 +170,12 @@ async def test_the_table_shows_the_same_and_sorts() -> None:
         await here.press("o", "o", "o", "o", "o", "home")
         assert "per token▾" in here.lines()[3]
         assert here.lines()[4].split()[1] == "lm_head"
-        assert place(here) == ("ends", 3)
+        assert place(here) == ("ends", 14)
         assert "lm_head" in below_rule(here)
         await here.press("O", "home", "down", "pagedown", "up", "k", "j")
         assert "per token▴" in here.lines()[3]
         await here.press("slash", *"nvfp4", "enter")
-        assert "8 of 56 modules" in here.text()
+        assert "8 of 71 modules" in here.text()
         await here.press("end", "enter")
         assert "mlp." in here.lines()[1]
         await here.press("escape", "t")

@@ -204,7 +204,7 @@ def no_drafts(draft: DraftStats) -> str:
     """Why a drafter that is on has drafted nothing: text that does not repeat, or costs by which none pays."""
     if not draft.passes:
         return "none yet"
-    return "nothing repeats" if draft.kind == "lookup" else "none pays here"
+    return "no repeats" if draft.kind == "lookup" else "none pays here"
 
 
 def accepted_by_depth(draft: DraftStats) -> str:
