@@ -54,8 +54,17 @@ def read_json_object(path: Path, limit: int) -> dict[str, Any]:
     return parse_json_object(read_bytes(path, limit), quote(path))
 
 
-def parse_json_object(data: bytes, where: str) -> dict[str, Any]:
-    """The one object that `data` holds, as `strict_json` reads it. `where` begins the messages of CheckpointError."""
+MAX_VALUES = 1_000_000
+
+
+def parse_json_object(data: bytes, where: str, most_values: int = MAX_VALUES) -> dict[str, Any]:
+    """The one object that `data` holds, as `strict_json` reads it. `where` begins the messages of CheckpointError.
+
+    A value takes up to 40 times as much memory as the two bytes that it may have in a file, so they are counted first,
+    roughly: a comma in a text counts as well.
+    """
+    if (values := sum(map(data.count, (b",", b"[", b"{")))) > most_values:
+        raise CheckpointError(f"{where}: it holds some {values:,} values, more than the {most_values:,} it may have")
     try:
         value = strict_json(data.decode("utf-8"))
     except ValueError as error:

@@ -104,6 +104,13 @@ def _fault(message: str) -> int:
     return FAULT
 
 
+def _named_options(words: Sequence[str]) -> str:
+    """The command and the names of the options of a command line: no prompt, no path, nothing that a person wrote."""
+    command = words[0] if words and words[0] in program.commands else ""
+    options = [word.split("=")[0] if word.startswith("--") else word[:2] for word in words if word.startswith("-")]
+    return printable(" ".join([command, *options]).strip(), 500)
+
+
 def _crash(error: Exception) -> int:
     """A fault of this program: one line on the terminal, the traceback in a file that the line names."""
     if os.environ.get("QWEN_TUI_DEBUG"):
@@ -114,8 +121,10 @@ def _crash(error: Exception) -> int:
         from qwen_core.settings.paths import state_dir
 
         path = state_dir() / "qwen-tui.log"
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"qwen-tui {__version__} {printable(' '.join(sys.argv[1:]), 500)}\n")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as log:
+            os.fchmod(descriptor, 0o600)  # an earlier version let everyone read it
+            log.write(f"qwen-tui {__version__} {_named_options(sys.argv[1:])}\n")
             traceback.print_exception(error, file=log)
     except (OSError, QwenError):
         return _fault(f"internal error: {line} (QWEN_TUI_DEBUG=1 shows where)")

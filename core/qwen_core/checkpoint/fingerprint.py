@@ -8,11 +8,10 @@ same fingerprint wherever they lie; two fine-tunes of one shape differ.
 import hashlib
 import json
 
-from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.directory import MAX_TOKENIZER_BYTES, Checkpoint
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import read_bytes
 
-MAX_TOKENIZER_BYTES = 256 << 20
 SAMPLES = 64
 SAMPLE_BYTES = 64
 

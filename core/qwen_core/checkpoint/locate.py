@@ -10,8 +10,10 @@ from pathlib import Path
 
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.files import read_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+MAX_REF_BYTES = 200
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 
 
@@ -76,8 +78,8 @@ def _snapshot(repository: Path) -> Path | None:
     """The snapshot that `main` points at, else the newest one; None where there is none with a config.json."""
     snapshots = repository / "snapshots"
     try:
-        commit = (repository / "refs" / "main").read_text(errors="replace").strip()
-    except OSError:
+        commit = read_text(repository / "refs" / "main", MAX_REF_BYTES).strip()
+    except CheckpointError:
         commit = ""
     if _COMMIT.fullmatch(commit) and (snapshots / commit / "config.json").exists():
         return snapshots / commit

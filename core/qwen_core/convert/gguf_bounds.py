@@ -9,8 +9,9 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-# Keys, array elements and tensors together. An importance matrix of the 27B has a few thousand.
-MAX_ENTRIES = 1 << 20
+# Keys, array elements and tensors together: an importance matrix of the 27B has a few thousand, and the reader takes a
+# second for ten thousand.
+MAX_ENTRIES = 1 << 14
 # Arrays within arrays. What llama.cpp writes has none.
 _MAX_DEPTH = 4
 _MAX_DIMENSIONS = 8

@@ -163,11 +163,13 @@ class OutputDirectory:
         self.write_json(INDEX, index_of(shards))
 
     def copy_files(self, source: Path, names: Iterable[str]) -> None:
-        """Copy those of the files that the source has; links are followed."""
+        """Copy those of the files that the source has. Raises CheckpointError for a link that leads out of it: what it
+        leads to may be for its owner alone, and the result is for everyone."""
         for name in names:
             file = source / name
             if file.exists():
                 require_file(file)
+                _check_link(file, source)
                 shutil.copyfile(file, self.path / name)
 
     @contextmanager
@@ -180,6 +182,16 @@ class OutputDirectory:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _check_link(file: Path, source: Path) -> None:
+    """A link may lead to a file of the directory or, in a Hugging Face cache, to one of the repository's blobs."""
+    root, place = source.resolve(), file.resolve()
+    blobs = root.parent.parent / "blobs"
+    if not place.is_relative_to(root) and not (root.parent.name == "snapshots" and place.parent == blobs):
+        raise CheckpointError(
+            f"{quote(file)} is a link to {quote(place)}, outside of the model directory: put the file itself there"
+        )
 
 
 class ShardFile:

@@ -45,15 +45,15 @@ def resolve_sampling(
     """What to sample with: the request, else generation_config.json, else FORMAT.md's recommendation.
 
     A generation_config with `do_sample` false and a request without a temperature mean greedy, and greedy has no
-    penalties but those asked for. Raises SettingsError
-    naming the setting, its value and where it came from when one is out of range.
+    penalties but those asked for. Raises SettingsError naming the setting, its value and where it came from when one is
+    out of range.
     """
     recommended = PRESETS["thinking" if thinking else "non-thinking"]
     values: dict[str, Any] = {}
     for name in SAMPLING:
         value, where = getattr(settings, name), name
         if value is None and name != "seed":
-            value, where = generation_config.get(name), f"generation_config.json: {name}"
+            value, where = _of_file(name, generation_config.get(name)), f"generation_config.json: {name}"
         if value is None:
             value = getattr(recommended, name)
         if value is not None:
@@ -66,6 +66,20 @@ def resolve_sampling(
             if getattr(settings, name) is None:
                 values.pop(name, None)
     return SamplingParameters(**values)
+
+
+def _of_file(name: str, value: Any) -> Any:
+    """A value of generation_config.json: what other runtimes take for "off" is off here, and 20.0 is 20 tokens.
+
+    vLLM and llama.cpp turn top-k off below 1, top-p off from 1 on and min-p off at 0 and below.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if name == "top_k":
+        return 0 if value < 0 else int(value) if isinstance(value, float) and value.is_integer() else value
+    if name == "min_p":
+        return max(value, 0)
+    return min(value, 1) if name == "top_p" else value
 
 
 def largest(logits: mx.array, count: int) -> tuple[mx.array, mx.array]:

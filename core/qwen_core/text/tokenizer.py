@@ -14,10 +14,8 @@ from tokenizers import AddedToken
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint
-from qwen_core.errors import CheckpointError, TextError, quote
-from qwen_core.files import read_bytes
-
-MAX_TOKENIZER_BYTES = 256 << 20  # Qwen3.5's tokenizer.json has 20 MB
+from qwen_core.errors import TextError, quote
+from qwen_core.text.tokenizer_file import called, read_tokenizer
 
 
 def byte_alphabet() -> dict[str, int]:
@@ -44,12 +42,8 @@ class Tokenizer:
 
     def __init__(self, path: Path) -> None:
         """Read tokenizer.json at `path`. Raises TextError, naming the file, if it is missing, damaged or too large."""
-        try:
-            data = read_bytes(path, MAX_TOKENIZER_BYTES)
-        except CheckpointError as error:
-            raise TextError(str(error)) from None
         self.path = path
-        self._whole = _parse(data, path)
+        self._whole = read_tokenizer(path)
         self._ordinary = _without_added_tokens(self._whole)
         added = self._whole.get_added_tokens_decoder()
         self.special_tokens = {token.content: id for id, token in added.items()}
@@ -69,16 +63,19 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`; spellings of control tokens in it become those tokens. Nothing is added around it."""
-        return self._whole.encode(_well_formed(text), add_special_tokens=False).ids
+        return self._encoding(self._whole, text).ids
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Token ids of `text` with every spelling of a control token taken as ordinary text."""
-        return self._ordinary.encode(_well_formed(text), add_special_tokens=False).ids
+        return self._encoding(self._ordinary, text).ids
+
+    def _encoding(self, tokenizer: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+        return called(self.path, lambda: tokenizer.encode(_well_formed(text), add_special_tokens=False))
 
     def cut_at_control(self, text: str) -> list[int | str]:
         """`text` as the runs of ordinary text and the control token ids that `encode` finds in it, in order."""
         text = _well_formed(text)
-        encoding = self._whole.encode(text, add_special_tokens=False)
+        encoding = self._encoding(self._whole, text)
         pieces: list[int | str] = []
         position = 0
         for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
@@ -164,21 +161,6 @@ def check_tokenizer_fits(tokenizer: Tokenizer, config: ModelConfig) -> None:
             f"{quote(tokenizer.path)}: the tokenizer has ids up to {tokenizer.size - 1}, but the model's embedding has "
             f"{config.vocab_size} rows; take the tokenizer.json of this model"
         )
-
-
-def _parse(data: bytes, path: Path) -> tokenizers.Tokenizer:
-    try:
-        tokenizer = tokenizers.Tokenizer.from_buffer(data)
-        kinds = type(tokenizer.model).__name__, repr(tokenizer.decoder)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:  # a panic of the Rust side is a BaseException
-        raise TextError(f"{quote(path)} is damaged, it is not a tokenizer: {quote(error)}; fetch it again") from None
-    if kinds[0] != "BPE" or "ByteLevel" not in kinds[1]:
-        raise TextError(f"{quote(path)} is not a byte-level BPE tokenizer, which Qwen models have")
-    return tokenizer
 
 
 def _without_added_tokens(whole: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

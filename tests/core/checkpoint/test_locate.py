@@ -55,6 +55,18 @@ def test_what_exists_is_a_path_even_if_it_reads_like_a_name(
     assert resolve_model_path("~/owner") == tmp_path / "owner"
 
 
+def test_what_is_no_file_is_no_pointer(cache: Path) -> None:
+    """A named pipe would be waited on for ever, and what is large is no name of a commit."""
+    snapshot(cache, "owner/name", OLD, age=100)
+    newest = snapshot(cache, "owner/name", NEW)
+    point(cache, "owner/name", OLD + " " * 1000)
+    assert resolve_model_path("owner/name") == newest
+    reference = newest.parent.parent / "refs" / "main"
+    reference.unlink()
+    os.mkfifo(reference)
+    assert resolve_model_path("owner/name") == newest
+
+
 def test_main_points_at_its_snapshot(cache: Path) -> None:
     wanted = snapshot(cache, "owner/name", OLD, age=100)
     newest = snapshot(cache, "owner/name", NEW)

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,6 +271,28 @@ def test_a_place_that_is_filled_meanwhile_is_not_touched(source: Path, tmp_path:
         converted(source, target, progress=progress)
     assert (target / "precious").read_text() == "mine"
     assert left_over(tmp_path) == ["out"]
+
+
+def test_a_link_is_followed_within_the_model_and_its_cache_alone(source: Path, tmp_path: Path) -> None:
+    """The result is for everyone; what a link leads to may not be."""
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "0123abc"
+    snapshot.parent.mkdir(parents=True)
+    shutil.copytree(source, snapshot)
+    blobs, secret = tmp_path / "models--owner--name" / "blobs", tmp_path / "secret"
+    blobs.mkdir()
+    for place in (blobs / "abcd", secret, snapshot / "real.json"):
+        place.write_text(f'{{"of": "{place.name}"}}')
+    for target, name in ((blobs / "abcd", "out1"), (Path("real.json"), "out2"), (secret, "")):
+        link = snapshot / "generation_config.json"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        if name:
+            converted(snapshot, tmp_path / name)
+            assert (tmp_path / name / link.name).read_text() == link.read_text()
+            continue
+        with pytest.raises(CheckpointError, match=r"config\.json is a link to .*secret, outside of the model"):
+            converted(snapshot, tmp_path / "out3")
+    assert not (tmp_path / "out3").exists()
 
 
 def test_places_that_cannot_be_written_are_refused(source: Path, tmp_path: Path) -> None:

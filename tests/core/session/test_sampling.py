@@ -20,6 +20,7 @@ from qwen_core.session.sampling import (
     largest,
     resolve_sampling,
 )
+from qwen_core.settings.ranges import SAMPLING
 
 Array = NDArray[np.float64]
 
@@ -230,6 +231,9 @@ def test_a_request_beats_the_file_which_beats_the_recommendation() -> None:
     assert asked.temperature == 0.3
 
 
+OFF_IN_FILES = (("top_p", 1.5), ("top_k", -1), ("min_p", -1))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -251,8 +255,31 @@ def test_a_request_beats_the_file_which_beats_the_recommendation() -> None:
 def test_what_is_out_of_range_is_named_with_its_source(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=f"^{name} = .* is not a "):
         resolve_sampling(GenerationSettings(**{name: value}), {}, thinking=True)
+    if (name, value) in OFF_IN_FILES:
+        return
     with pytest.raises(SettingsError, match=f"^generation_config.json: {name} = .* is not a "):
         resolve_sampling(GenerationSettings(), {name: value}, thinking=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [(*given, off) for given, off in zip(OFF_IN_FILES, (1, 0, 0), strict=True)]
+    + [("top_k", 20.0, 20), ("top_k", 0, 0)],
+)
+def test_a_file_may_say_off_as_other_runtimes_do(name: str, value: Any, meant: float) -> None:
+    found = getattr(resolve_sampling(GenerationSettings(), {name: value}, thinking=True), name)
+    assert (found, type(found)) == (meant, int if name == "top_k" else float)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLING.keys() - {"seed", "top_p", "min_p"}))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_of_hundreds_of_digits_is_one_line(name: str, sign: int) -> None:
+    value = sign * 10**400
+    if (name, sign) == ("top_k", -1):
+        return
+    with pytest.raises(SettingsError, match=f"generation_config.json: {name} = -?10000") as error:
+        resolve_sampling(GenerationSettings(), {name: value}, thinking=True)
+    assert len(str(error.value)) < 600
 
 
 def test_a_seed_must_fit() -> None:

@@ -1,6 +1,7 @@
 """The tokenizer against the `tokenizers` library, Unicode's own normalisation, and transformers' golden ids."""
 
 import json
+import signal
 import unicodedata
 from collections.abc import Iterator
 from itertools import chain
@@ -11,9 +12,10 @@ import tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.directory import MAX_TOKENIZER_BYTES, open_checkpoint
 from qwen_core.errors import TextError
-from qwen_core.text.tokenizer import MAX_TOKENIZER_BYTES, Tokenizer, byte_alphabet, load_tokenizer
+from qwen_core.text.tokenizer import Tokenizer, byte_alphabet, load_tokenizer
+from qwen_core.text.tokenizer_file import called
 from support.checkpoints import write_checkpoint
 from support.text import ADDED_TOKENS, TOKENIZER_SIZE, tokenizer_json, write_text_files
 
@@ -192,12 +194,60 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
         (b"", "damaged"),
         (b"\xff\xfe{}", "damaged"),
         (b"[" * 100_000, "damaged"),
-        (b"{}", "damaged"),
+        (b"{}", "byte-level BPE"),
+        (b"{" + b",".join(b'"a": []' for _ in range(9)) + b"}", "occurs twice"),
         (word_level, "byte-level BPE"),
     ):
         with pytest.raises(TextError) as error:
             Tokenizer(write(tmp_path, data))
         one_line(error, "tokenizer.json", words)
+
+
+REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
+CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("normalizer", REPLACE, 'normaliser "Replace"'),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}] + [REPLACE] * 9}, 'normaliser "Replace"'),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": []}]}, "Sequence"),
+        ("normalizer", "NFC", 'normaliser "str"'),
+        ("pre_tokenizer", {**CUT, "pattern": {"Regex": "(a|a|aa)+$"}}, "a pattern of its own"),
+        ("pre_tokenizer", {**CUT, "pattern": {"String": "a"}}, "a pattern of its own"),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "Digits"}]}, 'pre-tokenizer "Digits"'),
+        ("added_tokens", [{"id": 0, "content": "x" * 60_000}], "at most 256 characters"),
+        ("added_tokens", [{"id": n, "content": f"<{n}>"} for n in range(5000)], "4,096 added tokens"),
+        ("added_tokens", ["<a>"], "an added token that is no text"),
+        ("decoder", {"type": "Fuse"}, "byte-level BPE"),
+    ],
+)
+def test_what_no_qwen_model_has_is_not_built(part: str, value: object, words: str, tmp_path: Path) -> None:
+    """It may multiply text, search it for ever, crash the library or take gigabytes."""
+    with pytest.raises(TextError) as error:
+        Tokenizer(write(tmp_path, json.dumps({**json.loads(tokenizer_json()), part: value})))
+    one_line(error, "tokenizer.json", "Qwen", words)
+
+
+def test_values_are_counted_before_they_are_built(tmp_path: Path) -> None:
+    with pytest.raises(TextError) as error:
+        Tokenizer(write(tmp_path, b'{"model": [' + b"{}," * 4_000_000 + b"{}]}"))
+    one_line(error, "tokenizer.json", "8,000,003 values")
+
+
+def test_a_crash_inside_the_library_is_one_line() -> None:
+    class PanicException(BaseException):
+        """As the Rust side raises it."""
+
+    def panics() -> None:
+        raise PanicException("called `Option::unwrap()` on a `None` value\nsecond line")
+
+    with pytest.raises(TextError) as error:
+        called(Path("tokenizer.json"), panics)
+    one_line(error, "tokenizer.json", "called `Option::unwrap()`")
+    with pytest.raises(KeyboardInterrupt):
+        called(Path("tokenizer.json"), lambda: signal.raise_signal(signal.SIGINT))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

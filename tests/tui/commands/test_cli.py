@@ -222,12 +222,18 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_log(
         raise ZeroDivisionError("first\nsecond")
 
     monkeypatch.setattr("qwen_tui.app.app.run_app", fail)
+    monkeypatch.setattr("sys.argv", ["qwen-tui", "./dir", "--system", "a secret", "--effort=none", "-cother"])
+    log = home / "state" / "qwen-tui.log"
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    log.touch(0o644)
     assert cli.main(["./dir"]) == 1
     err = capsys.readouterr().err
-    log = home / "state" / "qwen-tui.log"
     assert err == f"qwen-tui: internal error: ZeroDivisionError: first\\nsecond (details in {log})\n"
     assert "Traceback" in log.read_text(encoding="utf-8")
     assert log.parent.stat().st_mode & 0o777 == 0o700
+    # It is for its owner alone, and what a person wrote is not in it.
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.read_text(encoding="utf-8").splitlines()[0] == f"qwen-tui {__version__} --system --effort -c"
 
 
 def test_a_log_that_cannot_be_written_does_not_hide_the_fault(

@@ -1,23 +1,17 @@
 """Which conversation and which model are open: new ones, resumed ones, another model under the same talk."""
 
 import asyncio
-from pathlib import Path
 
 from qwen_core.errors import QwenError
 from qwen_core.files import private_folder
 from qwen_core.protocol.events import SaveState
-from qwen_core.settings.paths import data_dir
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.conversation.branch import Branch, read_branch
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation_list.screen import ConversationsResult
 from qwen_tui.store import Draft, Store, StoreError
-
-
-def state_file(conversation_id: int) -> Path:
-    """Where a conversation's saved state is, or would be. QwenError where there is no directory for data."""
-    return data_dir() / "states" / f"{conversation_id}.safetensors"
+from qwen_tui.store.states import state_file
 
 
 class ConversationActions:

@@ -3,11 +3,13 @@
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity, model_id
 from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, plain_line
+from qwen_tui.store.states import remove_state, sweep_states
 from qwen_tui.store.tree import STEP_DOWN
 
 MAX_TITLE = 200
@@ -28,11 +30,17 @@ class Conversations:
     """Everything about conversations except their messages. Naming one that does not exist raises StoreError."""
 
     def __init__(
-        self, database: Database, forget: Callable[[sqlite3.Connection], None], now: Callable[[], float] = time.time
+        self,
+        database: Database,
+        forget: Callable[[sqlite3.Connection], None],
+        states: Path,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`forget` removes from the full-text index what is no longer a message, in a transaction."""
+        """`forget` removes from the full-text index what is no longer a message, in a transaction. `states`: the folder
+        of saved states."""
         self._database = database
         self._forget = forget
+        self._states = states
         self._now = now
 
     def begin(self, system: str | None = None, model: ModelIdentity | None = None, title: str = "") -> int:
@@ -67,6 +75,7 @@ class Conversations:
     def delete(self, conversation_id: int) -> None:
         """Out of the list and of every search; `restore` brings it back until it is purged."""
         self._set(conversation_id, "deleted_at", self._now())
+        remove_state(self._states, conversation_id)
 
     def restore(self, conversation_id: int) -> None:
         self._set(conversation_id, "deleted_at", None)
@@ -80,6 +89,12 @@ class Conversations:
             gone = connection.execute("DELETE FROM conversations WHERE deleted_at <= ?", (before,)).rowcount
             self._forget(connection)
         return gone
+
+    def sweep_states(self) -> None:
+        """Take away saved states of conversations that are deleted or gone, and what a killed program left of one."""
+        if self._states.is_dir():
+            rows = self._database.read("SELECT id FROM conversations WHERE deleted_at IS NULL")
+            sweep_states(self._states, {row["id"] for row in rows})
 
     def get(self, conversation_id: int) -> ConversationSummary:
         """One conversation, deleted or not."""

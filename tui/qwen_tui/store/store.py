@@ -14,6 +14,7 @@ from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import Models
 from qwen_tui.store.process_locks import Writer, sweep
 from qwen_tui.store.search import Search
+from qwen_tui.store.states import FOLDER
 from qwen_tui.store.tree import Tree
 
 FILE_NAME = "conversations.db"
@@ -39,7 +40,7 @@ class Store:
         self.search = Search(database, full_text=full_text)
         self.tree = Tree(database, now)
         self.answers = Answers(database, self.tree, self.search.index, writer.name, now)
-        self.conversations = Conversations(database, self.search.forget, now)
+        self.conversations = Conversations(database, self.search.forget, self.path.parent / FOLDER, now)
         self.writing = Writing(database, now)
         self.models = Models(database, now)
         folder = self.path.parent / WRITERS
@@ -47,6 +48,7 @@ class Store:
         sweep(folder)
         self.search.catch_up()
         self.conversations.purge()
+        self.conversations.sweep_states()
 
     def close(self) -> None:
         """Leave: an answer that still runs here is marked as interrupted."""

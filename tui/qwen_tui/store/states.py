@@ -1,0 +1,46 @@
+"""Saved states of conversations: a file each beside the store, which goes when its conversation does.
+
+The engine writes them (session/state_file.py), first under a name that holds its process id.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from qwen_core.settings.paths import data_dir
+
+FOLDER = "states"
+_SAVED = re.compile(r"(\d{1,19})\.safetensors")
+_BEING_SAVED = re.compile(r"\.\d{1,19}\.safetensors\.(\d{1,9})\.safetensors")
+
+
+def state_file(conversation_id: int) -> Path:
+    """Where a conversation's saved state is, or would be. QwenError where there is no directory for data."""
+    return data_dir() / FOLDER / f"{conversation_id}.safetensors"
+
+
+def remove_state(folder: Path, conversation_id: int) -> None:
+    """Take a conversation's saved state away, if there is one: without it resuming costs a prefill."""
+    with suppress(OSError):
+        (folder / f"{conversation_id}.safetensors").unlink(missing_ok=True)
+
+
+def sweep_states(folder: Path, kept: Collection[int]) -> None:
+    """Take away states of conversations other than `kept`, and what a process that is gone had begun to save."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            saved, begun = _SAVED.fullmatch(path.name), _BEING_SAVED.fullmatch(path.name)
+            if (saved and int(saved[1]) not in kept) or (begun and not _is_alive(int(begun[1]))):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
