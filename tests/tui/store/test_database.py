@@ -41,6 +41,42 @@ def test_the_schema_is_numbered_and_marked_as_ours(tmp_path: Path) -> None:
         assert store.database.read("PRAGMA foreign_keys")[0][0] == 1
 
 
+STRANGE = {
+    "a view that never ends": "CREATE VIEW v AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) "
+    "SELECT i FROM n",
+    "a trigger that deletes": "CREATE TRIGGER t AFTER INSERT ON inputs BEGIN DELETE FROM messages; END",
+    "a trigger for the search": "CREATE TRIGGER t AFTER INSERT ON search_data BEGIN DELETE FROM messages; END",
+    "a missing column": "ALTER TABLE messages DROP COLUMN shown",
+    "a missing table": "DROP TABLE inputs",
+    "a table of its own": "CREATE TABLE other (a)",
+    "an index of its own": "CREATE INDEX other ON inputs (text)",
+    "a title that is no text": "UPDATE conversations SET title = x'00ff'",
+    "a time that is text": "UPDATE messages SET created_at = 'yesterday'",
+    "ids that are a number": "UPDATE messages SET ids = 7",
+}
+
+
+@pytest.mark.parametrize("script", STRANGE.values(), ids=STRANGE)
+def test_what_this_program_did_not_make_is_set_aside_whole(script: str, tmp_path: Path) -> None:
+    """It might run without end, delete in silence, or be read as what it is not."""
+    path = tmp_path / "conversations.db"
+    with opened(tmp_path) as store:
+        turn(store, store.conversations.begin(), "Q", "A")
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute(script)
+        raw.commit()
+    with opened(tmp_path) as store:
+        (notice,) = store.notices
+        assert "damaged" in notice
+        assert store.conversations.listed() == []
+        turn(store, store.conversations.begin(), "anew", "A")
+    (kept,) = (entry for entry in tmp_path.iterdir() if ".damaged-" in entry.name and entry.name.count("-") == 2)
+    with closing(sqlite3.connect(kept)) as raw:
+        assert raw.execute("SELECT count(*) FROM messages").fetchone() == (2,)
+    with opened(tmp_path) as store:
+        assert store.notices == []
+
+
 def test_later_migrations_are_applied_once_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as store:
         turn(store, store.conversations.begin(), "Q", "A")

@@ -17,7 +17,7 @@ from typing import Any
 
 from qwen_core.errors import quote
 from qwen_tui.store.errors import StoreError
-from qwen_tui.store.schema import APPLICATION_ID, LATEST, migrate, version_of
+from qwen_tui.store.schema import APPLICATION_ID, LATEST, migrate, strange_part, strange_value, version_of
 
 BUSY_S = 10.0
 CHECKED_BYTES = 64 << 20
@@ -141,10 +141,14 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             "update qwen-tui"
         )
     suspicion = _suspicion(path)
+    if tables and (strange := strange_part(connection)):
+        raise _DamagedError(quote(strange))
     if suspicion.exists() or path.stat().st_size <= CHECKED_BYTES:
         problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problems != "ok":
             raise _DamagedError(quote(problems))
+        if strange := strange_value(connection):
+            raise _DamagedError(strange)
         suspicion.unlink(missing_ok=True)
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
     connection.execute("PRAGMA synchronous = FULL")

@@ -5,6 +5,8 @@ no part of this: it is made where SQLite can (search.py), and may be made again 
 """
 
 import sqlite3
+from contextlib import closing
+from functools import cache
 
 APPLICATION_ID = 0x7177656E  # "qwen"
 
@@ -105,10 +107,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for script in MIGRATIONS[version_of(connection) :]:
-            for statement in script.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+        _apply(connection, MIGRATIONS[version_of(connection) :])
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {LATEST}")
         connection.execute("COMMIT")
@@ -116,3 +115,63 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _apply(connection: sqlite3.Connection, scripts: tuple[str, ...]) -> None:
+    for script in scripts:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+
+
+def strange_part(connection: sqlite3.Connection) -> str:
+    """What in the file is not as this program made it, for people; "" where all of it is.
+
+    A view or a trigger that someone put there would run, without end maybe, whenever a table is read or written.
+    """
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    found = {(str(row[0]), str(row[1]), str(row[2])) for row in rows if not _is_for_search(row)}
+    own = _own(MIGRATIONS[: version_of(connection)])
+    if found == own:
+        return ""
+    kind, name, _ = min(found - own or own - found)
+    return f"its {kind} {name} is not as this program makes it"
+
+
+def _is_for_search(row: sqlite3.Row) -> bool:
+    """The full-text table, and those that SQLite keeps it in."""
+    if row[1] == "search":
+        return row[0] == "table" and str(row[2]).startswith("CREATE VIRTUAL TABLE search USING fts5(")
+    return row[0] == "table" and row[1] in (
+        "search_data",
+        "search_idx",
+        "search_content",
+        "search_docsize",
+        "search_config",
+    )
+
+
+@cache
+def _own(scripts: tuple[str, ...]) -> set[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        _apply(connection, scripts)
+        rows = connection.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
+        return {(row[0], row[1], row[2]) for row in rows}
+
+
+_TYPES = {"TEXT": "'text'", "INTEGER": "'integer'", "REAL": "'real', 'integer'", "BLOB": "'blob'"}
+
+
+def strange_value(connection: sqlite3.Connection) -> str:
+    """Where a column holds what its type does not say, "" for nowhere: SQLite keeps anything anywhere."""
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    for table in tables:
+        if table.startswith(("sqlite_", "search")):
+            continue
+        columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        wrong = " OR ".join(f"typeof({row[1]}) NOT IN ({_TYPES[row[2]]}, 'null')" for row in columns)
+        if connection.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
+            return f"its table {table} holds values of other types"
+    return ""
