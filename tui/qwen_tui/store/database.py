@@ -144,7 +144,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if tables and (strange := strange_part(connection)):
         raise _DamagedError(quote(strange))
     if suspicion.exists() or path.stat().st_size <= CHECKED_BYTES:
-        problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        problems = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if problems != "ok":
             raise _DamagedError(quote(problems))
         if strange := strange_value(connection):
