@@ -171,3 +171,33 @@ def test_only_known_languages_are_coloured_and_no_code_is_changed() -> None:
         assert [row.content.plain for row in laid.rows] == ["", "", "x = 1  ", "", ""]
         colours = {str(span.style) for row in laid.rows for span in row.content.spans}
         assert ("$text-warning" in colours) == (language == "python")
+
+
+MARKS = st.lists(st.sampled_from(["> ", "- ", "1. ", "  ", "* ", "# ", "    "]), max_size=60).map("".join)
+
+
+@given(st.lists(MARKS, min_size=1, max_size=12))
+def test_every_word_is_on_the_screen_however_deep(marks: list[str]) -> None:
+    """Deeper than the parser goes the text is shown as it was written."""
+    text = visible("\n".join(f"{mark}word{number}" for number, mark in enumerate(marks)))
+    shown = " ".join(rows(parse_markdown(text), 400)).split()
+    for number in range(len(marks)):
+        assert any(f"word{number}" in word for word in shown), number
+
+
+@pytest.mark.parametrize("mark", ["- ", "> ", "1. ", "> - "])
+@pytest.mark.parametrize("depth", [5, 19, 25, 39, 41, 200])
+def test_deep_nesting_hides_nothing(mark: str, depth: int) -> None:
+    assert "here" in " ".join(rows(parse_markdown(mark * depth + "here"), 400))
+
+
+def test_a_table_of_a_thousand_columns_is_shown_as_it_was_written() -> None:
+    lines = ["|".join(f"c{number}" for number in range(1000)), "|".join("-" * 1000), "|".join("x" * 1000)]
+    (block,) = parse_markdown("\n".join(lines))
+    assert block.kind == "text"
+    assert block.content.plain == "\n".join(lines)
+
+
+def test_numbers_of_a_list_end_at_one_column() -> None:
+    blocks = parse_markdown("\n".join(f"{number}. x" for number in range(8, 12)))
+    assert [block.first.plain for block in blocks] == [" 8. ", " 9. ", "10. ", "11. "]

@@ -8,6 +8,9 @@ from markdown_it.rules_core import StateCore
 
 from qwen_tui.text.safe import visible
 
+MAX_NESTING = 40
+"""Of lists and quotes, each of which counts once or twice. The parser calls itself some ten deep for each."""
+
 # Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
 _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"], ignoreInvalid=True)
 
@@ -39,6 +42,6 @@ def _printable_tokens(state: StateCore) -> None:
 
 def answer_parser() -> MarkdownIt:
     """The parser for model text: raw HTML is shown as text, bare addresses are not made links."""
-    parser = MarkdownIt("gfm-like", {"html": False, "linkify": False})
+    parser = MarkdownIt("gfm-like", {"html": False, "linkify": False, "maxNesting": MAX_NESTING})
     parser.core.ruler.push("printable", _printable_tokens)
     return parser

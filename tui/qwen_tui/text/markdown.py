@@ -14,7 +14,7 @@ from textual.content import Content, Span
 from textual.style import Style
 
 from qwen_tui.text.block_layout import NOTHING, Align, Block
-from qwen_tui.text.finished_blocks import answer_parser
+from qwen_tui.text.finished_blocks import MAX_NESTING, answer_parser
 from qwen_tui.text.safe import visible
 
 BULLETS = "•▪‣◦"
@@ -24,19 +24,27 @@ INLINE = {"em": "italic", "strong": "bold", "s": "strike"}
 ADDRESS = "address"
 """The name in a style's meta under which a link carries its address."""
 
+MAX_COLUMNS = 64
+"""Of a table. Laid out one by one a thousand would take seconds."""
+
 _PARSER = answer_parser()
 
 
 def parse_markdown(text: str, references: dict[str, Any] | None = None) -> list[Block]:
     """The blocks of `text`, which has been through `visible`. Link definitions in it are added to `references`."""
     environment: dict[str, Any] = {"references": references if references is not None else {}}
-    return _Builder().build(_PARSER.parse(text, environment))
+    tokens = _PARSER.parse(text, environment)
+    # Deeper than this the parser leaves out what is there.
+    if any(token.level + 1 >= MAX_NESTING for token in tokens):
+        return [Block(Content(text.strip("\n")))]
+    return _Builder(text).build(tokens)
 
 
 class _Builder:
     """Walks the flat list of tokens, keeping what stands left of the rows here: signs of lists, bars of quotes."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._lines = source.split("\n")
         self._blocks: list[Block] = []
         self._first = self._rest = NOTHING
         self._gap: Content | None = NOTHING  # before the block that comes next; what comes first of all ignores it
@@ -62,7 +70,7 @@ class _Builder:
                 case "hr":
                     self._add(Block(Content(""), "rule"))
                 case "table_open":
-                    self._table(inside)
+                    self._table(token, inside)
                 case "blockquote_open":
                     self._quote(inside)
                 case _ if is_list:
@@ -92,7 +100,7 @@ class _Builder:
         if token.type == "ordered_list_open":
             start = int(token.attrs.get("start", 1))
             numbers = [f"{number}. " for number in range(start, start + len(items))]
-            signs = [number.rjust(max(map(len, numbers))) for number in numbers]
+            signs = [number.rjust(len(numbers[-1])) for number in numbers]
         else:
             signs = [BULLETS[min(self._depth, len(BULLETS) - 1)] + " "] * len(items)
         first, rest = self._first, self._rest
@@ -111,7 +119,11 @@ class _Builder:
         if len(self._blocks) == before:
             self._add(Block(Content("")))
 
-    def _table(self, inside: Sequence[Token]) -> None:
+    def _table(self, opening: Token, inside: Sequence[Token]) -> None:
+        """As a table; one that no screen has room for as it was written."""
+        if sum(token.type == "th_open" for token in inside) > MAX_COLUMNS and opening.map is not None:
+            self._add(Block(Content("\n".join(self._lines[slice(*opening.map)]))))
+            return
         rows: list[tuple[Content, ...]] = []
         row: list[Content] = []
         aligns: list[Align] = []
