@@ -58,15 +58,9 @@ MAX_VALUES = 1_000_000
 
 
 def parse_json_object(data: bytes, where: str, most_values: int = MAX_VALUES) -> dict[str, Any]:
-    """The one object that `data` holds, as `strict_json` reads it. `where` begins the messages of CheckpointError.
-
-    A value takes up to 40 times as much memory as the two bytes that it may have in a file, so they are counted first,
-    roughly: a comma in a text counts as well.
-    """
-    if (values := sum(map(data.count, (b",", b"[", b"{")))) > most_values:
-        raise CheckpointError(f"{where}: it holds some {values:,} values, more than the {most_values:,} it may have")
+    """The one object that `data` holds, as `strict_json` reads it. `where` begins the messages of CheckpointError."""
     try:
-        value = strict_json(data.decode("utf-8"))
+        value = strict_json(data.decode("utf-8"), most_values)
     except ValueError as error:
         raise CheckpointError(f"{where}: not valid JSON: {quote(error)}") from None
     if not isinstance(value, dict):
@@ -74,11 +68,15 @@ def parse_json_object(data: bytes, where: str, most_values: int = MAX_VALUES) ->
     return value
 
 
-def strict_json(text: str) -> Any:
+def strict_json(text: str, most_values: int = MAX_VALUES) -> Any:
     """Parse JSON: no key twice, no NaN or Infinity, no number that would become Infinity.
 
-    ValueError says what is wrong; it may also be the depth, or a number of thousands of digits.
+    ValueError says what is wrong; it may also be the depth, or a number of thousands of digits. A value takes up to 40
+    times as much memory as the two bytes that it may have in a file, so they are counted first, roughly: a comma in a
+    text counts as well.
     """
+    if (values := sum(map(text.count, ",[{"))) > most_values:
+        raise ValueError(f"it holds some {values:,} values, more than the {most_values:,} it may have")
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:

@@ -6,7 +6,7 @@ import pytest
 
 from qwen_core.convert.writer import OutputDirectory
 from qwen_core.errors import CheckpointError
-from qwen_core.files import parse_json_object, write_private
+from qwen_core.files import parse_json_object, strict_json, write_private
 
 
 @pytest.mark.parametrize("literal", ["1e999", "-1e999", "1" * 400 + ".0", '[2, {"b": 1.8e308}]'])
@@ -28,6 +28,15 @@ def test_numbers_stay_what_they_are() -> None:
     value = parse_json_object(data, "config.json")
     assert value == {"a": 1.7e308, "b": 0.0, "c": 0.0, "d": 12345678901234567890, "e": 1e-6}
     assert [type(number) for number in value.values()] == [float, float, float, int, float]
+
+
+@pytest.mark.parametrize("value", ["{},", "[],", "0,", '"",'])
+def test_values_are_counted_before_they_are_built(value: str) -> None:
+    text = f"[{value * 999_990}0]"
+    with pytest.raises(ValueError, match="values, more than the 99 it may have"):
+        strict_json(text, 99)
+    if value == "0,":
+        assert len(strict_json(text)) == 999_991
 
 
 def test_nothing_infinite_is_written(tmp_path: Path) -> None:

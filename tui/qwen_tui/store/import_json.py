@@ -26,6 +26,8 @@ from qwen_tui.store.token_ids import MAX_ID, pack
 MAX_CONVERSATIONS = 10_000
 MAX_MESSAGES = 100_000
 MAX_TEXT = 16 << 20
+MAX_VALUES = 8_000_000
+"""Of a file, the commas in texts included: as many tokens and words, in some 600 MB of memory."""
 MAX_FIGURES = 100
 PORTION = 1 << 20
 """About how many characters are written in one transaction: some tenths of a second."""
@@ -40,7 +42,7 @@ _Step = Callable[[sqlite3.Connection], int]
 def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]:
     """Add every conversation in `text`, all or none; their new ids. StoreError says what is wrong with it."""
     try:
-        document = strict_json(text)
+        document = strict_json(text, MAX_VALUES)
     except ValueError as error:
         raise StoreError(f"this is not JSON: {quote(error)}") from None
     document = _object(document, "it")
