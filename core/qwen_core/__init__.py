@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
     from qwen_core.demo import demo_model_path
     from qwen_core.model.model import Model, load_model
-    from qwen_core.protocol.events import GenerationSettings, LoadSettings
+    from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
+    from qwen_core.protocol.stats import TurnStats
     from qwen_core.session.session import Session, load_session
     from qwen_core.text.template import ChatTemplate
     from qwen_core.text.tokenizer import Tokenizer
@@ -24,10 +25,13 @@ __all__ = [
     "Checkpoint",
     "GenerationSettings",
     "LoadSettings",
+    "Message",
     "Model",
     "QwenError",
     "Session",
+    "StreamEvent",
     "Tokenizer",
+    "TurnStats",
     "__version__",
     "demo_model_path",
     "load_model",
@@ -40,9 +44,12 @@ _HOMES = {
     "Checkpoint": "checkpoint.directory",
     "GenerationSettings": "protocol.events",
     "LoadSettings": "protocol.events",
+    "Message": "protocol.events",
     "Model": "model.model",
     "Session": "session.session",
+    "StreamEvent": "protocol.events",
     "Tokenizer": "text.tokenizer",
+    "TurnStats": "protocol.stats",
     "demo_model_path": "demo",
     "load_model": "model.model",
     "load_session": "session.session",
@@ -55,3 +62,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

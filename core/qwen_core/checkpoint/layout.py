@@ -326,5 +326,5 @@ def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Un
     return tuple(sorted(found, key=lambda unused: -unused.nbytes))
 
 
-MTP = "MTP layer"
-_BESIDE = {"mtp": MTP}
+MTP_LAYER = "MTP layer"
+_BESIDE = {"mtp": MTP_LAYER}

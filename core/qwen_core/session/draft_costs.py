@@ -1,6 +1,5 @@
 """What a pass of several rows and a draft cost on this machine: measured once a model, in less than a second."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import Any
 
 from qwen_core.device.backend import mx
 from qwen_core.errors import QwenError
-from qwen_core.files import read_json_object, write_private
+from qwen_core.files import json_text, read_json_object, write_private
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.session.draft_count import MOST_DRAFTS
@@ -42,7 +41,7 @@ def draft_costs(model: Model, layer: MtpLayer | None, folder: str, fingerprint: 
     costs = measure(model, layer)
     if file is not None:
         with suppress(OSError):
-            write_private(file, json.dumps({**kept, key: asdict(costs)}).encode())
+            write_private(file, json_text({**kept, key: asdict(costs)}).encode())
     return costs
 
 

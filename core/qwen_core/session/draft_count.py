@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-MOST_DRAFTS = 5
+from qwen_core.settings.ranges import NUM_DRAFT_TOKENS
+
+MOST_DRAFTS = int(NUM_DRAFT_TOKENS.high)
 """A pass of more rows reads its weights more than once (5 rows at a time with MLX's kernels)."""
 EXPECTED = (0.8, 0.7, 0.6, 0.55, 0.5)
 """Share of drafts accepted at each depth, given that those before were, before anything was observed."""

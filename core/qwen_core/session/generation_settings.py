@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import DraftMode, GenerationSettings
-from qwen_core.settings.kinds import Choice, Kind, checked
+from qwen_core.settings.kinds import Choice, Kind, Switch, checked
 from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, REASONING_BUDGET
 
 # FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
@@ -18,6 +18,8 @@ _KINDS: Mapping[str, Kind] = {
     "reasoning_budget": REASONING_BUDGET,
     "draft": Choice(get_args(DraftMode)),
     "num_draft_tokens": NUM_DRAFT_TOKENS,
+    "repetition_guard": Switch(),
+    "drop_reasoning": Switch(),
 }
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
@@ -18,8 +18,10 @@ from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
 from qwen_core.device.machine import this_machine
 from qwen_core.model.model import Model, load_model
-from qwen_core.protocol.events import LoadProgress, LoadSettings, ModelSummary
+from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
 from qwen_core.session.drafters import Drafters
+from qwen_core.settings.kinds import Choice, Number, checked
+from qwen_core.settings.ranges import GPU_CORES, PEAK_BANDWIDTH_GB_S, SNAPSHOT_BUDGET_MB
 
 Progress = Callable[[LoadProgress], None]
 Stopped = Callable[[], bool]
@@ -70,13 +72,13 @@ def load(
     stop: Stopped | None = None,
 ) -> LoadedModel:
     """Load every weight of `checkpoint`. Raises QwenError with one line that says what is wrong with it."""
+    settings = _checked(settings or LoadSettings())
     start = time.perf_counter()
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     model = load_model(checkpoint, dtype, progress=progress, stop=stop)
     config = checkpoint.config
     load_s = time.perf_counter() - start
-    settings = settings or LoadSettings()
     machine = this_machine(settings.peak_bandwidth_gb_s, settings.gpu_cores)
     layout = make_layout(checkpoint)
     summary = ModelSummary(
@@ -100,6 +102,17 @@ def load(
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
     drafters.prepare(settings.draft)
     return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafters)
+
+
+def _checked(settings: LoadSettings) -> LoadSettings:
+    """`settings`, every value in its range. Raises SettingsError, naming the one that is not."""
+    most = int(SNAPSHOT_BUDGET_MB.high) << 20
+    checked("snapshot_budget_bytes", settings.snapshot_budget_bytes, Number(0, most, whole=True))
+    checked("draft", settings.draft, Choice(get_args(DraftMode)))
+    for name, kind in (("peak_bandwidth_gb_s", PEAK_BANDWIDTH_GB_S), ("gpu_cores", GPU_CORES)):
+        if (value := getattr(settings, name)) is not None:
+            checked(name, value, kind)
+    return settings
 
 
 def stop_ids(checkpoint: Checkpoint) -> frozenset[int]:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import mlx.core as mx
-
+from qwen_core.device.backend import mx
 from qwen_core.model.state import State
 from qwen_core.protocol.events import FinishReason, Piece, StreamEvent, joined
 from qwen_core.protocol.stats import (

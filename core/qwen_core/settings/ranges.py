@@ -28,3 +28,5 @@ NUM_DRAFT_TOKENS = Number(0, 5, whole=True)
 REASONING_BUDGET = Number(1, 1_000_000, whole=True)
 # Beyond, the share of a peak memory bandwidth and the ceiling it gives are no numbers to show.
 PEAK_BANDWIDTH_GB_S = Number(0.001, 100_000)
+GPU_CORES = Number(1, 10_000, whole=True)
+SNAPSHOT_BUDGET_MB = Number(0, 1_000_000, whole=True)

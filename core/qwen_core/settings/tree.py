@@ -10,8 +10,16 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings, LoadSettings
-from qwen_core.settings.kinds import Choice, Number, Switch, Words, setting
-from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, PEAK_BANDWIDTH_GB_S, REASONING_BUDGET, SAMPLING
+from qwen_core.settings.kinds import Choice, Switch, Words, setting
+from qwen_core.settings.ranges import (
+    GPU_CORES,
+    MAX_TOKENS,
+    NUM_DRAFT_TOKENS,
+    PEAK_BANDWIDTH_GB_S,
+    REASONING_BUDGET,
+    SAMPLING,
+    SNAPSHOT_BUDGET_MB,
+)
 
 Preset = Literal["auto", "thinking", "coding", "non-thinking"]
 HistoryMode = Literal["keep-reasoning", "drop-reasoning"]
@@ -95,7 +103,7 @@ class ContextSection:
         "keep-reasoning",
     )
     snapshot_budget_mb: int = setting(
-        Number(0, 1_000_000, whole=True),
+        SNAPSHOT_BUDGET_MB,
         "Memory in MiB for states of earlier turns. They make edits and retries quick; the oldest go first.",
         1024,
     )
@@ -110,7 +118,7 @@ class HardwareSection:
         "Peak memory bandwidth in GB/s that the meters compare with. Not set: the chip's published one.",
     )
     gpu_cores: int | None = setting(
-        Number(1, 10_000, whole=True), "GPU cores, which tell the two widths of a Max apart. Not set: by memory size."
+        GPU_CORES, "GPU cores, which tell the two widths of a Max apart. Not set: by memory size."
     )
 
 

@@ -73,9 +73,10 @@ class GenerationCommands:
             return self._context.chat.action_mark_drafts()
         request = self._context.request()
         if not mode:
-            drafts = "as many as pay" if request.num_draft_tokens is None else str(request.num_draft_tokens)
+            drafts = "as many" if request.num_draft_tokens is None else str(request.num_draft_tokens)
+            pay = " as pay" if request.num_draft_tokens is None else ""
             takes = "/draft takes auto, off, mtp or lookup, and N; or marks."
-            self._context.flash(f"Drafts are {request.draft}, {drafts} a pass. {takes}")
+            self._context.flash(f"Drafts: {request.draft}, {drafts} a pass{pay}. {takes}")
             return None
         field = _FIELDS["num_draft_tokens"]
         try:

@@ -8,7 +8,7 @@ from qwen_tui.conversation.turns import Turn
 from qwen_tui.text.block_layout import finder
 from qwen_tui.text.safe import visible
 
-Part = Literal["question", "reasoning", "answer"]
+FoundIn = Literal["question", "reasoning", "answer"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Match:
     turn: Turn
     place: int
     """The turn's place among the turns."""
-    part: Part
+    part: FoundIn
     number: int
 
     def same(self, other: "Match") -> bool:
@@ -33,7 +33,7 @@ def find_matches(turns: Iterable[Turn], needle: str) -> list[Match]:
         return []
     matches: list[Match] = []
     for place, turn in enumerate(turns):
-        parts: tuple[tuple[Part, str], ...] = (
+        parts: tuple[tuple[FoundIn, str], ...] = (
             ("question", turn.shown or turn.question),
             ("reasoning", turn.reasoning),
             ("answer", turn.answer),

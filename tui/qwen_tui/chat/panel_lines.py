@@ -51,11 +51,6 @@ def rate_graph(rates: Sequence[float], width: int) -> str:
     return sparkline([max(1, round((rate - floor) * 1000)) for rate in rates], width)
 
 
-def number(value: float) -> str:
-    """About three digits, whole numbers in full: "0.46", "17.3", "351", "1,204"."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
 @lru_cache(maxsize=64)
 def _line(width: int, *parts: tuple[str, str]) -> Content:
     """Texts with their styles on one line, cut at `width`. A line that still says the same is the same object."""
@@ -73,19 +68,19 @@ def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
         lines.append(_line(width, (rate_graph(snapshot.rates, width), "$accent")))
     if stats is None or stats.bandwidth_gb_s is None:
         return lines
-    figure = f"{number(stats.bandwidth_gb_s)} GB/s est."
+    figure = f"{formatting.number(stats.bandwidth_gb_s)} GB/s est."
     peak, share, ceiling = stats.peak_bandwidth_gb_s, stats.share_of_peak, stats.ceiling_tok_s
     if peak is None or share is None or ceiling is None:
         return [*lines, _line(width, (figure, TEXT), (" · peak unknown", MUTED))]
-    lines.append(_line(width, (figure, TEXT), (f" of {number(peak)}", MUTED)))
+    lines.append(_line(width, (figure, TEXT), (f" of {formatting.number(peak)}", MUTED)))
     label = f" {whole_percent(share)}"
     lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
-    limit = f"{number(ceiling)} tok/s"
+    limit = f"{formatting.number(ceiling)} tok/s"
     lines.append(_figure(width, "ceiling", limit, " est. here" if len(limit) + 18 <= width else " est."))
     if stats.draft is not None:
         lines.append(_figure(width, "", "", f"at {stats.tokens_a_pass:.2f} tokens a pass"))
     source = snapshot.model.peak_source if snapshot.model else None
-    lines.append(_line(width, (f"peak    {number(peak)} GB/s {source or ''}".rstrip(), MUTED)))
+    lines.append(_line(width, (f"peak    {formatting.number(peak)} GB/s {source or ''}".rstrip(), MUTED)))
     return lines
 
 
@@ -113,7 +108,7 @@ def _answer(stats: TurnStats, width: int) -> Lines:
     if stats.ttft_s is not None:
         lines.append(_figure(width, "first", formatting.seconds(stats.ttft_s)))
     if stats.prefill_tok_s is not None:
-        lines.append(_figure(width, "prefill", f"{number(stats.prefill_tok_s)} tok/s"))
+        lines.append(_figure(width, "prefill", f"{formatting.number(stats.prefill_tok_s)} tok/s"))
     new, answer = stats.prompt_tokens - stats.cached_tokens, stats.generated_tokens - stats.reasoning_tokens
     lines.append(_figure(width, "prompt", f"{new:,} new · {stats.cached_tokens:,} kept"))
     lines.append(_figure(width, "answer", f"{answer:,}", f" · reasoning {stats.reasoning_tokens:,}"))

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widgets import Static
 
 from qwen_tui.chat.answer import AnswerView
-from qwen_tui.chat.finding import Part
+from qwen_tui.chat.finding import FoundIn
 from qwen_tui.chat.fold import Fold
 from qwen_tui.chat.turn_lines import footer, reasoning_facts, tool_calls_shown
 from qwen_tui.conversation.turns import Turn
@@ -198,14 +198,14 @@ class TurnView(Vertical, OneLayout, can_focus=True):
             lines.mark(needle)
         self.set_class(found, "-found")
 
-    def open_for(self, part: Part) -> None:
+    def open_for(self, part: FoundIn) -> None:
         """Open what hides a part, if anything does."""
         if part == "reasoning" and "reasoning" in self._folds:
             self._folds["reasoning"].turn(True)
         elif part == "question":
             self._question.set_cut(None)
 
-    def hit(self, part: Part, number: int) -> tuple[TextLines, int] | None:
+    def hit(self, part: FoundIn, number: int) -> tuple[TextLines, int] | None:
         """Where match `number` of a part stands: the widget, and the row in it.
 
         Markdown hides characters that a search finds (addresses, signs): then the nearest match that is shown.

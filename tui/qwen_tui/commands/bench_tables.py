@@ -8,10 +8,11 @@ from rich.table import Table
 
 from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.commands.report import GAP, folding, paragraph, table
+from qwen_tui.text.formatting import number
 
 _DRAFTS_OFF = {
     "cpu": "on a CPU a pass costs what its rows cost, so that auto drafts nothing there; mtp and lookup do",
-    "setting": "none a pass were asked for",
+    "setting": "0 drafts a pass were asked for",
 }
 
 
@@ -240,9 +241,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
 
 def _number(value: float | None) -> str:
     """Three digits that count; empty for what is not known."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return "" if value is None else number(value)
 
 
 def _share(value: float | None) -> str:

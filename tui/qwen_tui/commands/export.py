@@ -59,7 +59,7 @@ def export(
 def import_conversations(file: Path) -> int:
     """Add the conversations of a JSON file from qwen-tui export.
 
-    - reads stdin. Nothing is replaced: what is there already is then there twice.
+    - reads stdin. Nothing is replaced: conversations that are there already are then there twice.
     """
     from qwen_tui.store import open_store
     from qwen_tui.store.import_json import import_json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.commands.output import fields_of
-from qwen_tui.text.formatting import ending, peak, turn_line
+from qwen_tui.text.formatting import ending, number, peak, turn_line
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import ModelSummary, PeakSource, Piece, StreamEvent
@@ -59,7 +59,7 @@ def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:
     """The line after an answer. The bandwidth is what the rate implies, and says so; so does a peak."""
     line = turn_line(stats)
     if stats.bandwidth_gb_s is not None:
-        line += f" · {stats.bandwidth_gb_s:,.1f} GB/s (estimate)"
+        line += f" · {number(stats.bandwidth_gb_s)} GB/s (estimate)"
         if stats.peak_bandwidth_gb_s:
             line += f" of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     return line

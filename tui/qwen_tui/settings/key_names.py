@@ -44,7 +44,7 @@ def spoken(key: str) -> str:
     """ "ctrl+j" as "Ctrl+J", "pageup" as "PgUp", "slash" as "/"."""
     *modifiers, last = key.split("+")
     # A key of one character is that character, and a terminal may send any: also one that has no name to look up.
-    name = _SPOKEN.get(last) or (visible(last) if len(last) == 1 else format_key(last))
+    name = _SPOKEN.get(last) or (visible(last) if len(last) == 1 else format_key(visible(last)))
     if modifiers or (len(last) > 1 and last[0] == "f" and last[1:].isdigit()):
         name = name.upper() if len(name) == 1 or last[1:].isdigit() else name
     return "+".join([*(_SPOKEN.get(modifier, modifier.capitalize()) for modifier in modifiers), name])

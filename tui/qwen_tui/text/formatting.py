@@ -109,8 +109,13 @@ def short_dtype(dtype: str) -> str:
     return {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(dtype, visible(dtype))
 
 
+def number(value: float) -> str:
+    """About three digits, whole numbers in full: "0.46", "17.3", "351", "1,204"."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
 def rate(tok_s: float) -> str:
-    return f"{tok_s:.1f} tok/s"
+    return f"{number(tok_s)} tok/s"
 
 
 def ending(reason: FinishReason) -> str:
@@ -145,7 +150,7 @@ def turn_pieces(stats: TurnStats) -> list[str]:
 
 def peak(gb_s: float, source: PeakSource | None) -> str:
     """ "351 GB/s, measured": a peak and where it comes from, if that is known."""
-    return f"{gb_s:,.0f} GB/s" + (f", {source}" if source else "")
+    return f"{number(gb_s)} GB/s" + (f", {source}" if source else "")
 
 
 def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list[str]:
@@ -164,9 +169,9 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         times.append(f"stopped within {seconds(stats.stop_s)}")
     lines.append(" · ".join(times))
     weights = decimal_size(stats.weight_bytes_per_token)
-    reads = f"a token reads {decimal_size(stats.bytes_per_token)}, {weights} of weights"
+    reads = f"a token moves {decimal_size(stats.bytes_per_token)}, {weights} of weights"
     if stats.bandwidth_gb_s is not None:
-        reads += f" · {stats.bandwidth_gb_s:,.1f} GB/s est."
+        reads += f" · {number(stats.bandwidth_gb_s)} GB/s est."
     if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
         reads += f", {whole_percent(stats.share_of_peak)} of {peak(stats.peak_bandwidth_gb_s, peak_source)}"
     if stats.ceiling_tok_s is not None:

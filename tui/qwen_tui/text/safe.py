@@ -5,7 +5,6 @@ file: widgets hand text over as `Content`, which has none.
 """
 
 import re
-import unicodedata
 
 # What a terminal could act on or what would hide or reorder text: C0 but newline and tab, DEL, C1, line and paragraph
 # separators, lone surrogates, and format characters. Of these U+200C and U+200D join scripts and emoji, and the tag
@@ -50,10 +49,7 @@ def one_line(text: str, limit: int = 80) -> str:
 
 
 def cells(text: str) -> int:
-    """Terminal cells of a short line of ours: wide characters count two, combining ones none."""
-    width = 0
-    for character in text:
-        if unicodedata.combining(character):
-            continue
-        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-    return width
+    """Terminal cells of a short line of ours, as the toolkit counts them."""
+    from rich.cells import cell_len  # slow to import, and the help of the program needs none of it
+
+    return cell_len(text)
