@@ -9,7 +9,7 @@ import qwen_core
 PUBLIC = {
     *("load_session", "load_model", "open_checkpoint", "demo_model_path"),
     *("Session", "Model", "Checkpoint", "ChatTemplate", "Tokenizer", "QwenError", "__version__"),
-    *("GenerationSettings", "LoadSettings"),
+    *("GenerationSettings", "LoadSettings", "Message", "StreamEvent", "TurnStats"),
 }
 HEAVY = ("mlx", "numpy", "jinja2", "tokenizers", "safetensors")
 PROGRAM = f"""

@@ -14,6 +14,7 @@ from typing import Any
 
 from qwen_core.errors import CheckpointError, TextError
 from qwen_core.protocol.events import (
+    DraftMode,
     GenerationSettings,
     LoadProgress,
     LoadSettings,
@@ -115,6 +116,9 @@ class FakeSession:
             raise TextError("this conversation cannot be put back")
         self.messages, self.ids, self.system = list(messages), list(ids), system
         self.conversation_ids = list(ids)
+
+    def draft_refusal(self, mode: DraftMode) -> str:
+        return "no MTP layer" if mode == "mtp" else ""
 
     def close(self) -> None:
         print(f"closed {self.name}", file=sys.stderr)

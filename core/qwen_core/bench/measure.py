@@ -216,7 +216,9 @@ class Bench:
             self.progress("cost of passes", number, self.repeat)
             if self.stop() or not self._rest():
                 break
-            costs = measure(model, layer, budget_s=math.inf, clock=self.clock, stop=self.stop)
+            costs = measure(
+                model, layer, rows=range(1, MOST_DRAFTS + 2), budget_s=math.inf, clock=self.clock, stop=self.stop
+            )
             if len(costs.passes) <= MOST_DRAFTS:
                 break
             taken.append(costs)

@@ -24,6 +24,7 @@ from qwen_core.engine.log import bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.protocol.events import (
     Continue,
+    DraftMode,
     Event,
     GenerationSettings,
     Load,
@@ -60,6 +61,7 @@ class SessionLike(Protocol):
     def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None: ...
     def save_state(self, path: str) -> StateSaved: ...
     def load_state(self, path: str) -> int: ...
+    def draft_refusal(self, mode: DraftMode) -> str: ...
     def close(self) -> None: ...
 
 
@@ -81,6 +83,7 @@ class Worker:
         self._inbox = inbox
         self._send = send
         self._factory = factory
+        self._told = ""  # about drafts
         self._clock = clock
         self._session: SessionLike | None = None
 
@@ -137,6 +140,16 @@ class Worker:
             self._send(LoadFailed("loading was stopped" if job.stop.is_set() else result.message))
         else:
             self._send(Loaded(result))
+            self._tell_of_drafts(command.settings.draft)
+
+    def _tell_of_drafts(self, mode: DraftMode) -> bool:
+        """Say once what keeps the MTP layer from drafting in this mode, if anything does; whether it does."""
+        if self._session is None or not (line := self._session.draft_refusal(mode)):
+            return False
+        if line != self._told:
+            self._told = line
+            self._send(Notice(f"{line}. Answers come without it."))
+        return True
 
     def _restore(self, command: Restore) -> None:
         session = self._session
@@ -171,12 +184,15 @@ class Worker:
         if session is None:
             raise EngineError("no model is loaded; load one first")
         known = len(session.messages)
+        settings = command.settings
+        if settings.draft == "mtp" and self._tell_of_drafts("mtp"):
+            settings = replace(settings, draft="off")
         reason, stats = None, None
         # To the iterator's very end, not to its last event: only then has the session kept the answer.
         if isinstance(command, Continue):
-            events = session.continue_stream(command.settings, stop=job.stop.is_set)
+            events = session.continue_stream(settings, stop=job.stop.is_set)
         else:
-            events = session.send_stream(command.text, command.settings, stop=job.stop.is_set)
+            events = session.send_stream(command.text, settings, stop=job.stop.is_set)
         for event in events:
             self._send_all(batcher.push(event))
             reason, stats = event.finish_reason, event.stats

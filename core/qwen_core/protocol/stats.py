@@ -74,8 +74,8 @@ class TurnStats:
 
     @property
     def tokens_a_pass(self) -> float:
-        """Tokens that one pass of the model gave: 1 without drafts."""
-        return self.generated_tokens / self.draft.passes if self.draft is not None and self.draft.passes else 1.0
+        """Tokens that one pass of the model gave, on average: its own and the drafts that it accepted."""
+        return 1.0 + self.draft.accepted / self.draft.passes if self.draft is not None and self.draft.passes else 1.0
 
     @property
     def share_of_peak(self) -> float | None:

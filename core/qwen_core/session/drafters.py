@@ -5,6 +5,7 @@ measured once, and the number of drafts follows from them and from how drafts ha
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from qwen_core.device.backend import is_gpu
 from qwen_core.errors import QwenError, SettingsError, quote
@@ -33,10 +34,11 @@ PROBE_PASSES = 64
 
 
 def why_off(mode: DraftMode, count: int | None) -> DraftOff | None:
-    """Why nobody drafts where that is so: on a CPU a pass costs what its rows cost, so `auto` is off there."""
+    """Why nobody drafts where that is so: on a CPU a pass costs what its rows cost, so `auto` is off there unless a
+    number of drafts is asked for."""
     if mode == "off" or count == 0:
         return "setting"
-    return "cpu" if mode == "auto" and not is_gpu() else None
+    return "cpu" if mode == "auto" and count is None and not is_gpu() else None
 
 
 class Drafters:
@@ -48,8 +50,8 @@ class Drafters:
         self._layer: MtpLayer | None = None
         self._problem = model.checkpoint.mtp_problem
         self._index = LookupIndex()
-        self._costs: DraftCosts | None = None
-        self._past = DraftCounts()
+        self._costs: dict[bool, DraftCosts] = {}  # by whether the MTP layer drafts
+        self._past: dict[str, DraftCounts] = {}  # by who drafted
 
     def drafting(
         self, mode: DraftMode, count: int | None, ids: Sequence[int], state: State, vocab_limit: int
@@ -67,36 +69,46 @@ class Drafters:
             chosen = count
             drafting = Drafting(kind, drafter, lambda _: chosen)
         elif is_gpu():
-            drafting = Drafting(kind, drafter, self._measured_count)
+            drafting = Drafting(kind, drafter, partial(self._measured_count, kind))
         else:
             drafting = Drafting(kind, drafter, lambda _: DEFAULT_DRAFTS)
         drafter.begin(ids)
         return drafting
+
+    def refusal(self, mode: DraftMode) -> str:
+        """One line about an MTP layer that is asked for and not there, or is there and cannot draft; "" for none."""
+        if mode == "mtp" and self.mtp() is None:
+            return self._no_mtp()
+        return f"the MTP layer cannot draft: {self._problem}" if mode == "auto" and self._problem else ""
+
+    def close(self) -> None:
+        """Let go of the MTP layer."""
+        self._layer = None
 
     def prepare(self, mode: DraftMode) -> None:
         """Do now, while the model is loaded, what the first turn in this mode would wait for."""
         if is_gpu() and mode != "off":
             if mode != "lookup":
                 self.mtp()
-            self._measured()
+            self._measured("lookup" if mode == "lookup" else "mtp")
 
     def ended(self, drafting: Drafting, state: State) -> None:
         """A turn over `state` has ended: its acceptance counts for the next one's number of drafts, and the MTP layer
         takes what waits for it, so that a snapshot holds it too.
         """
-        self._past = self._past.joined(drafting.counts)
+        self._past[drafting.kind] = self._past.get(drafting.kind, DraftCounts()).joined(drafting.counts)
         if self._layer is not None:
             self._layer.catch_up(state.mtp)
 
     def _drafter(self, mode: DraftMode, state: State, vocab_limit: int) -> tuple[str, Drafter]:
         if mode == "lookup" or self.mtp() is None:
-            return "lookup", LookupDrafter(self._index)
+            return "lookup", LookupDrafter(self._index, waits=not is_gpu())
         tensors = self._model.checkpoint.mtp
         assert self._layer is not None and tensors is not None
         mtp = MtpDrafter(self._layer, state, vocab_limit, tensors.nbytes + self._model.checkpoint.head_bytes)
         if mode == "mtp":
             return "mtp", mtp
-        return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH))
+        return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH, waits=not is_gpu()))
 
     def mtp(self) -> MtpLayer | None:
         """The MTP layer, read into memory the first time; None where there is none that works."""
@@ -117,12 +129,13 @@ class Drafters:
             f"--add-mtp SRC {where}, or draft by lookup"
         )
 
-    def _measured_count(self, counts: DraftCounts) -> int:
-        costs, known = self._measured(), self._past.joined(counts)
+    def _measured_count(self, kind: str, counts: DraftCounts) -> int:
+        costs, known = self._measured(kind), self._past.get(kind, DraftCounts()).joined(counts)
         count = best_count(costs.passes, costs.draft, shares(known.drafted_by_depth, known.accepted_by_depth))
         return count or (1 if counts.passes % PROBE_PASSES == PROBE_PASSES - 1 else 0)
 
-    def _measured(self) -> DraftCosts:
-        if self._costs is None:
-            self._costs = draft_costs(self._model, self._layer, *self._cache)
-        return self._costs
+    def _measured(self, kind: str) -> DraftCosts:
+        layer = None if kind == "lookup" else self._layer
+        if (layer is not None) not in self._costs:
+            self._costs[layer is not None] = draft_costs(self._model, layer, *self._cache)
+        return self._costs[layer is not None]

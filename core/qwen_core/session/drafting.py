@@ -26,10 +26,13 @@ class DraftCounts:
     passes: int = 0
     drafted_by_depth: list[int] = field(default_factory=lambda: [0] * MOST_DRAFTS)
     accepted_by_depth: list[int] = field(default_factory=lambda: [0] * MOST_DRAFTS)
+    pass_tokens: int = 1
+    """Tokens of the last pass."""
 
     def add(self, drafted: int, accepted: int) -> None:
         """One pass more."""
         self.passes += 1
+        self.pass_tokens = accepted + 1
         for depth in range(drafted):
             self.drafted_by_depth[depth] += 1
             self.accepted_by_depth[depth] += depth < accepted
@@ -102,9 +105,12 @@ class LookupDrafter:
     wants_hidden = False
     bytes_read = 0
 
-    def __init__(self, index: LookupIndex, least_match: int = 2) -> None:
+    def __init__(self, index: LookupIndex, least_match: int = 2, *, waits: bool = True) -> None:
+        """`waits`: the token just drawn is always looked at. It is not known yet where a step is scheduled ahead, so
+        that on a GPU it counts only behind two tokens that match already."""
         self._index = index
         self._least = least_match
+        self._waits = waits
 
     def begin(self, ids: Sequence[int]) -> None:
         self._index.follow(ids)
@@ -115,9 +121,10 @@ class LookupDrafter:
 
     def draft(self, token: mx.array, count: int) -> list[mx.array]:
         # Without a match before `token` it is left to be read later: reading it now would keep the device waiting.
-        place, length = self._index.match()
-        if length < max(self._least - 1, 2) or place >= len(self._index):
-            return []
+        if not self._waits:
+            place, length = self._index.match()
+            if length < max(self._least - 1, 2) or place >= len(self._index):
+                return []
         self._index.append(cast(int, token.item()))
         place, length = self._index.match()
         drafts = self._index.after(place, count) if length >= self._least else []
@@ -174,7 +181,7 @@ class Drafting:
 
     def passed(self, ids: Sequence[int], hidden: mx.array | None) -> None:
         """A pass without drafts fed `ids`."""
-        self.counts.passes += 1
+        self.counts.add(0, 0)
         self.fed(ids, hidden)
 
     def stats(self) -> DraftStats:

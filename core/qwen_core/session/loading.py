@@ -39,6 +39,7 @@ class LoadedModel:
 
     def close(self) -> None:
         """Release the weights and the mapped files."""
+        self.drafters.close()
         self.model.close()
 
 

@@ -10,7 +10,16 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, Piece, StateSaved, StreamEvent, text_of
+from qwen_core.protocol.events import (
+    DraftMode,
+    GenerationSettings,
+    LoadSettings,
+    Message,
+    Piece,
+    StateSaved,
+    StreamEvent,
+    text_of,
+)
 from qwen_core.session.drafters import why_off
 from qwen_core.session.generation_settings import THINKING, merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
@@ -105,6 +114,10 @@ class Session(ModelOwner):
         self._snapshots.clear()
         self.ids, self.state = ids, state
         return len(ids)
+
+    def draft_refusal(self, mode: DraftMode) -> str:
+        """One line where the MTP layer is asked for and not there, or is there and cannot draft; "" for none."""
+        return self.loaded.drafters.refusal(mode)
 
     def send_stream(
         self,

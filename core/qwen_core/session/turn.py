@@ -93,6 +93,7 @@ class Turn:
         self._thought: float | None = None
         self._reason: FinishReason | None = None  # what a token or a stop ended the turn for
         self._notice = ""
+        self._forced_passes = self._forced_tokens = 0  # fed in place of sampled ones, several a pass
         self._forced: Sequence[int] = ()  # what is to be fed after the last token in place of a sampled one
 
     def run(self) -> Iterator[StreamEvent]:
@@ -152,6 +153,8 @@ class Turn:
         forced = () if self._reason else self._forced[: self._left]
         for step in prefill(self._model, self._state, forced, drafting=drafting):
             behind = step.logits
+            self._forced_passes += 1
+            self._forced_tokens += len(step.ids)
             yield self._step(step.ids)
         return behind
 
@@ -164,12 +167,15 @@ class Turn:
         """Take in the tokens that one step of the device has fed; what they say and the figures after them."""
         self._last = now = self._plan.clock()
         self._first = now if self._first is None else self._first
-        self._rate.arrived(len(tokens), now)
+        drafting = self._plan.drafting
+        if drafting is None or len(tokens) > 1:
+            self._rate.arrived(len(tokens), now)
+        elif not drafting.last_was_draft:  # the tokens of a pass arrive together, however they are told
+            self._rate.arrived(drafting.counts.pass_tokens, now)
         reasoned = self._pieces.reasoning_tokens
         pieces = [piece for token in tokens for piece in self._take(token)]
         if self._pieces.reasoning_tokens > reasoned:
             self._thought = now
-        drafting = self._plan.drafting
         if self._first_pass == 0 or (drafting is not None and drafting.counts.passes <= 1):
             self._first_pass = self._generated
         return StreamEvent(
@@ -208,8 +214,8 @@ class Turn:
         moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
         drafting = self._plan.drafting
         draft, draft_bytes = (None, 0) if drafting is None else (drafting.stats(), drafting.drafter.bytes_read)
-        passes = draft.passes if draft is not None and draft.passes else self._generated
-        all_moved = moved * passes + draft_bytes
+        passes = self._generated - self._forced_tokens if draft is None else draft.passes
+        all_moved = moved * (passes + self._forced_passes) + draft_bytes
         return TurnStats(
             prompt_tokens=self._prompt,
             cached_tokens=self._cached,

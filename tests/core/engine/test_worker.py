@@ -241,3 +241,13 @@ def test_a_running_turn_stops_at_its_next_token() -> None:
     last = events[-1]
     assert isinstance(last, TurnDone)
     assert (last.finish_reason, last.ids) == ("cancelled", (0,))
+
+
+def test_a_layer_that_cannot_draft_is_named_once_and_answers_come_without_it() -> None:
+    mtp = GenerationSettings(draft="mtp")
+    seen = work(LOAD, Send(1, script(show("settings")), mtp), Send(2, script(show("settings")), mtp))
+    notices = [event.text for event in seen if isinstance(event, Notice)]
+    off = str(GenerationSettings(draft="off"))
+    assert notices == ["no MTP layer. Answers come without it.", off, off]
+    loaded = work(Load(script(), settings=LoadSettings(draft="mtp")))
+    assert Notice("no MTP layer. Answers come without it.") in loaded

@@ -8,7 +8,7 @@ import pytest
 
 from qwen_core import demo_model_path
 from qwen_core.model.model import Model, load_model
-from qwen_core.session.draft_costs import DraftCosts, draft_costs, measure
+from qwen_core.session.draft_costs import DraftCosts, between, draft_costs, measure
 from qwen_core.session.draft_count import MOST_DRAFTS
 
 
@@ -17,13 +17,19 @@ def model() -> Model:
     return load_model(demo_model_path(), "float32")
 
 
-@pytest.mark.parametrize(("tick", "rows"), [(0.001, MOST_DRAFTS + 1), (0.3, 1), (0.1, 3)])
-def test_no_more_rows_than_the_budget_allows(model: Model, tick: float, rows: int) -> None:
-    """By a clock that moves on by `tick` at every look: a pass takes one, and two looks belong to each."""
+@pytest.mark.parametrize(("tick", "rows"), [(0.001, MOST_DRAFTS + 1), (0.3, 4), (3.0, 4)])
+def test_enough_is_measured_however_slow_and_more_where_there_is_time(model: Model, tick: float, rows: int) -> None:
+    """By a clock that moves on by `tick` at every look, which is what a pass takes."""
     clock = count()
     costs = measure(model, None, budget_s=0.9, clock=lambda: next(clock) * tick)
     assert costs.passes == pytest.approx([tick] * rows)
     assert costs.draft == 0.0
+
+
+def test_what_was_not_timed_lies_between(model: Model) -> None:
+    assert between({1: 1.0, 2: 2.0, 4: 3.0, 6: 7.0}) == pytest.approx([1.0, 2.0, 2.5, 3.0, 5.0, 7.0])
+    assert between({}) == []
+    assert measure(model, None, stop=lambda: True).passes == ()
 
 
 def test_costs_are_kept_for_the_same_model(model: Model, tmp_path: Path) -> None:
@@ -38,7 +44,18 @@ def test_costs_are_kept_for_the_same_model(model: Model, tmp_path: Path) -> None
     assert len(json.loads(file.read_text())) == 2
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"KEY": {"passes": [], "draft": 1}}', '{"KEY": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"a": 1}',
+        '{"KEY": {"passes": [], "draft": 1}}',
+        '{"KEY": 1}',
+        '{"KEY": {"passes": [0, 0], "draft": 0}}',
+    ],
+)
 def test_a_damaged_file_is_measured_over(model: Model, tmp_path: Path, text: str) -> None:
     draft_costs(model, None, str(tmp_path), "a")
     file = tmp_path / "draft-costs.json"

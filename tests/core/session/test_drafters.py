@@ -64,6 +64,8 @@ def test_a_model_without_the_layer_says_so(tmp_path: Path) -> None:
     model = load_model(tmp_path, "float32")
     with pytest.raises(SettingsError, match=r"no MTP layer .* qwen-tui convert --add-mtp SRC"):
         Drafters(model).drafting("mtp", 2, (), model.new_state(), model.config.vocab_size)
+    assert "--add-mtp" in Drafters(model).refusal("mtp")
+    assert Drafters(model).refusal("auto") == ""
 
 
 @pytest.mark.skipif(is_gpu(), reason="drafts pay on a GPU")
@@ -72,6 +74,8 @@ def test_auto_is_off_on_a_cpu(tmp_path: Path) -> None:
     model = load_model(tmp_path, "float32")
     drafters, state, vocab = Drafters(model), model.new_state(), model.config.vocab_size
     assert drafters.drafting("auto", None, (), state, vocab) is None
+    assert drafters.drafting("auto", 2, (), state, vocab) is not None, "a number is asked for"
+    assert [drafters.refusal(mode) for mode in ("auto", "off", "lookup", "mtp")] == [""] * 4
     forced = drafters.drafting("mtp", 2, (), state, vocab)
     assert forced is not None
     assert forced.kind == "mtp"

@@ -1,8 +1,11 @@
 """The lookup index against a search through all places."""
 
+import mlx.core as mx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qwen_core.session.drafting import LookupDrafter
 from qwen_core.session.lookup import LEAST_MATCH, LONGEST_MATCH, LookupIndex
 
 IDS = st.lists(st.integers(0, 3), max_size=120)
@@ -55,3 +58,14 @@ def test_one_entry_a_token() -> None:
     index.follow([7] * 5000)
     assert len(index._ids) == len(index._previous) == 5000
     assert len(index._latest) == 1
+
+
+@pytest.mark.parametrize(("fed", "token", "drafted"), [([5, 6, 7, 8, 9, 1, 5], 6, [7, 8, 9]), ([5, 6, 7], 1, [])])
+def test_two_tokens_that_occurred_before_are_enough(fed: list[int], token: int, drafted: list[int]) -> None:
+    drafter = LookupDrafter(LookupIndex())
+    drafter.begin(fed)
+    assert [draft.item() for draft in drafter.draft(mx.array([token], mx.uint32), 3)] == drafted
+    # Where the device would have to be waited for, two must match before the token that was drawn.
+    ahead = LookupDrafter(LookupIndex(), waits=False)
+    ahead.begin(fed)
+    assert ahead.draft(mx.array([token], mx.uint32), 3) == []

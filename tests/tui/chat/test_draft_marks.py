@@ -44,6 +44,8 @@ def underlined(here: Stage) -> str:
 async def test_a_key_and_a_command_mark_what_drafts_said() -> None:
     async with stage(answers) as here:
         await here.ask("is it so?")
+        await here.wait(lambda: here.app.conversation.phase == "ready", "the answer's end")
+        await here.settle()
         assert "So yes, and no." in here.text()
         assert underlined(here) == ""
         await here.press("f8")
@@ -58,8 +60,10 @@ async def test_a_key_and_a_command_mark_what_drafts_said() -> None:
 
 async def test_marks_are_drawn_while_an_answer_runs_and_in_turns_to_come() -> None:
     async with stage(answers) as here:
-        await here.press("alt+m")
+        await here.press("ctrl+b")
         await here.ask("is it so?")
+        await here.wait(lambda: here.app.conversation.phase == "ready", "the answer's end")
+        await here.settle()
         assert underlined(here) == "**, and|underlined"
         turn = here.app.conversation.ask("and then?")
         turn.state = "decoding"

@@ -113,12 +113,12 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
     shown = MeterSnapshot("ready", MODEL, replace(stats(), draft=draft, draft_bytes=200 * 10**9))
     lines = text(shown).split("\n")
     begin = lines.index("drafts  mtp, 3 a pass")
-    assert lines[begin + 1] == "held    85, 49, 20%"
+    assert lines[begin + 1] == "accept  85, 49, 20%"
     peakless = replace(stats(), draft=draft, peak_bandwidth_gb_s=None)
     assert "tokens  2.54 a pass" in text(replace(shown, stats=peakless))
     ceiling = next(number for number, line in enumerate(lines) if line.startswith("ceiling"))
     assert lines[ceiling : ceiling + 2] == ["ceiling 47.7 tok/s est. here", "        at 2.54 tokens a pass"]
-    for kind, passes, why in (("mtp", 0, "none yet"), ("mtp", 9, "none pays here"), ("lookup", 9, "no repeats")):
+    for kind, passes, why in (("mtp", 0, "none yet"), ("mtp", 9, "none drafted"), ("lookup", 9, "none drafted")):
         nothing = DraftStats(kind, 0, passes, drafted=0, accepted=0, accepted_by_depth=())
         assert f"drafts  {kind} · {why}" in text(replace(shown, stats=replace(stats(), draft=nothing)))
     assert "drafts  off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))

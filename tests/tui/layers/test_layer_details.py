@@ -133,7 +133,7 @@ def test_while_decoding_the_line_gives_the_layouts_total_to_the_byte(full: tuple
     assert reading_line(layer_map, 17.3, 40) == [
         f"a token reads 19.99 GB ({layer_map.layout.token_bytes:,} B)",
         "17.3 tok/s",
-        "345.9 GB/s of weights, estimated",
+        "346 GB/s of weights, estimated",
         "40 tokens so far: 799.78 GB",
     ]
     assert reading_line(layer_map, None, 0) == ["a token reads 19.99 GB (19,994,594,368 B)"]

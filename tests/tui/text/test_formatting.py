@@ -23,13 +23,15 @@ def test_the_line_under_an_answer() -> None:
 def test_drafts_are_told_under_an_answer_and_among_its_figures() -> None:
     draft = DraftStats("mtp", 3, passes=200, drafted=600, accepted=308, accepted_by_depth=(170, 98, 40))
     drafted = replace(stats(), draft=draft, draft_bytes=200 * 10**9)
-    assert " · mtp 3: 2.54 a pass (85, 49, 20%) · " in formatting.turn_line(drafted)
+    line = formatting.turn_line(drafted)
+    assert " · mtp 3: 2.54 a pass · 412 tokens (+96 reasoning) · accepted 85, 49, 20% of passes · " in line
     figures = "\n".join(formatting.all_figures(drafted))
     assert "drafts by mtp, up to 3 a pass: 308 of 600 accepted, by depth 170, 98, 40 in 200 passes" in figures
     assert "ceiling 47.7 tok/s est. at 2.54 tokens a pass, which moves 21.30 GB" in figures
     nothing = replace(draft, drafted=0, accepted=0, accepted_by_depth=())
-    assert " · mtp: none pays here · " in formatting.turn_line(replace(stats(), draft=nothing))
-    assert formatting.turn_line(replace(stats(), draft_off="cpu")).endswith(" · no drafts (CPU)")
+    assert " · mtp: none drafted · " in formatting.turn_line(replace(stats(), draft=nothing))
+    off_line = formatting.turn_line(replace(stats(), draft_off="cpu"))
+    assert off_line.startswith("17.3 tok/s · 412 tokens (+96 reasoning) · no drafts (CPU) · first")
     off = formatting.all_figures(replace(stats(), draft_off="setting"))
     assert "drafts off: as it is set; /draft auto drafts where it pays" in off
 

@@ -54,7 +54,7 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False, id="folds"),
         Binding("f4,ctrl+o", "toggle_panel", "Show or hide the meters", show=False, id="meters"),
-        Binding("f8,alt+m", "mark_drafts", "Underline what drafts said", show=False, id="marks"),
+        Binding("f8,ctrl+b", "mark_drafts", "Underline what drafts said", show=False, id="marks"),
         Binding("ctrl+f", "find", "Find in this conversation", show=False, id="find"),
         Binding("ctrl+up,alt+up", "jump(-1)", "The turn before", show=False, id="previous"),
         Binding("ctrl+down,alt+down", "jump(1)", "The next turn", show=False, id="next"),
@@ -231,7 +231,9 @@ class ChatScreen(Screen[None]):
     async def action_mark_drafts(self) -> None:
         marks = not self.transcript.marks_drafts
         await self.transcript.mark_drafts(marks)
-        said = "What accepted drafts said is underlined." if marks else "Answers are shown as they read."
+        there = any(turn.drafted for turn in self.conversation.turns)
+        said = "What accepted drafts said is underlined." if there else "What drafts say from now on is underlined."
+        said = said if marks else "Answers are shown as they read."
         self.status.flash(said)
 
     def action_scroll_transcript(self, pages: int) -> None:

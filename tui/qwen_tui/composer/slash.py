@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import get_args
 
-from qwen_core.protocol.events import Effort
+from qwen_core.protocol.events import DraftMode, Effort
 from qwen_core.settings.tree import Preset
 
 
@@ -49,7 +49,11 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
     SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", get_args(Preset), True, False),
     SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", get_args(Effort), True),
-    SlashCommand("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "", (), True),
+    SlashCommand(
+        *("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "Drafts"),
+        (*get_args(DraftMode), "marks"),
+        True,
+    ),
     SlashCommand(
         "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
     ),
@@ -106,6 +110,6 @@ def parse_input(line: str) -> MessageText | Call | Mistake:
         return Mistake(f"/{name} takes nothing after it.")
     if not argument and not command.optional:
         return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
-    if argument and command.choices and argument.lower() not in command.choices:
+    if argument and command.choices and argument.lower().split()[0] not in command.choices:
         return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
     return Call(name, argument.lower() if command.choices else argument)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.figures import decimal_size, percent, shape_text
+from qwen_core.protocol.stats import effective_bandwidth
 from qwen_tui.layers.map import ABOUT, MTP, LayerMap, Place
-from qwen_tui.text.formatting import exact_size, parameters, tokens_short
+from qwen_tui.text.formatting import exact_size, number, parameters, rate, tokens_short
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 200
@@ -192,13 +193,14 @@ def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
     )
 
 
-def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int) -> list[str]:
-    """While a token is decoded: what it reads, to the byte what the layout counts, and what that comes to."""
+def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int, tokens_a_pass: float = 1.0) -> list[str]:
+    """While a token is decoded: what a pass of the model reads, to the byte what the layout counts, and what that comes
+    to."""
     count = layer_map.layout.token_bytes
-    pieces = [f"a token reads {decimal_size(count)} ({count:,} B)"]
+    pieces = [f"a {'token' if tokens_a_pass == 1 else 'pass'} reads {decimal_size(count)} ({count:,} B)"]
     if tok_s is not None:
-        pieces.append(f"{tok_s:.1f} tok/s")
-        pieces.append(f"{count * tok_s / 1e9:,.1f} GB/s of weights, estimated")
+        pieces.append(rate(tok_s))
+        pieces.append(f"{number(effective_bandwidth(count, tok_s / tokens_a_pass) or 0)} GB/s of weights, estimated")
     if tokens:
-        pieces.append(f"{tokens_short(tokens)} tokens so far: {decimal_size(count * tokens)}")
+        pieces.append(f"{tokens_short(tokens)} tokens so far: {decimal_size(round(count * tokens / tokens_a_pass))}")
     return pieces

@@ -46,7 +46,8 @@ class LayerHeadline(Vertical):
             matters = True
         if view.reading:
             turn = conversation.current
-            second = reading_line(layer_map, conversation.live_tok_s, turn.generated_tokens if turn else 0)
+            tokens, a_pass = (turn.generated_tokens, turn.stats.tokens_a_pass) if turn and turn.stats else (0, 1.0)
+            second = reading_line(layer_map, conversation.live_tok_s, tokens, a_pass)
             matters = True
         below = Content.styled(f" {fit(second, width)}", HERE if matters else MUTED)
         has_both = self.height == 2

@@ -133,18 +133,20 @@ def turn_pieces(stats: TurnStats) -> list[str]:
     pieces: list[str] = []
     if stats.decode_tok_s is not None:
         pieces.append(rate(stats.decode_tok_s))
+    if stats.draft is not None:
+        pieces.append(draft_piece(stats.draft, stats.tokens_a_pass))
     count = tokens(max(0, stats.generated_tokens - stats.reasoning_tokens))
     if stats.reasoning_tokens:
         count += f" (+{stats.reasoning_tokens:,} reasoning)"
     pieces.append(count)
-    if stats.draft is not None:
-        pieces.append(draft_piece(stats.draft, stats.tokens_a_pass))
+    if stats.draft is not None and stats.draft.drafted:
+        pieces.append(f"accepted {accepted_by_depth(stats.draft)} of passes")
+    if stats.draft_off is not None:
+        pieces.append(f"no drafts ({draft_off(stats.draft_off)})")
     if stats.ttft_s is not None:
         pieces.append(f"first {seconds(stats.ttft_s)}")
     fed = stats.prompt_tokens - stats.cached_tokens
     pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
-    if stats.draft_off is not None:
-        pieces.append(f"no drafts ({draft_off(stats.draft_off)})")
     return pieces
 
 
@@ -199,17 +201,15 @@ def draft_figures(draft: DraftStats, tokens_a_pass: float) -> str:
 
 
 def draft_piece(draft: DraftStats, tokens_a_pass: float) -> str:
-    """ "mtp 3: 2.50 a pass (90, 80, 70%)": who drafts how many, tokens a pass, and how often each was accepted."""
+    """ "mtp 3: 2.50 a pass": who drafts how many, and the tokens that a pass gives."""
     if not draft.drafted:
         return f"{draft.kind}: {no_drafts(draft)}"
-    return f"{draft.kind} {draft.num_draft_tokens}: {tokens_a_pass:.2f} a pass ({accepted_by_depth(draft)})"
+    return f"{draft.kind} {draft.num_draft_tokens}: {tokens_a_pass:.2f} a pass"
 
 
 def no_drafts(draft: DraftStats) -> str:
-    """Why a drafter that is on has drafted nothing: text that does not repeat, or costs by which none pays."""
-    if not draft.passes:
-        return "none yet"
-    return "no repeats" if draft.kind == "lookup" else "none pays here"
+    """What a drafter that is on and has drafted nothing is said to have done."""
+    return "none drafted" if draft.passes else "none yet"
 
 
 def accepted_by_depth(draft: DraftStats) -> str:
