@@ -156,6 +156,10 @@ def _drafts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
         yield _table(["in turn", "tok/s without drafts", "with drafts", "ratio"], rows, width)
         for name, pair in pairs:
             yield paragraph(f"{name}: {_accepted(pair)}; {_same_tokens(pair, report['device'])}")
+        if any(name != "card" for name, _ in pairs):
+            yield paragraph(
+                "A tgN goes on from random tokens, where drafts are rarely accepted: --workload card is a conversation."
+            )
     if costs is not None:
         yield _costs(costs, width)
         by_layer = "; a draft: one by the MTP layer" if costs["draft"] is not None else ""

@@ -78,7 +78,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         stored_as = f"{module.mode} {module.bits}-bit, group {module.group_size} ({kind})"
     token = f"{percent(layout.share(module.token_bytes))} of a token"
     if not module.token_bytes:
-        token = "read by drafts alone"
+        token = f"read by drafts alone, of {decimal_size(total(layout.mtp).nbytes)}"
     elif module.token_bytes != module.nbytes:
         token = f"a token reads {decimal_size(module.token_bytes)} of it, one row ({token})"
     where = _file_of(module, layout)
