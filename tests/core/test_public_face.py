@@ -11,7 +11,7 @@ PUBLIC = {
     *("Session", "Model", "Checkpoint", "ChatTemplate", "Tokenizer", "QwenError", "__version__"),
     *("GenerationSettings", "LoadSettings", "Message", "StreamEvent", "TurnStats"),
 }
-HEAVY = ("mlx", "numpy", "jinja2", "tokenizers", "safetensors")
+HEAVY = ("mlx", "numpy", "tokenizers", "safetensors")
 PROGRAM = f"""
 import json, sys
 import qwen_core

@@ -76,6 +76,11 @@ def gate(path: Path) -> Step:
     return ["gate", str(path)]
 
 
+def stick() -> Step:
+    """Hours inside one call of the C library, which holds the interpreter's lock."""
+    return ["stick"]
+
+
 def touch(path: Path) -> Step:
     """Tell the test through a named pipe that it waits at, that this step is reached."""
     return ["touch", str(path)]
@@ -223,6 +228,8 @@ def play(step: Step) -> None:
             raise RuntimeError(message)
         case ["gate", path]:
             Path(path).open("rb").close()
+        case ["stick"]:
+            ("a" * 8_000_000).rfind("ab" + "a" * 4_000_000)
         case ["touch", path]:
             Path(path).open("wb").close()
         case ["shout", text]:

@@ -4,16 +4,14 @@ A Stop concerns the work that was sent before it, running or waiting, and nothin
 the pipe in order, it reaches exactly that work. What the work does about it is worker.py's business.
 """
 
-import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop
-
-ORPHAN_GRACE_S = 2.0
 
 
 class StopFlag(threading.Event):
@@ -74,14 +72,7 @@ class Inbox:
 
 
 def read_commands(connection: Connection, inbox: Inbox) -> None:
-    """The reading thread. When the pipe closes, the parent is gone: the process leaves, cleanly if it can at once.
-
-    Work that does not come to its next token or chunk within ORPHAN_GRACE_S is not waited for.
-    """
-    try:
+    """The reading thread: the pipe closes only when the parent is gone, and with it this process."""
+    with suppress(EOFError, OSError):
         while True:
             inbox.put(connection.recv())
-    except (EOFError, OSError):
-        inbox.put(Shutdown())
-        threading.Event().wait(ORPHAN_GRACE_S)
-        os._exit(0)

@@ -1,23 +1,17 @@
 """`Engine`: starts, feeds, stops and restarts the process that runs the model. No MLX in this process.
 
-The process (worker.py) is a fresh interpreter at the other end of a `multiprocessing` pipe. It is started by
-`subprocess` and not by `multiprocessing.Process`, which cannot start one from within a running Textual app (its
-resource tracker passes on `sys.stderr.fileno()`, there -1), would import modules from the working directory, here often
-a downloaded model, and would leave the terminal to the child until the child's own code redirects it.
+What runs inside is worker.py; how it is started, and ended should this process die, is child_process.py's.
 """
 
 import os
 import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Callable
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from queue import SimpleQueue
 
-import qwen_core
+from qwen_core.child_process import start_child
 from qwen_core.engine.log import EngineLog, describe_death, open_engine_log
 from qwen_core.errors import EngineError
 from qwen_core.protocol.events import Command, EngineDied, Event, Shutdown, Stop
@@ -145,7 +139,8 @@ class _Process:
                 self._inbox.put(self._connection.recv())
             except (EOFError, OSError):
                 break
-        exit_code = self._wait(EXIT_GRACE_S)
+        with self.popen:
+            exit_code = self._wait(EXIT_GRACE_S)
         self._ended.set()
         if not self._abandoned.is_set():
             reason = describe_death(exit_code, self._log.last_words())
@@ -174,26 +169,11 @@ class _Process:
 
 def _launch(factory: str) -> tuple[Connection, subprocess.Popen[bytes], EngineLog]:
     """A worker process, our end of its pipe, and its log."""
-    ours, theirs = Pipe()
     log, descriptor = open_engine_log()
-    # -P: a module in the working directory is none of ours. Its own session: ctrl+c in the terminal is the app's.
-    command = [sys.executable, "-P", "-u", "-X", "faulthandler", "-c", BOOT, str(theirs.fileno()), factory]
-    home = str(Path(qwen_core.__file__).parent.parent)
-    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), home]))
     try:
-        popen = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            pass_fds=(theirs.fileno(),),
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
+        connection, popen = start_child(BOOT, factory, output=descriptor)
     except OSError as error:
-        ours.close()
         raise EngineError(f"the engine process could not be started: {error.strerror or error}") from error
     finally:
-        theirs.close()
         os.close(descriptor)
-    return ours, popen, log
+    return connection, popen, log

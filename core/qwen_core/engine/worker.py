@@ -7,7 +7,6 @@ else becomes one line, with its traceback on stderr, which engine.py has pointed
 
 import gc
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -15,9 +14,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
 
+from qwen_core.child_process import connect_to_parent
 from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
 from qwen_core.engine.log import bound_log
@@ -63,10 +62,6 @@ class SessionLike(Protocol):
     def load_state(self, path: str) -> int: ...
     def draft_refusal(self, mode: DraftMode) -> str: ...
     def close(self) -> None: ...
-
-
-class ParentGoneError(Exception):
-    """Nobody is left to send events to."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +208,6 @@ class Worker:
         """What `action` returns, or why it could not; the process lives on either way."""
         try:
             return action()
-        except ParentGoneError:
-            raise
         except QwenError as error:
             return Failure(str(error))
         except MemoryError:
@@ -234,29 +227,15 @@ def _resolve(factory: str) -> Callable[..., SessionLike]:
     return getattr(importlib.import_module(module), name)
 
 
-def _sender(connection: Connection) -> Callable[[Event], None]:
-    def send(event: Event) -> None:
-        try:
-            connection.send(event)
-        except OSError as error:
-            raise ParentGoneError from error
-
-    return send
-
-
 def main() -> None:
     """The process: `sys.argv` is the number of the pipe's descriptor and the factory, as engine.py gives them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is the app's to handle
-    descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)  # a compiler that MLX calls must not keep the pipe open when we die
-    connection = Connection(descriptor)
+    connection = connect_to_parent()
     inbox = Inbox()
     threading.Thread(target=read_commands, args=(connection, inbox), name="commands", daemon=True).start()
-    worker = Worker(inbox, _sender(connection), sys.argv[2], time.monotonic)
+    worker = Worker(inbox, connection.send, sys.argv[2], time.monotonic)
     try:
         worker.run()
-    except ParentGoneError:
-        pass  # Leaving is all there is to do.
     finally:
         worker.close()
         if "mlx.core" in sys.modules:

@@ -33,6 +33,7 @@ from qwen_core.text.chat_encoding import encode_chat, turn_suffix
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
+from qwen_core.text.template_process import TEMPLATE_PROCESS
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 
@@ -303,6 +304,7 @@ def load_session(
     person's is read here. Raises QwenError with one line that says what is wrong.
     """
     checkpoint = open_checkpoint(path)
+    TEMPLATE_PROCESS.start()
     tokenizer = load_tokenizer(checkpoint)
     check_tokenizer_fits(tokenizer, checkpoint.config)
     template = load_template(checkpoint)

@@ -1,1 +1,1 @@
-"""Tokenizer, chat template in its sandbox, ids of a conversation, the reasoning and tool-call splitter."""
+"""Tokenizer, chat template in a process of its own, ids of a conversation, the reasoning and tool-call splitter."""

@@ -26,11 +26,15 @@ def encode_chat(
 ) -> list[int]:
     """Token ids of a conversation. `kwargs` as for `ChatTemplate.render`; of these only `tools` is not trusted.
 
-    Contents without a control token's spelling give exactly `tokenizer.encode` of the rendered text. Raises TextError.
+    Contents without a control token's spelling give exactly `tokenizer.encode` of the rendered text. Raises TextError,
+    also where the template makes nothing of the conversation.
     """
     chat = {"messages": list(messages), "tools": kwargs.pop("tools", None)}
     markers = _Markers(template, tokenizer, chat)
-    return markers.encode(template.render(**_swapped(chat, markers.swaps), **kwargs))
+    ids = markers.encode(template.render(**_swapped(chat, markers.swaps), **kwargs))
+    if not ids:
+        raise TextError(f"{template.name} makes an empty prompt of this conversation: is the file damaged?")
+    return ids
 
 
 def turn_suffix(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.engines import is_gone, reach, wait_until
-from support.fake_session import FACTORY, die, gate, script, shout, touch, until_stop
+from support.fake_session import FACTORY, die, gate, script, shout, stick, touch, until_stop
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -34,12 +34,13 @@ def parent(load: str, turn: str, then: str) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("busy", ["idle", "answering", "deaf in a load"])
+@pytest.mark.parametrize("busy", ["idle", "answering", "deaf in a load", "stuck in one call"])
 def test_no_process_outlives_its_parent(busy: str, pipe: Path) -> None:
     load, turn = {
         "idle": (script(), script(touch(pipe))),
         "answering": (script(), script(touch(pipe), until_stop())),
         "deaf in a load": (script(touch(pipe), gate(pipe)), script()),
+        "stuck in one call": (script(), script(touch(pipe), stick())),
     }[busy]
     with parent(load, turn, "threading.Event().wait()") as process:
         assert process.stdout is not None

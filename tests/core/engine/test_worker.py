@@ -1,16 +1,14 @@
 """The worker's jobs, run here in one thread: what each error becomes, what is unloaded when, whom a Stop reaches."""
 
 import threading
-from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.engine import command_queue as inbox_module
-from qwen_core.engine.command_queue import Inbox, Job, read_commands
-from qwen_core.engine.worker import ParentGoneError, Worker
+from qwen_core.engine.command_queue import Inbox, Job
+from qwen_core.engine.worker import Worker
 from qwen_core.protocol.events import (
     Command,
     Delta,
@@ -160,18 +158,6 @@ def test_settings_arrive() -> None:
     assert Notice(str(loading)) in work(Load(script(), settings=loading), Send(1, script(show("load"))))
 
 
-def test_a_parent_that_is_gone_ends_the_work_quietly() -> None:
-    inbox = Jobs()
-
-    def send(event: Event) -> None:
-        raise ParentGoneError
-
-    for command in (LOAD, LOAD):
-        inbox.put(command)
-    with pytest.raises(ParentGoneError):
-        Worker(inbox, send, FACTORY, lambda: 0.0).run()
-
-
 commands = st.lists(st.sampled_from(["send", "stop", "next"]), max_size=40)
 
 
@@ -212,19 +198,6 @@ def test_shutdown_wakes_and_stops_everything() -> None:
     waiting.join()
     assert job is not None
     assert job.stop.is_set()
-
-
-def test_a_closed_pipe_is_a_shutdown_and_then_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = Pipe()
-    ours.send(LOAD)
-    ours.close()
-    inbox = Inbox()
-    ends: list[int] = []
-    monkeypatch.setattr(inbox_module, "ORPHAN_GRACE_S", 0.0)
-    monkeypatch.setattr(inbox_module.os, "_exit", ends.append)
-    read_commands(theirs, inbox)
-    assert inbox.next() is None
-    assert ends == [0]
 
 
 def test_a_running_turn_stops_at_its_next_token() -> None:

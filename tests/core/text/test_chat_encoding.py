@@ -285,6 +285,12 @@ def test_a_template_that_does_not_show_the_answer_as_it_was_has_no_suffix(source
     assert turn_suffix(ChatTemplate(TEMPLATE), tokenizer, CHAT, {}) is not None
 
 
+@pytest.mark.parametrize("source", ["", "{% if false %}x{% endif %}"])
+def test_a_template_that_makes_nothing_is_named(text: tuple[ChatTemplate, Tokenizer], source: str) -> None:
+    with pytest.raises(TextError, match=r"^the template of m makes an empty prompt"):
+        encode_chat(ChatTemplate(source, name="the template of m"), text[1], CHAT)
+
+
 def test_no_suffix_without_an_answer(text: tuple[ChatTemplate, Tokenizer]) -> None:
     assert turn_suffix(*text, CHAT[:1], {}) is None
     assert (

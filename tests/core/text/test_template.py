@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import QwenError, TextError
-from qwen_core.text import template as template_module
 from qwen_core.text.template import MAX_SOURCE, ChatTemplate, load_template
 from support.checkpoints import write_checkpoint
 from support.text import REWRITING_TEMPLATE, TEMPLATE, write_text_files
@@ -168,104 +166,57 @@ def test_random_templates_render_as_theirs_or_are_one_line(source: str) -> None:
         assert rendered == theirs(source, HELLO, add_generation_prompt=True) or " at 0x" in rendered
 
 
-ENDLESS = """
-{%- for a in range(99999) -%}{%- for b in range(99999) -%}{%- for c in range(99999) -%}
-{%- endfor -%}{%- endfor -%}{%- endfor -%}
-"""
-
-
-def test_a_template_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_module, "DEADLINE_S", 0.25)
-    template = ChatTemplate(ENDLESS)
-    with pytest.raises(TextError, match=r"the chat template did not finish within 0\.25 seconds"):
-        template.render(HELLO)
-    errors: list[str] = []
-
-    def render() -> None:
-        try:
-            template.render(HELLO)
-        except TextError as error:
-            errors.append(str(error))
-
-    thread = threading.Thread(target=render)
-    thread.start()
-    thread.join()
-    assert errors == ["the chat template did not finish within 0.25 seconds"]
-
-
 def repeated(body: str, start: str = "1", end: str = "") -> str:
     """A template that makes n.v of `start`, runs `body` sixty times, and ends with `end`."""
     return f"{{% set n = namespace(v={start}) %}}{{% for i in range(60) %}}{body}{{% endfor %}}{end}"
 
 
-# Each would take gigabytes, or hours inside one call of the C library where no deadline can interrupt it.
+# Each would take gigabytes, or hours; test_template_process.py has more that take hours.
 HOSTILE = {
     "repeat": "{{ 'a' * 10**10 }}",
-    "repeat list": "{{ [0] * 10**10 }}",
-    "power": "{{ 9 ** (9 ** 9) }}",
-    "huge integer": "{{ ('f' * 10**6) | int(base=16) }}",
-    "power in steps": repeated("{% set n.v = n.v * n.v %}", "9"),
     "doubling": repeated("{% set n.v = n.v + n.v %}", "'ab'"),
-    "doubling by ~": repeated("{% set n.v = n.v ~ n.v %}", "'ab'"),
     "doubling a block": repeated("{% set n.v %}{{ n.v }}{{ n.v }}{% endset %}", "'ab'"),
-    "doubling in a macro": "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}" + repeated("{% set n.v = m(n.v) %}", "'ab'"),
     "nested list": repeated("{% set n.v = [n.v, n.v] %}", end="{{ n.v }}"),
-    "nested tuple": repeated("{% set n.v = (n.v, n.v) %}", end="{{ {n.v: 1} }}"),
     "nested dict": repeated("{% set n.v = {'a': n.v, 'b': n.v} %}", end="{{ n.v | tojson }}"),
-    "nested dict()": repeated("{% set n.v = dict(a=n.v, b=n.v) %}"),
     "compared": repeated("{% set n.v = [n.v, n.v] %}{% set n.w = [n.w, n.w] %}", "1, w=1", "{{ n.v == n.w }}"),
-    "views": repeated("{% set n.v = {'a': n.v.values(), 'b': n.v.values()} %}", "{'a': 1}", "{{ n.v }}"),
-    "center": "{{ 'a'.center(10**10) }}",
-    "zfill": "{{ 'a'.zfill(10**10) }}",
     "center filter": "{{ 'a' | center(10000000000) }}",
-    "mapped center": "{{ ['a'] | map('center', 10000000000) | list }}",
     "expandtabs": "{{ '\\t'.expandtabs(10**9) }}",
     "replace": "{% set b = 'a' * 10**6 %}{{ b.replace('a', b) }}",
-    "replace filter": "{% set b = 'a' * 10**6 %}{{ b | replace('a', b) }}",
     "join": "{% set b = 'a' * 10**6 %}{{ b.join(range(100000) | map('string') | list) }}",
-    "join filter": "{% set b = 'a' * 10**6 %}{{ range(100000) | join(b) }}",
-    "join a letter": "{% set b = 'a' * 10**6 %}{{ b.join(b) }}",
     "indent": "{{ ('a\\n' * 10**5) | indent(10**5) }}",
     "batch": "{{ [1] | batch(10**10, 'x') | list }}",
-    "round": "{{ 1.5 | round(10**9, 'floor') }}",
     "percent": "{{ '%10000000000d' % 1 }}",
-    "percent star": "{{ '%*d' % (10**10, 1) }}",
-    "percent repeated": "{% set b = 'a' * 10**6 %}{{ ('%(b)s' * 10**5) % {'b': b} }}",
     "format filter": "{{ '%10000000000d' | format(1) }}",
     "str.format": "{{ '{:10000000000}'.format(1) }}",
-    "str.format nested": "{{ '{:{w}}'.format(1, w=10**10) }}",
-    "str.format other digits": "{{ '{:١٠٠٠٠٠٠٠٠٠٠}'.format(1) }}",
-    "str.format repeated": "{% set b = 'a' * 10**6 %}{{ ('{0}' * 10**6).format(b) }}",
-    "format_map": "{{ '{a:10000000000}'.format_map({'a': 1}) }}",
     "to_bytes": "{{ (1).to_bytes(10**10, 'big') }}",
     "translate": "{{ ('a' * 10**6).translate({97: 'a' * 10**6}) }}",
     "tojson indent": "{{ [1] | tojson(indent=10**10) }}",
-    "tojson separators": "{% set b = 'a' * 10**6 %}{{ range(100000) | list | tojson(separators=(b, b)) }}",
     "output": "{% set b = 'a' * 10**6 %}{% for i in range(100000) %}{{ b }}{% endfor %}",
     "kept": "{% set n = namespace(v=[]) %}{% for i in range(100000) %}{% set n.v = n.v + ['a' * 10**7] %}{% endfor %}",
     "lorem": "{{ lipsum(10**9) }}",
     "recursion": "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}",
+    "wide characters": "{{ ('一' * 16000000) | list | length }}",
+    "date": "{{ strftime_now('%9999c' * 2000000) | length }}",
     "depth": "{% set n = namespace(v=1) %}{% for i in range(99999) %}{% set n.v = [n.v] %}{% endfor %}{{ n.v }}",
     "brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
 }
 
-# Run apart and with a bound on its memory, so that a hole in the sandbox fails here and harms nobody.
+# Run apart, so that nothing but the rendering process counts as a child.
 _HARNESS = """
 import json, resource, sys
 from qwen_core.errors import TextError
 from qwen_core.text import template
-from qwen_core.text.template import ChatTemplate
-template.DEADLINE_S = 60.0
-if sys.platform == "linux":
-    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from qwen_core.text.template_process import TemplateProcess
+template.TEMPLATE_PROCESS = TemplateProcess(0.5)
 answers = {}
 for name, source in json.load(sys.stdin).items():
     try:
-        rendered = ChatTemplate(source).render([{"role": "user", "content": "hello"}])
+        rendered = template.ChatTemplate(source).render([{"role": "user", "content": "hello"}])
         answers[name] = f"rendered {len(rendered)} characters"
     except TextError as error:
         answers[name] = str(error)
-json.dump({"answers": answers, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}, sys.stdout)
+template.TEMPLATE_PROCESS.close()
+json.dump({"answers": answers, "peak": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}, sys.stdout)
 """
 
 
@@ -275,12 +226,11 @@ def test_templates_that_would_fill_the_memory() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
-    reasons = ("proportion", "width of more", "indentation of more", "templates may not", "undefined", "too deeply")
+    reasons = ("did not finish within 0.5", "MB of memory", "proportion", "too deeply", "range", "limit")
     unexpected = {n: a for n, a in report["answers"].items() if not any(reason in a for reason in reasons)}
     assert unexpected == {}
     assert report["answers"].keys() == HOSTILE.keys()
-    if sys.platform == "linux":  # elsewhere ru_maxrss counts bytes, or the peak of the parent
-        assert report["peak"] < 1 << 20, "kilobytes: one value may have 16 MB, and a few are alive at a time"
+    assert report["peak"] * (1 if sys.platform == "darwin" else 1024) < 400_000_000
 
 
 def test_a_long_conversation_is_no_harm(real_source: str) -> None:
