@@ -4,6 +4,7 @@ A Stop concerns the work that was sent before it, running or waiting, and nothin
 the pipe in order, it reaches exactly that work. What the work does about it is worker.py's business.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -72,7 +73,8 @@ class Inbox:
 
 
 def read_commands(connection: Connection, inbox: Inbox) -> None:
-    """The reading thread: the pipe closes only when the parent is gone, and with it this process."""
+    """The reading thread. The pipe closes only when the parent is gone: so is this process then."""
     with suppress(EOFError, OSError):
         while True:
             inbox.put(connection.recv())
+    os._exit(0)
