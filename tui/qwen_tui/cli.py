@@ -4,6 +4,7 @@ Importing this loads neither MLX nor Textual nor numpy: a command imports what i
 themselves are in commands/.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -78,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this, as by `2>&-`
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Where it is not UTF-8, what it cannot say becomes question marks, as stderr does it by itself.
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = program.main(arguments, prog_name="qwen-tui", standalone_mode=False)
     except click.Abort:

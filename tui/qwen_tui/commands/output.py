@@ -1,6 +1,5 @@
 """What leaves the program on standard output: lines for whoever reads them, a terminal or a pipe."""
 
-import io
 import os
 import shutil
 import sys
@@ -39,8 +38,6 @@ def print_json(fields: Any) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output. Whoever reads a pipe may have enough of it at any line."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without bars and dashes gets question marks
     try:
         for line in lines:
             sys.stdout.write(f"{line}\n")
