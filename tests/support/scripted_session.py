@@ -87,6 +87,7 @@ class ScriptedSession:
     events: Sequence[StreamEvent] = PARIS
     finish_reason: FinishReason = "stop"
     notice: str = ""
+    late_reasoning: int = 0
     between: Callable[[int], None] = lambda index: None
     load_error: Exception | None = None
     calls: Calls = field(default_factory=Calls)
@@ -160,4 +161,6 @@ class ScriptedSession:
                 reason = "cancelled"
                 break
         stats = replace(STATS, generated_tokens=generated)
-        yield StreamEvent(done=True, finish_reason=reason, notice=self.notice, stats=stats)
+        yield StreamEvent(
+            done=True, finish_reason=reason, notice=self.notice, stats=stats, late_reasoning=self.late_reasoning
+        )

@@ -4,7 +4,7 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 `StreamEvent` is what a `Session` yields in its own process; the worker turns runs of them into `Delta` batches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -31,6 +31,20 @@ def joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
 def text_of(pieces: Iterable[Piece], *parts: Part) -> str:
     """All text of `parts`, in order."""
     return "".join(text for part, text in pieces if part in parts)
+
+
+def with_late_reasoning(pieces: Sequence[Piece], count: int) -> Sequence[Piece]:
+    """`pieces` with the first `count` characters of the answer's text as reasoning, which then stands first."""
+    if not count:
+        return pieces
+    thought = text_of(pieces, "answer")[:count].strip("\n")
+    parts: list[Piece] = [("reasoning", "\n\n".join(filter(None, (text_of(pieces, "reasoning"), thought))))]
+    for part, text in pieces:
+        if part == "answer":
+            text, count = text[count:], max(0, count - len(text))
+        if text and part != "reasoning":
+            parts.append((part, text))
+    return parts
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,8 @@ class StreamEvent:
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
     only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; every
     event with tokens carries `stats` as they are by then, and `drafted` says whether they were drafts. The first one
-    has in `prompt_ids` all tokens that the answer follows.
+    has in `prompt_ids` all tokens that the answer follows. The last one says in `late_reasoning` how many characters of
+    the answer's text, from its start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -120,6 +135,7 @@ class StreamEvent:
     notice: str = ""
     prompt_ids: tuple[int, ...] = ()
     drafted: bool = False
+    late_reasoning: int = 0
 
     @property
     def text(self) -> str:

@@ -19,6 +19,7 @@ from qwen_core.protocol.events import (
     StateSaved,
     StreamEvent,
     text_of,
+    with_late_reasoning,
 )
 from qwen_core.session.drafters import why_off
 from qwen_core.session.generation_settings import THINKING, merge_settings
@@ -200,6 +201,7 @@ class Session(ModelOwner):
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)
         pieces = PieceStream(self.tokenizer, in_reasoning)
+        said_before = len(text_of(said, "answer"))
         # An error inside a step leaves the arrays in a state nobody knows; at a yield they agree with `ids`.
         in_step = True
         try:
@@ -212,7 +214,9 @@ class Session(ModelOwner):
         finally:
             if len(self.ids) >= len(target):
                 said += pieces.flush()
-                parts = (text_of(said, "answer"), text_of(said, "reasoning"), text_of(said, "tool_call"))
+                late = pieces.late_reasoning and said_before + pieces.late_reasoning
+                kept = with_late_reasoning(said, late)
+                parts = (text_of(kept, "answer"), text_of(kept, "reasoning"), text_of(kept, "tool_call"))
                 self.messages = [*before, Message("assistant", *parts)]
                 self.conversation_ids = list(self.ids)
                 self._reasoning_open = pieces.reasoning_is_open

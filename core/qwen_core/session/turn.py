@@ -118,6 +118,7 @@ class Turn:
             finish_reason=self._reason or ("context" if self._limit == self._room else "length"),
             stats=self._stats(),
             notice=self._notice,
+            late_reasoning=self._pieces.late_reasoning,
         )
 
     def _prefill(self) -> Generator[StreamEvent, None, mx.array | None]:

@@ -36,3 +36,8 @@ class PieceStream:
     def reasoning_is_open(self) -> bool:
         """Whether the stream ended (so far) inside a reasoning block."""
         return self._splitter is not None and self._splitter.in_reasoning
+
+    @property
+    def late_reasoning(self) -> int:
+        """See `Splitter.late_reasoning`."""
+        return 0 if self._splitter is None else self._splitter.late_reasoning

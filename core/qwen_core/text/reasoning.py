@@ -25,6 +25,10 @@ class Splitter:
     Newlines that only set the parts apart belong to none of them: those at both ends of a reasoning block, and those
     at the start of the answer after it (as the model's own template removes them). White space between two tool
     calls stays with the calls. A tool call's text keeps its tags. A tokenizer without these tokens gives answers only.
+
+    A `</think>` in the answer that closes no `<think>` of the answer's text is never text: the model has reasoned
+    unmarked. Said is said, so where more follows an empty line takes the tag's place, and `late_reasoning` tells how
+    much was reasoning. Where nothing follows, the model meant its end, and the answer is the answer.
     """
 
     def __init__(self, tokenizer: TagIds, in_reasoning: bool = False) -> None:
@@ -36,7 +40,12 @@ class Splitter:
         }
         self._part: Part = "reasoning" if in_reasoning else "answer"
         self._skip_newlines = in_reasoning  # at the start of a part that follows a tag
-        self._answered = False  # the answer has a character other than white space
+        self.late_reasoning = 0
+        """Characters from the start of the answer's text that a later `</think>` has shown to be reasoning."""
+        self._said = 0  # characters of the answer's text
+        self._answered = False  # the answer has a character other than white space, since a stray `</think>`
+        self._stray = False  # there was one after an answer, and nothing but white space since
+        self._written = 0  # `<think>`s that are text of the answer, and unclosed
         self._after_call = False  # in the answer, with nothing but white space since a tool call
         self._held = ""  # white space that the next character decides about
 
@@ -67,12 +76,16 @@ class Splitter:
             kept = text.rstrip("\n")
             self._held = text[len(kept) :]
             return [("reasoning", kept)] if kept else []
-        if text.isspace() and self._after_call:
+        if text.isspace() and (self._after_call or self._stray):
             self._held += text
             return []
         text, self._held = self._held + text, ""
+        if self._stray:
+            text = "\n\n" + text
+            self.late_reasoning, self._stray = self._said + 2, False
         self._after_call = False
         self._answered = self._answered or not text.isspace()
+        self._said += len(text)
         return [("answer", text)]
 
     def flush(self) -> list[Piece]:
@@ -94,10 +107,20 @@ class Splitter:
                 return [("tool_call", tag)]
         elif tag == "<tool_call>":
             between, self._held = self._held, ""
+            if self._stray:
+                self.late_reasoning, self._stray = self._said, False
             self._part, self._skip_newlines, self._after_call = "tool_call", False, False
             return [("tool_call", between + tag)]
         elif tag == "<think>" and not self._answered and not self._after_call:
-            self._part, self._skip_newlines = "reasoning", True
+            self._part, self._held, self._skip_newlines = "reasoning", "", True
+            return []
+        elif tag == "<think>":
+            self._written += 1
+        elif tag == "</think>" and self._written:
+            self._written -= 1
+        elif tag == "</think>":
+            self._stray, self._answered = self._stray or self._answered, False
+            self._held, self._skip_newlines = "", True
             return []
         return self.push_text(tag)
 

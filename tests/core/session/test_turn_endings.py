@@ -20,9 +20,12 @@ from qwen_core.protocol.events import (
     StreamEvent,
     TurnDone,
     TurnFailed,
+    text_of,
+    with_late_reasoning,
 )
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
+from qwen_core.session.sampling import Sampler
 from qwen_core.session.session import Session
 from qwen_core.text.chat_encoding import encode_chat
 from support.engines import running_engine
@@ -216,3 +219,45 @@ def test_the_engine_continues_a_stopped_answer() -> None:
         assert second.ids[: len(first.ids)] == first.ids
         said = "".join(text for delta in log.of(Delta) if delta.turn == 3 for _, text in delta.pieces)
         assert first.message.content + said == second.message.content
+
+
+def says(session: Session, monkeypatch: pytest.MonkeyPatch, text: str) -> int:
+    """Whatever the model would say, the next turn says `text`, in which control tokens are spelled; how many tokens."""
+    ids = session.tokenizer.encode(text)
+    end = session.tokenizer.token_to_id("<|im_end|>")
+    script = itertools.chain(ids, itertools.repeat(end))
+    monkeypatch.setattr(Sampler, "__call__", lambda self, logits: mx.array([next(script)], mx.uint32))
+    return len(ids)
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "content", "reasoning"),
+    [
+        ("I think.</think>The answer.", "I think.\n\nThe answer.", "The answer.", "I think."),
+        ("I think.\n</think>\n\nThe answer.", "I think.\n\n\nThe answer.", "The answer.", "I think."),
+        ("The answer.</think>", "The answer.", "The answer.", ""),
+        ("A <think> and a </think> are tags.",) * 2 + ("A <think> and a </think> are tags.", ""),
+    ],
+)
+def test_what_a_stray_end_of_reasoning_follows_is_reasoning(
+    session: Session, monkeypatch: pytest.MonkeyPatch, said: str, text: str, content: str, reasoning: str
+) -> None:
+    says(session, monkeypatch, said)
+    events = list(session.send_stream("q", **GREEDY))
+    assert "".join(event.text for event in events) == text
+    message = session.messages[-1]
+    assert (message.content, message.reasoning) == (content, reasoning)
+    late = with_late_reasoning([piece for event in events for piece in event.pieces], events[-1].late_reasoning)
+    assert (text_of(late, "answer"), text_of(late, "reasoning")) == (content, reasoning)
+    assert_the_state_is_what_the_ids_say(session)
+
+
+def test_a_stray_end_of_reasoning_may_come_when_an_answer_goes_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = says(session, monkeypatch, "I thi")
+    list(session.send_stream("q", max_new_tokens=count, **GREEDY))
+    says(session, monkeypatch, "nk.</think>The answer.")
+    list(session.continue_stream(**GREEDY))
+    message = session.messages[-1]
+    assert (message.content, message.reasoning) == ("The answer.", "I think.")

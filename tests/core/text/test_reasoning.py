@@ -33,9 +33,14 @@ def real(fixtures_dir: Path) -> Tokenizer:
 
 def split(tokenizer: Tokenizer, ids: list[int], in_reasoning: bool = False) -> list[Piece]:
     """All pieces of a stream, as the session makes them."""
+    return split_late(tokenizer, ids, in_reasoning)[0]
+
+
+def split_late(tokenizer: Tokenizer, ids: list[int], in_reasoning: bool = False) -> tuple[list[Piece], int]:
+    """The same, and how much of the answer's text turned out to be reasoning."""
     decoder, splitter = tokenizer.stream(), Splitter(tokenizer, in_reasoning)
     pieces = [piece for id in ids for piece in splitter.push(id, decoder.push(id))]
-    return [*pieces, *splitter.push_text(decoder.flush()), *splitter.flush()]
+    return [*pieces, *splitter.push_text(decoder.flush()), *splitter.flush()], splitter.late_reasoning
 
 
 def text_of(pieces: list[Piece], part: Part) -> str:
@@ -70,13 +75,19 @@ PROSE = st.lists(WORDS, max_size=4).map("".join)
 OUTPUT = st.lists(st.one_of(PROSE, st.sampled_from(TAGS)), max_size=10)
 
 
-def oracle(output: list[str], in_reasoning: bool) -> list[Piece]:
-    """The rule of the Splitter's docstring, on a whole output whose control tokens are items of their own."""
+def oracle(output: list[str], in_reasoning: bool) -> tuple[list[Piece], int]:
+    """The rule of the Splitter's docstring, on a whole output whose control tokens are items of their own: the pieces,
+    and how many characters of the answer's text are reasoning.
+    """
     part: Part = "reasoning" if in_reasoning else "answer"
     segments: list[tuple[Part, str]] = [(part, "")]
+    strays: set[int] = set()  # segments that a `</think>` in the answer began
     opened = in_reasoning  # nothing but newlines since reasoning was opened
+    written = 0  # `<think>`s in the answer's text that are not closed there
     for item in output:
         part, text = segments[-1]
+        after_call = len(segments) > 1 and segments[-2][0] == "tool_call" and not text.strip()
+        answers = [text for of, text in segments[max(strays, default=0) :] if of == "answer"]
         if part == "reasoning":
             if item == "</think>":
                 segments.append(("answer", ""))
@@ -88,42 +99,58 @@ def oracle(output: list[str], in_reasoning: bool) -> list[Piece]:
                 segments.append(("answer", ""))
         elif item == "<tool_call>":
             segments.append(("tool_call", item))
-        elif (
-            item == "<think>"
-            and not any(text.strip() for of, text in segments if of == "answer")
-            and (len(segments) < 2 or text.strip() or segments[-2][0] != "tool_call")
-        ):
+        elif item == "<think>" and not any(map(str.strip, answers)) and not after_call:
             segments.append(("reasoning", ""))
             opened = True
+        elif item == "</think>" and not written:
+            strays.add(len(segments))
+            segments.append(("answer", ""))
         else:
+            written += {"<think>": 1, "</think>": -1}.get(item, 0)
             segments[-1] = (part, text + item)
     pieces: list[Piece] = []
+    late, said, last_stray = 0, 0, False  # last_stray: a stray tag after an answer that nothing has followed yet
     for n, (part, text) in enumerate(segments):
         before = segments[n - 1][0] if n else None
-        after = segments[n + 1][0] if n + 1 < len(segments) else None
+        after = segments[n + 1][0] if n + 1 < len(segments) and n + 1 not in strays else None
         if part == "reasoning":
             pieces.append((part, text.strip("\n")))
-        elif part == "answer" and before == "reasoning":
-            pieces.append((part, text.lstrip("\n")))
-        elif part == "answer" and before == "tool_call" and not text.strip():
+            continue
+        if part == "tool_call":
+            late, last_stray = (said, False) if last_stray else (late, False)
+            pieces.append((part, text))
+            continue
+        if n in strays:
+            since = max((stray for stray in strays if stray < n), default=0)
+            last_stray = last_stray or any(words.strip() for of, words in segments[since:n] if of == "answer")
+        if n in strays or before == "reasoning":
+            text = text.lstrip("\n")
+        if not text.strip() and (last_stray or before == "tool_call"):
             if after == "tool_call":
                 pieces.append(("tool_call", text))
-        else:
-            pieces.append((part, text))
-    return runs([piece for piece in pieces if piece[1]])
+            continue
+        if last_stray:
+            text = "\n\n" + text
+            late, last_stray = said + 2, False
+        said += len(text)
+        pieces.append((part, text))
+    return runs([piece for piece in pieces if piece[1]]), late
 
 
 @settings(max_examples=200)
 @given(output=OUTPUT, in_reasoning=st.booleans())
 @example(output=["x", "</think>", "\n\n", "<think>", "\n", "y", "</think>", "z"], in_reasoning=True)
 @example(output=["<tool_call>", "a", "</tool_call>", "\n", "<tool_call>", "b"], in_reasoning=False)
+@example(output=["a", "</think>", "\n\n", "b", "</think>", " ", "<tool_call>", "c"], in_reasoning=False)
+@example(output=["a", "</think>", " \n", "<think>", "b", "</think>", "\n", "c"], in_reasoning=False)
 def test_parts_are_those_of_the_rule(tokenizer: Tokenizer, output: list[str], in_reasoning: bool) -> None:
     ids = [
         id
         for item in output
         for id in ([tokenizer.special_tokens[item]] if item in TAGS else tokenizer.encode_ordinary(item))
     ]
-    assert runs(split(tokenizer, ids, in_reasoning)) == oracle(output, in_reasoning)
+    pieces, late = split_late(tokenizer, ids, in_reasoning)
+    assert (runs(pieces), late) == oracle(output, in_reasoning)
 
 
 @settings(max_examples=150)
@@ -141,7 +168,8 @@ def test_text_may_come_late(tokenizer: Tokenizer, data: st.DataObject, output: l
         late += splitter.push(id, held[:given_now])
         held = held[given_now:]
     late += [*splitter.push_text(held), *splitter.push_text(decoder.flush()), *splitter.flush()]
-    assert runs(late) == runs(split(tokenizer, ids, in_reasoning))
+    pieces, late_reasoning = split_late(tokenizer, ids, in_reasoning)
+    assert (runs(late), splitter.late_reasoning) == (runs(pieces), late_reasoning)
 
 
 @settings(max_examples=200)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import Part, TurnStarted
+from qwen_core.protocol.events import FinishReason, Part, TurnStarted
+from qwen_tui.chat.turn_view import TurnView
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, done, loads_only
 
@@ -147,3 +148,31 @@ async def test_a_clicked_link_is_copied_and_not_opened(monkeypatch: pytest.Monke
         await here.settle()
         assert "not opened" in here.lines()[-1]
         assert opened == []
+
+
+CALL = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "cancelled"])
+async def test_a_turn_that_ends_in_its_reasoning_says_so_and_shows_its_call(reason: FinishReason) -> None:
+    async with stage(loads_only) as here:
+        await here.ask("q")
+        await here.feed(TurnStarted(1, 10, 0), delta(1, ("reasoning", f"Let me call.\n{CALL}")))
+        assert "Tool call" not in here.transcript()
+        await here.feed(done(1, "", f"Let me call.\n{CALL}", reason=reason))
+        assert ("still reasoning, no answer" in here.transcript()) == (reason != "cancelled")
+        assert "Tool call inside the reasoning  get_weather" in here.transcript()
+        here.app.chat.transcript.query_one(TurnView).turn_folds(True)
+        await here.settle()
+        assert '"city": "Paris"' in here.transcript()
+
+
+async def test_what_was_shown_as_answer_goes_into_the_reasoning_it_turns_out_to_be() -> None:
+    async with stage(loads_only) as here:
+        await here.ask("q")
+        await here.feed(TurnStarted(1, 10, 0), delta(1, ("answer", "I think.\n\nParis.")))
+        assert "I think." in here.transcript()
+        await here.feed(done(1, "Paris.", "I think."))
+        assert "Paris." in here.transcript()
+        assert "I think." not in here.transcript()
+        assert "Reasoning" in here.transcript()

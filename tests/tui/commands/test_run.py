@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.errors import CheckpointError, SettingsError
-from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
+from qwen_core.protocol.events import FinishReason, GenerationSettings, LoadSettings, Message, StreamEvent
 from qwen_core.settings.paths import location
 from qwen_tui import cli
 from qwen_tui.commands import run_request as request
@@ -380,3 +381,50 @@ def test_an_answer_cut_by_the_length_limit_says_so(fake: ScriptedSession, capsys
     fake.finish_reason = "length"
     assert cli.main(["run", "dir", "-p", "x"]) == 0
     assert "length limit" in capsys.readouterr().err
+
+
+NO_ANSWER = "stopped while still reasoning, no answer"
+
+
+@pytest.mark.parametrize(
+    ("events", "reason", "line"),
+    [
+        ([said("hm", 7, part="reasoning")], "stop", NO_ANSWER),
+        ([said("hm", 7, part="reasoning"), said("\n", 8)], "stop", NO_ANSWER),
+        ([said("hm", 7, part="reasoning")], "length", "reached the length limit · still reasoning, no answer"),
+        ([said("hm", 7, part="reasoning")], "cancelled", "stopped by you"),
+        ([], "stop", "no answer: the turn ended without any text"),
+    ],
+)
+def test_a_turn_without_an_answer_says_so(
+    events: list[StreamEvent],
+    reason: FinishReason,
+    line: str,
+    fake: ScriptedSession,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake.events, fake.finish_reason = events, reason
+    cli.main(["run", "./dir", "-p", "x"])
+    out, err = capsys.readouterr()
+    assert (out.strip(), err.splitlines()[-1]) == ("", line)
+
+
+@pytest.mark.parametrize("events", [PARIS, [said("hm", 7, part="reasoning"), said("<tool_call>", 8, part="tool_call")]])
+def test_a_turn_with_an_answer_or_a_call_says_nothing_of_it(
+    events: Sequence[StreamEvent], fake: ScriptedSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.events = events
+    assert cli.main(["run", "./dir", "-p", "x"]) == 0
+    assert "no answer" not in capsys.readouterr().err
+
+
+def test_reasoning_that_showed_late_is_said_to_be_it(fake: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is on stdout stays; stderr says how much of it is reasoning, and --json has the parts as they are."""
+    fake.events, fake.late_reasoning = [said("I think.", 7), said("\n\nParis.", 8)], len("I think.\n\n")
+    assert cli.main(["run", "./dir", "-p", "x"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "I think.\n\nParis.\n"
+    assert err.splitlines()[-1] == "the first 10 characters of the text are reasoning, not answer"
+    assert cli.main(["run", "./dir", "-p", "x", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["text"], fields["reasoning"]) == ("Paris.", "I think.")

@@ -206,3 +206,18 @@ STATS = done(1, "").stats
 def test_a_line_said_twice_in_a_row_is_shown_once() -> None:
     conversation = after(loaded(), Notice("hello"), Notice("hello"), Notice("other"))
     assert [item.text for item in conversation.items if isinstance(item, Note)] == ["hello", "other"]
+
+
+def test_what_turns_out_to_be_reasoning_leaves_the_answer() -> None:
+    """A stray `</think>` shows late what came before it; with a call behind it nothing of the answer is left."""
+    conversation = after(loaded())
+    for number, (answer, tools) in enumerate([("Paris.", ""), ("", "<tool_call>f</tool_call>")], 1):
+        turn = conversation.ask("q")
+        pieces = delta(number, ("answer", "I think.\n\n"), ("answer", answer), ("tool_call", tools))
+        after(conversation, TurnStarted(number, 10, 0), replace(pieces, drafted=(True, True, False)))
+        assert turn.answer.startswith("I think.")
+        assert turn.drafted
+        conversation.apply(done(number, answer, "I think.", tools))
+        assert (turn.answer, turn.reasoning, turn.tool_calls) == (answer, "I think.", tools)
+        assert not turn.drafted
+        assert turn.messages()[1] == Message("assistant", answer, "I think.", tools)

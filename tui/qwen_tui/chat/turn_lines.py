@@ -21,6 +21,14 @@ def tool_calls_shown(text: str) -> tuple[str, str]:
     return one_line(", ".join(call.name for call in calls), 60), "\n\n".join(bodies)
 
 
+def tool_calls_inside(turn: Turn) -> str:
+    """The tool calls in the reasoning of a turn that ended there: nothing else of it says that it called."""
+    if turn.running or turn.answer.strip() or turn.tool_calls:
+        return ""
+    _, tag, rest = turn.reasoning.partition("<tool_call>")
+    return tag + rest
+
+
 def reasoning_facts(turn: Turn) -> str:
     """ "412 tokens · 24 s"; while it runs, what there is so far."""
     pieces = []
@@ -62,7 +70,7 @@ def _outcome(turn: Turn, width: int) -> list[Content]:
     if turn.stats is not None and not turn.running:
         lines.append(Content.styled(f"↳ {fit(formatting.turn_pieces(turn.stats), width - 2)}", "$muted"))
     ends: list[Content] = []
-    why = formatting.ending(turn.finish_reason) if turn.finish_reason else ""
+    why = formatting.ending(turn.finish_reason, turn.answer + turn.tool_calls, turn.reasoning)
     if why:
         ends.append(Content.styled(f"↳ {why}", "$warning"))
     if turn.state == "failed":

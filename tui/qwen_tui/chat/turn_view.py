@@ -14,7 +14,7 @@ from textual.widgets import Static
 from qwen_tui.chat.answer import AnswerView
 from qwen_tui.chat.finding import FoundIn
 from qwen_tui.chat.fold import Fold
-from qwen_tui.chat.turn_lines import footer, reasoning_facts, tool_calls_shown
+from qwen_tui.chat.turn_lines import footer, reasoning_facts, tool_calls_inside, tool_calls_shown
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.text.block_layout import Block
 from qwen_tui.text.marked import Places
@@ -123,9 +123,11 @@ class TurnView(Vertical, OneLayout, can_focus=True):
             self._answer.show_marked(turn.answer, answered)
         else:
             await self._show_answer()
-        named, body = tool_calls_shown(turn.tool_calls) if turn.tool_calls else ("", "")
+        inside = tool_calls_inside(turn)
+        named, body = tool_calls_shown(turn.tool_calls or inside)
         called = drafted.get("tool_call", ())
-        await self._show_fold("tools", "Tool call", turn.tool_calls if called else body, named, called)
+        title = "Tool call inside the reasoning" if inside else "Tool call"
+        await self._show_fold("tools", title, turn.tool_calls if called else body, named, called)
         self._draw_footer()
 
     async def _show_answer(self) -> None:

@@ -113,7 +113,7 @@ def _run(
         if as_json:
             terminal.print(json_line(answer.fields(model)))
         else:
-            for line in summary_lines(answer.final, model.peak_source):
+            for line in summary_lines(answer, model.peak_source):
                 terminal.line(line)
     if answer.final.finish_reason == "cancelled":
         return INTERRUPTED

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.commands.output import fields_of
-from qwen_tui.text.formatting import ending, number, peak, turn_line
+from qwen_tui.text.formatting import counted, ending, number, peak, turn_line
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.protocol.events import ModelSummary, PeakSource, Piece, StreamEvent
+    from qwen_core.protocol.events import ModelSummary, Part, PeakSource, Piece, StreamEvent
 
 _FIGURES = (
     *("prompt_tokens", "cached_tokens", "ttft_s", "prefill_tok_s", "decode_tok_s", "bytes_per_token"),
@@ -36,14 +36,20 @@ class AnswerText:
     def stats(self) -> TurnStats | None:
         return self.final.stats if self.final else None
 
+    def text(self, *parts: Part) -> str:
+        """What was said in `parts`, by what is known of it in the end."""
+        from qwen_core.protocol.events import text_of, with_late_reasoning
+
+        return text_of(with_late_reasoning(self.pieces, self.final.late_reasoning if self.final else 0), *parts)
+
     def fields(self, model: ModelSummary) -> dict[str, Any]:
         """What --json prints."""
         stats = self.stats
         if self.final is None or stats is None:
             raise ValueError("the answer has not ended")
         return {
-            "text": "".join(text for part, text in self.pieces if part != "reasoning"),
-            "reasoning": "".join(text for part, text in self.pieces if part == "reasoning"),
+            "text": self.text("answer", "tool_call"),
+            "reasoning": self.text("reasoning"),
             "finish_reason": self.final.finish_reason,
             "token_ids": self.token_ids,
             **fields_of(stats, *_FIGURES),
@@ -65,8 +71,12 @@ def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:
     return line
 
 
-def summary_lines(final: StreamEvent, peak_source: PeakSource | None = None) -> list[str]:
+def summary_lines(answer: AnswerText, peak_source: PeakSource | None = None) -> list[str]:
     """What there is to say about an answer that has ended: its figures, how it ended if not by itself, a notice."""
+    final = answer.final
+    if final is None:
+        return []
     lines = [] if final.stats is None else [statistics(final.stats, peak_source)]
-    how = ending(final.finish_reason) if final.finish_reason else ""
-    return [*lines, *(line for line in (how, final.notice) if line)]
+    how = ending(final.finish_reason, answer.text("answer", "tool_call"), answer.text("reasoning"))
+    late = f"the first {counted(final.late_reasoning, 'character')} of the text are reasoning, not answer"
+    return [*lines, *(line for line in (how, late if final.late_reasoning else "", final.notice) if line)]

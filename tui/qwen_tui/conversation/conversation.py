@@ -278,9 +278,11 @@ class Conversation:
     def _done(self, turn: Turn, event: TurnDone) -> None:
         turn.state, turn.finish_reason = "done", event.finish_reason
         # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
-        turn.answer = event.message.content or turn.answer
-        turn.reasoning = event.message.reasoning or turn.reasoning
-        turn.tool_calls = event.message.tool_calls or turn.tool_calls
+        said = event.message
+        if said.content or said.reasoning or said.tool_calls:
+            if (said.content, said.reasoning) != (turn.answer, turn.reasoning):
+                turn.drafted = {}  # the places are no longer where they were
+            turn.answer, turn.reasoning, turn.tool_calls = said.content, said.reasoning, said.tool_calls
         self._figures(turn, event.stats)
         self.stopping = False
         self._ids, self._ids_cover_all = event.ids, True

@@ -39,8 +39,8 @@ def _answer(message: StoredMessage) -> list[str]:
         notes.append("interrupted")
     elif message.status == "failed":
         notes.append(f"failed: {_one_line(message.error)}")
-    elif message.finish_reason and ending(message.finish_reason):
-        notes.append(ending(message.finish_reason))
+    elif ended := ending(message.finish_reason, message.content + message.tool_calls, message.reasoning):
+        notes.append(ended)
     return [*blocks, f"*{' · '.join(notes)}*" if notes else ""]
 
 

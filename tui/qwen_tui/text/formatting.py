@@ -118,9 +118,17 @@ def rate(tok_s: float) -> str:
     return f"{number(tok_s)} tok/s"
 
 
-def ending(reason: FinishReason) -> str:
-    """Why an answer ended, for people; empty for a normal stop."""
-    return _ENDINGS.get(reason, "")
+def ending(reason: FinishReason | None, answer: str, reasoning: str) -> str:
+    """Why a turn ended, for people, and that it has no answer; empty for a normal stop of one that has.
+
+    `answer`: what was said outside of reasoning, tool calls too.
+    """
+    why = _ENDINGS.get(reason, "") if reason else ""
+    if reason is None or reason == "cancelled" or answer.strip():
+        return why
+    if reasoning.strip():
+        return f"{why} · still reasoning, no answer" if why else "stopped while still reasoning, no answer"
+    return why or "no answer: the turn ended without any text"
 
 
 def turn_line(stats: TurnStats) -> str:
