@@ -128,6 +128,15 @@ def test_a_closed_terminal_leaves_no_process_behind() -> None:
         wait_until(lambda: all(map(is_gone, processes)), "the end of app and engine")
 
 
+def test_a_pasted_log_is_all_in_the_draft_and_sends_nothing() -> None:
+    with real_terminal() as terminal:
+        terminal.wait(ready, "the model")
+        terminal.write("\x1b[200~a \x1b[32mgreen\x1b[0m line\rand \x1b[31mred\x1b[0m\x07\x1b[201~ typed")
+        screen = terminal.wait(lambda screen: "typed" in screen, "what is behind the paste")
+        assert "› a [32mgreen[0m line\n   and [31mred[0m typed\n" in conversation(screen)
+        assert "▌ You" not in screen
+
+
 def test_a_killed_program_loses_half_a_second_and_goes_on() -> None:
     with real_terminal(*ENDLESS) as terminal:
         terminal.wait(ready, "the model")

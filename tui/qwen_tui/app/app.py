@@ -14,6 +14,8 @@ from typing import ClassVar
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.widgets import TextArea
 
@@ -32,6 +34,7 @@ from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.slash_commands import Handler, SlashCommands
+from qwen_tui.app.terminal_driver import TerminalDriver
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
@@ -119,6 +122,11 @@ class QwenApp(App[None]):
         return FALLBACK_THEME.variables
 
     # Beginning and end.
+
+    def get_driver_class(self) -> type[Driver]:
+        """Ours, unless the environment names another one."""
+        driver = super().get_driver_class()
+        return TerminalDriver if driver is LinuxDriver else driver
 
     def get_default_screen(self) -> Screen[None]:
         return self.chat
