@@ -10,11 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from support.engines import wait_until
+
 DEADLINE_S = 90.0
 POLL_S = 0.05
 PROGRAM = Path(sysconfig.get_path("scripts")) / "qwen-tui"
 # The exit code goes to a file, because tmux can miss the end of a child. The window stays open until tmux is ended.
 RUN = 'status=$0; "$@"; echo $? >"$status"; read line'
+# As a wrapper that keeps the terminal's hang-up to itself: the program must see by itself that its terminal is gone.
+KEEPS_HANGUP = f"trap : HUP; {RUN}"
 
 
 def tmux_is_there() -> bool:
@@ -28,9 +32,9 @@ class RealTerminal:
         self._socket = folder / "tmux"
         self._status = folder / "status"
 
-    def start(self, *arguments: str, size: tuple[int, int]) -> None:
+    def start(self, *arguments: str, size: tuple[int, int], run: str) -> None:
         columns, rows = size
-        command = ("sh", "-c", RUN, str(self._status), str(PROGRAM), *arguments)
+        command = ("sh", "-c", run, str(self._status), str(PROGRAM), *arguments)
         self._tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), "--", *command)
 
     def end(self) -> None:
@@ -44,6 +48,10 @@ class RealTerminal:
         """Column and row of the terminal's cursor."""
         column, row = self._tmux("display-message", "-p", "#{cursor_x} #{cursor_y}").split()
         return int(column), int(row)
+
+    def modes(self) -> str:
+        """Whether the alternate screen is shown, the mouse is reported, the cursor is seen: "110"."""
+        return self._tmux("display-message", "-p", "#{alternate_on}#{mouse_any_flag}#{cursor_flag}").strip()
 
     def write(self, text: str) -> None:
         """`text` as if typed."""
@@ -66,12 +74,8 @@ class RealTerminal:
         return screen
 
     def exit_code(self) -> int:
-        """Wait until the program has ended; its exit code."""
-
-        def ended(_: str) -> bool:
-            return self._status.exists() and self._status.read_text().endswith("\n")
-
-        self.wait(ended, "the program to end")
+        """Wait until the program has ended; its exit code. Also where the terminal is gone."""
+        wait_until(lambda: self._status.exists() and self._status.read_text().endswith("\n"), "the program to end")
         return int(self._status.read_text())
 
     def processes(self) -> list[int]:
@@ -97,13 +101,13 @@ class RealTerminal:
 
 
 @contextmanager
-def real_terminal(*arguments: str, size: tuple[int, int] = (100, 30)) -> Iterator[RealTerminal]:
-    """`qwen-tui` with these arguments in a terminal of this size, which is gone at the end."""
+def real_terminal(*arguments: str, size: tuple[int, int] = (100, 30), run: str = RUN) -> Iterator[RealTerminal]:
+    """`qwen-tui` with these arguments in a terminal of this size, which is gone at the end. `run`: RUN or its like."""
     # Not pytest's folder: a socket's path may have about 100 characters.
     with TemporaryDirectory(prefix="qwen-tui-") as folder:
         terminal = RealTerminal(Path(folder))
         try:
-            terminal.start(*arguments, size=size)
+            terminal.start(*arguments, size=size, run=run)
             yield terminal
         finally:
             terminal.end()

@@ -54,3 +54,31 @@ def test_the_end_of_the_terminal_is_the_end_of_the_program(
         finally:
             process.kill()
     assert (tmp_path / "record").read_text() == record
+
+
+DRAWING = """
+from textual.app import App
+from qwen_tui.app.terminal_driver import TerminalDriver
+
+class Drawing(App):
+    def on_mount(self):
+        for _ in range(100):
+            self._driver.write("drawn into nothing")
+        self.exit()
+
+Drawing(driver_class=TerminalDriver).run()
+"""
+
+
+def test_what_is_drawn_on_a_terminal_that_is_gone_holds_nothing_up() -> None:
+    """Keys still come, from another terminal: so only drawing meets the end."""
+    keys, read = pty.openpty()
+    screen, drawn_on = pty.openpty()
+    os.close(screen)
+    with subprocess.Popen([sys.executable, "-c", DRAWING], stdin=read, stderr=drawn_on) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            for descriptor in (keys, read, drawn_on):
+                os.close(descriptor)

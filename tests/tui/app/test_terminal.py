@@ -14,7 +14,7 @@ from qwen_core.demo import demo_model_path
 from qwen_tui.store import store_path
 from qwen_tui.text.safe import cells
 from support.engines import is_gone, wait_until
-from support.terminal import PROGRAM, RealTerminal, real_terminal, tmux_is_there
+from support.terminal import KEEPS_HANGUP, PROGRAM, RUN, RealTerminal, real_terminal, tmux_is_there
 
 pytestmark = pytest.mark.skipif(not tmux_is_there(), reason="tmux is not installed (.ci/run installs it)")
 
@@ -114,8 +114,9 @@ def test_a_small_terminal_is_enough(size: tuple[int, int]) -> None:
         assert terminal.exit_code() == 0
 
 
-def test_a_closed_terminal_leaves_no_process_behind() -> None:
-    with real_terminal(*ENDLESS) as terminal:
+@pytest.mark.parametrize("run", [RUN, KEEPS_HANGUP], ids=["told", "untold"])
+def test_a_closed_terminal_leaves_no_process_behind(run: str) -> None:
+    with real_terminal(*ENDLESS, run=run) as terminal:
         terminal.wait(ready, "the model")
         send(terminal, ENDLESS_QUESTION)
         terminal.wait(lambda screen: "E2M1" in below(screen, ENDLESS_QUESTION), "the middle of the answer")
@@ -126,6 +127,17 @@ def test_a_closed_terminal_leaves_no_process_behind() -> None:
         terminal.end()
         os.kill(processes[0], signal.SIGCONT)
         wait_until(lambda: all(map(is_gone, processes)), "the end of app and engine")
+        if run == KEEPS_HANGUP:
+            assert terminal.exit_code() == 0, "it did not leave, it was ended"
+
+
+def test_a_hangup_gives_back_a_terminal_that_is_there() -> None:
+    with real_terminal() as terminal:
+        terminal.wait(ready, "the model")
+        assert terminal.modes() == "110"
+        os.kill(terminal.processes()[0], signal.SIGHUP)
+        assert terminal.exit_code() == 0
+        terminal.wait(lambda _: terminal.modes() == "001", "the terminal as it was")
 
 
 def test_a_pasted_log_is_all_in_the_draft_and_sends_nothing() -> None:
