@@ -1,14 +1,18 @@
 """Conversations as token ids, such that only the chat template makes control tokens.
 
 People, files and earlier answers may spell `<|im_end|>`. Rendered and encoded as one text, that would end the turn.
-So where contents hold such a spelling, the character that begins it is swapped for a private-use character before
-rendering: the template cannot see it, nothing it joins, trims or cuts can make it whole, and one character cannot be
-damaged. The tokenizer then finds the control tokens, which are the template's own; the runs of text between them get
-their characters back and are encoded as ordinary text. Without such spellings nothing is swapped.
+So the character that begins such a spelling is swapped for a private-use character in contents before rendering: the
+template cannot see it, nothing it joins, trims, cuts or puts in lower case can make it whole, and one character cannot
+be damaged. The tokenizer then finds the control tokens, which are the template's own; the runs of text between them get
+their characters back and are encoded as ordinary text.
+
+Contents with that character and no spelling are also rendered as they are, and that is what counts unless the template
+has made control tokens of them. What no swap can prevent: a template that writes the beginning character itself in
+place of something that a person wrote (`replace('[', '<')`).
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,8 +34,7 @@ def encode_chat(
     also where the template makes nothing of the conversation.
     """
     chat = {"messages": list(messages), "tools": kwargs.pop("tools", None)}
-    markers = _Markers(template, tokenizer, chat)
-    ids = markers.encode(template.render(**_swapped(chat, markers.swaps), **kwargs))
+    ids = _Markers(template, tokenizer, chat).encode(chat, lambda chat: template.render(**chat, **kwargs))
     if not ids:
         raise TextError(f"{template.name} makes an empty prompt of this conversation: is the file damaged?")
     return ids
@@ -54,14 +57,24 @@ def turn_suffix(
     chat = {"messages": list(messages), "tools": kwargs.pop("tools", None)}
     markers = _Markers(template, tokenizer, chat)
     edge = markers.new()
-    chat = _swapped(chat, markers.swaps)
-    answer = chat["messages"][last]
-    # The content itself between two edges: a template that cuts or rewrites it shows by that it does.
-    answer["content"] = edge + answer["content"] + edge
-    rendered = template.render(**chat, **kwargs)
-    if rendered.count(edge) != 2 or answer["content"] not in rendered:
+
+    def suffix(chat: Any) -> str:
+        answer = chat["messages"][last]
+        # The content itself between two edges: a template that cuts or rewrites it shows by that it does.
+        answer["content"] = edge + answer["content"] + edge
+        rendered = template.render(**chat, **kwargs)
+        if rendered.count(edge) != 2 or answer["content"] not in rendered:
+            raise _Changed
+        return rendered.rpartition(edge)[2]
+
+    try:
+        return markers.encode(chat, suffix)
+    except _Changed:
         return None
-    return markers.encode(rendered.rpartition(edge)[2])
+
+
+class _Changed(Exception):
+    """The template does not show an answer as it was."""
 
 
 class _Markers:
@@ -72,10 +85,11 @@ class _Markers:
         self._template = template
         self._texts = list(_strings(chat))
         self._free: Iterator[str] | None = None
-        spellings = tuple(sorted(filter(None, tokenizer.special_tokens)))
-        self.swaps: dict[str, str] = {}
-        if spellings and _any_spelling(self._texts, spellings):
-            self.swaps = {first: self.new() for first in dict.fromkeys(spelling[0] for spelling in spellings)}
+        self._spelling = _pattern(tuple(sorted(filter(None, tokenizer.special_tokens), key=len, reverse=True)))
+        firsts = dict.fromkeys(spelling[0] for spelling in tokenizer.special_tokens if spelling)
+        self._spelt = any(map(self._spelling.search, self._texts))
+        begun = self._spelt or any(first in text for text in self._texts for first in firsts)
+        self._swaps = {first: self.new() for first in firsts} if begun else {}
 
     def new(self) -> str:
         """A character that has not been handed out yet."""
@@ -88,9 +102,15 @@ class _Markers:
             raise TextError("the conversation holds every private-use character there is: leave some out")
         return character
 
-    def encode(self, rendered: str) -> list[int]:
-        if not self.swaps:
+    def encode(self, chat: Any, render: Callable[[Any], str]) -> list[int]:
+        """Ids of what `render` makes of a copy of the chat, such that the chat's words make no control token in it."""
+        rendered = render(_swapped(chat, self._swaps))
+        if not self._swaps:
             return self._tokenizer.encode(rendered)
+        if not self._spelt:
+            plain = render(_swapped(chat, {}))
+            if self._spelling.findall(plain) == self._spelling.findall(rendered):
+                return self._tokenizer.encode(plain)
         ids: list[int] = []
         for piece in self._tokenizer.cut_at_control(rendered):
             if isinstance(piece, int):
@@ -100,7 +120,7 @@ class _Markers:
         return ids
 
     def _restored(self, text: str) -> str:
-        for original, marker in self.swaps.items():
+        for original, marker in self._swaps.items():
             # A template may have written the contents as ASCII JSON.
             text = text.replace(marker, original).replace(_escape(marker), original)
         return text
@@ -108,18 +128,8 @@ class _Markers:
 
 @lru_cache(maxsize=4)
 def _pattern(spellings: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds a control token's spelling, or at the end of a text the beginning of one.
-
-    The beginning counts because templates put texts side by side, and because they trim them.
-    """
-    beginnings = {spelling[:end] for spelling in spellings for end in range(1, len(spelling))}
-    whole, part = ("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) for texts in (spellings, beginnings))
-    return re.compile(f"(?:{whole})" + (rf"|(?:{part})\s*\Z" if part else ""))
-
-
-def _any_spelling(texts: Iterable[str], spellings: tuple[str, ...]) -> bool:
-    pattern = _pattern(spellings)
-    return any(pattern.search(text) for text in texts)
+    """Finds the first that matches of `spellings`; without any, nothing."""
+    return re.compile("|".join(map(re.escape, spellings)) or "(?!)")
 
 
 def _strings(value: Any) -> Iterator[str]:
