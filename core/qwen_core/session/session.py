@@ -240,7 +240,8 @@ class Session(ModelOwner):
             if suffix is not None:
                 if suffix and suffix[0] == self._im_end == base[-1]:
                     suffix = suffix[1:]
-                closing = self.tokenizer.encode("\n</think>\n\n") if self._reasoning_open else []
+                cut_off = self._reasoning_open and base[-1] not in self._stop_ids
+                closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
                 return [*base, *closing, *suffix]
         return encode_chat(self.template, self.tokenizer, chat, **kwargs)
 

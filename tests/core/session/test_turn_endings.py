@@ -261,3 +261,16 @@ def test_a_stray_end_of_reasoning_may_come_when_an_answer_goes_on(
     list(session.continue_stream(**GREEDY))
     message = session.messages[-1]
     assert (message.content, message.reasoning) == ("The answer.", "I think.")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_reasoning_is_closed_before_the_next_turn_unless_the_model_ended_the_turn_in_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    count = says(session, monkeypatch, "I think")
+    list(session.send_stream("q", max_new_tokens=None if ended else count, temperature=0.0, reasoning_effort="high"))
+    assert (session.messages[-1].content, session.messages[-1].reasoning) == ("", "I think")
+    first = next(iter(session.send_stream("next", **GREEDY)))
+    _, _, after = session.tokenizer.decode(first.prompt_ids).partition("I think")
+    between = after.partition("<|im_start|>")[0]
+    assert between == ("<|im_end|>\n" if ended else "\n</think>\n\n<|im_end|>\n")
