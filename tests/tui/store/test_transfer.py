@@ -207,18 +207,21 @@ def test_markdown_reads_like_the_conversation(tmp_path: Path) -> None:
         store.answers.finish(answer, said, "length", (1,), stats())
         failing = store.answers.begin(store.answers.ask(conversation, "Next"), None, OTHER)
         store.answers.fail(failing, "memory\nran out")
+        thinking = store.answers.begin(store.answers.ask(conversation, "And?"), None, OTHER)
+        store.answers.finish(thinking, Message("assistant", "", "Let me think"), "stop")
         text = conversation_markdown(store.conversations.get(conversation), store.tree.path(conversation))
     assert text.startswith("# What is **this**?\n\n*20")
     assert "· Qwen3.5-0.8B Q4*" in text
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    assert headings == ["## System", "## You", "## Qwen3.6-27B", "## You", "## Qwen3.5-0.8B"]
+    assert headings == ["## System", "## You", "## Qwen3.6-27B", *["## You", "## Qwen3.5-0.8B"] * 2]
     assert said.content in text
     assert "17.3 tok/s" in text
     assert "reached the length limit" in text
     assert "*failed: memory ran out*" in text
+    assert "*stopped while still reasoning, no answer*" in text
     tokens = MarkdownIt("commonmark").parse(text)
     fences = [token.content for token in tokens if token.type == "fence"]
-    assert fences == [said.reasoning + "\n", "x\n", "<tool_call>\n"]
+    assert fences == [said.reasoning + "\n", "x\n", "<tool_call>\n", "Let me think\n"]
 
 
 @given(TEXT, TEXT, TEXT)
