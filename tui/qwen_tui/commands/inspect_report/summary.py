@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from qwen_core.checkpoint.config import ModelConfig
-from qwen_core.checkpoint.layout import MTP, ModuleLayout
+from qwen_core.checkpoint.layout import MTP_LAYER, ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.inspect_report.roles import role_table
@@ -77,7 +77,7 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     unused = [
         f"{e.what} {decimal_size(e.nbytes)} in {counted(e.tensors, 'tensor')}"
         for e in layout.unused
-        if not (layout.mtp and e.what == MTP)
+        if not (layout.mtp and e.what == MTP_LAYER)
     ]
     yield "unused", "; ".join(unused) or "nothing: a token reads all that is on disk"
     yield "alignment", alignment(subject)
