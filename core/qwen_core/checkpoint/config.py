@@ -179,10 +179,12 @@ def _rope(reader: _Reader, head_dim: int, where: str) -> tuple[float, int]:
     """(theta, rotated dimensions), from `rope_parameters` or the older fields beside it."""
     parameters = reader.mapping("rope_parameters") or reader.mapping("rope_scaling")
     rope = _Reader(parameters, f"{where}: rope_parameters", {k: reader.get(k) for k in _ROPE_FIELDS})
-    for key in ("rope_type", "type"):
-        value = parameters.get(key)
-        if value not in (None, "default", "mrope"):
-            raise rope.fail(f"{key} {quote(repr(value))} is not supported (only default)")
+    # People extend the context by a `rope_scaling` beside the parameters, which other programs follow.
+    for given, name in ((parameters, "rope_parameters"), (reader.mapping("rope_scaling"), "rope_scaling")):
+        for key in ("rope_type", "type"):
+            value = given.get(key)
+            if value not in (None, "default", "mrope"):
+                raise reader.fail(f"{name}: {key} {quote(repr(value))} is not supported (only default)")
     theta = rope.number("rope_theta", None)
     factor = rope.number("partial_rotary_factor", 0.25)
     rotary_dim = int(head_dim * factor) if factor <= 1 else 0
