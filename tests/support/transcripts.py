@@ -1,20 +1,29 @@
 """Long conversations on the stage, put there without an engine, and what their transcript shows."""
 
+from typing import Any
+
+from qwen_core.protocol.events import Message, Part
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.conversation.turns import Turn
 from support.app_stage import Stage
 from support.fake_engine import stats
 
 
-def told(here: Stage, number: int, answer: str = "", **more: object) -> Turn:
+def told(here: Stage, number: int, answer: str = "", **more: Any) -> Turn:
     """One more answered turn."""
     turn = here.app.conversation.ask(f"question {number}")
     finish(turn, answer or f"answer {number}\n\nand its second paragraph", **more)
     return turn
 
 
-def finish(turn: Turn, answer: str, **more: object) -> None:
-    turn.answer, turn.state, turn.finish_reason, turn.stats = answer, "done", "stop", stats()
+def put(turn: Turn, part: Part, text: str) -> None:
+    """Other text for a part of an answer."""
+    turn.pieces = (*(piece for piece in turn.pieces if piece[0] != part), (part, text))
+
+
+def finish(turn: Turn, answer: str, *, reasoning: str = "", tool_calls: str = "", **more: Any) -> None:
+    turn.state, turn.finish_reason, turn.stats = "done", "stop", stats()
+    turn.kept(Message("assistant", answer, reasoning=reasoning, tool_calls=tool_calls))
     for name, value in more.items():
         setattr(turn, name, value)
 

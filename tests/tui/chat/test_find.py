@@ -8,14 +8,16 @@ from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.conversation.turns import Turn
 from support.app_stage import Stage, stage
 from support.fake_engine import loads_only
-from support.transcripts import body, rest, tell
+from support.transcripts import body, put, rest, tell
 
 WORDS = st.text(alphabet="aAbB ß東\n.*[", max_size=20)
 
 
 @given(st.lists(st.tuples(WORDS, WORDS, WORDS), max_size=4), st.text(alphabet="aAbBß東.*[", min_size=1, max_size=2))
 def test_every_place_is_found_in_any_case(texts: list[tuple[str, str, str]], needle: str) -> None:
-    turns = [Turn(0, question, reasoning=thoughts, answer=answer) for question, thoughts, answer in texts]
+    turns = [
+        Turn(0, question, pieces=(("reasoning", thoughts), ("answer", answer))) for question, thoughts, answer in texts
+    ]
     found = find_matches(turns, needle)
     for place, parts in enumerate(texts):
         for name, text in zip(("question", "reasoning", "answer"), parts, strict=True):
@@ -27,7 +29,7 @@ def test_every_place_is_found_in_any_case(texts: list[tuple[str, str, str]], nee
 
 
 def test_a_search_begins_where_the_person_is_and_goes_on_where_it_was() -> None:
-    turns = [Turn(number, "a word", answer="a word, a word") for number in range(4)]
+    turns = [Turn(number, "a word", pieces=(("answer", "a word, a word"),)) for number in range(4)]
     matches = find_matches(turns, "word")
     assert matches[nearest(matches, None, 2)].turn is turns[2]
     assert nearest(matches, None, 4) == len(matches) - 1
@@ -52,9 +54,9 @@ async def test_the_bar_walks_all_places_round_the_ends() -> None:
     async with stage(loads_only, size=(100, 24)) as here:
         turns = await tell(here, 110)
         TURNS[:] = turns
-        turns[20].answer = "Nothing.\n\nBut here is a **Needle** in it."
+        put(turns[20], "answer", "Nothing.\n\nBut here is a **Needle** in it.")
         turns[90].question = "a needle"
-        turns[90].reasoning = "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20)
+        put(turns[90], "reasoning", "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20))
         await rest(here)
         await here.pilot.press("ctrl+f", *"needle")
         await rest(here)
@@ -120,7 +122,7 @@ async def test_what_comes_meanwhile_is_found_too_and_what_goes_is_not_missed() -
         turns = await tell(here, 3)
         here.app.chat.find("second paragraph")
         await rest(here)
-        turns[2].answer += "\n\na second paragraph more"
+        turns[2].say("answer", "\n\na second paragraph more")
         await rest(here)
         await here.pilot.press("enter")
         await rest(here)

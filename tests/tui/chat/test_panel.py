@@ -250,7 +250,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
 
 def test_the_context_of_a_conversation_from_the_disk_is_what_was_fed_for_it() -> None:
     conversation = Conversation()
-    conversation.load(KeptConversation(1), from_disk([Turn(1, "Q", state="interrupted", answer="half")]))
+    conversation.load(KeptConversation(1), from_disk([Turn(1, "Q", state="interrupted", pieces=(("answer", "half"),))]))
     assert take_snapshot(conversation).context_tokens == 3
 
 

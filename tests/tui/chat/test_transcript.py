@@ -14,7 +14,7 @@ from qwen_tui.chat.turn_window import MOST, STEP
 from qwen_tui.conversation.turns import Item, Turn
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
-from support.transcripts import body, finish, numbers, rest, tell, told
+from support.transcripts import body, finish, numbers, put, rest, tell, told
 
 
 def is_run(part: list[Item], whole: list[Item]) -> bool:
@@ -160,8 +160,8 @@ async def test_drawing_again_touches_only_what_changed(monkeypatch: pytest.Monke
         drawn.clear()
         await rest(here)
         assert drawn == []
-        turns[-2].answer = "another alternative"
-        turns[0].answer = "out of sight"
+        put(turns[-2], "answer", "another alternative")
+        put(turns[0], "answer", "out of sight")
         await rest(here)
         assert len(drawn) == 1
         assert "another alternative" in here.transcript()
@@ -193,7 +193,7 @@ async def test_the_focus_survives_drawing_and_goes_over_to_what_takes_a_turns_pl
         chat.focus_turn(turns[1])
         await rest(here)
         view = chat.focused
-        turns[1].answer = "changed"
+        put(turns[1], "answer", "changed")
         await rest(here)
         assert chat.focused is view
         # Another alternative: everything is read from disk anew.

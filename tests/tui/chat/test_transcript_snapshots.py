@@ -10,7 +10,7 @@ from qwen_core.protocol.events import TurnStarted
 from qwen_tui.chat.find_bar import FindInput
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
-from support.transcripts import rest, tell
+from support.transcripts import put, rest, tell
 
 SIZES = [(60, 20), (100, 30), (160, 45)]
 Scene = Callable[[Stage], Awaitable[None]]
@@ -32,8 +32,9 @@ scale = max(abs(x) for x in group) / 6.0
 async def turn_focused(here: Stage) -> None:
     """The last of many turns has the focus; its answer is one of three."""
     turns = await tell(here, 70)
-    turns[-1].answer, turns[-1].place = CODE, (2, 3)
-    turns[-1].reasoning, turns[-1].reasoning_tokens = "thoughts", 12
+    turns[-1].place, turns[-1].reasoning_tokens = (2, 3), 12
+    put(turns[-1], "answer", CODE)
+    put(turns[-1], "reasoning", "thoughts")
     await rest(here)
     await here.pilot.press("ctrl+up")
 
@@ -57,7 +58,7 @@ async def turns_home(here: Stage) -> None:
 
 async def found(here: Stage) -> None:
     turns = await tell(here, 60)
-    turns[30].answer = CODE
+    put(turns[30], "answer", CODE)
     await rest(here)
     here.app.chat.query_one(FindInput).cursor_blink = False
     here.app.chat.find("a link")

@@ -6,7 +6,7 @@ from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.conversation.turns import Turn
 from support.app_stage import Stage, stage
 from support.fake_engine import loads_only
-from support.transcripts import rest, tell
+from support.transcripts import put, rest, tell
 
 ASKED = {
     "e": "edit",
@@ -97,7 +97,7 @@ async def test_jumping_walks_the_turns_and_ends_in_the_composer() -> None:
 async def test_tab_walks_turns_and_folds() -> None:
     async with stage(loads_only) as here:
         turns = await tell(here, 2)
-        turns[1].reasoning = "thoughts"
+        put(turns[1], "reasoning", "thoughts")
         await rest(here)
         walked = []
         for _ in range(3):

@@ -15,6 +15,7 @@ from qwen_core.protocol.events import (
     Message,
     Notice,
     Part,
+    Piece,
     PrefillProgress,
     Restore,
     TurnDone,
@@ -221,3 +222,20 @@ def test_what_turns_out_to_be_reasoning_leaves_the_answer() -> None:
         assert (turn.answer, turn.reasoning, turn.tool_calls) == (answer, "I think.", tools)
         assert not turn.drafted
         assert turn.messages()[1] == Message("assistant", answer, "I think.", tools)
+
+
+def test_what_was_said_stays_in_its_order() -> None:
+    said: tuple[Piece, ...] = (
+        ("reasoning", "I"),
+        ("answer", "a"),
+        ("tool_call", "f"),
+        ("answer", "b"),
+        ("tool_call", "g"),
+    )
+    conversation = after(loaded())
+    turn = conversation.ask("q")
+    after(conversation, TurnStarted(1, 10, 0), *(delta(1, piece) for piece in said))
+    assert turn.pieces == said
+    conversation.apply(done(1, "ab", "I", "fg"))
+    assert turn.pieces == said, "the kept message is the same"
+    assert (turn.answer, turn.reasoning, turn.tool_calls) == ("ab", "I", "fg")

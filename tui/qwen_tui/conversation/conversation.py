@@ -280,9 +280,7 @@ class Conversation:
         # The stored message is what later turns see. An empty one (a session that keeps less) never takes text away.
         said = event.message
         if said.content or said.reasoning or said.tool_calls:
-            if (said.content, said.reasoning) != (turn.answer, turn.reasoning):
-                turn.drafted = {}  # the places are no longer where they were
-            turn.answer, turn.reasoning, turn.tool_calls = said.content, said.reasoning, said.tool_calls
+            turn.kept(said)
         self._figures(turn, event.stats)
         self.stopping = False
         self._ids, self._ids_cover_all = event.ids, True

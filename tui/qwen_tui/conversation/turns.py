@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwen_core.protocol.events import FinishReason, Message, Part
+from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.records import StoredMessage, all_reasoning, reasoning_before, turn_stats
 
@@ -20,8 +20,9 @@ class Turn:
     """One question and its answer so far.
 
     `question_id` and `answer_id` are what the store calls them. `place`: which of how many alternatives this answer
-    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes). `drafted`:
-    where in a part's text stands what accepted drafts said, as (begin, end); known while the program runs.
+    is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes). `pieces` are
+    what was said, in order; `answer`, `reasoning` and `tool_calls` read one part of it. `drafted`: where in a part's
+    text stands what accepted drafts said, as (begin, end); known while the program runs.
     `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
     """
 
@@ -32,9 +33,7 @@ class Turn:
     place: tuple[int, int] = (1, 1)
     shown: str = ""
     state: TurnState = "waiting"
-    reasoning: str = ""
-    answer: str = ""
-    tool_calls: str = ""
+    pieces: tuple[Piece, ...] = ()
     drafted: dict[Part, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     prefilled: int = 0
     to_prefill: int = 0
@@ -55,7 +54,19 @@ class Turn:
 
     @property
     def has_text(self) -> bool:
-        return bool(self.answer or self.reasoning or self.tool_calls)
+        return bool(self.pieces)
+
+    @property
+    def answer(self) -> str:
+        return text_of(self.pieces, "answer")
+
+    @property
+    def reasoning(self) -> str:
+        return text_of(self.pieces, "reasoning")
+
+    @property
+    def tool_calls(self) -> str:
+        return text_of(self.pieces, "tool_call")
 
     @property
     def unanswered(self) -> bool:
@@ -67,22 +78,24 @@ class Turn:
         """Whether the answer was cut off where it could go on."""
         return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
 
-    def text(self, part: Part) -> str:
-        """What was said in a part of the answer."""
-        return {"answer": self.answer, "reasoning": self.reasoning, "tool_call": self.tool_calls}[part]
-
     def say(self, part: Part, text: str, *, drafted: bool = False) -> None:
         """Add what the engine has said; `drafted`: by accepted drafts."""
         if drafted:
-            begin = len(self.text(part))
+            begin = len(text_of(self.pieces, part))
             self.drafted = {**self.drafted, part: (*self.drafted.get(part, ()), (begin, begin + len(text)))}
-        match part:
-            case "answer":
-                self.answer += text
-            case "reasoning":
-                self.reasoning += text
-            case "tool_call":
-                self.tool_calls += text
+        if text:
+            self.pieces = joined((*self.pieces, (part, text)))
+
+    def kept(self, message: Message) -> None:
+        """The answer as it is kept. Where that is what was said, in whatever order, nothing changes."""
+        parts: tuple[Piece, ...] = (
+            ("reasoning", message.reasoning),
+            ("answer", message.content),
+            ("tool_call", message.tool_calls),
+        )
+        if any(text_of(self.pieces, part) != text for part, text in parts):
+            self.pieces = tuple(piece for piece in parts if piece[1])
+            self.drafted = {}  # the places are no longer where they were
 
     def take(self, stats: TurnStats) -> None:
         """The figures by now, as the engine has them."""
@@ -126,8 +139,8 @@ def stored_turns(path: Sequence[StoredMessage], places: Sequence[tuple[int, int]
 
 
 def _answered(turn: Turn, message: StoredMessage) -> None:
-    turn.answer_id, turn.answer = message.id, message.content
-    turn.reasoning, turn.tool_calls = message.reasoning, message.tool_calls
+    turn.answer_id = message.id
+    turn.kept(Message("assistant", message.content, reasoning=message.reasoning, tool_calls=message.tool_calls))
     # An answer that another program is writing this moment counts as interrupted here.
     turn.state = _STATES.get(message.status, "interrupted")
     turn.finish_reason, turn.error = message.finish_reason, message.error
