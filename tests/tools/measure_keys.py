@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from qwen_tui.chat.screen import freeze_heap
 from support.app_stage import Stage, stage
-from support.fake_engine import delta, loads_only, stats
+from support.fake_engine import delta, loads_only
+from support.transcripts import finish
 
 BOUND_S = 0.050
 SIZES = ((100, 30), (160, 45))
@@ -75,12 +76,12 @@ async def many_turns(here: Stage) -> None:
     conversation = here.app.conversation
     for number in range(TURNS):
         turn = conversation.ask(f"Question {number}: explain NVFP4 vs MXFP4.")
-        turn.answer, turn.state, turn.finish_reason, turn.stats = SECTION, "done", "stop", stats()
+        finish(turn, SECTION)
 
 
 async def long_finished(here: Stage) -> None:
     turn = here.app.conversation.ask("Explain everything.")
-    turn.answer, turn.state, turn.finish_reason, turn.stats = long_answer(), "done", "stop", stats()
+    finish(turn, long_answer())
 
 
 async def long_streaming(here: Stage) -> None:
