@@ -181,7 +181,7 @@ class Worker:
         known = len(session.messages)
         settings = command.settings
         if settings.draft == "mtp" and self._tell_of_drafts("mtp"):
-            settings = replace(settings, draft="off")
+            settings = replace(settings, draft="auto")
         reason, stats = None, None
         # To the iterator's very end, not to its last event: only then has the session kept the answer.
         if isinstance(command, Continue):

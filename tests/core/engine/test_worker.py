@@ -220,7 +220,7 @@ def test_a_layer_that_cannot_draft_is_named_once_and_answers_come_without_it() -
     mtp = GenerationSettings(draft="mtp")
     seen = work(LOAD, Send(1, script(show("settings")), mtp), Send(2, script(show("settings")), mtp))
     notices = [event.text for event in seen if isinstance(event, Notice)]
-    off = str(GenerationSettings(draft="off"))
-    assert notices == ["no MTP layer. Answers come without it.", off, off]
+    auto = str(GenerationSettings(draft="auto"))
+    assert notices == ["no MTP layer. Answers come without it.", auto, auto]
     loaded = work(Load(script(), settings=LoadSettings(draft="mtp")))
     assert Notice("no MTP layer. Answers come without it.") in loaded

@@ -1,7 +1,7 @@
 """Answers on disk: as they grow, as they end, and as they are found after their program has gone."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +163,9 @@ def test_figures_that_are_not_a_turns_are_none(values: dict[str, object]) -> Non
     figures = turn_stats(values)
     assert figures is None or all(isinstance(values[name], int) for name in needed)
     assert turn_stats({**asdict(stats()), "unknown": 1}) == stats()
+    off = replace(stats(), draft_off="cpu")
+    assert turn_stats(asdict(off)) == off
+    assert turn_stats({**asdict(off), "draft_off": ["none of these"]}) == stats()
 
 
 def test_alternatives_are_counted() -> None:

@@ -128,7 +128,7 @@ def _drafts(stats: TurnStats, width: int) -> Lines:
         return [_figure(width, "drafts", draft.kind, f" · {formatting.no_drafts(draft)}")]
     lines = [
         _figure(width, "drafts", f"{draft.kind}, {draft.num_draft_tokens} a pass"),
-        _figure(width, "accept", formatting.accepted_by_depth(draft)),
+        _figure(width, "accept", formatting.by_depth(draft.accepted_by_depth, draft.passes)),
     ]
     if stats.ceiling_tok_s is None:  # which says it already
         lines.append(_figure(width, "tokens", f"{stats.tokens_a_pass:.2f} a pass"))

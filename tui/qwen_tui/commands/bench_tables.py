@@ -8,7 +8,7 @@ from rich.table import Table
 
 from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.commands.report import GAP, folding, paragraph, table
-from qwen_tui.text.formatting import number
+from qwen_tui.text.formatting import by_depth, number
 
 _DRAFTS_OFF = {
     "cpu": "on a CPU a pass costs what its rows cost, so that auto drafts nothing there; mtp and lookup do",
@@ -189,10 +189,9 @@ def _accepted(pair: dict[str, Any]) -> str:
     """ "by mtp, up to 3 a pass, 2.31 tokens a pass; accepted by depth in 85, 72, 59% of 56 passes"."""
     if not pair["drafted"]:
         return f"by {pair['kind']}, no drafts in {pair['passes']:,} passes"
-    shares = ", ".join(f"{100 * share:.0f}" for share in pair["acceptance_by_depth"])
     return (
         f"by {pair['kind']}, up to {pair['num_draft_tokens']} a pass, {pair['tokens_a_pass']:.2f} tokens a pass; "
-        f"accepted by depth in {shares}% of {pair['passes']:,} passes"
+        f"accepted by depth in {by_depth(pair['acceptance_by_depth'])} of {pair['passes']:,} passes"
     )
 
 

@@ -4,11 +4,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from qwen_core.files import json_text, strict_json
 from qwen_core.protocol.events import FinishReason, GenerationSettings
-from qwen_core.protocol.stats import DraftStats, TurnStats
+from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats
 from qwen_tui.text.safe import typed
 
 Status = Literal["complete", "running", "interrupted", "failed"]
@@ -187,7 +187,9 @@ def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
             if "None" not in str(entry.type):
                 return None
             given[entry.name] = None
-    return TurnStats(**given, draft=_draft_stats(values.get("draft")))
+    off = values.get("draft_off")
+    draft_off: DraftOff | None = off if off in get_args(DraftOff) else None
+    return TurnStats(**given, draft=_draft_stats(values.get("draft")), draft_off=draft_off)
 
 
 def _draft_stats(values: Any) -> DraftStats | None:

@@ -148,7 +148,7 @@ def turn_pieces(stats: TurnStats) -> list[str]:
         count += f" (+{stats.reasoning_tokens:,} reasoning)"
     pieces.append(count)
     if stats.draft is not None and stats.draft.drafted:
-        pieces.append(f"accepted {accepted_by_depth(stats.draft)} of passes")
+        pieces.append(f"accepted {by_depth(stats.draft.accepted_by_depth, stats.draft.passes)} of passes")
     if stats.draft_off is not None:
         pieces.append(f"no drafts ({draft_off(stats.draft_off)})")
     if stats.ttft_s is not None:
@@ -220,9 +220,9 @@ def no_drafts(draft: DraftStats) -> str:
     return "none drafted" if draft.passes else "none yet"
 
 
-def accepted_by_depth(draft: DraftStats) -> str:
+def by_depth(accepted: Iterable[float], passes: int = 1) -> str:
     """ "90, 80, 70%": in how many of the passes the first, the second ... draft was accepted."""
-    return ", ".join(f"{100 * accepted / draft.passes:.0f}" for accepted in draft.accepted_by_depth) + "%"
+    return ", ".join(f"{100 * count / passes:.0f}" for count in accepted) + "%"
 
 
 def draft_off(why: DraftOff) -> str:
