@@ -56,6 +56,25 @@ def test_the_end_of_the_terminal_is_the_end_of_the_program(
     assert (tmp_path / "record").read_text() == record
 
 
+WAITING = """
+import asyncio, signal, threading
+from qwen_tui.app import hangup
+
+async def main():
+    end = asyncio.Event()
+    hangup.leave_on_hangup(asyncio.get_running_loop(), end.set)
+    # A signal that another thread takes does not interrupt the wait of the loop, like one that comes just before it.
+    threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGHUP)).start()
+    await end.wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_loop_that_does_nothing_but_wait_is_woken() -> None:
+    subprocess.run([sys.executable, "-c", WAITING], check=True, timeout=60)
+
+
 DRAWING = """
 from textual.app import App
 from qwen_tui.app.terminal_driver import TerminalDriver

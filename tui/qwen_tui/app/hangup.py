@@ -8,7 +8,6 @@ import os
 import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Timer
 from types import FrameType
 
@@ -29,10 +28,10 @@ def leave_on_hangup(loop: AbstractEventLoop, leave: Callable[[], object]) -> Non
         end = Timer(GRACE_S, os._exit, [1])
         end.daemon = True
         end.start()
-        with suppress(RuntimeError):  # the loop is closed: the app has left it
-            loop.call_soon_threadsafe(leave)
 
-    # Not the loop's own handler: the loop may be waiting for the terminal at this very moment.
+    # The loop's own handler wakes a loop that was about to wait, and calls `leave`. The rest is done in the signal itself:
+    # the loop may be waiting for the terminal at this very moment.
+    loop.add_signal_handler(signal.SIGHUP, leave)
     signal.signal(signal.SIGHUP, hung_up)
 
 
