@@ -5,7 +5,6 @@ the directory, sizes are bounded, and whatever does not fit is one CheckpointErr
 weights.py; a name such as `owner/model` becomes a directory in locate.py.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,38 +14,34 @@ from typing import Any
 
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, parse_config
-from qwen_core.checkpoint.headers import MAX_TENSORS, TensorInfo, check_header_sizes, read_header
+from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX, MtpTensors, find_mtp
 from qwen_core.checkpoint.quantization import (
     FLOAT_DTYPES,
     QuantConfig,
     QuantSpec,
+    SpecSource,
     StoredForm,
     canonical_name,
-    check_agreement,
+    claimed_text,
+    compare,
     parse_quantization,
     spec_from_headers,
 )
+from qwen_core.checkpoint.weight_files import IGNORED, is_ignored, read_weight_files
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 from qwen_core.files import read_json_object, read_text
 
 __all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
-_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
-# Canonical beginnings of tensors that are carried along but not part of the text model.
-IGNORED = ("vision_tower.", "visual.", "mtp.")
 _UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
 
-# The full 27B's have 57 and 165 kB. Far larger ones would take seconds to parse before they could be refused.
+# The full 27B's has 57 kB. Far larger ones would take seconds to parse before they could be refused.
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 256 << 20  # Qwen3.5's tokenizer.json has 20 MB
-MAX_INDEX_BYTES = 8 << 20
 MAX_TEMPLATE_BYTES = 4 << 20
 MAX_TOKENIZER_CONFIG_BYTES = 64 << 20
-MAX_SHARDS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,10 @@ class Checkpoint:
 
     `tensors` has every tensor by its on-disk name, vision tower and MTP included; `text` the ones the text model
     uses, by canonical name. `specs` has the quantised text modules by canonical name ("layers.0.mlp.up_proj"), and
-    `spec_sources` whether config gave each by an "override" or by the "default". `converted` is False for the raw
-    Hugging Face layout (norm weights less 1, conv1d transposed). `mtp` is the MTP layer, inside or beside the
-    checkpoint; where there is one that does not fit, it is None and `mtp_problem` is the line that says why.
+    `spec_sources` whether config gave each by an "override" or by the "default", or says otherwise than the "headers",
+    which count. `converted` is False for the raw Hugging Face layout (norm weights less 1, conv1d transposed). `mtp` is
+    the MTP layer, inside or beside the checkpoint; where there is one that does not fit, it is None and `mtp_problem`
+    is the line that says why. `warnings` has a line for each thing that is wrong with the files and does no harm.
     """
 
     path: Path
@@ -66,13 +62,14 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     text: Mapping[str, TensorInfo]
     specs: Mapping[str, QuantSpec]
-    spec_sources: Mapping[str, str]
+    spec_sources: Mapping[str, SpecSource]
     converted: bool
     generation_config: dict[str, Any]
     tokenizer_path: Path | None
     shards: tuple[Path, ...]
     mtp: MtpTensors | None = None
     mtp_problem: str = ""
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def used_tensors(self) -> Mapping[str, TensorInfo]:
@@ -103,20 +100,27 @@ class Checkpoint:
         return sum(info.nbytes for name, info in self.text.items() if name.startswith(head))
 
     def template_source(self) -> str | None:
-        """The chat template: chat_template.jinja, else `chat_template` of tokenizer_config.json, else None."""
+        """The chat template: chat_template.jinja, else tokenizer_config.json's or chat_template.json's, else None."""
         file = self.path / "chat_template.jinja"
         if file.exists():
             return read_text(file, MAX_TEMPLATE_BYTES)
-        settings = self.path / "tokenizer_config.json"
-        if not settings.exists():
-            return None
-        template = read_json_object(settings, MAX_TOKENIZER_CONFIG_BYTES).get("chat_template")
-        if isinstance(template, list):  # older files: several named templates
-            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-            template = named.get("default")
-        if template is not None and not isinstance(template, str):
-            raise CheckpointError(f"{quote(settings)}: chat_template is not text")
-        return template
+        for name in ("tokenizer_config.json", "chat_template.json"):
+            settings = self.path / name
+            if not settings.exists():
+                continue
+            template = read_json_object(settings, MAX_TOKENIZER_CONFIG_BYTES).get("chat_template")
+            if isinstance(template, list):  # older files: several named templates
+                named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+                template = named.get("default")
+            if template is not None and not isinstance(template, str):
+                raise CheckpointError(f"{quote(settings)}: chat_template is not text")
+            if template is not None:
+                return template
+        return None
+
+
+class _MissingTensorError(CheckpointError):
+    """A tensor of the text model is nowhere. What is wrong with the index says more, if anything is."""
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -143,14 +147,20 @@ def _open(directory: Path) -> Checkpoint:
     raw = read_json_object(config_file, MAX_CONFIG_BYTES)
     config = parse_config(raw, str(config_file))
     quantization = parse_quantization(raw, str(config_file), IGNORED)
-    tensors, shards = _read_shards(directory)
-    text = _text_table(tensors)
-    config = _resolve_tying(config, text, directory)
-    converted = _is_converted(config, text, directory)
-    specs, sources = _check_text(config, text, quantization, converted, directory)
+    files = read_weight_files(directory)
+    text = _text_table(files.tensors)
+    warnings = [files.problem] if files.problem else []
+    try:
+        config = _resolve_tying(config, text, directory)
+        converted = _is_converted(config, text, directory)
+        specs, sources, disagreement = _check_text(config, text, quantization, converted, directory)
+    except _MissingTensorError as error:
+        raise CheckpointError(files.problem or str(error)) from None
+    if disagreement:
+        warnings.append(disagreement)
     mtp, mtp_problem = None, ""
     try:
-        mtp = find_mtp(directory, config, tensors, converted)
+        mtp = find_mtp(directory, config, files.tensors, converted)
     except (CheckpointError, OSError) as error:
         mtp_problem = str(error)
     generation_file = directory / "generation_config.json"
@@ -159,94 +169,18 @@ def _open(directory: Path) -> Checkpoint:
         path=directory,
         config=config,
         raw_config=raw,
-        tensors=MappingProxyType(tensors),
+        tensors=MappingProxyType(files.tensors),
         text=MappingProxyType(text),
         specs=MappingProxyType(specs),
         spec_sources=MappingProxyType(sources),
         converted=converted,
         generation_config=read_json_object(generation_file, MAX_CONFIG_BYTES) if generation_file.exists() else {},
         tokenizer_path=tokenizer if tokenizer.is_file() else None,
-        shards=shards,
+        shards=files.shards,
         mtp=mtp,
         mtp_problem=mtp_problem,
+        warnings=tuple(warnings),
     )
-
-
-def _read_shards(directory: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
-    """All tensors of the directory, and its weight files in order."""
-    index_file = directory / INDEX
-    if not index_file.exists():
-        shards = _shards_without_index(directory)
-        return _read_headers(shards), shards
-    weight_map = read_json_object(index_file, MAX_INDEX_BYTES).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{quote(index_file)}: weight_map must be an object of tensor names and file names")
-    first_tensor: dict[str, str] = {}
-    for tensor, name in weight_map.items():
-        first_tensor.setdefault(name, tensor)
-    if len(first_tensor) > MAX_SHARDS:
-        raise CheckpointError(f"{quote(index_file)} names {len(first_tensor):,} files, more than {MAX_SHARDS:,}")
-    for name, tensor in first_tensor.items():
-        _check_plain_name(name, tensor, index_file)
-        if not (directory / name).exists():
-            raise CheckpointError(
-                f"{quote(directory / name)} is missing; {INDEX} places tensor {quote(tensor)} in it; "
-                "download the model again"
-            )
-    shards = tuple(directory / name for name in sorted(first_tensor))
-    tensors = _read_headers(shards)
-    for tensor, name in weight_map.items():
-        info = tensors.get(tensor)
-        if info is None or info.file.name != name:
-            raise CheckpointError(f"{quote(directory / name)} lacks tensor {quote(tensor)}, which {INDEX} places in it")
-    return tensors, shards
-
-
-def _check_plain_name(name: str, tensor: str, index_file: Path) -> None:
-    """Refuse an index entry that could leave the directory.
-
-    Only plain file names pass: no separator of any system, no `.` or `..`. The file itself may be a symbolic link,
-    because the Hugging Face cache is made of links to ../../blobs; a link is made by whoever owns this disk, never
-    by a downloaded index, so following it gives a hostile index nothing.
-    """
-    if name in ("", ".", "..") or any(c in name for c in "/\\:\0"):
-        raise CheckpointError(
-            f"{quote(index_file)} places tensor {quote(tensor)} in {quote(repr(name))}, which is not a plain file name "
-            "inside the model directory"
-        )
-
-
-def _shards_without_index(directory: Path) -> tuple[Path, ...]:
-    """model.safetensors, or a complete set of numbered shards."""
-    if (directory / SINGLE).exists():
-        return (directory / SINGLE,)
-    found = {entry.name: match for entry in directory.iterdir() if (match := _SHARD.fullmatch(entry.name))}
-    if not found:
-        raise CheckpointError(f"{quote(directory)} has no weights: neither {INDEX} nor {SINGLE}")
-    counts = {int(match.group(2)) for match in found.values()}
-    count = max(counts)
-    if len(counts) > 1 or count > MAX_SHARDS:
-        raise CheckpointError(f"{quote(directory)} mixes shards of several models and has no {INDEX}")
-    names = [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
-    for name in names:
-        if name not in found:
-            raise CheckpointError(f"{quote(directory / name)} is missing; download the model again")
-    return tuple(directory / name for name in names)
-
-
-def _read_headers(shards: tuple[Path, ...]) -> dict[str, TensorInfo]:
-    check_header_sizes(shards)
-    tensors: dict[str, TensorInfo] = {}
-    for shard in shards:
-        for name, info in read_header(shard).items():
-            if name in tensors:
-                raise CheckpointError(
-                    f"tensor {quote(name)} is stored twice, in {quote(tensors[name].file)} and {quote(info.file)}"
-                )
-            tensors[name] = info
-        if len(tensors) > MAX_TENSORS:
-            raise CheckpointError(f"{quote(shard)}: with it there are more than {MAX_TENSORS:,} tensors")
-    return dict(sorted(tensors.items()))
 
 
 def _text_table(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
@@ -254,7 +188,7 @@ def _text_table(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
     text: dict[str, TensorInfo] = {}
     for name, info in tensors.items():
         canonical = canonical_name(name)
-        if name.startswith(IGNORED) or canonical.startswith(IGNORED) or canonical.endswith(_UNUSED_BUFFERS):
+        if is_ignored(name) or canonical.endswith(_UNUSED_BUFFERS):
             continue
         if canonical in text:
             raise CheckpointError(
@@ -269,7 +203,7 @@ def _resolve_tying(config: ModelConfig, text: Mapping[str, TensorInfo], director
     """Whether the head is the embedding is decided by the tensors present; config must only not contradict."""
     has_head = "lm_head.weight" in text
     if not has_head and not config.tie_word_embeddings:
-        raise CheckpointError(
+        raise _MissingTensorError(
             f"{quote(directory)}: tensor lm_head.weight is missing, and config.json does not say "
             "tie_word_embeddings: true"
         )
@@ -291,7 +225,7 @@ def _is_converted(config: ModelConfig, text: Mapping[str, TensorInfo], directory
             )
         verdict = converted
     if verdict is None:
-        raise CheckpointError(
+        raise _MissingTensorError(
             f"{quote(directory)} has no linear_attn.conv1d.weight, so it cannot be told whether its layout is raw or "
             "converted"
         )
@@ -304,15 +238,19 @@ def _check_text(
     quantization: QuantConfig,
     converted: bool,
     directory: Path,
-) -> tuple[dict[str, QuantSpec], dict[str, str]]:
-    """Check every text tensor against the architecture; give the spec and its source of each quantised module."""
+) -> tuple[dict[str, QuantSpec], dict[str, SpecSource], str]:
+    """Check every text tensor against the architecture.
+
+    Gives the spec and its source of each quantised module, and a line on where config.json says otherwise, or "".
+    """
     specs: dict[str, QuantSpec] = {}
-    sources: dict[str, str] = {}
+    sources: dict[str, SpecSource] = {}
+    disagreements: list[str] = []
     known: set[str] = set()
     for expected in text_tensors(config, lm_head=not config.tie_word_embeddings):
         info = text.get(expected.name)
         if info is None:
-            raise CheckpointError(
+            raise _MissingTensorError(
                 f"{quote(directory)}: tensor {quote(expected.name)} is missing; config.json says {_summary(config)}"
             )
         known.add(expected.name)
@@ -326,20 +264,32 @@ def _check_text(
             stored = StoredForm(
                 (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
             )
-            spec = spec_from_headers(stored, rows, columns, where)
+            try:
+                spec = spec_from_headers(stored, rows, columns, where)
+            except CheckpointError as error:
+                claimed = claimed_text(expected.module, quantization)
+                raise CheckpointError(f"{error}; {quantization.where} says {claimed}") from None
             specs[expected.module] = spec
         else:
             _check_plain(expected, info, converted, where)
-        source = check_agreement(expected.module, spec, quantization, quote(info.file))
+        source, said = compare(expected.module, spec, quantization)
         if source is not None:
             sources[expected.module] = source
+        if said:
+            disagreements.append(
+                f"{quote(expected.module)} is stored {f'as {spec}' if spec else 'unquantised'}, but config.json {said}"
+            )
     for name, info in text.items():
         if name not in known:
             raise CheckpointError(
                 f"{quote(info.file)}: tensor {quote(info.name)} is not part of the architecture that config.json "
                 f"describes ({_summary(config)})"
             )
-    return specs, sources
+    if not disagreements:
+        return specs, sources, ""
+    count = len(disagreements)
+    others = f" (and {count - 1:,} more)" if count > 1 else ""
+    return specs, sources, f"{disagreements[0]}{others}; the headers of the files count"
 
 
 def _check_plain(expected: TextTensor, info: TensorInfo, converted: bool, where: str) -> None:

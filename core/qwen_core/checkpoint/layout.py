@@ -34,9 +34,9 @@ class ModuleLayout:
     that alone is ambiguous ("linear_attn.norm"). `mode` is a quantisation mode or the float type of the weight
     ("bf16", "f16", "f32"); `bits` those of one element. `shape` is the unquantised one. `nbytes` counts everything
     stored, `token_bytes` what decoding one token reads of it, without drafts. `source` is what says how it is stored:
-    for the MTP layer, of which config.json says nothing, its headers. `offset` is the weight's first byte in its shard,
-    a path in the directory; `element_aligned` says whether each of its tensors begins at a multiple of its own element
-    size.
+    the headers for the MTP layer, of which config.json says nothing, and where config.json says otherwise than they.
+    `offset` is the weight's first byte in its shard, a path in the directory; `element_aligned` says whether each of
+    its tensors begins at a multiple of its own element size.
     """
 
     name: str
@@ -105,7 +105,8 @@ class Layout:
     """Every module of the text model in the order of the computation, and what the files hold beside them.
 
     `tensors` and `nbytes` count all tensors of the checkpoint's own files. `mtp` has the modules of the MTP layer,
-    inside or beside them; where there is one that cannot draft, it is empty and `mtp_problem` says why.
+    inside or beside them; where there is one that cannot draft, it is empty and `mtp_problem` says why. `warnings` are
+    the checkpoint's.
     """
 
     modules: tuple[ModuleLayout, ...]
@@ -117,6 +118,7 @@ class Layout:
     unused: tuple[Unused, ...]
     mtp: tuple[ModuleLayout, ...] = ()
     mtp_problem: str = ""
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def text(self) -> Total:
@@ -240,13 +242,14 @@ def make_layout(checkpoint: Checkpoint) -> Layout:
         unused=_unused(checkpoint, modules),
         mtp=tuple(_mtp_modules(checkpoint)),
         mtp_problem=checkpoint.mtp_problem,
+        warnings=checkpoint.warnings,
     )
 
 
 def _text_module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
     module = tensor.module
     layer = layer_of(module)
-    source: Source = "override" if checkpoint.spec_sources.get(module) == "override" else "default"
+    source = checkpoint.spec_sources.get(module, "default")
     found = _module(tensor, checkpoint.text, checkpoint.specs.get(module), source)
     return replace(
         found,

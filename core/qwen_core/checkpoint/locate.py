@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import read_text
@@ -75,7 +76,7 @@ def _expanded(text: str) -> Path:
 
 
 def _snapshot(repository: Path) -> Path | None:
-    """The snapshot that `main` points at, else the newest one; None where there is none with a config.json."""
+    """The snapshot that `main` points at, else the most complete one; None where there is none with a config.json."""
     snapshots = repository / "snapshots"
     try:
         commit = read_text(repository / "refs" / "main", MAX_REF_BYTES).strip()
@@ -87,4 +88,14 @@ def _snapshot(repository: Path) -> Path | None:
         found = [entry for entry in snapshots.iterdir() if (entry / "config.json").exists()]
     except OSError:
         return None
-    return max(found, key=lambda entry: entry.stat().st_mtime, default=None)
+    return max(found, key=_completeness, default=None)
+
+
+def _completeness(snapshot: Path) -> tuple[bool, int, float]:
+    """Whether it can be opened, how many files it has that lead somewhere, and how new it is."""
+    try:
+        open_checkpoint(snapshot)
+        opens = True
+    except CheckpointError:
+        opens = False
+    return opens, sum(entry.is_file() for entry in snapshot.iterdir()), snapshot.stat().st_mtime

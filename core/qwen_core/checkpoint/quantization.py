@@ -1,7 +1,7 @@
-"""How one weight is quantised: `QuantSpec`, what MLX can run, and the agreement of shard headers with config.json.
+"""How one weight is quantised: `QuantSpec`, what MLX can run, and where shard headers and config.json disagree.
 
-The headers decide what a tensor is (FORMAT.md, "The quantisation block"); the config must say the same. This file
-knows shapes and JSON, not files; directory.py hands both in.
+The headers decide what a tensor is (FORMAT.md, "The quantisation block"); that the config says otherwise is worth a
+warning. This file knows shapes and JSON, not files; directory.py hands both in.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 
 Mode = Literal["affine", "nvfp4", "mxfp4", "mxfp8"]
+SpecSource = Literal["override", "default", "headers"]
 AFFINE_BITS = (2, 3, 4, 5, 6, 8)
 AFFINE_GROUPS = (32, 64, 128)
 # Bits and group size of the modes whose scales are one byte: E4M3 for nvfp4, E8M0 for the other two.
@@ -76,7 +77,7 @@ class QuantConfig:
     default: QuantSpec | None
     overrides: Mapping[str, QuantSpec | None]
 
-    def reading(self, module: str) -> tuple[QuantSpec | None, str]:
+    def reading(self, module: str) -> tuple[QuantSpec | None, SpecSource]:
         """(spec, "override" or "default") that config gives for a canonical module name."""
         if module in self.overrides:
             return self.overrides[module], "override"
@@ -213,22 +214,21 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
     return spec
 
 
-def check_agreement(module: str, stored: QuantSpec | None, config: QuantConfig, where: str) -> str | None:
-    """Compare the headers' reading of `module` with config's; give "override" or "default", None if unquantised.
+def compare(module: str, stored: QuantSpec | None, config: QuantConfig) -> tuple[SpecSource | None, str]:
+    """Compare the headers' reading of `module` with config's: (what says how it is stored, what config says instead).
 
-    The default says nothing of unquantised modules: bf16 modules have no entry. Raises CheckpointError with both
-    readings where they differ.
+    The first is "override" or "default", "headers" where config says otherwise, None if unquantised; the second is
+    empty where they agree. The default says nothing of unquantised modules: bf16 modules have no entry.
     """
     claimed, source = config.reading(module)
-    if stored == claimed:
-        return source if stored is not None else None
-    if stored is None and source == "default":
-        return None
-    if claimed is None and source == "default":
-        said = "has no quantization block"
-    else:
-        said = f"says {claimed or 'unquantised'} ({source})"
-    raise CheckpointError(
-        f"{where}: tensor {quote(module)} is stored {'as ' + str(stored) if stored else 'unquantised'}, but "
-        f"{config.where} {said}"
-    )
+    if stored == claimed or (stored is None and source == "default"):
+        return (None if stored is None else source), ""
+    has_block = config.default is not None or source == "override"
+    said = f"says {claimed_text(module, config)}" if has_block else "has no quantization block"
+    return (None if stored is None else "headers"), said
+
+
+def claimed_text(module: str, config: QuantConfig) -> str:
+    """What config says of a module, and where: "nvfp4 4-bit group 16 (default)"."""
+    claimed, source = config.reading(module)
+    return f"{claimed or 'unquantised'} ({source})"

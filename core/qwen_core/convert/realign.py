@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qwen_core.checkpoint.architecture import text_tensors
-from qwen_core.checkpoint.directory import INDEX, Checkpoint
+from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.layout import PARTS
 from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.weight_files import INDEX
 from qwen_core.convert.plan import ConvertProgress, OutputTensor, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_target, clear_errors

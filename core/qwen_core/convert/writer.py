@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from qwen_core.checkpoint.directory import INDEX
+from qwen_core.checkpoint.weight_files import INDEX
 from qwen_core.convert.shards import Shard, index_of
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
 from qwen_core.figures import decimal_size

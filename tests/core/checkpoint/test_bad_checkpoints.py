@@ -146,16 +146,49 @@ def test_an_index_that_points_elsewhere(name: str, tmp_path: Path) -> None:
     assert INDEX in message
 
 
-def test_an_index_that_disagrees_with_the_headers(tmp_path: Path) -> None:
-    edit_index(sharded(tmp_path), lambda m: m.update({"language_model.model.extra": FIRST}))
-    message = complaint(tmp_path)
-    assert f"{FIRST} lacks tensor language_model.model.extra" in message
-    edit_index(tmp_path, lambda m: m.clear())
-    assert "is missing" in complaint(tmp_path)
-    (tmp_path / INDEX).write_text('{"weight_map": {"a": 1}}')
-    assert "weight_map" in complaint(tmp_path)
-    (tmp_path / INDEX).write_text("{}")
-    assert "weight_map" in complaint(tmp_path)
+def test_an_index_that_is_none(tmp_path: Path) -> None:
+    sharded(tmp_path)
+    for content in ('{"weight_map": {"a": 1}}', "{}"):
+        (tmp_path / INDEX).write_text(content)
+        assert "weight_map" in complaint(tmp_path)
+
+
+def test_what_an_index_lists_and_no_file_has(tmp_path: Path) -> None:
+    """Nothing uses an MTP layer that is not there; of any other tensor it is said."""
+    edit_index(sharded(tmp_path), lambda m: m.update({"mtp.fc.weight": FIRST, "model.visual.a": FIRST}))
+    assert open_checkpoint(tmp_path).warnings == ()
+    edit_index(tmp_path, lambda m: m.update({"language_model.model.extra": FIRST}))
+    (warning,) = open_checkpoint(tmp_path).warnings
+    assert f"{FIRST} lacks tensor language_model.model.extra" in warning
+
+
+def carried_over(map_: dict[str, str]) -> None:
+    """The index of the unquantised original: other files, and no scales."""
+    names = [name for name in map_ if name.endswith("weight")]
+    map_.clear()
+    map_.update({name: f"model-{n % 3 + 1:05}-of-00003.safetensors" for n, name in enumerate(names)})
+
+
+@pytest.mark.parametrize("change", [carried_over, dict.clear])
+@pytest.mark.parametrize("write", [sharded, single])
+def test_a_stale_index_is_passed_over_where_the_files_are_whole(
+    write: Callable[[Path], Path], change: Callable[[dict[str, str]], object], tmp_path: Path
+) -> None:
+    whole = open_checkpoint(write(tmp_path))
+    sharded(tmp_path / "other")
+    (tmp_path / "other" / INDEX).rename(tmp_path / INDEX)
+    edit_index(tmp_path, change)
+    write_safetensors(tmp_path / "model-mtp.safetensors", {"norm.weight": Stored("BF16", (1,), b"xx")})
+    checkpoint = open_checkpoint(tmp_path)
+    (warning,) = checkpoint.warnings
+    assert f"{INDEX} is stale" in warning
+    assert checkpoint.tensors == whole.tensors
+    # Where they are not whole it is still the index that is wrong, not the download.
+    checkpoint.shards[0].rename(tmp_path / "elsewhere")
+    if len(checkpoint.shards) > 1:
+        message = complaint(tmp_path)
+        assert f"{INDEX} is stale" in message
+        assert "download" not in message
 
 
 def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
@@ -334,6 +367,7 @@ def test_biases_gone_missing(tmp_path: Path) -> None:
     message = rewrite(tmp_path, lambda t: t.pop(f"{UP}.biases"), variant="q4")
     assert "scales without biases" in message
     assert UP in message
+    assert "config.json says affine 4-bit group 64 (default)" in message
 
 
 @pytest.mark.parametrize(
@@ -344,24 +378,31 @@ def test_biases_gone_missing(tmp_path: Path) -> None:
         (False, "unquantised"),
     ],
 )
-def test_config_against_headers_names_both_readings(entry: Any, claimed: str, tmp_path: Path) -> None:
+def test_headers_count_against_config_and_the_warning_names_both(entry: Any, claimed: str, tmp_path: Path) -> None:
     block = write_checkpoint(tmp_path, shard_cap=None).config["quantization"]
+    before = open_checkpoint(tmp_path)
     edit_config(tmp_path, quantization={**block, f"model.{UP.removeprefix('language_model.model.')}": entry})
-    message = complaint(tmp_path)
-    assert "layers.1.mlp.up_proj" in message
-    assert "stored as nvfp4 4-bit group 16" in message
-    assert f"says {claimed}" in message
-    assert ONE in message
+    checkpoint = open_checkpoint(tmp_path)
+    (warning,) = checkpoint.warnings
+    for part in ("layers.1.mlp.up_proj is stored as nvfp4 4-bit group 16", f"says {claimed}"):
+        assert part in warning
+    assert checkpoint.specs == before.specs
+    assert checkpoint.spec_sources == {**before.spec_sources, "layers.1.mlp.up_proj": "headers"}
 
 
 def test_a_default_that_disagrees_and_a_block_that_is_absent(tmp_path: Path) -> None:
     block = write_checkpoint(tmp_path, shard_cap=None).config["quantization"]
+    specs = open_checkpoint(tmp_path).specs
     edit_config(tmp_path, quantization={**block, "group_size": 32, "mode": "mxfp4"})
-    message = complaint(tmp_path)
-    assert "stored as nvfp4 4-bit group 16" in message
-    assert "says mxfp4 4-bit group 32 (default)" in message
+    checkpoint = open_checkpoint(tmp_path)
+    (warning,) = checkpoint.warnings
+    assert "stored as nvfp4 4-bit group 16, but config.json says mxfp4 4-bit group 32 (default)" in warning
+    assert f"{list(checkpoint.spec_sources.values()).count('headers') - 1} more" in warning
     edit_config(tmp_path, quantization=None, quantization_config=None)
-    assert "no quantization block" in complaint(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    assert "no quantization block" in checkpoint.warnings[0]
+    assert set(checkpoint.spec_sources.values()) == {"headers"}
+    assert checkpoint.specs == specs
 
 
 def test_names_cannot_write_to_the_terminal(tmp_path: Path) -> None:

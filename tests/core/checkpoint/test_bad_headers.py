@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qwen_core.checkpoint import headers
-from qwen_core.checkpoint.directory import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, open_checkpoint
+from qwen_core.checkpoint.directory import MAX_CONFIG_BYTES, open_checkpoint
 from qwen_core.checkpoint.headers import FORMAT_HEADER_BYTES, MAX_HEADER_BYTES, MAX_TENSORS
+from qwen_core.checkpoint.weight_files import MAX_INDEX_BYTES
 from qwen_core.errors import MAX_MESSAGE, CheckpointError
 from support.checkpoints import read_header_json, replace_header, write_checkpoint
 

@@ -155,3 +155,7 @@ def test_side_files_are_found_where_they_are(tmp_path: Path) -> None:
         '{"chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "named"}]}'
     )
     assert found.template_source() == "named"
+    (tmp_path / "chat_template.json").write_text('{"chat_template": "older"}')
+    assert found.template_source() == "named"
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert found.template_source() == "older"

@@ -132,4 +132,8 @@ def test_an_index_with_a_name_that_no_system_takes_is_one_line(name: str, tmp_pa
     content = json.loads(index.read_text())
     content["weight_map"]["language_model.model.norm.weight"] = name
     index.write_text(json.dumps(content))
-    assert str(tmp_path) in complaint(tmp_path)
+    if len(name) > 255:
+        assert str(tmp_path) in complaint(tmp_path)
+    else:  # no such file, and those that are there hold the whole model
+        (warning,) = open_checkpoint(tmp_path).warnings
+        assert warning.isprintable()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qwen_core.checkpoint.locate import hub_cache, resolve_model_path
 from qwen_core.errors import CheckpointError
+from support.checkpoints import write_checkpoint
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -87,6 +88,19 @@ def test_a_reference_that_leads_nowhere_leaves_the_newest_complete_snapshot(refe
     snapshot(cache, "owner/name", "d" * 40, config=False)
     point(cache, "owner/name", reference)
     assert resolve_model_path("owner/name") == newest
+
+
+def test_without_a_reference_the_most_complete_snapshot_counts(cache: Path) -> None:
+    """A newer one may be a download that was broken off, or have its text files alone."""
+    whole = snapshot(cache, "owner/name", OLD, age=100, config=False)
+    write_checkpoint(whole)
+    (snapshot(cache, "owner/name", NEW) / "README.md").touch()
+    broken_off = snapshot(cache, "owner/name", "e" * 40, config=False)
+    write_checkpoint(broken_off)
+    next(broken_off.glob("*.safetensors")).unlink()
+    assert resolve_model_path("owner/name") == whole
+    (whole / "config.json").unlink()
+    assert resolve_model_path("owner/name") == broken_off
 
 
 def test_a_name_that_is_not_in_the_cache_gives_the_command_that_downloads_it(cache: Path) -> None:

@@ -29,8 +29,8 @@ def leave_on_hangup(loop: AbstractEventLoop, leave: Callable[[], object]) -> Non
         end.daemon = True
         end.start()
 
-    # The loop's own handler wakes a loop that was about to wait, and calls `leave`. The rest is done in the signal itself:
-    # the loop may be waiting for the terminal at this very moment.
+    # The loop's own handler wakes a loop that was about to wait, and calls `leave`. The rest is done in the signal
+    # itself: the loop may be waiting for the terminal at this very moment.
     loop.add_signal_handler(signal.SIGHUP, leave)
     signal.signal(signal.SIGHUP, hung_up)
 

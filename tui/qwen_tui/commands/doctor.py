@@ -181,7 +181,8 @@ def _model(path: Path) -> dict[str, Any]:
     load_template(checkpoint)
     layout = make_layout(checkpoint)
     found = {"path": str(checkpoint.path), "bytes": checkpoint.text_bytes, "variant": identify(layout).name}
-    more = {"mtp": mtp_text(layout), "advice": alignment_advice(checkpoint)}
+    warnings = "; ".join(checkpoint.warnings) or None
+    more = {"mtp": mtp_text(layout), "warning": warnings, "advice": alignment_advice(checkpoint)}
     return found | {name: text for name, text in more.items() if text is not None}
 
 

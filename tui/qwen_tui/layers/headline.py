@@ -9,6 +9,7 @@ from qwen_tui.layers.facts import choice_text, headline, reading_line
 from qwen_tui.layers.map import LayerMap
 from qwen_tui.layers.map_text import HERE, MUTED, STRONG, View
 from qwen_tui.text.formatting import fit
+from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.styled_rows import Rows
 
 TALL = 24  # lines of a terminal that has room for both; else the second takes the place of the first while it matters
@@ -39,7 +40,8 @@ class LayerHeadline(Vertical):
         title = "Layers  " if width >= 70 else ""
         room = width - len(title)
         first = Content.assemble((f" {title}", STRONG), fit(headline(layer_map, room), room))
-        second, matters = [layer_map.verdict.evidence], False
+        warnings = [one_line(f"warning: {warning}", width) for warning in layer_map.layout.warnings]
+        second, matters = [*warnings, layer_map.verdict.evidence], False
         if view.matches is not None:
             index = layer_map.layout.index
             second = [choice_text(layer_map.layout, [index[name] for name in view.matches])]

@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen_core.checkpoint.directory import IGNORED, Checkpoint, open_checkpoint
+from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, make_layout
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.quantization import parse_quantization
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.checkpoint.variants import Verdict, identify
+from qwen_core.checkpoint.weight_files import IGNORED
 from qwen_core.convert.alignment import alignment_advice
 from qwen_core.errors import quote
 from qwen_tui.text.formatting import counted
@@ -52,7 +53,7 @@ def open_subject(path: Path) -> Subject:
 
 def _warnings(name: str, checkpoint: Checkpoint, layout: Layout, verdict: Verdict) -> list[str]:
     found = [_wrong_name(name, verdict), _overrides_of_nothing(checkpoint, layout), _unfit_names(checkpoint)]
-    return [warning for warning in found if warning]
+    return [*checkpoint.warnings, *(warning for warning in found if warning)]
 
 
 def _wrong_name(name: str, verdict: Verdict) -> str:
