@@ -112,10 +112,11 @@ def test_ten_thousand_tensors_are_shown(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_one_line() -> None:
-    code = "import sys; from qwen_tui.cli import main; sys.exit(main(['inspect']))"
+@pytest.mark.parametrize("words", [["inspect"], ["run", "-p", "Hi", "--effort", "none"]])
+def test_a_full_disk_is_one_line(words: list[str]) -> None:
+    command = [sys.executable, "-m", "qwen_tui", *words]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("qwen-tui: standard output cannot be written: ")
     assert done.stderr.count("\n") == 1

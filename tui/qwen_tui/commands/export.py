@@ -1,6 +1,7 @@
 """`qwen-tui export`: kept conversations as Markdown or JSON, on stdout or in a file; `import` brings the JSON back."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ import click
 
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import write_private
+from qwen_tui.commands.output import writing
 from qwen_tui.commands.text_input import read_input
 from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
@@ -46,8 +48,9 @@ def export(
     text = _exported(conversation, last, every, kind or _kind_of(output))
     if output is None:
         # A terminal never gets control characters; a pipe gets the text as it is: stdout is data.
-        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
-        sys.stdout.flush()
+        with suppress(BrokenPipeError), writing():
+            sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+            sys.stdout.flush()
     else:
         _write(output, text)
         click.echo(f"qwen-tui: wrote {quote(output)}", err=True)

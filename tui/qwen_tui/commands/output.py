@@ -3,7 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from qwen_core.errors import QwenError
@@ -38,14 +39,21 @@ def print_json(fields: Any) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output. Whoever reads a pipe may have enough of it at any line."""
-    try:
+    with suppress(BrokenPipeError), writing():
         for line in lines:
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        write_no_more()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """For what is written to standard output: a full disk is one line, a pipe that nobody reads BrokenPipeError."""
+    try:
+        yield
     except OSError as error:
         write_no_more()
+        if isinstance(error, BrokenPipeError):
+            raise
         raise QwenError(f"standard output cannot be written: {error.strerror or error}") from None
 
 

@@ -13,7 +13,7 @@ import click
 from qwen_core.errors import QwenError
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
-from qwen_tui.commands.output import json_line, write_no_more
+from qwen_tui.commands.output import json_line
 from qwen_tui.commands.run_answer import AnswerText, summary_lines
 from qwen_tui.commands.run_meter import RunMeter
 from qwen_tui.commands.run_request import RunRequest, read_request
@@ -66,9 +66,7 @@ def run(
         try:
             load = loaded.settings.for_load()
             return _run(model_dir, request, settings, load, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
-        except BrokenPipeError:
-            # Whoever read the answer has had enough of it. Nothing may be flushed into the pipe at exit.
-            write_no_more()
+        except BrokenPipeError:  # whoever read the answer has had enough of it
             return OK
         except QwenError:
             if interrupt.raised:

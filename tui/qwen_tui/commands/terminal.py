@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from qwen_tui.commands.output import writing
 from qwen_tui.text.formatting import size_of
 from qwen_tui.text.safe import visible
 
@@ -63,25 +64,26 @@ class Terminal:
     def print(self, line: str) -> None:
         """A whole line of data."""
         self._clear_progress()
-        self.out.write(line + "\n")
-        self.out.flush()
+        self._put(line + "\n")
 
     def close(self) -> None:
         """End the lines that are open on both streams."""
         self._clear_progress()
         self.end_narration()
         if self._out_line_open:
-            self.out.write("\n")
-            self.out.flush()
-            self._out_line_open = False
+            self._put("\n")
 
     def end_narration(self) -> None:
         if self._err_line_open:
             self._narrate("\n")
 
     def _write_answer(self, text: str) -> None:
-        self.out.write(visible(text) if self.out.isatty() else text)
-        self.out.flush()
+        self._put(visible(text) if self.out.isatty() else text)
+
+    def _put(self, text: str) -> None:
+        with writing():
+            self.out.write(text)
+            self.out.flush()
         self._out_line_open = not text.endswith("\n")
 
     def _narrate(self, text: str, *, dim: bool = False) -> None:
