@@ -148,7 +148,8 @@ def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
     try:
         # Before the reader, which makes objects of every word of a vocabulary.
         has_sums = check_bounds(path, _SUMS)
-        tensors = GGUFReader(path).tensors if has_sums else []
+        with np.errstate(all="ignore"):  # the reader adds offsets as NumPy's numbers
+            tensors = GGUFReader(path).tensors if has_sums else []
         # Tensors may lie over one another in a hostile file, which would be copied once for each.
         if sum(int(tensor.n_bytes) for tensor in tensors) > path.stat().st_size:
             raise ValueError("its tensors have more bytes than the file")

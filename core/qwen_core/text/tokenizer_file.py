@@ -23,6 +23,10 @@ _CUTS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+",
 )
+# What BPE can do beside merging; some of it crashes the library where it does not fit the vocabulary.
+_UNUSED_OPTIONS = (
+    "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback",
+)  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -58,6 +62,9 @@ def _problem(fields: dict[str, Any]) -> str:
     model, decoder = fields.get("model"), fields.get("decoder")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         return "its model is not byte-level BPE"
+    for option in _UNUSED_OPTIONS:
+        if model.get(option):
+            return f"its model has {option}, where Qwen has none"
     if "ByteLevel" not in (entry.get("type") for entry in _flat(decoder, "decoders")):
         return "its decoder is not byte-level BPE's"
     for entry in _flat(fields.get("normalizer"), "normalizers"):

@@ -130,6 +130,16 @@ def test_tensors_that_lie_over_one_another_are_not_copied(config: ModelConfig, t
         read_imatrix(tmp_path / "bad.gguf", config)
 
 
+def test_an_offset_behind_all_numbers_is_one_line_alone(config: ModelConfig, tmp_path: Path) -> None:
+    data = head(1, 0) + text(b"blk.0.t.in_sum2") + struct.pack("<IQIQ", 1, 1, 0, (1 << 64) - 1)
+    (tmp_path / "bad.gguf").write_bytes(data + bytes(100))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(CheckpointError) as caught:
+            read_imatrix(tmp_path / "bad.gguf", config)
+    assert "RuntimeWarning" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("count", "value"), [(np.inf, np.inf), (np.inf, 1.0), (np.nan, 1.0), (1e-45, 3e38), (1.0, 1e300)]
 )

@@ -230,6 +230,16 @@ def test_what_no_qwen_model_has_is_not_built(part: str, value: object, words: st
     one_line(error, "tokenizer.json", "Qwen", words)
 
 
+@pytest.mark.parametrize("option", ["continuing_subword_prefix", "end_of_word_suffix", "unk_token"])
+def test_what_bpe_can_do_beside_merging_crashes_nothing(option: str, tmp_path: Path) -> None:
+    """A prefix longer than a token is taken from it all the same, which ends in a crash that writes pages."""
+    tree = json.loads(tokenizer_json())
+    tree["model"][option] = "abcdefgh"
+    with pytest.raises(TextError) as error:
+        Tokenizer(write(tmp_path, json.dumps(tree)))
+    one_line(error, "tokenizer.json", "Qwen", option)
+
+
 def test_values_are_counted_before_they_are_built(tmp_path: Path) -> None:
     with pytest.raises(TextError) as error:
         Tokenizer(write(tmp_path, b'{"model": [' + b"{}," * 4_000_000 + b"{}]}"))

@@ -1,0 +1,61 @@
+"""The fuzzers in tests/tools, each on a few of its inputs; and that they would tell of a fault."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import fuzz_checkpoints
+import fuzz_gguf
+import fuzz_templates
+from support import fuzzing
+from support.fuzzing import Attempt, Findings, change, dumped, fuzz, try_one
+
+
+@pytest.mark.parametrize(
+    ("attempt", "count"), [(fuzz_checkpoints.attempt, 100), (fuzz_gguf.attempt, 50), (fuzz_templates.attempt, 30)]
+)
+def test_some_inputs_of_each(attempt: Attempt, count: int, tmp_path: Path) -> None:
+    findings = Findings()
+    for number in range(count):
+        try_one(attempt, 1, number, tmp_path, findings)
+    assert findings.faults == []
+    assert findings.endings.total() == count
+    assert len(findings.endings) > 1, "some end well"
+
+
+def hostile(random: Random, place: Path) -> str:
+    """What an input may do, by turns."""
+    kind = random.randrange(6)
+    if kind == 1:
+        raise KeyError("not ours")
+    if kind == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == 3:
+        os.write(2, b"said")
+    if kind == 4:
+        signal.pause()
+    return "well"
+
+
+def test_every_kind_of_fault_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzzing, "WAIT_S", 2.0)
+    numbers = range(12)
+    kinds = [Random(f"1-{number}").randrange(6) for number in numbers]
+    assert set(kinds) >= {1, 2, 3, 4, 5}
+    findings = fuzz(hostile, 1, numbers)
+    words = {1: "KeyError", 2: "ended", 3: "wrote on stderr", 4: "busy"}
+    assert [number for number, _ in findings.faults] == [number for number in numbers if kinds[number] in words]
+    assert all(words[kinds[number]] in what for number, what in findings.faults)
+
+
+def test_an_input_depends_on_its_number_alone() -> None:
+    trees = []
+    for _ in range(2):
+        tree = json.loads(fuzz_checkpoints._whole_tokenizer())
+        change(Random("1-7"), tree)
+        trees.append(dumped(tree))
+    assert trees[0] == trees[1]
