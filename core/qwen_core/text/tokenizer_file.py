@@ -88,10 +88,11 @@ def _problem(fields: dict[str, Any]) -> str:
 
 def _flat(part: Any, members: str) -> list[dict[str, Any]]:
     """The steps of a part: none, one, or those of a sequence, which may hold no other sequence."""
-    if part is None:
+    steps = part.get(members) if isinstance(part, dict) and part.get("type") == "Sequence" else part
+    if steps is None:
         return []
-    steps = part.get(members) if isinstance(part, dict) and part.get("type") == "Sequence" else [part]
-    return [step if isinstance(step, dict) else {"type": type(step).__name__} for step in steps or []]
+    steps = steps if isinstance(steps, list) else [steps]
+    return [step if isinstance(step, dict) else {"type": type(step).__name__} for step in steps]
 
 
 def _named(step: dict[str, Any]) -> str:

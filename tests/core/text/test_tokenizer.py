@@ -214,6 +214,7 @@ CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
         ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}] + [REPLACE] * 9}, 'normaliser "Replace"'),
         ("normalizer", {"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": []}]}, "Sequence"),
         ("normalizer", "NFC", 'normaliser "str"'),
+        ("normalizer", {"type": "Sequence", "normalizers": 3}, 'normaliser "int"'),
         ("pre_tokenizer", {**CUT, "pattern": {"Regex": "(a|a|aa)+$"}}, "a pattern of its own"),
         ("pre_tokenizer", {**CUT, "pattern": {"String": "a"}}, "a pattern of its own"),
         ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "Digits"}]}, 'pre-tokenizer "Digits"'),
