@@ -11,6 +11,7 @@ import pytest
 import fuzz_checkpoints
 import fuzz_gguf
 import fuzz_templates
+from kill_program import compare
 from support import fuzzing
 from support.fuzzing import Attempt, Findings, change, dumped, fuzz, try_one
 
@@ -59,3 +60,17 @@ def test_an_input_depends_on_its_number_alone() -> None:
         change(Random("1-7"), tree)
         trees.append(dumped(tree))
     assert trees[0] == trees[1]
+
+
+def test_a_kill_that_lost_something_is_told() -> None:
+    before = {1: ("user", "complete", "question"), 2: ("assistant", "running", "half an ans")}
+    compare(before, {**before, 2: ("assistant", "interrupted", "half an answer"), 3: ("user", "complete", "next")})
+    for worse in (
+        {1: before[1]},
+        {**before, 1: ("user", "complete", "quest")},
+        {**before, 1: ("user", "failed", "question")},
+        {**before, 2: ("assistant", "interrupted", "half an")},
+        {**before, 2: ("user", "running", "half an ans")},
+    ):
+        with pytest.raises(AssertionError, match="message [12]"):
+            compare(before, worse)
