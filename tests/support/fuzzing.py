@@ -89,6 +89,7 @@ def _work(attempt: Attempt, seed: int, numbers: range, place: Path, out: Connect
 
 def fuzz(attempt: Attempt, seed: int, numbers: range) -> Findings:
     """Try inputs in processes of their own, some thousands in each."""
+    told = 0
     context = multiprocessing.get_context("fork")  # nothing is imported again, and nothing here has threads
     found = Findings()
     at = numbers.start
@@ -112,7 +113,10 @@ def fuzz(attempt: Attempt, seed: int, numbers: range) -> Findings:
                 at += 1
             process.kill()
             process.join()
-        print(f"{at - numbers.start:,} of {len(numbers):,}, {len(found.faults)} faults", file=sys.stderr, flush=True)
+        for number, fault in found.faults[told:]:
+            print(f"fault: --seed {seed} --first {number} --count 1: {fault}", flush=True)
+        told = len(found.faults)
+        print(f"{at - numbers.start:,} of {len(numbers):,}, {told} faults", file=sys.stderr, flush=True)
     return found
 
 
@@ -125,8 +129,6 @@ def main(attempt: Attempt, what: str, count: int, arguments: Sequence[str] | Non
     given = parser.parse_args(arguments)
     began = time.monotonic()
     found = fuzz(attempt, given.seed, range(given.first, given.first + given.count))
-    for number, fault in found.faults[:50]:
-        print(f"fault: --seed {given.seed} --first {number} --count 1: {fault}")
     endings = ", ".join(f"{count:,} {ending}" for ending, count in found.endings.most_common())
     print(f"{given.count:,} {what} in {time.monotonic() - began:.0f} s: {endings}; {len(found.faults)} faults")
     print(

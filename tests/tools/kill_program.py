@@ -1,6 +1,6 @@
 """Kill the real program at random moments and look at what is left: `kill_program.py [--count 1000] [--seed 1]`.
 
-The installed program runs in a terminal with the bundled model and is asked a question whose answer has no end; its app or its
+The installed program runs in a terminal with the bundled model and is asked what has no end; its app or its
 engine is killed (SIGKILL) anywhere from the first line it executes to the middle of an answer. After each kill:
 
     - a killed app leaves no process of its own behind within ten seconds;
