@@ -49,6 +49,17 @@ TEMPLATE = """\
 {%- endif %}
 """
 
+# The dialect of Qwen3.8: an effort by name, two of which change the text before the conversation; any other one raises.
+EFFORT_TEMPLATE = """\
+{%- set instructions = '' %}
+{%- if enable_thinking is undefined or enable_thinking %}
+    {%- set effort = reasoning_effort|default('xhigh') %}
+    {%- if effort not in ('xhigh', 'medium', 'low') %}{{- raise_exception('no effort ' ~ effort) }}{%- endif %}
+    {%- if effort != 'medium' %}{%- set instructions = 'Think at ' ~ effort ~ '.' %}{%- endif %}
+{%- endif %}
+{%- if instructions %}{{- '<|im_start|>system\\n' ~ instructions ~ '<|im_end|>\\n' }}{%- endif %}
+""" + TEMPLATE.replace("(preserve_thinking or loop.last)", "(preserve_thinking|default(true) or loop.last)")
+
 # A template that changes contents on the way, so that no answer comes back as it was.
 REWRITING_TEMPLATE = TEMPLATE.replace("message.content | trim", "message.content | upper | replace('A', 'AA') | trim")
 

@@ -13,7 +13,7 @@ from typing import Literal
 from qwen_core.protocol.stats import TurnStats
 
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
-Effort = Literal["none", "low", "medium", "high"]
+Effort = Literal["none", "low", "medium", "high", "xhigh"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
 Part = Literal["reasoning", "answer", "tool_call"]
 PeakSource = Literal["published", "measured", "configured"]
@@ -233,7 +233,9 @@ class ModelSummary:
     """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
 
     `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
-    `fingerprint` is the same for the same files, wherever they lie.
+    `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
+    template has, each with a number that is another where the text before the conversation is; `default_effort`: which
+    of them it takes unasked.
     """
 
     name: str
@@ -252,6 +254,13 @@ class ModelSummary:
     recommended_bytes: int | None = None
     token_parts: tuple[tuple[str, int], ...] = ()
     fingerprint: str = ""
+    efforts: tuple[tuple[Effort, int], ...] = ()
+    default_effort: Effort | None = None
+
+    @property
+    def levels(self) -> tuple[Effort, ...]:
+        """The names of `efforts`."""
+        return tuple(name for name, _ in self.efforts)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 from qwen_core.errors import SettingsError
-from qwen_core.protocol.events import DraftMode, GenerationSettings
+from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings
 from qwen_core.settings.kinds import Choice, Kind, Switch, checked
 from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, REASONING_BUDGET
 
-# FORMAT.md: none and low turn thinking off, medium and high turn it on, unset leaves it to the template.
-THINKING = {"none": False, "low": False, "medium": True, "high": True}
 # What the sampler does not look at itself.
 _KINDS: Mapping[str, Kind] = {
-    "effort": Choice(tuple(THINKING)),
+    "effort": Choice(get_args(Effort)),
     "max_new_tokens": MAX_TOKENS,
     "reasoning_budget": REASONING_BUDGET,
     "draft": Choice(get_args(DraftMode)),

@@ -5,6 +5,7 @@ turn.py's, the text of a template chat_encoding.py's, getting a model into memor
 """
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from qwen_core.protocol.events import (
     with_late_reasoning,
 )
 from qwen_core.session.drafters import why_off
-from qwen_core.session.generation_settings import THINKING, merge_settings
+from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -31,6 +32,7 @@ from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import Turn, TurnPlan
 from qwen_core.text.chat_encoding import encode_chat, turn_suffix
+from qwen_core.text.effort import find_levels
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
@@ -66,6 +68,10 @@ class Session(ModelOwner):
         self._snapshots = SnapshotStore(snapshot_budget_bytes)
         self._history_changed = False
         self._reasoning_open = False
+        self.efforts = find_levels(template)
+        groups, default = tuple(self.efforts.groups.items()), self.efforts.default
+        loaded.summary = replace(loaded.summary, efforts=groups, default_effort=default)
+        self._control = frozenset(tokenizer.special_tokens.values())
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
 
@@ -136,7 +142,7 @@ class Session(ModelOwner):
         QwenError before anything is fed if a setting is out of its range or the template fails.
         """
         settings = merge_settings(settings, overrides)
-        kwargs = {} if settings.effort is None else {"enable_thinking": THINKING[settings.effort]}
+        kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
         chat = [*self._chat(), {"role": "user", "content": text}]
         if settings.drop_reasoning:
             target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
@@ -233,7 +239,8 @@ class Session(ModelOwner):
         to them; otherwise the whole conversation is rendered again.
         """
         base = self.conversation_ids
-        if base and not self._history_changed and self.messages and self.messages[-1].role == "assistant":
+        is_answered = self.messages and self.messages[-1].role == "assistant"
+        if base and is_answered and not self._history_changed and self._begins_alike(base, kwargs):
             # Reasoning and tool calls of the last answer are in `base` already: only what follows them counts.
             last = {"role": "assistant", "content": self.messages[-1].content}
             suffix = turn_suffix(self.template, self.tokenizer, [*chat[:-2], last, chat[-1]], kwargs)
@@ -244,6 +251,22 @@ class Session(ModelOwner):
                 closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
                 return [*base, *closing, *suffix]
         return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+
+    def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
+        """Whether `ids` begin with what the template writes before the first message: an effort may change it."""
+        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
+        one, two = (
+            encode_chat(
+                *(self.template, self.tokenizer, [*chat, {"role": "user", "content": word}]),
+                **{**kwargs, "add_generation_prompt": False},
+            )
+            for word in ("a", "1")
+        )
+        same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
+        # Up to the last control token: what follows it may be one token with the beginning of the message.
+        while same and one[same - 1] not in self._control:
+            same -= 1
+        return list(ids[:same]) == one[:same]
 
     def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
         """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.

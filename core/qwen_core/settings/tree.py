@@ -29,8 +29,8 @@ HistoryMode = Literal["keep-reasoning", "drop-reasoning"]
 PRESETS: Mapping[Preset, GenerationSettings] = MappingProxyType(
     {
         "auto": GenerationSettings(),
-        "thinking": GenerationSettings(temperature=1.0, top_p=0.95, top_k=20, presence_penalty=0.0, effort="medium"),
-        "coding": GenerationSettings(temperature=0.6, top_p=0.95, top_k=20, presence_penalty=0.0, effort="medium"),
+        "thinking": GenerationSettings(temperature=1.0, top_p=0.95, top_k=20, presence_penalty=0.0, effort="high"),
+        "coding": GenerationSettings(temperature=0.6, top_p=0.95, top_k=20, presence_penalty=0.0, effort="high"),
         "non-thinking": GenerationSettings(temperature=0.7, top_p=0.80, top_k=20, presence_penalty=1.5, effort="none"),
     }
 )
@@ -69,7 +69,9 @@ class GenerationSection:
     )
     seed: int | None = setting(SAMPLING["seed"], "Makes sampling repeatable. Not set: a fresh one for each answer.")
     effort: Effort | None = setting(
-        Choice(get_args(Effort)), "Reasoning: none and low turn it off, medium and high on. Not set: the preset's."
+        Choice(get_args(Effort)),
+        "How long it reasons, of the levels that the model's template has: Qwen3.5 and 3.6 know off (none, "
+        "low) and on (medium, high), 3.8 none, low, medium and xhigh. Not set: the preset's, else the template's own.",
     )
     reasoning_budget: int | None = setting(
         REASONING_BUDGET,

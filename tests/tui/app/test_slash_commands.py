@@ -73,7 +73,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ("/set temperature", lambda request: request.temperature is None, "It takes"),
         (
             "/preset coding",
-            lambda request: (request.temperature, request.effort) == (0.6, "medium"),
+            lambda request: (request.temperature, request.effort) == (0.6, "high"),
             "preset is coding",
         ),
         ("/preset", lambda request: request.temperature is None, "takes one of"),

@@ -24,7 +24,7 @@ def test_every_command_is_understood_as_its_usage_says(command: SlashCommand) ->
     assert command.usage.startswith(f"/{command.name}")
 
 
-@pytest.mark.parametrize("line", ["/nope", "/", "/quit now", "/think much", "/hepl", "/usr/bin/env fails\nwhy?"])
+@pytest.mark.parametrize("line", ["/nope", "/", "/quit now", "/guard much", "/hepl", "/usr/bin/env fails\nwhy?"])
 def test_a_line_that_is_no_command_is_pointed_out(line: str) -> None:
     assert isinstance(parse_input(line), Mistake)
 

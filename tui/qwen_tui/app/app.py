@@ -30,6 +30,7 @@ from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.engine_link import EngineEvent, EngineFactory, EngineLink, make_engine
 from qwen_tui.app.first_start import first_start
+from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
@@ -182,6 +183,7 @@ class QwenApp(App[None]):
             self._engine_died(running)
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
+            GenerationCommands(self.context).tell_effort()
         self.chat.request_draw()
         for screen in self.screen_stack[-1:]:  # none while the app is left
             if isinstance(screen, LayersScreen):

@@ -10,7 +10,8 @@ from typing import Literal
 
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import QwenError
-from qwen_core.protocol.events import Command, GenerationSettings, Load, Restore
+from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore
+from qwen_core.text.effort import EFFORTS
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.conversation.conversation import Conversation
@@ -78,6 +79,17 @@ class AppContext:
         self.running = with_value(self.running, key, value)
         self.load = replace(self.load, settings=self.running.for_load())
         self.changed(key)
+
+    @property
+    def efforts(self) -> tuple[Effort, ...]:
+        """The levels of reasoning effort there are: of the model's template, once it is known."""
+        model = self.conversation.model
+        return (model.levels if model is not None else ()) or EFFORTS
+
+    def effort_group(self, level: Effort | None) -> int | None:
+        """A number that is another where a level's text before the conversation is another."""
+        model = self.conversation.model
+        return None if model is None else dict(model.efforts).get(level or model.default_effort or "none")
 
     # The store and the engine.
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable
 
+from qwen_core.errors import SettingsError
 from qwen_core.settings.kinds import refused
+from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
 from qwen_tui.settings.tree import FIELDS, Field, value_of
 from qwen_tui.text.safe import one_line
@@ -59,12 +61,37 @@ class GenerationCommands:
             self._context.change(f"{SECTION}.{given}", None)
         self._change(_FIELDS["preset"], "The preset", name)
 
-    def think(self, effort: str) -> None:
-        if effort:
-            self._change(_FIELDS["effort"], "Reasoning effort", effort)
-        else:
-            present = self._context.request().effort or "the default"
-            self._context.flash(f"Reasoning effort is {present}. /think takes none, low, medium or high.")
+    def think(self, level: str) -> None:
+        """The reasoning effort from the next message on, of those that the model's template has."""
+        context = self._context
+        present = context.request().effort
+        if not level:
+            there = ", ".join(context.efforts)
+            context.flash(f"Reasoning effort is {present or 'the default'}. /think takes one of: {there}.")
+            return
+        try:
+            effort, notice = resolve_effort(context.efforts, level.lower())
+        except SettingsError as error:
+            context.flash(str(error))
+            return
+        context.change(_FIELDS["effort"].key, effort)
+        said = notice or f"Reasoning effort is {effort} from the next message on"
+        tokens = context.conversation.context_tokens
+        if tokens and context.effort_group(effort) != context.effort_group(present):
+            said += f"; it changes the text before the conversation, so all of it is read again: {tokens:,} tokens"
+        context.flash(f"{said}.")
+
+    def tell_effort(self) -> None:
+        """Once a model is loaded: that it calls the effort that is set otherwise, or has it not."""
+        level = self._context.request().effort
+        if level is None:
+            return
+        try:
+            _, notice = resolve_effort(self._context.efforts, level)
+        except SettingsError as error:
+            notice = f"{error}; /think changes it"
+        if notice:
+            self._context.note(f"{notice}.")
 
     def draft(self, argument: str) -> Awaitable[None] | None:
         """Who drafts, and with a number behind it how many tokens a pass; or marks for what drafts said."""

@@ -75,7 +75,7 @@ class SlashCommands:
         for command in COMMANDS:
             if not command.title:
                 continue
-            for choice in command.choices or ("",):
+            for choice in command.choices or (self.choices("think") if command.name == "think" else ("",)):
                 title = f"{command.title}: {choice}" if choice else command.title
                 usage = f"/{command.name} {choice}".rstrip()
                 call = Call(command.name, choice)
@@ -88,6 +88,8 @@ class SlashCommands:
                 return self._themes()
             case "set":
                 return [*SETTABLE, *SHORT]
+            case "think":
+                return self._context.efforts
             case "copy":
                 return ["answer", "code", "all"]
             case _:

@@ -15,7 +15,7 @@ from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, SAMPLING
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 # Those of events.py, which is slow to import.
-EFFORTS = ("none", "low", "medium", "high")
+EFFORTS = ("none", "low", "medium", "high", "xhigh")
 DRAFT_MODES = ("auto", "off", "mtp", "lookup")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -100,7 +100,7 @@ def generation_options(function: Function) -> Function:
             "--effort",
             type=click.Choice(EFFORTS),
             metavar="LEVEL",
-            help="Reasoning: none, low (both off), medium, high.",
+            help="Reasoning effort, of those that the model's template has: none, low, medium, high or xhigh.",
         ),
         draft_options,
         click.option(

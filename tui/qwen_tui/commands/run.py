@@ -87,6 +87,7 @@ def _run(
     interrupt: Interrupt,
 ) -> int:
     from qwen_core.protocol.events import ModelSummary
+    from qwen_core.text.effort import resolve_effort
 
     terminal = Terminal(narrate=not meter)
     answer = AnswerText()
@@ -98,6 +99,8 @@ def _run(
                 model = event
                 if figures is not None:
                     figures.loaded(model)
+                if settings.effort is not None and (notice := resolve_effort(model.levels, settings.effort)[1]):
+                    terminal.line(notice)
                 continue
             event = interrupt.timed(event)
             answer.add(event)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import get_args
 
-from qwen_core.protocol.events import DraftMode, Effort
+from qwen_core.protocol.events import DraftMode
 from qwen_core.settings.tree import Preset
 
 
@@ -48,7 +48,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
     SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", get_args(Preset), True, False),
-    SlashCommand("think", "/think LEVEL", "reasoning: none, low, medium or high", "Think", get_args(Effort), True),
+    SlashCommand("think", "/think LEVEL", "reasoning effort: the levels that the model has", "Think", (), True),
     SlashCommand(
         *("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "Drafts"),
         (*get_args(DraftMode), "marks"),

@@ -1,0 +1,89 @@
+"""Which levels of reasoning effort a chat template has: tried out once, when it is loaded.
+
+Qwen3.5 and 3.6 know `enable_thinking` alone; 3.8 reads `reasoning_effort` and raises for a value it does not know
+(FORMAT.md, "Tokens and template").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from qwen_core.errors import SettingsError, TextError, quote
+from qwen_core.protocol.events import Effort
+from qwen_core.text.template import ChatTemplate
+
+EFFORTS: tuple[Effort, ...] = get_args(Effort)
+_QUESTION = "which levels are there?"
+_CHAT = ({"role": "user", "content": _QUESTION},)
+_NO_LEVEL = "no such level"
+# The next best thing where a template has the one and not the other.
+_STANDS_FOR: Mapping[str, Effort] = {"high": "xhigh", "xhigh": "high"}
+
+
+@dataclass(frozen=True)
+class EffortLevels:
+    """`variables`: what the template is given for each level it has, in rising order; empty where it has none.
+
+    `default` is the level of which the template's text is that without any; None where none is. `groups` numbers the
+    levels by the text before the first message: where it is another, a conversation is read anew.
+    """
+
+    variables: Mapping[Effort, Mapping[str, Any]]
+    default: Effort | None
+    groups: Mapping[Effort, int]
+
+    def given(self, level: str | None) -> Mapping[str, Any]:
+        """What the template is given for a level. Raises SettingsError for one it has not."""
+        if level is None or not self.variables:
+            return {}
+        return self.variables[resolve_effort(tuple(self.variables), level)[0]]
+
+
+def resolve_effort(levels: Sequence[Effort], level: str) -> tuple[Effort, str]:
+    """The level of these that is meant, and a line where it is called otherwise. Raises SettingsError for none of them,
+    but where there are none.
+    """
+    for effort in levels:
+        if effort == level:
+            return effort, ""
+    other = _STANDS_FOR.get(level)
+    if other in levels:
+        return other, f"this model's template has no reasoning effort {level}: it is {other} here"
+    if not levels and level in EFFORTS:
+        return level, f"this model's template has no levels of reasoning effort: {level} changes nothing"
+    there = ", ".join(levels or EFFORTS)
+    raise SettingsError(f"this model's template has no reasoning effort {quote(level)}: there are {there}")
+
+
+def find_levels(template: ChatTemplate) -> EffortLevels:
+    """Try the levels out. A template that fails without any has none."""
+    off, on = _text(template, enable_thinking=False), _text(template, enable_thinking=True)
+    unasked = _text(template)
+    has_switch = off is not None and on is not None and off != on
+    thinking = {"enable_thinking": True} if has_switch else {}
+    other = _text(template, reasoning_effort=_NO_LEVEL, **thinking)
+    named = {level: _text(template, reasoning_effort=level, **thinking) for level in EFFORTS[1:]}
+    texts = {level: text for level, text in named.items() if text is not None and text != other}
+    if texts:
+        variables: dict[Effort, Mapping[str, Any]] = {level: {**thinking, "reasoning_effort": level} for level in texts}
+    elif has_switch:
+        variables = {level: {"enable_thinking": level in ("medium", "high")} for level in EFFORTS[1:4]}
+        texts = {level: on if level in ("medium", "high") else off for level in variables}
+    else:
+        return EffortLevels({}, None, {})
+    if has_switch:
+        variables, texts = {"none": {"enable_thinking": False}, **variables}, {"none": off, **texts}
+    heads = {level: (text or "").partition(_QUESTION)[0] for level, text in texts.items()}
+    numbers = {head: number for number, head in enumerate(dict.fromkeys(heads.values()))}
+    # Of levels that are the same to a template (low and none, high and medium) the plainer name is the default's.
+    ranking = ("none", "medium", "xhigh", "high", "low")
+    default = next((level for level in ranking if texts.get(level) == unasked), None)
+    return EffortLevels(variables, default, {level: numbers[head] for level, head in heads.items()})
+
+
+def _text(template: ChatTemplate, **variables: Any) -> str | None:
+    """The text of a conversation of one question; None where the template raises."""
+    try:
+        return template.render(_CHAT, **variables)
+    except TextError:
+        return None

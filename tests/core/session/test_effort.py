@@ -1,0 +1,107 @@
+"""A conversation whose reasoning effort changes: the text before it too, where the template has it so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qwen_core.errors import SettingsError
+from qwen_core.session.session import Session, load_session
+from qwen_core.text.chat_encoding import encode_chat
+from qwen_core.text.template import ChatTemplate
+from support.checkpoints import write_checkpoint
+from support.text import EFFORT_TEMPLATE, write_text_files
+
+SHAPE = {"vocab_size": 384, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    path = tmp_path_factory.mktemp("model")
+    write_checkpoint(path, "bf16", text=SHAPE)
+    write_text_files(path)
+    with load_session(path) as session:
+        yield session
+
+
+@pytest.fixture
+def session(loaded: Session) -> Session:
+    return Session(loaded.loaded, loaded.tokenizer, ChatTemplate(EFFORT_TEMPLATE), system="Be brief.")
+
+
+def ask(session: Session, effort: str | None, drop: bool = False) -> int:
+    """One turn; how many tokens of its prompt needed no reading."""
+    *_, last = session.send_stream(
+        "Why?", max_new_tokens=4, temperature=0.0, reasoning_effort=effort, drop_reasoning=drop
+    )
+    assert last.stats is not None
+    return last.stats.cached_tokens
+
+
+def test_a_level_that_changes_the_text_before_reads_all_anew(session: Session) -> None:
+    ask(session, "low")
+    assert ask(session, "low") > 0
+    rendered = encode_chat(
+        *(session.template, session.tokenizer, [*session._chat(), {"role": "user", "content": "Why?"}]),
+        **session.efforts.given("medium"),
+        preserve_thinking=True,
+    )
+    assert ask(session, "medium") == 0
+    assert session.ids[: len(rendered)] == rendered
+    assert ask(session, "medium") > len(rendered)
+
+
+def test_levels_of_one_text_go_on_where_they_are(session: Session) -> None:
+    ask(session, "medium")
+    for effort in ("none", "medium"):
+        held = len(session.ids)
+        assert ask(session, effort) == held
+    assert ask(session, None) == 0, "unasked is xhigh, which has a text of its own"
+
+
+def test_a_system_prompt_that_changes_is_seen_in_the_text_too(session: Session) -> None:
+    ask(session, "medium")
+    session.set_system("Be long.")
+    ask(session, "medium")
+    text = session.tokenizer.decode(session.ids)
+    assert "Be long." in text
+    assert "Be brief." not in text
+
+
+def test_a_level_that_is_not_there_is_refused_before_anything_is_fed(session: Session) -> None:
+    ask(session, "medium")
+    held = list(session.ids)
+    with pytest.raises(SettingsError, match="is not one of"):
+        ask(session, "huge")
+    assert session.ids == held
+    assert ask(session, "high") == 0, "xhigh, which stands for it"
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("name", ["qwen3.6", "qwen3.8"])
+def test_each_turn_goes_on_from_the_tokens_of_the_one_before_with_the_official_templates(
+    name: str, drop: bool, fixtures_dir: Path, tmp_path: Path
+) -> None:
+    """Dropping reasoning, from where the last answer began; keeping it, from where it ended."""
+    write_checkpoint(tmp_path, "bf16", text={**SHAPE, "vocab_size": 248320})
+    write_text_files(tmp_path)
+    real = fixtures_dir / "qwen3.6" / "tokenizer.hybrid.json"
+    (tmp_path / "tokenizer.json").write_bytes(real.read_bytes())
+    (tmp_path / "chat_template.jinja").write_bytes((fixtures_dir / name / "chat_template.jinja").read_bytes())
+    with load_session(tmp_path) as session:
+        level = session.efforts.default
+        ask(session, level, drop)
+        for _ in range(3):
+            whole, answered = len(session.ids), session.messages
+            cached = ask(session, level, drop)
+            if drop:
+                chat = session._chat()[: len(answered) - 1]
+                asked = encode_chat(
+                    *(session.template, session.tokenizer, chat),
+                    **session.efforts.given(level),
+                    preserve_thinking=False,
+                    add_generation_prompt=False,
+                )
+                assert len(asked) <= cached < whole
+            else:
+                assert cached == whole

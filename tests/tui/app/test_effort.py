@@ -1,0 +1,64 @@
+"""The reasoning effort in the app: exactly the levels that the loaded model's template has."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from qwen_core.protocol.events import Command, GenerationSettings, Load, Loaded
+from support.app_stage import Stage, stage
+from support.fake_engine import MODEL, Step, default_script
+
+SIZE = (160, 40)
+# As Qwen3.8's template has them: two levels with a text before the conversation.
+LEVELS = replace(MODEL, efforts=(("none", 0), ("low", 1), ("medium", 0), ("xhigh", 2)), default_effort="xhigh")
+
+
+def script(command: Command) -> Iterable[Step]:
+    return [(0.0, Loaded(LEVELS))] if isinstance(command, Load) else default_script(command)
+
+
+def status(here: Stage) -> str:
+    return here.lines()[-1]
+
+
+def effort(here: Stage) -> str | None:
+    return here.app.context.request().effort
+
+
+async def say(here: Stage, line: str) -> str:
+    await here.enter(line)
+    await here.settle()
+    return status(here)
+
+
+async def test_think_takes_what_the_model_has() -> None:
+    async with stage(script, size=SIZE) as here:
+        assert "none, low, medium, xhigh" in await say(here, "/think")
+        assert "is low from the next message on" in await say(here, "/think low")
+        assert effort(here) == "low"
+        assert "there are none, low, medium, xhigh" in await say(here, "/think much")
+        assert effort(here) == "low"
+        assert "it is xhigh here" in await say(here, "/think HIGH")
+        assert effort(here) == "xhigh"
+        palette = [command.title for command in here.app.commands.palette()]
+        assert [title for title in palette if title.startswith("Think")] == [
+            f"Think: {level}" for level in ("none", "low", "medium", "xhigh")
+        ]
+
+
+async def test_what_has_all_be_read_again_is_said_before() -> None:
+    async with stage(script, size=SIZE) as here:
+        assert "read again" not in await say(here, "/think low"), "there is nothing to read yet"
+        await here.ask("one")
+        await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
+        tokens = here.app.conversation.context_tokens
+        assert f"all of it is read again: {tokens:,} tokens" in await say(here, "/think medium")
+        assert "read again" not in await say(here, "/think none")
+
+
+async def test_a_level_that_is_set_and_called_otherwise_is_told_when_the_model_is_there() -> None:
+    async with stage(script, size=SIZE, settings=GenerationSettings(effort="high")) as here:
+        await here.settle()
+        assert "no reasoning effort high: it is xhigh here" in here.text()
+    async with stage(size=SIZE, settings=GenerationSettings(effort="high")) as here:
+        await here.settle()
+        assert "no reasoning effort" not in here.text()
