@@ -17,7 +17,7 @@ from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
-from support.pilot_stage import PilotStage
+from support.pilot_stage import IdlePilot, PilotStage
 
 
 @dataclass
@@ -126,8 +126,8 @@ async def stage(
         store=store,
     )
     try:
-        async with app.run_test(size=size) as pilot:
-            here = Stage(app, pilot, engines)
+        async with app.run_test(size=size):
+            here = Stage(app, IdlePilot(app), engines)
             await here.wait(lambda: engines, "the engine to be made")
             if ready:
                 await here.wait(lambda: app.conversation.engine == "ready", "the model")

@@ -16,7 +16,7 @@ from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.slash import SlashCommand
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.store import Draft
-from support.pilot_stage import PilotStage
+from support.pilot_stage import IdlePilot, PilotStage
 
 COMMANDS = (
     SlashCommand("help", "/help", "keys and commands", "Help"),
@@ -116,8 +116,8 @@ async def composer_stage(
 ) -> AsyncIterator[ComposerStage]:
     """The composer focused, with COMMANDS, four themes to choose from, and `folder` for paths."""
     app = ComposerApp(suspends)
-    async with app.run_test(size=size) as pilot:
-        here = ComposerStage(app, pilot)
+    async with app.run_test(size=size):
+        here = ComposerStage(app, IdlePilot(app))
         here.editor.focus()
         here.composer.commands = COMMANDS
         here.composer.choices = lambda name: {"theme": ["midnight", "moss", "paper"], "set": ["top_k", "top_p"]}.get(
@@ -125,5 +125,5 @@ async def composer_stage(
         )
         if folder is not None:
             here.composer.folder = folder
-        await pilot.pause()
+        await here.pilot.pause()
         yield here

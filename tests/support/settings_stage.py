@@ -18,7 +18,7 @@ from qwen_tui.settings.rows import Action
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
-from support.pilot_stage import PilotStage
+from support.pilot_stage import IdlePilot, PilotStage
 
 ACTIONS: tuple[Action, ...] = (
     ("help", "the keys of where you are", "f1,ctrl+g"),
@@ -106,13 +106,13 @@ async def settings_stage(
     if content:
         path.write_text(content, encoding="utf-8")
     app = Host()
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size):
         app.theme = theme
         screen = SettingsScreen(load_settings(path, environ or {}, overrides), actions, words=WORDS, path=path)
         left: list[bool] = []
         app.push_screen(screen, lambda _: left.append(True))
-        here = SettingsStage(app, pilot, screen, path, left)
+        here = SettingsStage(app, IdlePilot(app), screen, path, left)
         await here.wait(lambda: screen.is_mounted and screen.focused is not None, "the screen")
         screen.query_one(ValueEditor).cursor_blink = False
-        await pilot.pause()
+        await here.pilot.pause()
         yield here
