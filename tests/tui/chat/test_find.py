@@ -1,5 +1,6 @@
 """Finding in a conversation: every place, in order, against a plain search; and the bar that walks them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,13 +51,14 @@ def found(here: Stage) -> list[Turn]:
 TURNS: list[Turn] = []
 
 
+@pytest.mark.usefixtures("few_widgets")
 async def test_the_bar_walks_all_places_round_the_ends() -> None:
     async with stage(loads_only, size=(100, 24)) as here:
-        turns = await tell(here, 110)
+        turns = await tell(here, 40)
         TURNS[:] = turns
-        put(turns[20], "answer", "Nothing.\n\nBut here is a **Needle** in it.")
-        turns[90].question = "a needle"
-        put(turns[90], "reasoning", "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20))
+        put(turns[7], "answer", "Nothing.\n\nBut here is a **Needle** in it.")
+        turns[33].question = "a needle"
+        put(turns[33], "reasoning", "\n".join(["hay"] * 70 + ["the NEEDLE"] + ["hay"] * 20))
         await rest(here)
         await here.pilot.press("ctrl+f", *"needle")
         await rest(here)
@@ -67,7 +69,7 @@ async def test_the_bar_walks_all_places_round_the_ends() -> None:
             await rest(here)
             places.append((count(here), found(here)[0].number))
             assert "needle" in "\n".join(body(here)).lower()
-        assert places == [("1 of 3", 21), ("2 of 3", 91), ("3 of 3", 91), ("1 of 3", 21)]
+        assert places == [("1 of 3", 8), ("2 of 3", 34), ("3 of 3", 34), ("1 of 3", 8)]
         await here.pilot.press("up")
         await rest(here)
         assert count(here) == "3 of 3"
@@ -97,10 +99,11 @@ async def test_what_is_not_there_is_said_and_letters_are_written() -> None:
         assert count(here).endswith("of 3")
 
 
+@pytest.mark.usefixtures("few_widgets")
 async def test_with_a_turn_focused_n_and_N_walk_and_esc_ends_the_search() -> None:
     async with stage(loads_only, size=(100, 24)) as here:
         chat = here.app.chat
-        turns = await tell(here, 60)
+        turns = await tell(here, 20)
         chat.find("question")
         await rest(here)
         chat.focus_turn(turns[4])
@@ -108,7 +111,7 @@ async def test_with_a_turn_focused_n_and_N_walk_and_esc_ends_the_search() -> Non
         begin = int(count(here).split()[0])
         await here.pilot.press("n", "n", "N")
         await rest(here)
-        assert int(count(here).split()[0]) == begin % 60 + 1
+        assert int(count(here).split()[0]) == begin % 20 + 1
         assert isinstance(chat.focused, TurnView)
         assert chat.focused.has_class("-found")
         await here.pilot.press("escape")

@@ -7,10 +7,10 @@ from rich.cells import cell_len
 from textual.geometry import Offset
 
 from qwen_core.protocol.events import TurnStarted
+from qwen_tui.chat import turn_window
 from qwen_tui.chat.answer import AnswerView
 from qwen_tui.chat.note import NoteView
 from qwen_tui.chat.turn_view import TurnView
-from qwen_tui.chat.turn_window import MOST, STEP
 from qwen_tui.conversation.turns import Item, Turn
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
@@ -28,7 +28,7 @@ def check(here: Stage) -> None:
     views = transcript.views
     assert is_run([view.item for view in views], items)
     assert [child for child in transcript.children if isinstance(child, TurnView | NoteView)] == views
-    assert len(views) <= MOST + STEP
+    assert len(views) <= turn_window.MOST + turn_window.STEP
     assert bool(views) == bool(items)
     first, last = (items.index(views[place].item) for place in (0, -1)) if views else (0, -1)
     text = here.transcript()
@@ -47,7 +47,7 @@ async def change(here: Stage, rng: random.Random, number: int) -> None:
     items = conversation.items
     match rng.choice(CHANGES):
         case "append":
-            for more in range(rng.choice([1, 1, 30])):
+            for more in range(rng.choice([1, 1, 9])):
                 told(here, number + more)
         case "note":
             conversation.note(f"note {number}")
@@ -58,7 +58,7 @@ async def change(here: Stage, rng: random.Random, number: int) -> None:
         case "cut" if items:
             del items[rng.randrange(len(items)) :]
         case "all":
-            items[:] = [told_apart(number + more) for more in range(rng.choice([0, 3, 100]))]
+            items[:] = [told_apart(number + more) for more in range(rng.choice([0, 3, 30]))]
         case "up" | "down" as way:
             await pilot.press(*[f"page{way}"] * rng.choice([1, 3, 8]))
         case "home" | "end" as way:
@@ -80,6 +80,7 @@ def told_apart(number: int) -> Turn:
     return turn
 
 
+@pytest.mark.usefixtures("few_widgets")
 @pytest.mark.parametrize("seed", range(2))
 async def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_anew(seed: int) -> None:
     async def walked() -> tuple[list[str], list[Item]]:
@@ -104,12 +105,13 @@ async def test_any_walk_leaves_a_run_of_items_in_order_and_the_end_as_if_drawn_a
     assert drawn == await anew(items)
 
 
+@pytest.mark.usefixtures("few_widgets")
 async def test_scrolling_walks_the_whole_conversation_and_the_text_under_the_eye_stays() -> None:
     """Page after page to the first line and back: each page shows the last two rows of the one before."""
     async with stage(loads_only, size=(60, 24)) as here:
         transcript = here.app.chat.transcript
-        await tell(here, 52)
-        assert numbers(transcript) == list(range(13, 53))
+        await tell(here, 20)
+        assert numbers(transcript) == list(range(9, 21))
         seen = set(body(here))
         await here.pilot.press("pageup")
         for key, overlap in (("pageup", slice(None, 2)), ("pagedown", slice(-2, None))):
@@ -118,18 +120,18 @@ async def test_scrolling_walks_the_whole_conversation_and_the_text_under_the_eye
                 await here.pilot.press(key)
                 await rest(here)
                 after = body(here)
-                assert len(transcript.views) <= MOST
+                assert len(transcript.views) <= turn_window.MOST
                 if before == after:
                     break
                 seen |= set(after)
                 if 0 < transcript.scroll_y < transcript.max_scroll_y:
                     other = slice(-2, None) if key == "pageup" else slice(None, 2)
                     assert after[other] == before[overlap], (key, top)
-            end = "answer 1" if key == "pageup" else "answer 52"
+            end = "answer 1" if key == "pageup" else "answer 20"
             assert any(row.strip() == end for row in after) or transcript.following
-        assert {f" ▌ question {number}" for number in range(1, 53)} <= seen
+        assert {f" ▌ question {number}" for number in range(1, 21)} <= seen
         assert transcript.following
-        assert numbers(transcript) == list(range(13, 53))
+        assert numbers(transcript) == list(range(9, 21))
 
 
 async def test_the_first_and_the_last_line_are_one_key_away() -> None:
@@ -156,7 +158,7 @@ async def test_drawing_again_touches_only_what_changed(monkeypatch: pytest.Monke
     )
     async with stage(loads_only, size=(60, 20)) as here:
         turns = await tell(here, 500)
-        assert len(drawn) <= MOST, "items out of the window cost nothing"
+        assert len(drawn) <= turn_window.MOST, "items out of the window cost nothing"
         drawn.clear()
         await rest(here)
         assert drawn == []

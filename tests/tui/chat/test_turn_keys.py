@@ -63,25 +63,26 @@ async def test_keys_of_a_turn_are_letters_in_the_composer_and_other_letters_go_t
         assert heard == []
 
 
+@pytest.mark.usefixtures("few_widgets")
 async def test_jumping_walks_the_turns_and_ends_in_the_composer() -> None:
     async with stage(loads_only, size=(60, 20)) as here:
         chat = here.app.chat
-        turns = await tell(here, 50)
+        turns = await tell(here, 16)
 
         async def press(*keys: str) -> object:
             await here.pilot.press(*keys)
             await rest(here)
             return chat.focused.item if isinstance(chat.focused, TurnView) else chat.focused
 
-        for turn in turns[-3:-10:-3]:
+        for turn in turns[-3:-7:-3]:
             assert await press(*["ctrl+up"] * 3) is turn
             assert f"question {turn.number}" in here.text()
         # Over the edge of what has widgets, and back.
-        chat.focus_turn(turns[-37])
-        for turn in turns[-40:-44:-3]:
+        chat.focus_turn(turns[-9])
+        for turn in turns[-12:-16:-3]:
             assert await press(*["ctrl+up"] * 3) is turn
             assert f"question {turn.number}" in here.text()
-        for turn in (turns[-40], turns[-37]):
+        for turn in (turns[-12], turns[-9]):
             assert await press(*["alt+down"] * 3) is turn
         chat.focus_turn(turns[-1])
         await rest(here)
