@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +106,28 @@ def mtp_hidden(case: Case) -> NDArray[np.float32]:
 
 
 def _values(case: Case, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for name, shape in shapes:
-        random = np.random.RandomState(zlib.crc32(f"{case.seed} {name}".encode()))
-        if name.endswith("A_log"):
-            value = np.log(random.uniform(0.05, 16, shape))
-        elif name.endswith("dt_bias"):
-            value = random.uniform(-4, 1, shape)
-        elif name.endswith("linear_attn.norm.weight"):
-            value = 1 + 0.1 * random.standard_normal(shape)
-        elif is_norm(name):
-            value = 0.1 * random.standard_normal(shape)
-        elif name.endswith("conv1d.weight"):
-            value = 0.3 * random.standard_normal(shape)
-        else:
-            value = random.standard_normal(shape) * shape[-1] ** -0.5
-        yield name, value.astype(np.float32)
+    return ((name, _value(case.seed, name, shape)) for name, shape in shapes)
+
+
+@cache
+def _value(seed: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Made once, because seeding costs more than drawing; nobody may write into it."""
+    random = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
+    if name.endswith("A_log"):
+        value = np.log(random.uniform(0.05, 16, shape))
+    elif name.endswith("dt_bias"):
+        value = random.uniform(-4, 1, shape)
+    elif name.endswith("linear_attn.norm.weight"):
+        value = 1 + 0.1 * random.standard_normal(shape)
+    elif is_norm(name):
+        value = 0.1 * random.standard_normal(shape)
+    elif name.endswith("conv1d.weight"):
+        value = 0.3 * random.standard_normal(shape)
+    else:
+        value = random.standard_normal(shape) * shape[-1] ** -0.5
+    single = value.astype(np.float32)
+    single.flags.writeable = False
+    return single
 
 
 def is_norm(name: str) -> bool:

@@ -28,6 +28,8 @@ from support.reference import CASES, DRAFTS, PROMPT, Case, is_norm, laid_out, mt
 
 RAW, CONVERTED = (replace(CASES[number], sizes={"intermediate_size": 128}) for number in (0, 2))
 Tensors = dict[str, Stored]
+TRUNKS: dict[str, dict[str, bytes]] = {}
+"""The files of the converted models, by how their originals name tensors."""
 
 
 class Halt(BaseException):
@@ -62,10 +64,18 @@ SOURCES = (in_directory, in_one_file, in_a_file_beside, without_prefix)
 
 
 def model_without(case: Case, path: Path, rules: Rules | None = None) -> Path:
-    """The case's model without its layer, as the converter writes it."""
+    """The case's model without its layer, as the converter writes it. The usual two are converted once."""
+    model, usual = path / "model", rules is None
+    if usual and case.names in TRUNKS:
+        model.mkdir()
+        for name, content in TRUNKS[case.names].items():
+            (model / name).write_bytes(content)
+        return model
     write_case(case, path / "trunk")
-    convert(make_plan(open_checkpoint(path / "trunk"), rules or variant_rules("nvfp4")), path / "model")
-    return path / "model"
+    convert(make_plan(open_checkpoint(path / "trunk"), rules or variant_rules("nvfp4")), model)
+    if usual:
+        TRUNKS[case.names] = {file.name: file.read_bytes() for file in model.iterdir()}
+    return model
 
 
 def add(source: Path, model: Path, mode: str = "bf16", progress: Progress | None = None) -> Path:
@@ -248,6 +258,7 @@ def test_a_layer_of_another_model_is_refused(sizes: dict[str, int], words: str, 
 
 def test_a_directory_without_the_layer_is_refused(tmp_path: Path) -> None:
     model = model_without(RAW, tmp_path)
+    write_case(RAW, tmp_path / "trunk")
     refused(tmp_path / "trunk", model, "trunk has no tensors mtp.*", "name the whole original checkpoint")
 
 
