@@ -31,6 +31,7 @@ from qwen_core.text.chat_encoding import encode_chat
 from support.engines import running_engine
 
 LONG = "Explain NVFP4 vs MXFP4 quantization."
+PARAGRAPH = "What is MXFP4?"
 QUESTIONS = ("What is the capital of France?", "What about Germany?", "And Japan?")
 GREEDY: dict[str, Any] = {"temperature": 0.0, "reasoning_effort": "none"}
 THINKING: dict[str, Any] = {"temperature": 0.0, "reasoning_effort": "medium"}
@@ -82,12 +83,12 @@ def test_an_edit_of_an_earlier_turn_prefills_only_what_changed(session: Session)
 
 @pytest.mark.parametrize("length", [1, 13])
 def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Session) -> None:
-    list(session.send_stream("Who are you?", **GREEDY))
-    whole = ids_of(list(session.send_stream(LONG, **GREEDY)))
+    list(session.send_stream(QUESTIONS[0], **GREEDY))
+    whole = ids_of(list(session.send_stream(PARAGRAPH, **GREEDY)))
     text = session.messages[-1].content
     session.restore((), ())
-    list(session.send_stream("Who are you?", **GREEDY))
-    first = list(session.send_stream(LONG, max_new_tokens=length, **GREEDY))
+    list(session.send_stream(QUESTIONS[0], **GREEDY))
+    first = list(session.send_stream(PARAGRAPH, max_new_tokens=length, **GREEDY))
     assert first[-1].finish_reason == "length"
     rest = list(session.continue_stream(**GREEDY))
     assert ids_of(first) + ids_of(rest) == whole
