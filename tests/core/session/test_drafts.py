@@ -40,11 +40,19 @@ SAMPLERS = {
 LIMIT = 24
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    path = tmp_path_factory.mktemp("model")
-    write_checkpoint(path, request.param, text=SIZES)
-    return load_model(path, "float32")
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    def made(variant: str) -> Model:
+        path = tmp_path_factory.mktemp("model")
+        write_checkpoint(path, variant, text=SIZES)
+        return load_model(path, "float32")
+
+    return {variant: made(variant) for variant in VARIANTS}
+
+
+@pytest.fixture(params=VARIANTS)
+def model(request: pytest.FixtureRequest, models: dict[str, Model]) -> Model:
+    return models[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +113,9 @@ def scripted(truth: list[int], right: float, vocab: int, hidden: bool) -> Callab
     return lambda _: ScriptedDrafter(truth, right, vocab, hidden=hidden)
 
 
-@settings(max_examples=6)
+@settings(max_examples=25)
 @given(
+    variant=st.sampled_from(VARIANTS),
     prompt=st.lists(st.integers(0, 95), min_size=1, max_size=12),
     name=st.sampled_from(sorted(SAMPLERS)),
     count=st.integers(1, MOST_DRAFTS),
@@ -115,8 +124,16 @@ def scripted(truth: list[int], right: float, vocab: int, hidden: bool) -> Callab
     hidden=st.booleans(),
 )
 def test_the_same_tokens_and_state_wherever_it_stops(
-    model: Model, prompt: list[int], name: str, count: int, right: float, stop: int, hidden: bool
+    models: dict[str, Model],
+    variant: str,
+    prompt: list[int],
+    name: str,
+    count: int,
+    right: float,
+    stop: int,
+    hidden: bool,
 ) -> None:
+    model = models[variant]
     truth = prompt + Run(model, prompt, name).take(LIMIT)
     plain = Run(model, prompt, name)
     expected = plain.take(stop)
