@@ -28,7 +28,7 @@ def test_the_layer_lies_beside_it_whole_and_on_aligned_places() -> None:
         assert (info.dtype, info.offset % 16) == ("BF16", 0), info.name
 
 
-@pytest.mark.parametrize(("effort", "every"), [("none", 20), ("low", 50)])
+@pytest.mark.parametrize(("effort", "every"), [("none", 40), ("low", 50)])
 def test_drafts_save_passes_and_change_no_token(effort: str, every: int) -> None:
     """On some of the kept-out phrasings; `python -m demo_training.evaluate` asks them all."""
     items = held_out_items()[::every]

@@ -74,7 +74,7 @@ class Played:
         return np.array(self.session.model.last_logits(mx.array([[17, 3]]), self.session.state))
 
 
-@settings(max_examples=10)
+@settings(max_examples=7)
 @given(
     question=st.sampled_from(QUESTIONS),
     name=st.sampled_from(sorted(SAMPLING)),
