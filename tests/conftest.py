@@ -1,5 +1,6 @@
 """What every test may ask for: the shared fixtures folder, and a home of its own for the program's files."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ providers._get_local_constants = Constants
 ROOT = Path(__file__).resolve().parent.parent
 # Where the trainer of the demo model is, which is not installed. At the end: what is installed comes first.
 sys.path.append(str(ROOT / "core"))
+
+
+def pytest_collection_finish() -> None:
+    """All tests and what they import live to the end: they are not gone through at every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
