@@ -17,7 +17,7 @@ from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store.thread import StoreThread
 from support.fake_engine import MODEL, FakeEngine, Script
-from support.pilot_stage import IdlePilot, PilotStage
+from support.pilot_stage import DEADLINE_S, IdlePilot, PilotStage
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Stage(PilotStage[QwenApp]):
             # The drawing has begun by then; what comes after it in the same queue shows that it has ended.
             drawn = asyncio.Event()
             self.app.chat.call_later(drawn.set)
-            await self.wait(drawn.is_set, "the end of the drawing")
+            await asyncio.wait_for(drawn.wait(), DEADLINE_S)
             screen = self.app.screen
             if isinstance(screen, LayersScreen):
                 await self.wait(lambda screen=screen: not screen.draw_due, "the drawing of the layers")
