@@ -101,6 +101,7 @@ async def test_without_colour_the_focus_and_what_was_found_still_show(
     assert scene is turn_focused or re.search("bold.* reverse", text)
 
 
+@pytest.mark.usefixtures("few_widgets")
 @pytest.mark.parametrize("scene", SCENES, ids=name)
 @pytest.mark.parametrize("size", [(40, 12), (12, 5), (3, 2)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_no_size_is_too_small_to_live(scene: Scene, size: tuple[int, int]) -> None:
