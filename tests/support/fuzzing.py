@@ -184,7 +184,7 @@ def change(random: Random, tree: Any) -> None:
         elif action == 1 and isinstance(spot, dict):
             spot[words(random)] = spot.pop(key)
         elif action == 2 and isinstance(below, int | float) and not isinstance(below, bool):
-            spot[key] = below + random.choice((-1, 1, 0.5, below, -2 * below))
+            spot[key] = below + random.choice((-1, 1, below, -2 * below))
         elif action == 3:
             spot[key] = spot[random.choice(keys)]
         else:
