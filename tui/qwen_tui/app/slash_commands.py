@@ -114,7 +114,7 @@ class SlashCommands:
 
     def _stats(self) -> None:
         conversation = self._context.conversation
-        stats = next((turn.stats for turn in reversed(conversation.turns) if turn.stats is not None), None)
+        stats = next((turn.stats for turn in conversation.latest if turn.stats is not None), None)
         if stats is None:
             self._context.flash("There are no figures yet: ask something first.")
             return

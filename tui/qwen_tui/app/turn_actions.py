@@ -96,11 +96,10 @@ class TurnActions:
 
     def _last_before(self, turn: Turn) -> int | Literal["end"] | None:
         """The message that a question follows here, whatever another program has added on disk."""
-        turns = self._context.conversation.turns
-        earlier = turns[: turns.index(turn)]
-        if not earlier:
-            return None
-        return earlier[-1].answer_id or earlier[-1].question_id or "end"
+        latest = self._context.conversation.latest
+        next(there for there in latest if there is turn)
+        before = next(latest, None)
+        return None if before is None else before.answer_id or before.question_id or "end"
 
     async def _again(
         self, turn: Turn, text: str, shown: str, *, question_id: int | None = None, edits: int | None = None
@@ -123,8 +122,7 @@ class TurnActions:
 
     def _chosen(self, turn: Turn | None) -> Turn | None:
         """The turn that an action is about, or None where it cannot be done now, which is said."""
-        turns = self._context.conversation.turns
-        turn = turn or (turns[-1] if turns else None)
+        turn = turn or next(self._context.conversation.latest, None)
         if turn is None:
             self._context.flash("There is no turn yet.")
         elif not self._context.still_answering(or_about_to=self.busy):
@@ -179,7 +177,7 @@ class TurnActions:
         if turn is None:
             return
         refusal = context.conversation.refusal
-        if turn is not context.conversation.turns[-1]:
+        if turn is not next(context.conversation.latest):
             refusal = "Only the last answer can go on: r answers an earlier question again."
         elif turn.state == "interrupted":
             refusal = "A crash cut this answer off, its state is gone: r, or /retry, answers the question again."

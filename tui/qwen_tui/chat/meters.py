@@ -36,7 +36,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     """The figures of this moment."""
     turn = conversation.current
     model = conversation.model
-    earlier = (past.stats for past in reversed(conversation.turns) if past is not turn and past.stats is not None)
+    earlier = (past.stats for past in conversation.latest if past is not turn and past.stats is not None)
     last = of_model(next(earlier, None), model)
     stats, left = of_model(turn.stats, model) if turn is not None else last, None
     if turn is not None and turn.state in ("waiting", "prefill"):

@@ -5,7 +5,7 @@ here change it, so every flow (crashes, stops, restarts) is tested without a scr
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -70,10 +70,15 @@ class Conversation:
         return [item for item in self.items if isinstance(item, Turn)]
 
     @property
+    def latest(self) -> Iterator[Turn]:
+        """The turns from the last one on backwards: what is asked at every event must not go through all of them."""
+        return (item for item in reversed(self.items) if isinstance(item, Turn))
+
+    @property
     def current(self) -> Turn | None:
         """The turn being answered."""
-        turns = self.turns
-        return turns[-1] if turns and turns[-1].running else None
+        last = next(self.latest, None)
+        return last if last is not None and last.running else None
 
     @property
     def phase(self) -> Phase:
@@ -86,11 +91,11 @@ class Conversation:
                 return "stopping"
             if turn.state in ("waiting", "prefill", "reasoning", "decoding"):
                 return turn.state
-        last = self.turns[-1] if self.turns else None
+        last = next(self.latest, None)
         return "stopped" if last is not None and last.finish_reason == "cancelled" else "ready"
 
     def last_answer(self) -> str:
-        return next((turn.answer for turn in reversed(self.turns) if turn.answer), "")
+        return next((turn.answer for turn in self.latest if turn.answer), "")
 
     @property
     def refusal(self) -> str:
@@ -174,10 +179,9 @@ class Conversation:
 
     def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str) -> None:
         self.items[:] = items
-        turns = self.turns
         self._ids, self._ids_from = ids, fingerprint
-        self._ids_cover_all = bool(ids) or not turns
-        stats = next((turn.stats for turn in reversed(turns) if turn.stats is not None), None)
+        self._ids_cover_all = bool(ids) or not self.turns
+        stats = next((turn.stats for turn in self.latest if turn.stats is not None), None)
         self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
         self.held, self.rates = None, RateHistory()
 

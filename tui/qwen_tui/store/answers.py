@@ -7,6 +7,7 @@ then the answer is marked as interrupted.
 
 import sqlite3
 import time
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,8 +29,8 @@ from qwen_tui.store.records import (
     title_from,
     turn_stats,
 )
-from qwen_tui.store.token_ids import checksum, common_prefix, pack, unpack
-from qwen_tui.store.tree import Tree, choose
+from qwen_tui.store.token_ids import checksum, pack, unpack
+from qwen_tui.store.tree import Tree
 
 Indexer = Callable[[sqlite3.Connection], None]
 _COLUMNS: Mapping[Part, int] = {"answer": 0, "reasoning": 1, "tool_call": 2}
@@ -66,7 +67,7 @@ class Answers:
         that the model saw last (None: nothing), as another program may have gone on with the branch meanwhile.
         """
         with self._database.write() as connection:
-            parent_id = self._tree.place_after(conversation_id, after)
+            parent_id = self._tree.place_after(connection, conversation_id, after)
             return self._question(connection, conversation_id, parent_id, text, shown)
 
     def edit(self, question_id: int, text: str, shown: str = "") -> int:
@@ -100,7 +101,7 @@ class Answers:
                 ),
             )
             answer_id = _row_id(cursor)
-            choose(connection, answer_id)
+            self._tree.choices.choose(connection, answer_id)
             connection.execute(
                 "UPDATE conversations SET updated_at = ?, deleted_at = NULL, model_id = coalesce(?, model_id) "
                 "WHERE id = ?",
@@ -130,11 +131,11 @@ class Answers:
 
     def prompt(self, answer_id: int, ids: Sequence[int]) -> None:
         """The tokens that were fed before this answer: with them even an interrupted one is resumed exactly."""
-        kept, rest = self._against_parent(answer_id, ids)
+        kept, rest, check = self._against_parent(answer_id, ids)
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE messages SET ids_kept = ?, ids = ?, ids_check = ? WHERE id = ?",
-                (kept, rest, checksum(ids), answer_id),
+                (kept, rest, check, answer_id),
             )
 
     def append(
@@ -169,7 +170,7 @@ class Answers:
         stats: TurnStats | None = None,
     ) -> None:
         """The answer as it is to be kept, with all ids of the session after it (none: not known)."""
-        kept, rest = self._against_parent(answer_id, ids) if ids else (0, None)
+        kept, rest, check = self._against_parent(answer_id, ids) if ids else (0, None, checksum(()))
         with self._database.write() as connection:
             cursor = connection.execute(
                 "UPDATE messages SET content = ?, reasoning = ?, tool_calls = ?, status = 'complete', "
@@ -182,7 +183,7 @@ class Answers:
                     reason,
                     kept,
                     rest,
-                    checksum(ids),
+                    check,
                     stats_json(stats, reasoning_before(_stats(connection, answer_id))),
                     answer_id,
                 ),
@@ -244,7 +245,7 @@ class Answers:
             (conversation_id, parent_id, text, shown if shown != text else "", now),
         )
         question_id = _row_id(cursor)
-        choose(connection, question_id)
+        self._tree.choices.choose(connection, question_id)
         connection.execute(
             "UPDATE conversations SET updated_at = ?, deleted_at = NULL, "
             "title = CASE title WHEN '' THEN ? ELSE title END WHERE id = ?",
@@ -257,11 +258,11 @@ class Answers:
         if self._tree.message(message_id).role != "assistant":
             raise StoreError(f"message {message_id} is no answer")
 
-    def _against_parent(self, answer_id: int, ids: Sequence[int]) -> tuple[int, bytes]:
-        """How many of `ids` the nearest known answer above has too, and the rest."""
-        before = self._tree.known_before(answer_id)
-        kept = common_prefix(before, ids)
-        return kept, pack(ids[kept:])
+    def _against_parent(self, answer_id: int, ids: Sequence[int]) -> tuple[int, bytes, int]:
+        """How many of `ids` the nearest answer above that has any begins with, too; the rest; the checksum of all."""
+        ids = array("I", ids)  # a context of them: once here, then as bytes
+        kept = self._tree.kept_before(answer_id, ids)
+        return kept, pack(ids[kept:]), checksum(ids)
 
     def _touch(self, connection: sqlite3.Connection, message_id: int) -> None:
         connection.execute(

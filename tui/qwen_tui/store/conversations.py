@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from qwen_tui.store.choices import STEP_DOWN
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity, model_id
 from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, plain_line
 from qwen_tui.store.states import remove_state, sweep_states
-from qwen_tui.store.tree import STEP_DOWN
 
 MAX_TITLE = 200
 UNDO_DAYS = 30

@@ -32,11 +32,17 @@ class _DamagedError(Exception):
 
 
 class Database:
-    """An open file. Of one thread; `read` and `write` raise StoreError for whatever SQLite refuses."""
+    """An open file. Of one thread; `read` and `write` raise StoreError for whatever SQLite refuses.
+
+    `generation` is another number in each transaction before which something was written that none of these committed:
+    by another program, or by one that was taken back. What was remembered of the file until then may not be so.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
+        self.generation = 0
         self._connection = connection
+        self._data_version = -1
 
     def read(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._told("read"):
@@ -48,9 +54,13 @@ class Database:
         with self._told("kept"):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+                self.generation += version != self._data_version
+                self._data_version = version
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
+                self.generation += 1
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise

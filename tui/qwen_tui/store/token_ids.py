@@ -58,6 +58,6 @@ def _little_endian(ids: Sequence[int]) -> bytes:
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """How many ids both begin with."""
     limit = min(len(left), len(right))
-    if tuple(left[:limit]) == tuple(right[:limit]):
+    if array("I", left[:limit]) == array("I", right[:limit]):
         return limit
     return next(place for place in range(limit) if left[place] != right[place])

@@ -7,34 +7,17 @@ that coming back to a branch shows it as it was left. What is written into an an
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Literal
 
+from qwen_tui.store.choices import DOWN, UP, Choices, up_past
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity
 from qwen_tui.store.records import DeletedTurn, StoredMessage, from_json
-from qwen_tui.store.token_ids import checksum, unpack
+from qwen_tui.store.token_ids import checksum, common_prefix, unpack
 
-# UNION, not UNION ALL: a file that was tampered with into a circle must not hang the program.
-# A choice may be of a message that was deleted since, or that follows another one by now: the shown branch ends there.
-STEP_DOWN = """
-    UNION SELECT child.id, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
-    JOIN messages AS child ON child.id = m.chosen_child AND child.parent_id = m.id AND child.deleted_at IS NULL
-    WHERE path.depth < 100000
-"""
-_DOWN = f"""
-WITH RECURSIVE path (id, depth) AS (
-    SELECT chosen_root, 0 FROM conversations WHERE id = ? AND chosen_root IS NOT NULL
-    {STEP_DOWN}
-)
-"""
-_UP = """
-WITH RECURSIVE up (id, child, depth) AS (
-    SELECT parent_id, id, 0 FROM messages WHERE id = ?
-    UNION SELECT m.parent_id, m.id, up.depth + 1 FROM up JOIN messages AS m ON m.id = up.id WHERE up.depth < 100000
-)
-"""
 _BELOW = """
 WITH RECURSIVE below (id) AS (
     SELECT ? UNION SELECT m.id FROM below JOIN messages AS m ON m.parent_id = below.id
@@ -48,13 +31,14 @@ class Tree:
     def __init__(self, database: Database, now: Callable[[], float] = time.time) -> None:
         self._database = database
         self._now = now
+        self.choices = Choices(database)
 
     # Reading.
 
     def path(self, conversation_id: int) -> list[StoredMessage]:
         """The messages of the branch that is shown, the first question first."""
         rows = self._database.read(
-            f"{_DOWN} SELECT m.*, {COLUMNS} FROM path JOIN messages AS m ON m.id = path.id "
+            f"{DOWN} SELECT m.*, {COLUMNS} FROM path JOIN messages AS m ON m.id = path.id "
             "LEFT JOIN models AS model ON model.id = m.model_id WHERE m.deleted_at IS NULL ORDER BY path.depth",
             (conversation_id,),
         )
@@ -71,50 +55,51 @@ class Tree:
         if not rows:
             raise StoreError(f"there is no message {message_id}")
         (row,) = rows
-        return _message(row, self._children(row["conversation_id"]).get(row["parent_id"], ()))
+        return _message(row, self._below(row["conversation_id"], row["parent_id"]))
 
-    def end(self, conversation_id: int) -> tuple[int | None, int | None, str]:
-        """Of the last message of the shown branch: its id, its parent's and its role; Nones and "" before the first."""
-        rows = self._database.read(
-            f"{_DOWN} SELECT m.id, m.parent_id, m.role FROM path JOIN messages AS m ON m.id = path.id "
-            "WHERE m.deleted_at IS NULL ORDER BY path.depth DESC LIMIT 1",
-            (conversation_id,),
-        )
-        return (rows[0]["id"], rows[0]["parent_id"], rows[0]["role"]) if rows else (None, None, "")
-
-    def place_after(self, conversation_id: int, after: int | Literal["end"] | None) -> int | None:
+    def place_after(
+        self, connection: sqlite3.Connection, conversation_id: int, after: int | Literal["end"] | None
+    ) -> int | None:
         """The parent of a question that follows `after`: a message, nothing, or the end of the shown branch.
 
         After a question without an answer it stands beside that, as an edited one does. After a message that was
-        deleted meanwhile it follows what is left above that.
+        deleted meanwhile it follows what is left above that. In the transaction that is open.
         """
         if after == "end":
-            last, before_last, role = self.end(conversation_id)
-            return before_last if role == "user" else last
+            after = next(reversed(self.choices.shown(connection, conversation_id)), None)
         if after is None:
             return None
         if self.message(after).conversation_id != conversation_id:
             raise StoreError(f"message {after} is in another conversation")
         rows = self._database.read(
-            f"{_UP} SELECT m.id, m.parent_id, m.role FROM up JOIN messages AS m ON m.id = up.child "
-            "WHERE m.deleted_at IS NULL ORDER BY up.depth LIMIT 1",
+            up_past("?", "m.deleted_at IS NOT NULL")
+            + "SELECT m.id, m.parent_id, m.role FROM up JOIN messages AS m ON m.id = up.id WHERE m.deleted_at IS NULL",
             (after,),
         )
         return next((row["parent_id"] if row["role"] == "user" else row["id"] for row in rows), None)
 
-    def known_before(self, message_id: int) -> tuple[int, ...]:
-        """The tokens after the nearest answer above this message for which they are known."""
+    def kept_before(self, message_id: int, ids: Sequence[int]) -> int:
+        """How many of the first `ids` are those after the nearest answer above this message that has any."""
         rows = self._database.read(
-            f"{_UP} SELECT m.id FROM up JOIN messages AS m ON m.id = up.id WHERE m.ids IS NOT NULL ORDER BY up.depth",
+            up_past("(SELECT parent_id FROM messages WHERE id = ?)", "m.ids IS NULL")
+            + "SELECT m.* FROM up JOIN messages AS m ON m.id = up.id WHERE m.ids IS NOT NULL",
             (message_id,),
         )
-        return next((ids for row in rows if (ids := self.ids(row["id"])) is not None), ())
+        for row in rows:
+            kept = row["ids_kept"]
+            with suppress(ValueError):
+                own = unpack(row["ids"])
+                # What that one builds on needs no walk up all the answers above it where it is how `ids` begin, too.
+                if kept <= len(ids) and checksum(own, checksum(ids[:kept])) == row["ids_check"]:
+                    return kept + common_prefix(own, ids[kept:])
+                return common_prefix(self.ids(row["id"]) or (), ids)
+        return 0
 
     def ids(self, message_id: int) -> tuple[int, ...] | None:
         """The tokens that the engine had been fed when this answer ended; None where they are not known."""
         chain: list[tuple[int, tuple[int, ...]]] = []
         rows = self._database.read(
-            f"{_UP} SELECT m.id, m.ids_kept, m.ids, m.ids_check FROM up JOIN messages AS m ON m.id = up.child "
+            f"{UP} SELECT m.id, m.ids_kept, m.ids, m.ids_check FROM up JOIN messages AS m ON m.id = up.child "
             "ORDER BY up.depth",
             (message_id,),
         )
@@ -140,7 +125,8 @@ class Tree:
         A wording without an answer is there itself.
         """
         question = self.message(question_id)
-        return _alternatives(self._children(question.conversation_id), question.parent_id)
+        below = {wording: self._below(question.conversation_id, wording) for wording in question.siblings}
+        return _alternatives({question.parent_id: question.siblings, **below}, question.parent_id)
 
     def places(self, path: Sequence[StoredMessage]) -> list[tuple[int, int]]:
         """For each question of a shown branch, which of how many alternatives its turn is, counted from 1."""
@@ -161,7 +147,7 @@ class Tree:
         if message_id not in message.siblings:
             raise StoreError("this turn was deleted")
         with self._database.write() as connection:
-            choose(connection, message_id)
+            self.choices.choose(connection, message_id)
             connection.execute(
                 "UPDATE conversations SET updated_at = max(updated_at, ?) WHERE id = ?",
                 (self._now(), message.conversation_id),
@@ -190,10 +176,11 @@ class Tree:
             next_shown = None if answer_id is None else self._shown_below(answer_id, children)
             _move(connection, moved, question.parent_id)
             _mark(connection, question_id, self._now())
+            self.choices.forget()
             if next_shown is not None:
-                choose(connection, next_shown)
+                self.choices.choose(connection, next_shown)
             else:
-                _choose_another(connection, question)
+                self._choose_another(connection, question)
         return DeletedTurn(question_id, answer_id, moved)
 
     def undo_delete(self, deleted: DeletedTurn) -> None:
@@ -205,15 +192,17 @@ class Tree:
                 raise StoreError("the turn above was deleted, too: bring that back first")
             shown = {message.id for message in self.path(question.conversation_id)}
             _mark(connection, deleted.question_id, None)
-            choose(connection, deleted.question_id)
+            self.choices.forget()
+            self.choices.choose(connection, deleted.question_id)
             if deleted.answer_id is not None:
                 _move(connection, deleted.moved_ids, deleted.answer_id)
+                self.choices.forget()
                 children = self._children(question.conversation_id)
                 below = children.get(deleted.answer_id, ())
                 # Before the deletion another one may have been shown, and that one may be deleted itself by now.
                 next_shown = next((child for child in below if child in shown), None)
                 next_shown = next_shown or self._shown_below(deleted.answer_id, children)
-                choose(connection, next_shown or (below[-1] if below else deleted.answer_id))
+                self.choices.choose(connection, next_shown or (below[-1] if below else deleted.answer_id))
 
     def _shown_below(self, message_id: int, children: Mapping[int | None, Sequence[int]]) -> int | None:
         """The child of a message that is shown when the message is."""
@@ -221,49 +210,41 @@ class Tree:
         below = children.get(message_id, ())
         return next((row["chosen_child"] for row in rows if row["chosen_child"] in below), None)
 
+    def _choose_another(self, connection: sqlite3.Connection, gone: StoredMessage) -> None:
+        """After the last of a branch went: its neighbour, or nothing."""
+        others = [sibling for sibling in gone.siblings if sibling != gone.id]
+        before = [sibling for sibling in others if sibling < gone.id]
+        if others:
+            self.choices.choose(connection, before[-1] if before else others[0])
+        elif gone.parent_id is None:
+            connection.execute("UPDATE conversations SET chosen_root = NULL WHERE id = ?", (gone.conversation_id,))
+        else:
+            connection.execute("UPDATE messages SET chosen_child = NULL WHERE id = ?", (gone.parent_id,))
+
     def _children(self, conversation_id: int) -> dict[int | None, tuple[int, ...]]:
-        children: dict[int | None, tuple[int, ...]] = {}
+        """All that is not deleted, by its parent: for what goes through the whole conversation anyhow."""
+        children: dict[int | None, list[int]] = {}
         rows = self._database.read(
             "SELECT id, parent_id FROM messages WHERE conversation_id = ? AND deleted_at IS NULL ORDER BY id",
             (conversation_id,),
         )
         for row in rows:
-            children[row["parent_id"]] = (*children.get(row["parent_id"], ()), row["id"])
-        return children
+            children.setdefault(row["parent_id"], []).append(row["id"])
+        return {parent_id: tuple(below) for parent_id, below in children.items()}
+
+    def _below(self, conversation_id: int, parent_id: int | None) -> tuple[int, ...]:
+        """The children of one message, or of nothing: what begins the conversation."""
+        rows = self._database.read(
+            "SELECT id FROM messages INDEXED BY messages_by_parent "
+            "WHERE parent_id IS ? AND conversation_id = ? AND deleted_at IS NULL ORDER BY id",
+            (parent_id, conversation_id),
+        )
+        return tuple(row["id"] for row in rows)
 
 
 def _alternatives(children: Mapping[int | None, Sequence[int]], parent_id: int | None) -> list[int]:
     wordings = children.get(parent_id, ())
     return [message_id for wording in wordings for message_id in children.get(wording) or (wording,)]
-
-
-def choose(connection: sqlite3.Connection, message_id: int) -> None:
-    """Make every choice above `message_id` lead to it, in the transaction that is open."""
-    links = connection.execute(f"{_UP} SELECT id, child FROM up", (message_id,)).fetchall()
-    for link in links:
-        if link["id"] is None:
-            connection.execute(
-                "UPDATE conversations SET chosen_root = ? WHERE chosen_root IS NOT ? "
-                "AND id = (SELECT conversation_id FROM messages WHERE id = ?)",
-                (link["child"], link["child"], link["child"]),
-            )
-        else:
-            connection.execute(
-                "UPDATE messages SET chosen_child = ? WHERE id = ? AND chosen_child IS NOT ?",
-                (link["child"], link["id"], link["child"]),
-            )
-
-
-def _choose_another(connection: sqlite3.Connection, gone: StoredMessage) -> None:
-    """After the last of a branch went: its neighbour, or nothing."""
-    others = [sibling for sibling in gone.siblings if sibling != gone.id]
-    before = [sibling for sibling in others if sibling < gone.id]
-    if others:
-        choose(connection, before[-1] if before else others[0])
-    elif gone.parent_id is None:
-        connection.execute("UPDATE conversations SET chosen_root = NULL WHERE id = ?", (gone.conversation_id,))
-    else:
-        connection.execute("UPDATE messages SET chosen_child = NULL WHERE id = ?", (gone.parent_id,))
 
 
 def _move(connection: sqlite3.Connection, message_ids: Sequence[int], parent_id: int | None) -> None:
