@@ -1,6 +1,7 @@
 """Conversations out and in: nothing is lost on the way, and nothing that is not one comes in."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings, Message
 from qwen_tui.conversation.branch import read_branch
 from qwen_tui.store import Store, StoreError
-from qwen_tui.store.export_json import export_json
+from qwen_tui.store.export_json import FORMAT, export_json
 from qwen_tui.store.export_markdown import conversation_markdown
 from qwen_tui.store.import_json import import_json
 from support.fake_engine import stats
@@ -62,7 +64,7 @@ def test_what_goes_out_comes_in(
         source.conversations.pin(chosen[0])
         text = export_json(source, chosen)
         turn(target, target.conversations.begin(), "already", "there")
-        added = import_json(target, text)
+        added = import_json(target, [text])
         assert export_json(target, added) == text
         for here, there in zip(chosen, added, strict=True):
             assert shown(target, there) == shown(source, here)
@@ -107,13 +109,13 @@ def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
             key = data.draw(st.sampled_from(list(holder) if isinstance(holder, dict) else list(range(len(holder)))))
         holder[key] = value
         try:
-            added = import_json(store, json.dumps(document))
+            added = import_json(store, [json.dumps(document)])
         except StoreError as error:
             assert str(error).isprintable()
             assert len(store.conversations.listed()) == before
             return
         again = export_json(store, added)
-        assert export_json(store, import_json(store, again)) == again
+        assert export_json(store, import_json(store, [again])) == again
         assert store.database.read("PRAGMA foreign_key_check") == []
 
 
@@ -130,7 +132,7 @@ def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
 )
 def test_what_is_no_export_is_told(tmp_path: Path, text: str, words: str) -> None:
     with opened(tmp_path) as store, pytest.raises(StoreError, match=words):
-        import_json(store, text)
+        import_json(store, [text])
 
 
 BAD_FIELDS: list[tuple[str, object, str]] = [
@@ -187,7 +189,7 @@ def test_a_bad_field_is_named(tmp_path: Path, place: str, value: object, words: 
             holder = holder[step]
         holder[last] = value
         with pytest.raises(StoreError, match=f"conversation 1.*{words}"):
-            import_json(store, json.dumps(document))
+            import_json(store, [json.dumps(document)])
         assert len(store.conversations.listed()) == 1
 
 
@@ -245,7 +247,7 @@ def test_a_title_from_elsewhere_is_one_line_without_control_characters(tmp_path:
         document = json.loads(export_json(store, [conversation]))
         document["conversations"][0]["title"] = "one\n# two \x1b[31m" + "x" * 186 + " y"
         document["conversations"][0]["messages"][1]["model"]["name"] = "m\x1b[1m"
-        (added,) = import_json(store, json.dumps(document))
+        (added,) = import_json(store, [json.dumps(document)])
         assert store.conversations.get(added).title == "one # two [31m" + "x" * 186
         text = conversation_markdown(store.conversations.get(added), store.tree.path(added))
         assert text.startswith("# one # two [31mxxx")
@@ -283,7 +285,7 @@ def test_another_program_writes_between_the_portions_of_an_import(
             assert other.conversations.purge() == 0
 
         monkeypatch.setattr("qwen_tui.store.import_json.time.sleep", between)
-        added = import_json(store, text, portion=3000)
+        added = import_json(store, [text], portion=3000)
         assert len(theirs) > 4
         assert export_json(store, added) == text
         assert len(other.conversations.listed()) == len(theirs) + 2
@@ -317,9 +319,35 @@ def test_an_import_that_fails_in_the_middle_leaves_nothing(
 
         monkeypatch.setattr("qwen_tui.store.import_json.time.sleep", between)
         with pytest.raises(KeyboardInterrupt if how == "Ctrl+C" else StoreError):
-            import_json(store, text, portion=3000)
+            import_json(store, [text], portion=3000)
         assert len(pauses) >= 2
         own = [message.id for message in other.tree.path(kept)]
         assert len(own) == 2
         assert everything(store) == [[(kept,)], [(own[0], "theirs"), (own[1], "too")], [(own[0],), (own[1],)]]
         assert store.database.read("PRAGMA foreign_key_check") == []
+
+
+def test_what_is_wrong_in_the_last_conversation_takes_away_what_came_before(tmp_path: Path) -> None:
+    text = large(tmp_path)
+    endings = (text[:-10], text[:-3] + ", 7]}", text.replace('"version": 1, ', "")[:-2] + ', "version": 2}')
+    with opened(tmp_path) as store:
+        for ending in (*endings, text.replace(f'"{FORMAT}"', "1")):
+            with pytest.raises(StoreError):
+                import_json(store, [ending[:5000], ending[5000:]], portion=3000)
+            assert everything(store) == [[], [], []]
+        assert len(import_json(store, [text], portion=3000)) == 2
+        moved = text.replace(f'"format": "{FORMAT}", ', "")[:-2] + f', "format": "{FORMAT}"}}'
+        assert len(import_json(store, [moved])) == 2
+
+
+def test_what_the_reading_of_a_file_raises_takes_away_what_came_before(tmp_path: Path) -> None:
+    text = large(tmp_path)
+
+    def pieces() -> Iterator[str]:
+        yield text[:-5]
+        raise SettingsError("the rest cannot be read")
+
+    with opened(tmp_path) as store:
+        with pytest.raises(SettingsError, match="the rest"):
+            import_json(store, pieces(), portion=3000)
+        assert everything(store) == [[], [], []]

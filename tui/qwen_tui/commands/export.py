@@ -10,7 +10,7 @@ import click
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import write_private
 from qwen_tui.commands.output import writing
-from qwen_tui.commands.text_input import read_input
+from qwen_tui.commands.text_input import input_pieces
 from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
 
@@ -71,7 +71,7 @@ def import_conversations(file: Path) -> int:
     try:
         for notice in store.notices:
             click.echo(f"qwen-tui: {notice}", err=True)
-        added = import_json(store, read_input(str(file), MAX_IMPORT_BYTES))
+        added = import_json(store, input_pieces(str(file), MAX_IMPORT_BYTES))
     finally:
         store.close()
     click.echo(f"qwen-tui: added {counted(len(added), 'conversation')}", err=True)

@@ -1,11 +1,15 @@
 """Text that a command is given in a file or on standard input: bounded, so that what never ends is refused."""
 
 import sys
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
 
 STANDARD_INPUT = "-"
+PIECE = 1 << 20
 
 
 def read_input(name: str, limit: int, what: str = "") -> str:
@@ -13,18 +17,26 @@ def read_input(name: str, limit: int, what: str = "") -> str:
 
     Raises SettingsError for more than `limit` bytes, for what is no UTF-8, or for a file that cannot be read.
     """
+    return "".join(input_pieces(name, limit, what))
+
+
+def input_pieces(name: str, limit: int, what: str = "") -> Iterator[str]:
+    """The same in pieces, so that nobody needs to hold all of it. A file that is too large is refused before any."""
     where = "standard input" if name == STANDARD_INPUT else f"{what}{quote(name)}"
+    decode, before, done = getincrementaldecoder("utf-8")(), 0, 0
+    too_much = SettingsError(f"{where} holds more than {limit >> 20} MiB: that is too much, give less")
     try:
-        if name == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(limit + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(limit + 1)
+        if name != STANDARD_INPUT and Path(name).stat().st_size > limit:
+            raise too_much
+        with nullcontext(sys.stdin.buffer) if name == STANDARD_INPUT else Path(name).open("rb") as file:
+            while data := file.read(PIECE):
+                before, done = done - len(decode.getstate()[0]), done + len(data)
+                if done > limit:
+                    raise too_much
+                yield decode.decode(data)
+            before = done - len(decode.getstate()[0])
+            yield decode.decode(b"", final=True)
     except OSError as error:
         raise SettingsError(f"{where} cannot be read: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise SettingsError(f"{where} holds more than {limit >> 20} MiB: that is too much, give less")
-    try:
-        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{where} is not UTF-8 text (byte {error.start}): convert it first") from None
+        raise SettingsError(f"{where} is not UTF-8 text (byte {before + error.start}): convert it first") from None

@@ -1,8 +1,9 @@
-"""Conversations from JSON, as export_json.py writes it: untrusted, so checked to the last field before any is added.
+"""Conversations from JSON, as export_json.py writes it: untrusted, so each is checked to its last field, then added.
 
+The file is read as a stream, of which one conversation is in memory, and a portion of those that are about to be added.
 What is added is committed in portions, so that another program that writes need not wait for all of a large file. It
-counts as deleted until the last portion is there: a program that is killed halfway leaves nothing in the list, and
-what it left is purged like other deleted conversations.
+counts as deleted until the last portion is there: an error takes it away again, a program that is killed halfway leaves
+nothing in the list, and what it left is purged like other deleted conversations.
 """
 
 import sqlite3
@@ -13,11 +14,11 @@ from functools import partial
 from typing import Any, get_args
 
 from qwen_core.errors import quote
-from qwen_core.files import strict_json
 from qwen_core.protocol.events import FinishReason
 from qwen_tui.store.conversations import clean_title
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.export_json import FORMAT, TEXTS, VERSION
+from qwen_tui.store.json_stream import JsonStream
 from qwen_tui.store.models import model_id
 from qwen_tui.store.records import ModelIdentity, to_json
 from qwen_tui.store.store import Store
@@ -26,8 +27,9 @@ from qwen_tui.store.token_ids import MAX_ID, pack
 MAX_CONVERSATIONS = 10_000
 MAX_MESSAGES = 100_000
 MAX_TEXT = 16 << 20
+MAX_CHARACTERS = 128 << 20
 MAX_VALUES = 8_000_000
-"""Of a file, the commas in texts included: as many tokens and words, in some 600 MB of memory."""
+"""Of a conversation, the commas in texts included: as many tokens and words, in some 600 MB of memory."""
 MAX_FIGURES = 100
 PORTION = 1 << 20
 """About how many characters are written in one transaction: some tenths of a second."""
@@ -39,23 +41,17 @@ _STATUS = ("complete", "interrupted", "failed")
 _Step = Callable[[sqlite3.Connection], int]
 
 
-def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]:
-    """Add every conversation in `text`, all or none; their new ids. StoreError says what is wrong with it."""
-    try:
-        document = strict_json(text, MAX_VALUES)
-    except ValueError as error:
-        raise StoreError(f"this is not JSON: {quote(error)}") from None
-    document = _object(document, "it")
-    if document.get("format") != FORMAT or document.get("version") != VERSION:
-        raise StoreError(
-            f"this is not a file of {FORMAT} in version {VERSION}, as qwen-tui export --format json writes it"
-        )
-    conversations = _list(document.get("conversations"), "conversations", MAX_CONVERSATIONS)
-    checked = [_Checked(entry, f"conversation {number}") for number, entry in enumerate(conversations, 1)]
+def import_json(store: Store, pieces: Iterable[str], *, portion: int = PORTION) -> list[int]:
+    """Add every conversation in the text that comes in `pieces`, all or none; their new ids.
+
+    StoreError says what is wrong with it. Whatever `pieces` raises is passed on, and then none is added either.
+    """
     kept: list[int] = []  # of what is committed: an id of what was rolled back may be another program's by now
     try:
-        for _ in _portions(store, (step for entry in checked for step in entry.steps()), portion):
-            kept = [entry.id for entry in checked if entry.id]
+        for batch in _batches(_conversations(JsonStream(pieces, MAX_CHARACTERS, MAX_VALUES)), portion):
+            before = list(kept)
+            for _ in _portions(store, (step for entry in batch for step in entry.steps()), portion):
+                kept[:] = before + [entry.id for entry in batch if entry.id]
         with store.database.write() as connection:
             for conversation_id in kept:
                 shown = "UPDATE conversations SET deleted_at = NULL WHERE id = ?"
@@ -67,6 +63,49 @@ def import_json(store: Store, text: str, *, portion: int = PORTION) -> list[int]
                 pass
         raise
     return kept
+
+
+def _conversations(document: JsonStream) -> Iterator["_Checked"]:
+    """Those of a document, each with every field of it checked."""
+    try:
+        if not document.begins_with("{"):
+            _object(document.value(), "it")
+        told: dict[str, Any] = {}
+        for key in document.members():
+            if key != "conversations" or not document.begins_with("["):
+                told[key] = document.value()
+                continue
+            if {"format", "version"} <= told.keys():
+                _require_export(told)
+            told[key] = []
+            for number, entry in enumerate(document.items(), 1):
+                if number > MAX_CONVERSATIONS:
+                    raise StoreError(f"{key}: expected a list of at most {MAX_CONVERSATIONS:,}")
+                yield _Checked(entry, f"conversation {number}")
+        document.end()
+    except ValueError as error:
+        raise StoreError(f"this is not JSON: {quote(error)}") from None
+    _require_export(told)
+    _list(told.get("conversations"), "conversations", MAX_CONVERSATIONS)
+
+
+def _require_export(told: Mapping[str, Any]) -> None:
+    if told.get("format") != FORMAT or told.get("version") != VERSION:
+        raise StoreError(
+            f"this is not a file of {FORMAT} in version {VERSION}, as qwen-tui export --format json writes it"
+        )
+
+
+def _batches(entries: Iterable["_Checked"], portion: int) -> Iterator[list["_Checked"]]:
+    """As many at a time as make a portion: a transaction for each of thousands of short ones would take minutes."""
+    batch: list[_Checked] = []
+    for entry in entries:
+        batch.append(entry)
+        if sum(each.size for each in batch) >= portion:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _portions(store: Store, steps: Iterable[_Step], portion: int) -> Iterator[None]:
@@ -112,6 +151,7 @@ class _Checked:
         for number, message in enumerate(messages, 1):
             self.messages.append(self._message(message, number, f"{where}, message {number}"))
         self.shown = self._path(_list(entry.get("shown", []), f"{where}, shown", MAX_MESSAGES), where)
+        self.size = _ROW + sum(map(_size, self.messages))
         self.id = 0
         self._rows: list[int] = []
 
@@ -154,7 +194,7 @@ class _Checked:
         marks = ", ".join("?" * len(values))
         cursor = connection.execute(f"INSERT INTO messages ({columns}) VALUES ({marks})", tuple(values.values()))
         self._rows.append(cursor.lastrowid or 0)
-        return _ROW + sum(len(message[name]) for name in TEXTS) + len(message["ids"] or b"")
+        return _size(message)
 
     def _choose(self, parent: int, child: int, connection: sqlite3.Connection) -> int:
         row = self._rows[child - 1]
@@ -204,6 +244,10 @@ class _Checked:
                 raise StoreError(f"{where}, shown: message {quote(repr(number))} does not follow {before or 'nothing'}")
             before = number
         return shown
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    return _ROW + sum(len(message[name]) for name in TEXTS) + len(message["ids"] or b"")
 
 
 def _remove(store: Store, message_id: int, connection: sqlite3.Connection) -> int:
