@@ -1,7 +1,6 @@
 """Convert a checkpoint: the plan carried out, tensor by tensor, into a new directory.
 
-Peak memory does not grow with the model: the source is mapped and given back page by page, and what MLX works on is
-a piece of a few megabytes.
+Peak memory does not grow with the model: the source is read, and worked on by MLX, in pieces of a few megabytes.
 """
 
 import time
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.plan import ConversionPlan, ConvertProgress, Decision, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
@@ -17,7 +16,7 @@ from qwen_core.convert.transform import transformed
 from qwen_core.convert.writer import COPIED, OutputDirectory, ShardFile, check_disk, check_target, clear_errors
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
-from qwen_core.errors import CapacityError, CheckpointError, quote
+from qwen_core.errors import CapacityError, quote
 
 # What a conversion may have in memory beside the interpreter: pieces in fp4 quantisation, MLX, the headers.
 WORKING_BYTES = 500 << 20
@@ -72,31 +71,22 @@ def write_shards(
 ) -> None:
     """Shard after shard, the tensors of each in the order of the source's files, which are then read once through."""
     by_output = {tensor.name: decision for decision in plan.decisions for tensor in decision.outputs}
-    files: dict[Path, MappedFile] = {}
     folds, meter = folds or {}, _Meter(plan.source_bytes, progress)
     with ExitStack() as stack:
         stack.callback(mx.set_cache_limit, mx.set_cache_limit(0))  # MLX would hold on to temporaries
+        source = stack.enter_context(TensorBytes())
         for shard in shards:
             needed = {by_output[tensor.name].name: by_output[tensor.name] for tensor in shard.tensors}
             decisions = sorted(needed.values(), key=lambda d: (str(d.source.file), d.source.offset))
             with output.shard(shard) as file:
                 for decision in decisions:
-                    _write_tensor(file, _mapped(files, stack, decision), decision, folds.get(decision.module), meter)
+                    _write_tensor(file, source, decision, folds.get(decision.module), meter)
                 file.check_complete()
 
 
-def _mapped(files: dict[Path, MappedFile], closed: ExitStack, decision: Decision) -> MappedFile:
-    path = decision.source.file
-    if path not in files:
-        try:
-            files[path] = MappedFile(path)
-            closed.callback(files[path].close)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{quote(path)} cannot be read: {quote(error)}") from None
-    return files[path]
-
-
-def _write_tensor(shard: ShardFile, source: MappedFile, decision: Decision, fold: Fold | None, meter: "_Meter") -> None:
+def _write_tensor(
+    shard: ShardFile, source: TensorBytes, decision: Decision, fold: Fold | None, meter: "_Meter"
+) -> None:
     info = decision.source
     meter.begin(info.name)
     for name, offset, data in transformed(source, decision, fold):

@@ -14,7 +14,7 @@ from qwen_core.checkpoint.architecture import text_tensors
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.layout import PARTS
-from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.checkpoint.weight_files import INDEX
 from qwen_core.convert.plan import ConvertProgress, OutputTensor, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
@@ -73,16 +73,11 @@ def in_order(checkpoint: Checkpoint) -> list[TensorInfo]:
 def _copy(info: TensorInfo, target: ShardFile) -> bytes:
     """Copy one tensor; gives the digest of what was read."""
     digest = hashlib.blake2b()
-    source = MappedFile(info.file)
-    try:
-        data = source.bytes_of(info)
+    with TensorBytes() as source:
         for begin in range(0, info.nbytes, _PIECE):
-            piece = data[begin : begin + _PIECE]
+            piece = source.read(info, begin, min(begin + _PIECE, info.nbytes))
             digest.update(piece.data)
             target.write(info.name, begin, piece.data)
-            source.discard(info.offset + begin, piece.nbytes)
-    finally:
-        source.close()
     return digest.digest()
 
 

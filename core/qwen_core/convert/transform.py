@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.plan import Decision
 from qwen_core.device.backend import mx
@@ -27,36 +27,35 @@ _FLOATS: dict[str, tuple[type[np.uint16 | np.uint32], int, mx.Dtype]] = {
 }
 
 
-def transformed(file: MappedFile, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
-    """The result's bytes of one tensor, in order; nothing where it has none. Pages of the source are given back as
-    they are used.
+def transformed(file: TensorBytes, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
+    """The result's bytes of one tensor, in order; nothing where it has none.
 
-    Raises CheckpointError naming the tensor if it holds NaN or infinity, or numbers that the result's type cannot hold.
+    Raises CheckpointError naming the tensor if it cannot be read or holds NaN or infinity, or numbers that the result's
+    type cannot hold.
     """
     info = decision.source
     if not info.nbytes:
         return
-    stored = file.bytes_of(info)
     if info.dtype not in _FLOATS:
-        yield decision.name, 0, stored.data
+        for begin in range(0, info.nbytes, piece):
+            yield decision.name, begin, file.read(info, begin, min(begin + piece, info.nbytes)).data
         return
     element = _FLOATS[info.dtype][0]
-    source = stored.view(element)
     if len(decision.shape) != 2:
+        source = file.read(info, 0, info.nbytes).view(element)
         _check_finite(source, decision)
         yield from _float_bytes(source.reshape(info.shape), decision, fold, 0)
-        file.discard(info.offset, info.nbytes)
         return
     rows, columns = info.shape
-    step = max(1, piece // (columns * source.itemsize))
+    width = info.nbytes // rows
+    step = max(1, piece // width)
     for row in range(0, rows, step):
-        part = source[row * columns : min(row + step, rows) * columns].reshape(-1, columns)
+        part = file.read(info, row * width, min(row + step, rows) * width).view(element).reshape(-1, columns)
         _check_finite(part, decision)
         if decision.spec is None:
             yield from _float_bytes(part, decision, fold, row)
         else:
             yield from _packed_bytes(part, decision, fold, row)
-        file.discard(info.offset + row * columns * source.itemsize, part.nbytes)
 
 
 def _check_finite(bits: np.ndarray, decision: Decision) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.tensors.decoding import (
     E2M1_VALUES,
     E4M3_VALUES,
@@ -30,7 +31,6 @@ from qwen_core.tensors.stored_tensor import (
     PackedRun,
     Stop,
     StoredTensor,
-    TensorBytes,
     check_stop,
     in_pieces,
     read_float_bytes,

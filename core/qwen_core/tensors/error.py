@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 from qwen_core.tensors.decoding import Floats, decode_floats
@@ -24,7 +25,6 @@ from qwen_core.tensors.stored_tensor import (
     Examined,
     Stop,
     StoredTensor,
-    TensorBytes,
     check_stop,
     find_tensor,
     group_runs,

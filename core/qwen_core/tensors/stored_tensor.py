@@ -1,4 +1,4 @@
-"""The stored bytes of one tensor: found by any of its names, and read in runs of whole groups from its mapped file.
+"""The stored bytes of one tensor: found by any of its names, and read in runs of whole groups.
 
 Below values.py and error.py, which say what the bytes mean. A checkpoint is untrusted and may change
 while it is read: every fault is one CheckpointError line that names file and tensor, and nothing larger than a run is
@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
-from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.errors import CheckpointError, QwenError, quote
 from qwen_core.tensors.decoding import Bytes, Floats, decode_floats, dequantise
 
@@ -199,50 +197,6 @@ def group_runs(tensor: StoredTensor, limit_bytes: int, bytes_per_group: float | 
     count = max(1, allowed // length)
     starts = [0] if count == 1 else [index * (total - length) // (count - 1) for index in range(count)]
     return [range(start, start + length) for start in starts]
-
-
-class TensorBytes:
-    """Ranges of tensors, copied from their mapped files; the pages are given back at once. A context manager."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, MappedFile] = {}
-
-    def __enter__(self) -> "TensorBytes":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-
-    def read(self, info: TensorInfo, begin: int, end: int) -> Bytes:
-        """Bytes [begin, end) of a tensor, as a copy that is aligned for any element type.
-
-        Raises CheckpointError where the file cannot be read, or has become shorter.
-        """
-        if begin == end:
-            return np.empty(0, np.uint8)
-        where = f"{quote(info.file)}: tensor {quote(info.name)}"
-        try:
-            file = self._files.get(info.file)
-            if file is None:
-                file = self._files[info.file] = MappedFile(info.file)
-            # Touching a mapped page behind the end of its file would end the process.
-            size = info.file.stat().st_size
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{where} cannot be read: {quote(error)}") from None
-        if size < info.offset + info.nbytes:
-            raise CheckpointError(f"{where} cannot be read: the file became shorter after it was opened")
-        copy = file.bytes_of(info)[begin:end].copy()
-        file.discard(info.offset + begin, end - begin)
-        return copy
-
-    def groups(self, info: TensorInfo, run: range, groups: int) -> Bytes:
-        """The share of a run of groups in a tensor that all `groups` share evenly."""
-        each = info.nbytes // groups
-        return self.read(info, run.start * each, run.stop * each)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.tensors.counting import (
     GroupValues,
     ScaleValues,
@@ -25,7 +26,6 @@ from qwen_core.tensors.stored_tensor import (
     Examined,
     Stop,
     StoredTensor,
-    TensorBytes,
     find_tensor,
     group_runs,
     read_float_bytes,

@@ -338,6 +338,24 @@ def test_a_source_cut_short_after_it_was_opened_is_an_error(source: Path, tmp_pa
     assert left_over(tmp_path) == []
 
 
+def test_a_source_cut_short_while_it_is_converted_is_an_error(source: Path, tmp_path: Path) -> None:
+    """Not a signal that ends the process without a word, as a mapped page behind the end of its file is."""
+    plan = make_plan(open_checkpoint(source), variant_rules("q4"))
+    (file,) = source.glob("*.safetensors")
+    most = max(decision.source.nbytes for decision in plan.decisions)
+    told: list[str] = []
+
+    def progress(now: ConvertProgress) -> None:
+        told.append(now.tensor)
+        if now.done_bytes > most:
+            os.truncate(file, 4096)
+
+    with pytest.raises(CheckpointError, match=r"tensor .* cannot be read: the file became shorter"):
+        convert(plan, tmp_path / "out", progress=progress)
+    assert len(told) > 2
+    assert left_over(tmp_path) == []
+
+
 def test_a_shard_with_a_hole_is_never_finished(tmp_path: Path) -> None:
     from qwen_core.convert.plan import OutputTensor
     from qwen_core.convert.shards import arrange

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo, open_checkpoint
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.errors import MAX_MESSAGE, CheckpointError
 from qwen_core.tensors import stored_tensor as tensor_source
-from qwen_core.tensors.stored_tensor import Cancelled, StoredTensor, TensorBytes, find_tensor, group_runs
+from qwen_core.tensors.stored_tensor import Cancelled, StoredTensor, find_tensor, group_runs
 from qwen_core.tensors.values import read_values
 from support.checkpoints import Stored, write_checkpoint, write_safetensors
 from support.stored_tensors import text_values
@@ -176,7 +177,7 @@ def test_stop_is_asked_before_each_run(
 
 @pytest.mark.parametrize("module", [GATE, DOWN, "norm"])
 def test_a_file_cut_short_or_gone_meanwhile(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when it happens between two runs: a page behind the end of a mapped file would end the process."""
+    """Also when it happens between two runs."""
     write_checkpoint(tmp_path)
     checkpoint = open_checkpoint(tmp_path)
     info = checkpoint.text[f"{module}.weight"]
