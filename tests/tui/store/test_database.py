@@ -53,6 +53,8 @@ STRANGE = {
     "a title that is no text": "UPDATE conversations SET title = x'00ff'",
     "a time that is text": "UPDATE messages SET created_at = 'yesterday'",
     "ids that are a number": "UPDATE messages SET ids = 7",
+    "numbers that have run out": "UPDATE sqlite_sequence SET seq = 9223372036854775807",
+    "a number that is the last one": "UPDATE inputs SET id = 9223372036854775807",
 }
 
 
@@ -62,6 +64,7 @@ def test_what_this_program_did_not_make_is_set_aside_whole(script: str, tmp_path
     path = tmp_path / "conversations.db"
     with opened(tmp_path) as store:
         turn(store, store.conversations.begin(), "Q", "A")
+        store.writing.remember("Q")
     with closing(sqlite3.connect(path)) as raw:
         raw.execute(script)
         raw.commit()
@@ -147,6 +150,17 @@ def test_what_is_no_database_is_moved_aside_and_told(tmp_path_factory: pytest.Te
         assert shown(store, conversation) == ["Q", "A"]
     with opened(folder) as store:
         assert store.notices == []
+
+
+def test_a_format_that_sqlite_reads_and_does_not_write_is_damage(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        turn(store, store.conversations.begin(), "Q", "A")
+    content = bytearray((tmp_path / "conversations.db").read_bytes())
+    content[18] = 7
+    (tmp_path / "conversations.db").write_bytes(content)
+    with opened(tmp_path) as store:
+        assert "its format is unknown" in store.notices[0]
+        turn(store, store.conversations.begin(), "Q", "A")
 
 
 def test_the_log_of_a_damaged_file_is_kept_with_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Searching: what is there is found, with and without FTS5, in any script, and no query is a program."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,33 @@ def test_a_program_with_fts5_indexes_what_one_without_has_written(tmp_path: Path
 def test_this_sqlite_has_what_the_tests_are_about() -> None:
     modules = sqlite3.connect(":memory:").execute("SELECT name FROM pragma_module_list").fetchall()
     assert ("fts5",) in modules
+
+
+BROKEN = {
+    "pages": "UPDATE search_data SET block = x'00ff'",
+    "no pages": "DELETE FROM search_data",
+    "its format": "UPDATE search_config SET v = 0",
+    "no texts": "DELETE FROM search_content",
+    "its columns": "DROP TABLE search; CREATE VIRTUAL TABLE search USING fts5(other)",
+    "no table": "DROP TABLE search",
+}
+
+
+@pytest.mark.parametrize("begins_with", ["a turn", "a search"])
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN)
+def test_an_index_that_is_broken_is_made_anew_and_keeps_no_turn_from_being_kept(
+    tmp_path: Path, script: str, begins_with: str
+) -> None:
+    with opened(tmp_path) as store:
+        turn(store, store.conversations.begin(), "needle", "A")
+    with closing(sqlite3.connect(tmp_path / "conversations.db")) as raw:
+        raw.executescript(script)
+    with opened(tmp_path) as store:
+        if begins_with == "a turn" or store.notices:
+            turn(store, store.conversations.begin(), "another needle", "A")
+        store.search.find("needle")
+    with opened(tmp_path) as store:
+        assert store.notices == []
+        turn(store, store.conversations.begin(), "third", "A")
+        assert {hit.conversation_id for hit in store.search.find("third")} != set()
+        assert 1 in {hit.conversation_id for hit in store.search.find("needle")}

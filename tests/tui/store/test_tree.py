@@ -334,3 +334,19 @@ def test_the_alternatives_of_a_turn_are_all_answers_to_all_wordings(tmp_path: Pa
             assert store.tree.places(store.tree.path(store.tree.message(first).conversation_id)) == [(place, 4)]
         assert store.tree.message(reworded).shown == "Q2"
         assert store.tree.message(first).shown == ""
+
+
+@pytest.mark.parametrize("column", ["parent_id", "chosen_child"])
+def test_a_circle_ends_where_it_would_close(tmp_path: Path, column: str) -> None:
+    with opened(tmp_path) as store:
+        conversation = store.conversations.begin()
+        first, _ = turn(store, conversation, "Q1", "A1")
+        _, last = turn(store, conversation, "Q2", "A2")
+        with store.database.write() as connection:
+            connection.execute(f"UPDATE messages SET {column} = ? WHERE id = ?", (last, first))
+            connection.execute("UPDATE messages SET chosen_child = ? WHERE id = ?", (first, last))
+        assert len(store.tree.path(conversation)) <= 4
+        assert store.tree.ids(last) is None
+        store.tree.show(last)
+        assert store.conversations.get(conversation).turns <= 2
+        turn(store, conversation, "Q3", "A3")

@@ -9,12 +9,12 @@ from bisect import bisect_left
 
 from qwen_tui.store.database import Database
 
-# UNION, not UNION ALL: a file that was tampered with into a circle must not hang the program.
+# A message is younger than what it follows: a file that was tampered with into a circle must not hang the program.
 # A choice may be of a message that was deleted since, or that follows another one by now: the shown branch ends there.
 STEP_DOWN = """
-    UNION SELECT child.id, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
+    UNION ALL SELECT child.id, path.depth + 1 FROM path JOIN messages AS m ON m.id = path.id
     JOIN messages AS child ON child.id = m.chosen_child AND child.parent_id = m.id AND child.deleted_at IS NULL
-    WHERE path.depth < 100000
+    AND child.id > m.id
 """
 DOWN = f"""
 WITH RECURSIVE path (id, depth) AS (
@@ -25,7 +25,7 @@ WITH RECURSIVE path (id, depth) AS (
 UP = """
 WITH RECURSIVE up (id, child, depth) AS (
     SELECT parent_id, id, 0 FROM messages WHERE id = ?
-    UNION SELECT m.parent_id, m.id, up.depth + 1 FROM up JOIN messages AS m ON m.id = up.id WHERE up.depth < 100000
+    UNION ALL SELECT m.parent_id, m.id, up.depth + 1 FROM up JOIN messages AS m ON m.id = up.id AND m.id < up.child
 )
 """
 
@@ -63,7 +63,6 @@ class Choices:
         query = "SELECT conversation_id, parent_id, chosen_child FROM messages WHERE id = ?"
         conversation_id, parent_id, below = connection.execute(query, (message_id,)).fetchone()
         path = self._known().get(conversation_id)
-        # A message is younger than its parent, so that the ids along a branch rise.
         place = 0 if parent_id is None else bisect_left(path or (), parent_id) + 1
         if path is None or (parent_id is not None and path[place - 1 : place] != [parent_id]):
             self._paths.pop(conversation_id, None)

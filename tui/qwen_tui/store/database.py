@@ -115,7 +115,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     if path.exists() and 0 < path.stat().st_size < _LEAST_BYTES:
         raise _DamagedError("it is too short")  # SQLite would begin anew in the same file
     # Made here for its mode; SQLite gives its other two files the same.
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "rb") as file:
+        if file.read(19)[18:] > b"\2":
+            raise _DamagedError("its format is unknown")  # SQLite would read it, and say that it may not be written
     try:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     except sqlite3.Error as error:

@@ -5,6 +5,7 @@ no part of this: it is made where SQLite can (search.py), and may be made again 
 """
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from functools import cache
 
@@ -95,6 +96,7 @@ _SHOWN = "ALTER TABLE messages ADD COLUMN shown TEXT NOT NULL DEFAULT '';\n"
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN)
 LATEST = len(MIGRATIONS)
+SEARCH_TABLES = tuple(f"search_{part}" for part in ("data", "idx", "content", "docsize", "config"))
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -142,13 +144,7 @@ def _is_for_search(row: sqlite3.Row) -> bool:
     """The full-text table, and those that SQLite keeps it in."""
     if row[1] == "search":
         return row[0] == "table" and str(row[2]).startswith("CREATE VIRTUAL TABLE search USING fts5(")
-    return row[0] == "table" and row[1] in (
-        "search_data",
-        "search_idx",
-        "search_content",
-        "search_docsize",
-        "search_config",
-    )
+    return row[0] == "table" and row[1] in SEARCH_TABLES
 
 
 @cache
@@ -161,6 +157,8 @@ def _own(scripts: tuple[str, ...]) -> set[tuple[str, str, str]]:
         return {(row[0], row[1], row[2]) for row in rows}
 
 
+_MOST = 1 << 62  # of a number that SQLite gives
+_NUMBERED = ("conversations", "messages", "parts", "inputs")
 _TYPES = {"TEXT": "'text'", "INTEGER": "'integer'", "REAL": "'real', 'integer'", "BLOB": "'blob'"}
 
 
@@ -174,4 +172,12 @@ def strange_value(connection: sqlite3.Connection) -> str:
         wrong = " OR ".join(f"typeof({row[1]}) NOT IN ({_TYPES[row[2]]}, 'null')" for row in columns)
         if connection.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
             return f"its table {table} holds values of other types"
-    return ""
+    return "its numbers have run out" if _has_run_out(connection, tables) else ""
+
+
+def _has_run_out(connection: sqlite3.Connection, tables: Collection[str]) -> bool:
+    """Whether a table can give no new row a number any more: SQLite would say that the disk is full."""
+    numbers = [f"SELECT id FROM {table}" for table in _NUMBERED if table in tables]
+    numbers += ["SELECT seq FROM sqlite_sequence"] if "sqlite_sequence" in tables else []
+    # Text and bytes are more than any number.
+    return any(connection.execute(f"{query} WHERE {query.split()[1]} >= {_MOST}").fetchone() for query in numbers)

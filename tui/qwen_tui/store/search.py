@@ -3,21 +3,26 @@
 Every word of a query must occur, as the beginning of a word or more. Scripts without spaces between words are indexed
 character by character, so that any piece of a Chinese sentence is found. Signs, of which an index knows nothing, are
 looked for in the text itself.
+
+The index can be made from the messages at any time: one that is broken is, whenever that shows.
 """
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from qwen_tui.store.database import Database
+from qwen_tui.store.errors import StoreError
 from qwen_tui.store.records import Hit, clean
+from qwen_tui.store.schema import SEARCH_TABLES
 
 MAX_QUERY = 500
 MAX_TERMS = 16
 AROUND = 60
 """Characters of context on each side of a hit, where it is cut here and not by SQLite."""
 SNIPPET_TOKENS = 24
+_TABLE = "CREATE VIRTUAL TABLE search USING fts5(content, reasoning, tokenize = 'unicode61')"
 _OPEN, _CLOSE, _GAP = "\x02", "\x03", "\u200b"
 # Han, Kana, Thai, Lao, Khmer, Myanmar, and the planes of rarer Han characters.
 _UNSPACED = re.compile(
@@ -65,7 +70,7 @@ class Search:
         if model is not None:
             where.append("model.name = ?")
             values.append(clean(model))
-        rows = self._database.read(
+        rows = self._found(
             "SELECT m.id, m.conversation_id, m.role, m.content, m.reasoning, m.created_at, c.title, "
             f"{columns} FROM {source} JOIN conversations AS c ON c.id = m.conversation_id "
             "LEFT JOIN models AS model ON model.id = c.model_id "
@@ -76,16 +81,8 @@ class Search:
 
     def index(self, connection: sqlite3.Connection) -> None:
         """Bring the index up to what the messages say, in the transaction that is open."""
-        if not self.full_text:
-            return
-        rows = connection.execute("SELECT id, content, reasoning FROM messages WHERE indexed = 0").fetchall()
-        for row in rows:
-            connection.execute("DELETE FROM search WHERE rowid = ?", (row["id"],))
-            connection.execute(
-                "INSERT INTO search (rowid, content, reasoning) VALUES (?, ?, ?)",
-                (row["id"], segmented(row["content"]), segmented(row["reasoning"])),
-            )
-        connection.execute("UPDATE messages SET indexed = 1 WHERE indexed = 0")
+        if self.full_text:
+            _mended(connection, lambda: _index(connection))
 
     def catch_up(self) -> None:
         """Index what a program without FTS5 has written."""
@@ -96,23 +93,79 @@ class Search:
     def forget(self, connection: sqlite3.Connection) -> None:
         """Remove from the index what is no longer a message, in the transaction that is open."""
         if self.full_text:
-            connection.execute("DELETE FROM search WHERE rowid NOT IN (SELECT id FROM messages)")
+            gone = "DELETE FROM search WHERE rowid NOT IN (SELECT id FROM messages)"
+            _mended(connection, lambda: connection.execute(gone))
 
     def drop(self, connection: sqlite3.Connection, message_id: int) -> None:
         """Take one message out of the index, in the transaction that is open."""
         if self.full_text:
-            connection.execute("DELETE FROM search WHERE rowid = ?", (message_id,))
+            _mended(connection, lambda: connection.execute("DELETE FROM search WHERE rowid = ?", (message_id,)))
+
+    def _found(self, query: str, values: Sequence[object]) -> list[sqlite3.Row]:
+        try:
+            return self._database.read(query, values)
+        except StoreError as error:
+            if not _is_broken(error.__cause__):
+                raise
+            with self._database.write() as connection:
+                _make_anew(connection)
+                _index(connection)
+            return self._database.read(query, values)
 
     def _make_table(self) -> bool:
         options = [row[0] for row in self._database.read("SELECT name FROM pragma_module_list WHERE name = 'fts5'")]
         if not options:
             return False
-        if not self._database.read("SELECT 1 FROM sqlite_schema WHERE name = 'search'"):
+        if [row[0] for row in self._database.read("SELECT sql FROM sqlite_schema WHERE name = 'search'")] != [_TABLE]:
             with self._database.write() as connection:
-                connection.execute(
-                    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(content, reasoning, tokenize = 'unicode61')"
-                )
+                _make_anew(connection)
         return True
+
+
+def _index(connection: sqlite3.Connection) -> None:
+    rows = connection.execute("SELECT id, content, reasoning FROM messages WHERE indexed = 0").fetchall()
+    for row in rows:
+        connection.execute("DELETE FROM search WHERE rowid = ?", (row["id"],))
+        connection.execute(
+            "INSERT INTO search (rowid, content, reasoning) VALUES (?, ?, ?)",
+            (row["id"], segmented(row["content"]), segmented(row["reasoning"])),
+        )
+    connection.execute("UPDATE messages SET indexed = 1 WHERE indexed = 0")
+
+
+def _mended(connection: sqlite3.Connection, action: Callable[[], object]) -> None:
+    """Do `action`; where the index is broken, with one that is made anew. It must never keep a turn from being kept."""
+    connection.execute("SAVEPOINT full_text")
+    try:
+        action()
+        connection.execute("RELEASE full_text")  # only here does FTS5 write, not at the end of the transaction
+    except sqlite3.DatabaseError as error:
+        if not _is_broken(error):
+            raise
+        connection.execute("ROLLBACK TO full_text")
+        connection.execute("RELEASE full_text")
+        _make_anew(connection)
+        _index(connection)
+
+
+def _is_broken(error: BaseException | None) -> bool:
+    """Whether this is about the index and not about the file: its tables contradict each other, or are others."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_CORRUPT_VTAB or code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
+
+
+def _make_anew(connection: sqlite3.Connection) -> None:
+    """An empty index, into which every message is to go."""
+    try:
+        connection.execute("DROP TABLE IF EXISTS search")
+    except sqlite3.DatabaseError:  # FTS5 does not even open it
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'search'")
+        connection.execute("PRAGMA writable_schema = RESET")
+    for name in SEARCH_TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    connection.execute(_TABLE)
+    connection.execute("UPDATE messages SET indexed = 0 WHERE indexed")
 
 
 def _phrase(term: str) -> str:
