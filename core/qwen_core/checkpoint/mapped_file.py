@@ -1,6 +1,6 @@
-"""A weight file as memory: the window of a tensor in a mapped file, and giving its pages back.
+"""A weight file as memory: the window of a tensor in a mapped file, for arrays that are the file itself.
 
-Plain mmap and numpy; what becomes of a view (adopted without a copy, or copied once) is decided in weights.py.
+Plain mmap and numpy; whether a view is adopted is decided in weights.py. What is copied is read (tensor_bytes.py).
 """
 
 import mmap
@@ -59,13 +59,6 @@ class MappedFile:
         """Bring the tensor's pages into memory now: a cold page inside a Metal command can trip the GPU watchdog."""
         pages, _ = self.window_of(info)
         pages[:: mmap.PAGESIZE].max(initial=0)
-
-    def discard(self, offset: int, nbytes: int) -> None:
-        """Give the pages of a range back to the system. They return from the file if they are read again."""
-        advice = getattr(mmap, "MADV_DONTNEED", None)
-        if advice is not None and nbytes:
-            start, length, _ = window(offset, nbytes, mmap.PAGESIZE)
-            self._map.madvise(advice, start, min(length, len(self._map) - start))
 
     def close(self) -> None:
         """Drop this object's hold on the mapping; it is unmapped with the last view on it."""

@@ -27,6 +27,9 @@ class TensorBytes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
         self._files.clear()

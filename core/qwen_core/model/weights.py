@@ -2,7 +2,7 @@
 
 mapped    Metal only: the array is the mapped file itself. For tensors that are used as stored and whose place in the
           file is a multiple of their element size.
-copied    a view on the mapped file is copied once, and its pages are given back before the next tensor is read.
+copied    read from the file, a piece at a time.
 streamed  `mx.load`, for file systems that cannot map.
 
 All three hand out the same values: quantised weights packed as stored, everything else in the compute type, the raw
@@ -20,6 +20,7 @@ import numpy as np
 from qwen_core.checkpoint.architecture import Kind, TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
@@ -163,23 +164,19 @@ def map_tensor(file: MappedFile, plan: TensorPlan, adopt: Callable[[np.ndarray],
     return whole[begin : begin + plan.info.nbytes // size].view(dtype).reshape(plan.shape)
 
 
-def copy_tensor(file: MappedFile, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
-    """The tensor copied from its mapped file into MLX's memory, in the type it is used in. Its pages are released.
+def copy_tensor(source: TensorBytes, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
+    """The tensor read from its file into MLX's memory, in the type it is used in.
 
-    Beside the result, about `piece` bytes of the source and their copy are in memory at any moment.
+    Beside the result, about `piece` bytes of the file and their copy are in memory at any moment.
     """
     info = plan.info
     element, dtype = _STORED[info.dtype]
-    source = file.bytes_of(info).view(element)
 
     def take(begin: int, end: int) -> mx.array:
-        taken = mx.array(source[begin:end]).view(dtype)
-        # From the tensor's start: a page that is read brings its neighbours back, discarded ones among them.
-        file.discard(info.offset, end * dtype.size)
-        return taken
+        return mx.array(source.read(info, begin * dtype.size, end * dtype.size).view(element)).view(dtype)
 
     if info.nbytes <= piece or len(plan.shape) != 2:
-        return _finish(take(0, source.size), plan)
+        return _finish(take(0, info.nbytes // dtype.size), plan)
     rows, columns = plan.shape
     step = max(1, piece // (columns * dtype.size))
     result = mx.zeros(plan.shape, plan.dtype)
@@ -204,11 +201,12 @@ def _finish(array: mx.array, plan: TensorPlan) -> mx.array:
 
 
 class _Loader:
-    """Loads planned tensors one at a time, keeping each weight file mapped or, failing that, its lazy arrays."""
+    """Loads planned tensors one at a time, keeping each weight file open or, failing that, its lazy arrays."""
 
     def __init__(self, may_adopt: bool) -> None:
         self._may_adopt = may_adopt
         self._files: dict[Path, MappedFile] = {}
+        self._source = TensorBytes()
         self._lazy: dict[Path, dict[str, mx.array]] = {}
         self.bytes = {"mapped": 0, "copied": 0, "streamed": 0}
 
@@ -230,7 +228,7 @@ class _Loader:
             except ValueError:
                 # Metal refuses a window that the end of the file cuts short within a page.
                 pass
-        return copy_tensor(file, plan), "copied"
+        return copy_tensor(self._source, plan), "copied"
 
     def _file(self, path: Path) -> MappedFile | None:
         if path in self._lazy:
@@ -252,6 +250,7 @@ class _Loader:
     def close(self) -> None:
         for file in self._files.values():
             file.close()
+        self._source.close()
         self._lazy.clear()
 
 
