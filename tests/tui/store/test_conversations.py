@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
+from qwen_tui.conversation_list.lines import age
 from qwen_tui.store import Draft, StoreError
+from qwen_tui.store.export_markdown import conversation_markdown
 from support.stores import MODEL, OTHER, TEXT, opened, shown, turn
 
 DAY = 86_400
@@ -196,3 +198,16 @@ def test_recent_models_are_directories_in_order_of_use(tmp_path: Path) -> None:
             store.models.used(model)
         assert store.models.recent() == [MODEL, OTHER]
         assert store.models.recent(1) == [MODEL]
+
+
+@pytest.mark.parametrize("moment", [1e308, -1e308])
+def test_a_time_that_no_calendar_has_is_the_nearest_one(tmp_path: Path, moment: float) -> None:
+    with opened(tmp_path) as store:
+        turn(store, conversation := store.conversations.begin(), "Q", "A")
+        with store.database.write() as connection:
+            connection.execute("UPDATE conversations SET created_at = ?, updated_at = ?", (moment, moment))
+            connection.execute("UPDATE messages SET created_at = ?", (moment,))
+        summary = store.conversations.get(conversation)
+        assert summary.created_at == summary.updated_at == min(max(moment, 0.0), 1e11)
+        assert conversation_markdown(summary, store.tree.path(conversation)).startswith("# Q")
+        assert age(0.0, summary.updated_at)

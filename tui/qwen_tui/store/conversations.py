@@ -9,7 +9,7 @@ from qwen_tui.store.choices import STEP_DOWN
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity, model_id
-from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, plain_line
+from qwen_tui.store.records import ConversationSummary, ModelIdentity, clean, moment, plain_line
 from qwen_tui.store.states import remove_state, sweep_states
 
 MAX_TITLE = 200
@@ -143,8 +143,8 @@ class Conversations:
             ConversationSummary(
                 id=row["id"],
                 title=row["title"],
-                created_at=row["created_at"],
-                updated_at=row["updated_at"],
+                created_at=moment(row["created_at"]),
+                updated_at=moment(row["updated_at"]),
                 pinned=bool(row["pinned"]),
                 deleted_at=row["deleted_at"],
                 system=row["system"],

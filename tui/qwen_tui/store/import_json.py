@@ -20,7 +20,7 @@ from qwen_tui.store.errors import StoreError
 from qwen_tui.store.export_json import FORMAT, TEXTS, VERSION
 from qwen_tui.store.json_stream import JsonStream
 from qwen_tui.store.models import model_id
-from qwen_tui.store.records import ModelIdentity, to_json
+from qwen_tui.store.records import LATEST_MOMENT, ModelIdentity, to_json
 from qwen_tui.store.store import Store
 from qwen_tui.store.token_ids import MAX_ID, pack
 
@@ -322,6 +322,6 @@ def _text(value: Any, where: str, limit: int = MAX_TEXT) -> str:
 
 def _time(value: Any, where: str) -> float:
     # Compared before anything makes a float of it: a whole number may be too large for one. No comparison fits NaN.
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1e11:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= LATEST_MOMENT:
         raise StoreError(f"{where}: {quote(repr(value)[:100])} is no time in seconds since 1970")
     return float(value)

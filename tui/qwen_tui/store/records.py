@@ -15,6 +15,7 @@ Status = Literal["complete", "running", "interrupted", "failed"]
 StoredRole = Literal["user", "assistant"]
 _SURROGATES = re.compile("[\ud800-\udfff]")
 MAX_TITLE = 60
+LATEST_MOMENT = 1e11
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class DeletedTurn:
 def clean(text: str) -> str:
     """`text` without lone surrogates, which no file can hold."""
     return _SURROGATES.sub("\ufffd", text)
+
+
+def moment(value: float) -> float:
+    """A time of a file that someone else has edited, in seconds since 1970, as every calendar takes it."""
+    return min(max(value, 0.0), LATEST_MOMENT)
 
 
 def plain_line(text: str) -> str:

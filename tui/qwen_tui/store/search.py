@@ -14,7 +14,7 @@ from typing import Literal
 
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
-from qwen_tui.store.records import Hit, clean
+from qwen_tui.store.records import Hit, clean, moment
 from qwen_tui.store.schema import SEARCH_TABLES
 
 MAX_QUERY = 500
@@ -188,7 +188,7 @@ def _hit(row: sqlite3.Row, patterns: Sequence[re.Pattern[str]]) -> Hit:
         if not any(pattern.search(row["content"]) for pattern in patterns):
             part = "reasoning"
         snippet = excerpt(row[part], patterns)
-    return Hit(row["conversation_id"], row["title"], row["id"], row["role"], part, snippet, row["created_at"])
+    return Hit(row["conversation_id"], row["title"], row["id"], row["role"], part, snippet, moment(row["created_at"]))
 
 
 def _pieces(marked: str) -> tuple[tuple[str, bool], ...]:

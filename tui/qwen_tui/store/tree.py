@@ -15,7 +15,7 @@ from qwen_tui.store.choices import DOWN, UP, Choices, up_past
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import COLUMNS, identity
-from qwen_tui.store.records import DeletedTurn, StoredMessage, from_json
+from qwen_tui.store.records import DeletedTurn, StoredMessage, from_json, moment
 from qwen_tui.store.token_ids import checksum, common_prefix, unpack
 
 _BELOW = """
@@ -279,7 +279,7 @@ def _message(row: sqlite3.Row, siblings: tuple[int, ...]) -> StoredMessage:
         status=row["status"],
         finish_reason=row["finish_reason"],
         error=row["error"],
-        created_at=row["created_at"],
+        created_at=moment(row["created_at"]),
         model=identity(row),
         settings=from_json(row["settings"]),
         stats=from_json(row["stats"]),
