@@ -1,6 +1,6 @@
 """Fuzz what a model directory is read from: headers, config.json, the index and tokenizer.json.
 
-    PYTHONPATH=tests python tests/tools/fuzz_checkpoints.py [--count 200000] [--seed 1]
+    python tests/tools/fuzz_checkpoints.py [--count 200000] [--seed 1]
 
 Each input is a small checkpoint or tokenizer with some damage. Whatever it is, opening it, describing its layout and
 encoding with it ends well or with one line. Exit code 1 where it does not.
@@ -20,6 +20,9 @@ from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.alignment import alignment_advice
 from qwen_core.text.tokenizer import Tokenizer, byte_alphabet
 from qwen_core.text.tokenizer_file import _CUTS
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from support.checkpoints import read_header_json, write_checkpoint
 from support.fuzzing import change, damage, dumped, junk, main, words
 

@@ -35,6 +35,9 @@ from qwen_tui.conversation.branch import read_branch
 from qwen_tui.store import Draft, Store
 from qwen_tui.store.export_json import export_json
 from qwen_tui.store.export_markdown import conversation_markdown
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from support.damaged_databases import (
     MODEL,
     NAME,

@@ -1,6 +1,6 @@
 """Fuzz the importance matrices that `convert --imatrix` reads: GGUF heads, true ones with damage and invented ones.
 
-    PYTHONPATH=tests python tests/tools/fuzz_gguf.py [--count 100000] [--seed 1]
+    python tests/tools/fuzz_gguf.py [--count 100000] [--seed 1]
 
 Reading ends with the importance of some modules or with one line. Exit code 1 where it does not.
 """
@@ -15,6 +15,9 @@ import numpy as np
 
 from qwen_core.checkpoint.config import ModelConfig, parse_config
 from qwen_core.convert.imatrix import read_imatrix
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from support.fuzzing import damage, main, words
 from support.importance import random_importance, write_imatrix
 from support.published_plan import text_config

@@ -1,6 +1,6 @@
 """Fuzz chat templates: programs from a grammar, hostile ones among them, rendered on a conversation.
 
-    PYTHONPATH=tests python tests/tools/fuzz_templates.py [--count 50000] [--seed 1]
+    python tests/tools/fuzz_templates.py [--count 50000] [--seed 1]
 
 Each ends with a text, or with one line within the limits of time and memory of the process that renders. Exit code 1
 where one does not. A template that runs into a limit costs the limit, so the whole takes its time.
@@ -14,6 +14,9 @@ from random import Random
 
 from qwen_core.text.template import ChatTemplate
 from qwen_core.text.template_process import DEADLINE_S
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from support.fuzzing import main, words
 
 TAME_FILTERS = ("trim", "upper", "length", "tojson", "list", "first", "replace('l', 'll')", "default('d')", "indent(4)")

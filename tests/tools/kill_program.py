@@ -8,7 +8,7 @@ engine is killed (SIGKILL) anywhere from the first line it executes to the middl
     - every message that was on disk before is there as it was, an unfinished answer at least as far as it was;
     - a question that is being answered is on disk, and the file is sound.
 
-    PYTHONPATH=tests python tests/tools/kill_program.py
+    python tests/tools/kill_program.py
 
 Needs tmux. A command, not a test: a kill takes a few seconds. Exit code 1 where one of these does not hold.
 """
@@ -26,8 +26,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 from qwen_tui.store import store_path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from support.engines import is_gone, wait_until
 from support.terminal import real_terminal
 

@@ -5,7 +5,7 @@ another system prompt. For each tenth of the turns it prints the CPU seconds of 
 process with the model (and, through the engine, of this one). Flat means: in the last tenth a turn costs at most half
 as much again as in the second (the first warms up), and memory is at most 10 % and 20 MB above the second tenth's.
 
-    PYTHONPATH=tests python tests/tools/measure_turns.py --through engine
+    python tests/tools/measure_turns.py --through engine
 
 A command, not a test: 10,000 turns take some minutes. Exit code 0 when time and memory are flat.
 """
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from qwen_core import demo_model_path
@@ -77,6 +78,7 @@ def through_session(turns: int) -> bool:
 
 
 def through_engine(turns: int) -> bool:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from support.engines import running_engine
 
     with running_engine() as (engine, log):
