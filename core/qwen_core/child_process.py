@@ -8,11 +8,14 @@ child's own code redirects it.
 A child's standard input is a pipe that the parent holds open and never writes to. When the parent is gone, the kernel
 closes it and sends SIGIO, whose handler is `_exit` itself: no interpreter, lock or thread that could be busy takes part
 in it. (Linux's parent-death signal comes already when the thread ends that started the child, and macOS has none.)
+
+A `KeptChild` does what nothing inside a process can end: one long call of the C library, or one that fills the memory.
 """
 
 import ctypes
 import fcntl
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -20,6 +23,10 @@ import sys
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+MEMORY_EXIT = 3
+"""What a child ends with that has reached the limit of its memory and can still tell."""
+_LOOK_S = 0.005
 
 
 def start_child(boot: str, *arguments: str, output: int) -> tuple[Connection, subprocess.Popen[bytes]]:
@@ -57,6 +64,92 @@ def connect_to_parent() -> Connection:
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # what this process starts must not keep the pipe open when it dies
     return Connection(descriptor)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """In a child: no core file, and no more address space than this. (On macOS, which has no limit of it, its KeptChild
+    watches.)
+    """
+    _lower(resource.RLIMIT_CORE, 0)
+    if sys.platform != "darwin":
+        _lower(resource.RLIMIT_AS, memory_bytes)
+
+
+class ChildEnded(Exception):
+    """A child ended instead of answering; `exit_code` as `Popen.returncode` has it."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"the process ended with code {exit_code}")
+        self.exit_code = exit_code
+
+
+class KeptChild:
+    """A child that answers requests: started at the first, kept, started anew where it has ended.
+
+    One request at a time: callers wait for each other. `boot` and `arguments` are those of `start_child`.
+    """
+
+    def __init__(self, boot: str, *arguments: str, memory_bytes: int) -> None:
+        self._command = (boot, *arguments)
+        self._memory_bytes = memory_bytes
+        self._running: tuple[Connection, subprocess.Popen[bytes]] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        return self._running and self._running[1].pid
+
+    def start(self) -> tuple[Connection, subprocess.Popen[bytes]]:
+        """The process and the pipe to it, which may have to be started. Raises OSError if none can be."""
+        if self._running is None or self._running[1].poll() is not None:
+            self.end()
+            self._running = start_child(*self._command, output=subprocess.DEVNULL)
+        return self._running
+
+    def ask(self, request: bytes) -> bytes:
+        """What the child answers. Raises OSError if none can be started, ChildEnded if it ends meanwhile."""
+        connection, popen = self.start()
+        try:
+            connection.send_bytes(request)
+            while sys.platform == "darwin" and not connection.poll(_LOOK_S):
+                if _footprint_bytes(popen.pid) > self._memory_bytes:
+                    popen.kill()
+            return connection.recv_bytes()
+        except (EOFError, OSError):
+            raise ChildEnded(self.end()) from None
+        except BaseException:  # ctrl+c: an answer that comes now would be taken for the next one
+            self.end()
+            raise
+
+    def kill(self) -> None:
+        """End the process while another thread may be in `ask`, which then raises ChildEnded."""
+        if (running := self._running) is not None:
+            running[1].kill()
+
+    def end(self) -> int:
+        """End the process, if there is one. Its exit code is its own where it has ended already."""
+        if self._running is None:
+            return 0
+        connection, popen = self._running
+        self._running = None
+        connection.close()
+        with popen:
+            popen.kill()
+        return popen.returncode
+
+
+def _lower(kind: int, limit: int) -> None:
+    """Lower a limit of the kernel, which may be lower already."""
+    _, hard = resource.getrlimit(kind)
+    if hard == resource.RLIM_INFINITY or hard > limit:
+        resource.setrlimit(kind, (limit, limit))
+
+
+def _footprint_bytes(pid: int) -> int:
+    """Memory of another process on macOS, which does not hold a process to a limit of its own."""
+    usage = (ctypes.c_uint64 * 12)()  # rusage_info_v0, in 8 bytes each
+    ctypes.CDLL(None).proc_pid_rusage(pid, 0, usage)
+    return usage[9]  # ri_phys_footprint
 
 
 def _end_with_parent() -> None:

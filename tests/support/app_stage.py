@@ -16,6 +16,7 @@ from qwen_tui.layers.tensor_screen import TensorScreen
 from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.tree import AppSettings, with_value
 from qwen_tui.store.thread import StoreThread
+from qwen_tui.widgets.colour_process import COLOUR_PROCESS
 from support.fake_engine import MODEL, FakeEngine, Script
 from support.pilot_stage import DEADLINE_S, IdlePilot, PilotStage
 
@@ -37,6 +38,7 @@ class Stage(PilotStage[QwenApp]):
             drawn = asyncio.Event()
             self.app.chat.call_later(drawn.set)
             await asyncio.wait_for(drawn.wait(), DEADLINE_S)
+            await self.wait(lambda: not COLOUR_PROCESS.busy, "the colours of code")
             screen = self.app.screen
             if isinstance(screen, LayersScreen):
                 await self.wait(lambda screen=screen: not screen.draw_due, "the drawing of the layers")

@@ -66,8 +66,8 @@ def main() -> int:
         inside, through = min(alone), min(apart)
         held &= through - inside <= BOUND_MS or turns > MOST_TURNS
         print(f"{turns:6} {size:11,} {inside:6.2f} ms {through:6.2f} ms {through - inside:9.2f} ms")
-    assert process._running is not None
-    print(f"resident {resident_megabytes(process._running[1].pid):.0f} MB")
+    assert process._child.pid is not None
+    print(f"resident {resident_megabytes(process._child.pid):.0f} MB")
     process.close()
     return 0 if held else 1
 

@@ -37,3 +37,8 @@ def test_the_app_imports_no_mlx() -> None:
     assert "qwen_tui.chat.screen" in names
     assert imported("mlx", *names) == ""
     assert imported("mlx,textual", "qwen_tui.app.app") == "textual"  # the check can tell
+
+
+def test_the_app_starts_without_what_colours_code() -> None:
+    assert imported("pygments", "qwen_tui.app.app") == ""
+    assert imported("pygments", "qwen_tui.widgets.colour_renderer") == "pygments"

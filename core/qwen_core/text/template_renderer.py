@@ -8,7 +8,6 @@ renderer.
 import json
 import marshal
 import os
-import resource
 import signal
 import sys
 from datetime import datetime
@@ -23,9 +22,9 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from qwen_core.child_process import connect_to_parent
+from qwen_core.child_process import MEMORY_EXIT, connect_to_parent, limit_memory
 from qwen_core.errors import printable
-from qwen_core.text.template_process import MEMORY_BYTES, MEMORY_EXIT
+from qwen_core.text.template_process import MEMORY_BYTES
 
 # A rendering may have so many characters and _OUTPUT_FACTOR times the request's: all of them go to the tokenizer.
 _OUTPUT_CHARACTERS = 1 << 20
@@ -38,9 +37,7 @@ def main() -> None:
     """Answer requests, one after the other, until the parent is gone or the kernel ends the process."""
     connection, deadline_s = connect_to_parent(), float(sys.argv[2])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # should the parent ignore it, that is inherited
-    _lower(resource.RLIMIT_CORE, 0)
-    if sys.platform != "darwin":  # there the parent watches
-        _lower(resource.RLIMIT_AS, MEMORY_BYTES)
+    limit_memory(MEMORY_BYTES)
     while True:
         try:
             request = connection.recv_bytes()
@@ -148,10 +145,3 @@ def _strftime_now(format: str) -> str:
 def _refuse_private(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         raise SecurityError("it names something in a namespace with an underscore, which chat templates may not")
-
-
-def _lower(kind: int, limit: int) -> None:
-    """Lower a limit of the kernel, which may be lower already."""
-    _, hard = resource.getrlimit(kind)
-    if hard == resource.RLIM_INFINITY or hard > limit:
-        resource.setrlimit(kind, (limit, limit))

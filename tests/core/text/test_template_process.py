@@ -48,8 +48,8 @@ def patient() -> Iterator[TemplateProcess]:
 
 
 def pid_of(process: TemplateProcess) -> int:
-    assert process._running is not None
-    return process._running[1].pid
+    assert process._child.pid is not None
+    return process._child.pid
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -143,7 +143,7 @@ import os, sys
 from qwen_core import ChatTemplate
 from qwen_core.text.template_process import TEMPLATE_PROCESS
 assert ChatTemplate("{{{{ x }}}}").render([], x=1) == "1"
-print(TEMPLATE_PROCESS._running[1].pid, flush=True)
+print(TEMPLATE_PROCESS._child.pid, flush=True)
 assert not any(name.partition(".")[0] in ("mlx", "jinja2") for name in sys.modules)
 {end}
 """
@@ -157,7 +157,7 @@ import threading
 from qwen_core.text.template_process import TemplateProcess
 process = TemplateProcess({LONG_S})
 process.render("", None)
-print(process._running[1].pid, flush=True)
+print(process._child.pid, flush=True)
 process.render({ENDLESS["rfind"]!r}, {{}})
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:

@@ -165,12 +165,30 @@ def test_what_a_list_a_quote_and_code_look_like() -> None:
     assert rows(parse_markdown(text), 20) == ["1. one", "2. two", "   ▪ inner", "▌ said", " x = 1", "     y"]
 
 
-def test_only_known_languages_are_coloured_and_no_code_is_changed() -> None:
-    for language in ("python", "no-such-language", ""):
-        laid = lay_out(Block(Content("\n\nx = 1  \n\n"), "code", language=language), 40)
-        assert [row.content.plain for row in laid.rows] == ["", "", "x = 1  ", "", ""]
-        colours = {str(span.style) for row in laid.rows for span in row.content.spans}
-        assert ("$text-warning" in colours) == (language == "python")
+@given(
+    st.lists(st.text("ab 東", max_size=40), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9))),
+    st.sampled_from(["", "- ", "> 1. "]),
+    st.integers(1, 30),
+)
+def test_rows_of_code_take_their_part_of_the_colours_of_its_lines(
+    lines: list[str], parts: list[tuple[int, int]], marks: str, width: int
+) -> None:
+    block = Block(Content("\n".join(lines)), "code", Content(marks), Content(" " * len(marks)))
+    spans: list[tuple[int, int, str]] = []
+    for gap, length in parts:
+        begin = (spans[-1][1] if spans else 0) + gap
+        spans.append((begin, begin + length, f"style {begin}"))
+    laid = lay_out(block, width)
+    for row in laid.rows:
+        coloured = row.coloured(spans).content
+        assert coloured.plain == row.content.plain
+        lead = len(laid.texts[row.line]) - len(block.content.plain.split("\n")[row.line])
+        begin = row.column + (len(row.signs.plain) if row.signs_are_text else 0) - lead
+        for place in range(len(coloured.plain)):
+            styles = [span.style for span in coloured.spans if span.start <= place < span.end]
+            column = begin + place
+            assert styles == ["$text", *(style for start, end, style in spans if start <= column < end)]
 
 
 MARKS = st.lists(st.sampled_from(["> ", "- ", "1. ", "  ", "* ", "# ", "    "]), max_size=60).map("".join)

@@ -5,13 +5,12 @@ every layout of the screen; as blocks in one widget they are laid out once for a
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from textual.content import Content
-from textual.highlight import highlight
+from textual.content import Content, Span
 
 Align = Literal["left", "center", "right"]
 NOTHING = Content("")
@@ -19,9 +18,9 @@ NOTHING = Content("")
 LEAST_WIDTH = 4  # cells for text beside its signs; where there are fewer the signs give way
 LEAST_COLUMN = 4
 CODE_STYLE = "$foreground on $surface"
+CODE_TEXT_STYLE = "$text"  # of what is in a known language
 LINE_STYLE = "$panel"
 MATCH_STYLE = "reverse bold"
-MAX_HIGHLIGHTED = 20_000  # characters of one block of code; colouring takes about a second for a million
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,18 @@ class Row:
         one, two = ((row.line, row.column, row.signs_are_text, row.fill) for row in (self, other))
         return one == two and self.signs.is_same(other.signs) and self.content.is_same(other.content)
 
+    def coloured(self, spans: Sequence[tuple[int, int, str]]) -> "Row":
+        """It with `spans` of its line of code, which are in order, below the styles that it has."""
+        begin = 0 if self.signs_are_text else self.column - len(self.signs.plain)
+        end = begin + len(self.content.plain)
+        within = [Span(0, end - begin, CODE_TEXT_STYLE)]
+        for start, stop, style in spans[max(0, bisect_right(spans, (begin,)) - 1) :]:
+            if start >= end:
+                break
+            if stop > begin:
+                within.append(Span(max(start, begin) - begin, min(stop, end) - begin, style))
+        return replace(self, content=Content(self.content.plain, [*within, *self.content.spans]))
+
 
 @dataclass
 class Laid:
@@ -87,21 +98,11 @@ def lay_out(block: Block, width: int, find: re.Pattern[str] | None = None) -> La
         case "table":
             _lay_table(laid, block, width, find)
         case "code":
-            content = _coloured(block.content.plain.expandtabs(4), block.language)
             edge = Content.styled(" ", CODE_STYLE)
-            _lay_lines(laid, content, block.first + edge, block.rest + edge, width, find, CODE_STYLE)
+            _lay_lines(laid, block.content, block.first + edge, block.rest + edge, width, find, CODE_STYLE)
         case "text":
             _lay_lines(laid, block.content, block.first, block.rest, width, find)
     return laid
-
-
-@lru_cache(maxsize=64)
-def _coloured(code: str, language: str) -> Content:
-    """Code in the colours of its language, if that is known."""
-    if not language or len(code) > MAX_HIGHLIGHTED:
-        return Content(code)
-    coloured = highlight(code + "\n", language=language)  # which leaves out the end of the last line
-    return coloured if coloured.plain == code else Content(code)
 
 
 def _add(laid: Laid, content: Content, signs: Content, fill: str = "") -> None:

@@ -66,7 +66,8 @@ class _Builder:
                     self._text(inside, HEADINGS[int(token.tag[1:]) - 1])
                 case "fence" | "code_block":
                     language = (token.info.split() or [""])[0] if token.type == "fence" else ""
-                    self._add(Block(Content(token.content.removesuffix("\n")), "code", language=language))
+                    code = token.content.removesuffix("\n").expandtabs(4)
+                    self._add(Block(Content(code), "code", language=language))
                 case "hr":
                     self._add(Block(Content(""), "rule"))
                 case "table_open":

@@ -2,7 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from rich.segment import Segment
 from textual.content import Content
@@ -15,6 +16,7 @@ from textual.style import Style
 
 from qwen_tui.text.block_layout import NOTHING, Block, Laid, Row, finder, holds, lay_out
 from qwen_tui.text.markdown import ADDRESS
+from qwen_tui.widgets.colour_process import COLOUR_PROCESS, Colours
 from qwen_tui.widgets.line_strips import LineStrips
 
 
@@ -28,6 +30,7 @@ class _Placed:
     block: Block
     laid: Laid
     gap: bool
+    colours: Colours = field(default_factory=list)
     row: int = 0
     line: int = 0
     ground: Style | None = None
@@ -35,7 +38,8 @@ class _Placed:
 
     def take_strips(self, other: "_Placed") -> int:
         """Keep what was drawn of `other`, a shorter state of this text, as far as it reads the same: how many rows."""
-        if (other.gap, other.row, other.line, other.block.gap) != (self.gap, self.row, self.line, self.block.gap):
+        one, two = ((at.gap, at.row, at.line, at.block.gap, at.colours) for at in (self, other))
+        if one != two:
             return 0
         same = 0
         for row, before in zip(self.laid.rows, other.laid.rows, strict=False):
@@ -156,12 +160,20 @@ class TextLines(LineStrips):
                 last = self._placed[-1]
                 placed.row = last.row + last.gap + len(last.laid.rows)
                 placed.line = last.line + last.gap + len(last.laid.texts)
+            if block.kind == "code":
+                take = partial(self._take_colours, placed)
+                placed.colours = COLOUR_PROCESS.colours(block.content.plain, block.language, take)
             self._placed.append(placed)
             self._starts.append(placed.row)
         if not self._placed:
             return 0
         last = self._placed[-1]
         return last.row + last.gap + len(last.laid.rows)
+
+    def _take_colours(self, placed: _Placed, colours: Colours) -> None:
+        placed.colours = colours
+        placed.strips.clear()
+        self.refresh(Region(0, placed.row + placed.gap, self._width, len(placed.laid.rows)))
 
     def _place(self, y: int) -> tuple[_Placed, int]:
         """The block that row `y` belongs to, and which of its rows that is: -1 for the empty one before it."""
@@ -174,8 +186,9 @@ class TextLines(LineStrips):
         if inside < 0:
             return Row(Content(""), placed.line, 0, placed.block.gap or NOTHING)
         row = placed.laid.rows[inside]
-        line = placed.line + placed.gap + row.line
-        return Row(row.content, line, row.column, row.signs, row.signs_are_text, row.fill)
+        if placed.colours:
+            row = row.coloured(placed.colours[row.line])
+        return replace(row, line=placed.line + placed.gap + row.line)
 
     # Drawing.
 
