@@ -1,9 +1,11 @@
 """Blocks of text fall into rows: none wider than there is room for, nothing lost, growing text as if it came whole."""
 
 import re
+from random import Random
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as limits
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.content import Content
@@ -13,6 +15,7 @@ from qwen_tui.text.finished_blocks import finished_length
 from qwen_tui.text.markdown import parse_markdown
 from qwen_tui.text.safe import visible
 from qwen_tui.widgets.plain_text import SEAL_AT, plain_blocks
+from support.markdown_texts import Author, missing
 
 LINES = st.sampled_from(
     """text of several *emphasised* words with `code` and [a link](https://example.org/a)
@@ -191,16 +194,25 @@ def test_rows_of_code_take_their_part_of_the_colours_of_its_lines(
             assert styles == ["$text", *(style for start, end, style in spans if start <= column < end)]
 
 
-MARKS = st.lists(st.sampled_from(["> ", "- ", "1. ", "  ", "* ", "# ", "    "]), max_size=60).map("".join)
+@limits(max_examples=100)
+@given(st.randoms(use_true_random=False), st.integers(12, 120))
+def test_every_word_of_an_answer_is_on_the_screen(rng: Random, width: int) -> None:
+    author = Author(rng)
+    text = author.document()
+    assert missing(author.words, rows(parse_markdown(visible(text)), width)) == []
 
 
-@given(st.lists(MARKS, min_size=1, max_size=12))
-def test_every_word_is_on_the_screen_however_deep(marks: list[str]) -> None:
-    """Deeper than the parser goes the text is shown as it was written."""
-    text = visible("\n".join(f"{mark}word{number}" for number, mark in enumerate(marks)))
-    shown = " ".join(rows(parse_markdown(text), 400)).split()
-    for number in range(len(marks)):
-        assert any(f"word{number}" in word for word in shown), number
+def test_what_has_no_place_in_markdown_is_shown_all_the_same() -> None:
+    table = "| a | b |\n|---|---|\n| 1 | 2 | *3* \\| 4 | 5 |\n| 6 |\n"
+    assert rows(parse_markdown(table), 40) == [
+        "┌───┬───┬───────────┐",
+        "│ a │ b │           │",
+        "├───┼───┼───────────┤",
+        "│ 1 │ 2 │ 3 | 4 | 5 │",
+        "│ 6 │   │           │",
+        "└───┴───┴───────────┘",
+    ]
+    assert rows(parse_markdown("```js app.js  (new)\nx\n```"), 40) == ["app.js  (new)", " x"]
 
 
 @pytest.mark.parametrize("mark", ["- ", "> ", "1. ", "> - "])

@@ -35,7 +35,7 @@ class Block:
     """What stands in the empty row before it; None: there is none. The very first block has none either."""
     language: str = ""
     table: tuple[tuple[Content, ...], ...] = ()
-    """Rows of cells, the head first."""
+    """Rows of as many cells each, the head first."""
     aligns: tuple[Align, ...] = ()
 
 
@@ -168,8 +168,7 @@ def _wrapped(line: Content, width: int) -> Iterator[tuple[Content, int]]:
 
 
 def _lay_table(laid: Laid, block: Block, width: int, find: re.Pattern[str] | None) -> None:
-    columns = len(block.table[0])
-    rows = [(*row, *[Content("")] * (columns - len(row)))[:columns] for row in block.table]
+    rows = block.table
     room = width - block.first.cell_length
     widths = column_widths([[_widest(cell) for cell in row] for row in rows], room)
     if widths is None:

@@ -5,7 +5,7 @@ is block_layout.py's.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -65,7 +65,9 @@ class _Builder:
                 case "heading_open":
                     self._text(inside, HEADINGS[int(token.tag[1:]) - 1])
                 case "fence" | "code_block":
-                    language = (token.info.split() or [""])[0] if token.type == "fence" else ""
+                    language, *words = token.info.split(maxsplit=1) or [""]
+                    for more in words:  # a file's name, say
+                        self._add(Block(Content.styled(more, "$muted")))
                     code = token.content.removesuffix("\n").expandtabs(4)
                     self._add(Block(Content(code), "code", language=language))
                 case "hr":
@@ -127,15 +129,23 @@ class _Builder:
             return
         rows: list[tuple[Content, ...]] = []
         row: list[Content] = []
+        line = ""
         aligns: list[Align] = []
         for index, token in enumerate(inside):
             if token.type in ("th_open", "td_open"):
                 row.append(inline(inside[index + 1]))
                 if token.type == "th_open":
                     aligns.append(_align(str(token.attrs.get("style", ""))))
+            elif token.type == "tr_open" and token.map is not None:
+                line = self._lines[token.map[0]]
             elif token.type == "tr_close":
+                written = (part.content for part in inside[index - 3 * len(row) : index] if part.type == "inline")
+                if more := _after(written, line):
+                    row.append(inline(_PARSER.parseInline(more)[0]))
                 rows.append(tuple(row))
                 row = []
+        columns = max(map(len, rows))
+        rows = [row + (NOTHING,) * (columns - len(row)) for row in rows]
         self._add(Block(Content(""), "table", table=tuple(rows), aligns=tuple(aligns)))
 
 
@@ -149,6 +159,15 @@ def _parts(tokens: Sequence[Token]) -> Iterator[tuple[Token, Sequence[Token]]]:
             depth += tokens[end].nesting
         yield tokens[index], tokens[index + 1 : end] if end > index else tokens[index : index + 1]
         index = end + 1
+
+
+def _after(cells: Iterable[str], line: str) -> str:
+    """What is written in a line of a table after its cells: the parser drops those for which there is no column."""
+    line = line.replace("\\|", "|")
+    end = 0
+    for cell in cells:
+        end = max(end, line.find(cell, end) + len(cell))
+    return line[end:].strip("| \t")
 
 
 def _align(style: str) -> Align:
