@@ -11,9 +11,12 @@ import pytest
 import fuzz_checkpoints
 import fuzz_gguf
 import fuzz_templates
+import fuzz_texts
 from kill_program import compare
 from support import fuzzing
 from support.fuzzing import Attempt, Findings, change, dumped, fuzz, try_one
+from support.hostile_texts import KINDS
+from support.raw_output import OURS, raw_parts
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,20 @@ def test_some_inputs_of_each(attempt: Attempt, count: int, tmp_path: Path) -> No
     assert findings.faults == []
     assert findings.endings.total() == count
     assert len(findings.endings) > 1, "some end well"
+
+
+def test_some_texts_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_texts, "BOUND_S", float("inf"))  # how long a key waits is for the command
+    findings = fuzz_texts.fuzz_texts(1, range(50))
+    assert findings.faults == []
+    assert set(findings.endings) == set(KINDS)
+
+
+def test_what_a_terminal_acts_on_is_told() -> None:
+    ours = "\x1b[?2026h\x1b[1;38;2;0;0;0mtext\x1b[0m\n\x1b[2;1H\x1b[?2026l"
+    assert raw_parts(OURS.sub("", ours)) == set()
+    for theirs in ("\x1b[2J", "\x1b]0;x\x07", "\x9b", "\r", "\n", "\u202e", "\ud800", "\u2028"):
+        assert raw_parts(OURS.sub("", ours + theirs)) >= {theirs[0]}
 
 
 def hostile(random: Random, place: Path) -> str:

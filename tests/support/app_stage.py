@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from textual.widget import Widget
 
 from qwen_core.protocol.events import Event, GenerationSettings
 from qwen_tui.app.app import QwenApp
@@ -71,19 +72,17 @@ class Stage(PilotStage[QwenApp]):
         self.engine.feed(*events)
         await self.settle()
 
+    def rows(self, widget: Widget) -> list[str]:
+        """The rows of a widget with no others inside, also those scrolled out of view; none where it is hidden."""
+        if widget.children or not widget.is_attached or not all(node.display for node in widget.ancestors_with_self):
+            return []
+        rows = range(widget.size.height) if widget.size else ()
+        return ["".join(segment.text for segment in widget.render_line(y)) for y in rows]
+
     def transcript(self) -> str:
         """All text of the conversation in drawing order, also what is scrolled out of view."""
-        return "\n".join(
-            line.rstrip() for widget in self.app.chat.transcript.walk_children() for line in _widget_lines(widget)
-        )
-
-
-def _widget_lines(widget: Any) -> list[str]:
-    if widget.children or not widget.is_attached or not all(node.display for node in widget.ancestors_with_self):
-        return []
-    return [
-        "".join(segment.text for segment in widget.render_line(y)) for y in range(widget.size.height) if widget.size
-    ]
+        widgets = [child for child in self.app.chat.transcript.walk_children() if isinstance(child, Widget)]
+        return "\n".join(row.rstrip() for widget in widgets for row in self.rows(widget))
 
 
 def loaded_with(settings: GenerationSettings, system: str | None = None) -> LoadedSettings:

@@ -122,13 +122,20 @@ def fuzz(attempt: Attempt, seed: int, numbers: range) -> Findings:
 
 def main(attempt: Attempt, what: str, count: int, arguments: Sequence[str] | None = None) -> int:
     """The command of a fuzzer: prints its figures, exit code 1 where it found a fault."""
+    return command(lambda seed, numbers: fuzz(attempt, seed, numbers), what, count, arguments)
+
+
+def command(
+    run: Callable[[int, range], Findings], what: str, count: int, arguments: Sequence[str] | None = None
+) -> int:
+    """As `main`, for a fuzzer that tries its inputs by itself: those of a seed that have the given numbers."""
     parser = argparse.ArgumentParser(description=f"Try {what}, made from a seed, on the program.")
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the number to begin with")
     given = parser.parse_args(arguments)
     began = time.monotonic()
-    found = fuzz(attempt, given.seed, range(given.first, given.first + given.count))
+    found = run(given.seed, range(given.first, given.first + given.count))
     endings = ", ".join(f"{count:,} {ending}" for ending, count in found.endings.most_common())
     print(f"{given.count:,} {what} in {time.monotonic() - began:.0f} s: {endings}; {len(found.faults)} faults")
     print(

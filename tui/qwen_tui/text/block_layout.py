@@ -115,10 +115,8 @@ def _mark(content: Content, find: re.Pattern[str] | None) -> tuple[Content, list
     """`content` with matches marked, and where these begin."""
     if find is None:
         return content, []
-    spans = [match.span() for match in find.finditer(content.plain)]
-    for start, end in spans:
-        content = content.stylize(MATCH_STYLE, start, end)
-    return content, [start for start, _ in spans]
+    spans = [Span(*match.span(), MATCH_STYLE) for match in find.finditer(content.plain)]
+    return Content(content.plain, [*content.spans, *spans]), [span.start for span in spans]
 
 
 def _lay_lines(
@@ -147,8 +145,7 @@ def _lay_lines(
             signs = rest
         laid.texts.append(lead + line.plain)
         columns = [0 if row.signs_are_text else row.column - len(lead) for row in laid.rows[began:]]
-        for start in hits:
-            laid.hits.append(began + max(i for i, column in enumerate(columns) if column <= start))
+        laid.hits.extend(began + bisect_right(columns, start) - 1 for start in hits)
 
 
 def _wrapped(line: Content, width: int) -> Iterator[tuple[Content, int]]:
