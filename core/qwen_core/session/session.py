@@ -336,6 +336,7 @@ def load_session(
     tokenizer = load_tokenizer(checkpoint)
     check_tokenizer_fits(tokenizer, checkpoint.config)
     template = load_template(checkpoint)
+    find_levels(template)
     settings = settings or LoadSettings()
     loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop)
     return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=settings.snapshot_budget_bytes)

@@ -6,11 +6,12 @@ Qwen3.5 and 3.6 know `enable_thinking` alone; 3.8 reads `reasoning_effort` and r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args
 
 from qwen_core.errors import SettingsError, TextError, quote
 from qwen_core.protocol.events import Effort
-from qwen_core.text.template import ChatTemplate
+from qwen_core.text.template import ChatTemplate, TemplateLimitError
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 _QUESTION = "which levels are there?"
@@ -55,8 +56,9 @@ def resolve_effort(levels: Sequence[Effort], level: str) -> tuple[Effort, str]:
     raise SettingsError(f"this model's template has no reasoning effort {quote(level)}: there are {there}")
 
 
+@lru_cache(maxsize=1)
 def find_levels(template: ChatTemplate) -> EffortLevels:
-    """Try the levels out. A template that fails without any has none."""
+    """Try the levels out. Raises TextError for a template that takes too long or too much memory over it."""
     off, on = _text(template, enable_thinking=False), _text(template, enable_thinking=True)
     unasked = _text(template)
     has_switch = off is not None and on is not None and off != on
@@ -85,5 +87,7 @@ def _text(template: ChatTemplate, **variables: Any) -> str | None:
     """The text of a conversation of one question; None where the template raises."""
     try:
         return template.render(_CHAT, **variables)
+    except TemplateLimitError:
+        raise
     except TextError:
         return None

@@ -9,12 +9,16 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.errors import TextError, printable, quote
-from qwen_core.text.template_process import TEMPLATE_PROCESS, RenderError
+from qwen_core.text.template_process import TEMPLATE_PROCESS, ProcessEndedError, RenderError
 
 MAX_SOURCE = 4 << 20
 
 # The names under which a message may carry its reasoning, as the transformers renderer knows them.
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+
+
+class TemplateLimitError(TextError):
+    """The template took too long or too much memory: it will do so again."""
 
 
 class ChatTemplate:
@@ -61,6 +65,8 @@ class ChatTemplate:
     def _render(self, values: Mapping[str, Any] | None) -> str:
         try:
             return TEMPLATE_PROCESS.render(self.source, values)
+        except ProcessEndedError as error:
+            raise TemplateLimitError(f"{self.name} {error}") from None
         except RenderError as error:
             raise TextError(f"{self.name} {error}") from None
 

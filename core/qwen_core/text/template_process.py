@@ -25,6 +25,10 @@ class RenderError(Exception):
     """Why there is no rendering: what the template did, to be read after its name."""
 
 
+class ProcessEndedError(RenderError):
+    """The template took too long or too much memory, or the process ended of it."""
+
+
 class TemplateProcess:
     """Renders one template at a time: a second thread waits for the first."""
 
@@ -64,7 +68,7 @@ class TemplateProcess:
         try:
             return self._child.ask(request)
         except ChildEnded as ended:
-            raise RenderError(self._reason(ended.exit_code)) from None
+            raise ProcessEndedError(self._reason(ended.exit_code)) from None
         except OSError as error:
             raise RenderError(f"cannot be rendered: no process can be started: {error.strerror or error}") from None
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from qwen_core.errors import SettingsError
+from qwen_core.errors import SettingsError, TextError
 from qwen_core.protocol.events import Effort
 from qwen_core.text.effort import EFFORTS, EffortLevels, find_levels, resolve_effort
 from qwen_core.text.template import ChatTemplate
+from qwen_core.text.template_process import TEMPLATE_PROCESS, ProcessEndedError
 from support.text import EFFORT_TEMPLATE, TEMPLATE
 
 SWITCH = {"none": False, "low": False, "medium": True, "high": True}
@@ -45,6 +46,21 @@ def test_a_template_without_levels_takes_any_and_nothing_changes(source: str) ->
     assert levels == EffortLevels({}, None, {})
     assert levels.given("none") == {}
     assert resolve_effort((), "none")[1].endswith("none changes nothing")
+
+
+def test_a_template_that_runs_into_a_limit_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def ends(source: str, values: object) -> str:
+        tried.append(values)
+        if values is None:
+            return ""
+        raise ProcessEndedError("did not finish within 2 seconds")
+
+    monkeypatch.setattr(TEMPLATE_PROCESS, "render", ends)
+    with pytest.raises(TextError, match="did not finish"):
+        find_levels(ChatTemplate("{{ 1 }}"))
+    assert len(tried) == 2, "compiled, then rendered once"
 
 
 @pytest.mark.parametrize(
