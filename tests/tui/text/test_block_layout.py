@@ -199,7 +199,9 @@ def test_rows_of_code_take_their_part_of_the_colours_of_its_lines(
 def test_every_word_of_an_answer_is_on_the_screen(rng: Random, width: int) -> None:
     author = Author(rng)
     text = author.document()
-    assert missing(author.words, rows(parse_markdown(visible(text)), width)) == []
+    drawn = rows(parse_markdown(visible(text)), width)
+    assert missing(author.words, drawn) == []
+    assert all(cell_len(row) <= width for row in drawn)  # else the end of it is not on the screen
 
 
 def test_what_has_no_place_in_markdown_is_shown_all_the_same() -> None:

@@ -128,7 +128,7 @@ def _lay_lines(
     find: re.Pattern[str] | None,
     fill: str = "",
 ) -> None:
-    room = width - first.cell_length - bool(fill)
+    room = width - max(first.cell_length, rest.cell_length) - bool(fill)
     if room < LEAST_WIDTH:
         first = rest = NOTHING
         room = max(2, width)  # a wide character needs two cells
