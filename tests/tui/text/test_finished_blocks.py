@@ -1,11 +1,13 @@
 """Which blocks of a growing answer are finished, against what markdown-it makes of the whole."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from qwen_tui.text.finished_blocks import answer_parser, finished_length
+from qwen_tui.text.finished_blocks import MAX_BRACKETS, answer_parser, finished_length
+from qwen_tui.text.markdown import parse_markdown
 
 LINES = st.sampled_from(
     """text
@@ -69,3 +71,13 @@ def test_raw_html_is_text() -> None:
     inline = next(token for token in answer_parser().parse("a <b>bold</b>") if token.type == "inline")
     assert {child.type for child in inline.children or ()} == {"text"}
     assert "".join(child.content for child in inline.children or ()) == "a <b>bold</b>"
+
+
+@pytest.mark.parametrize("opening", ["![", "[", "[a](", "[["])
+def test_a_paragraph_of_nothing_but_beginnings_of_links_is_text(opening: str) -> None:
+    """The parser would look for the end of each."""
+    hostile = opening * (MAX_BRACKETS + 1)
+    (block, other) = parse_markdown(f"{hostile}\n\n**bold** [link](https://example.org)")
+    assert block.content.plain == hostile
+    assert other.content.plain == "bold link"
+    assert parse_markdown("[a](b) " * 20)[0].content.plain == "a " * 19 + "a"

@@ -5,11 +5,15 @@ Pure text; the answer widget draws finished blocks as markdown and the open one 
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
 
 from qwen_tui.text.safe import visible
 
 MAX_NESTING = 40
 """Of lists and quotes, each of which counts once or twice. The parser calls itself some ten deep for each."""
+
+MAX_BRACKETS = 1_000
+"""Of one paragraph: each may begin a link, and five thousand that do not take most of a second."""
 
 # Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
 _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"], ignoreInvalid=True)
@@ -40,8 +44,19 @@ def _printable_tokens(state: StateCore) -> None:
                     part.attrs[name] = visible(value)
 
 
+def _inline(state: StateCore) -> None:
+    """The library's rule, but for what would take it too long: that is text."""
+    for token in state.tokens:
+        if token.type == "inline" and token.content.count("[") > MAX_BRACKETS:
+            token.children = [Token("text", "", 0, content=token.content)]
+        elif token.type == "inline":
+            token.children = []
+            state.md.inline.parse(token.content, state.md, state.env, token.children)
+
+
 def answer_parser() -> MarkdownIt:
     """The parser for model text: raw HTML is shown as text, bare addresses are not made links."""
     parser = MarkdownIt("gfm-like", {"html": False, "linkify": False, "maxNesting": MAX_NESTING})
+    parser.core.ruler.at("inline", _inline)
     parser.core.ruler.push("printable", _printable_tokens)
     return parser
