@@ -174,7 +174,7 @@ async def test_how_answers_are_generated_is_changed_for_this_run(tmp_path: Path)
         commands.preset("coding")
         assert (context.request().top_p, context.request().effort) == (
             with_value(AppSettings(), "generation.preset", "coding").request().top_p,
-            "medium",
+            "high",
         )
         await here.ask("one")
         commands.system("be kind")

@@ -276,7 +276,7 @@ def test_completion_offers_commands_directories_options_and_choices() -> None:
     assert any("--temperature" in entry for entry in completions("qwen-tui --te"))
     assert any("--temperature" in entry for entry in completions("qwen-tui ./dir --te"))
     assert any("--messages" in entry for entry in completions("qwen-tui run --me"))
-    assert {"none", "low", "medium", "high"} == {
+    assert {"none", "low", "medium", "high", "xhigh"} == {
         entry.split(",")[-1] for entry in completions("qwen-tui run --effort ") if entry.startswith("plain")
     }
 

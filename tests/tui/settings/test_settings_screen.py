@@ -86,12 +86,12 @@ async def test_a_switch_a_choice_that_may_be_unset_and_the_themes_there_are(tmp_
         await here.press("right", "left")
         await here.told("effort = not set")
         await here.press("left")
-        await here.told("effort = high")
+        await here.told("effort = xhigh")
         await here.to("theme")
         await here.press("enter")
         await here.told("theme = paper")
         saved = here.file().saved
-        assert (saved.generation.repetition_guard, saved.generation.effort) == (True, "high")
+        assert (saved.generation.repetition_guard, saved.generation.effort) == (True, "xhigh")
         assert saved.looks.theme == "paper"
 
 
