@@ -125,7 +125,7 @@ def _crash(error: Exception) -> int:
         from qwen_core.settings.paths import state_dir
 
         path = state_dir() / "qwen-tui.log"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as log:
             os.fchmod(descriptor, 0o600)  # an earlier version let everyone read it
             log.write(f"qwen-tui {__version__} {_named_options(sys.argv[1:])}\n")

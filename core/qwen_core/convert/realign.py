@@ -18,7 +18,7 @@ from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.checkpoint.weight_files import INDEX
 from qwen_core.convert.plan import ConvertProgress, OutputTensor, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
-from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_target, clear_errors
+from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_link, check_target, clear_errors
 from qwen_core.errors import CheckpointError, QwenError, quote
 from qwen_core.files import require_file
 
@@ -118,6 +118,7 @@ def _others(checkpoint: Checkpoint, shards: Iterable[Shard]) -> list[Path]:
         if file.is_dir():
             continue
         require_file(file)
+        check_link(file, checkpoint.path)
         # Some file systems hold names that differ in case for one.
         if len(inner.parts) == 1 and file.name.casefold() in written:
             raise CheckpointError(

@@ -169,7 +169,7 @@ class OutputDirectory:
             file = source / name
             if file.exists():
                 require_file(file)
-                _check_link(file, source)
+                check_link(file, source)
                 shutil.copyfile(file, self.path / name)
 
     @contextmanager
@@ -184,7 +184,7 @@ class OutputDirectory:
             os.close(descriptor)
 
 
-def _check_link(file: Path, source: Path) -> None:
+def check_link(file: Path, source: Path) -> None:
     """A link may lead to a file of the directory or, in a Hugging Face cache, to one of the repository's blobs."""
     root, place = source.resolve(), file.resolve()
     blobs = root.parent.parent / "blobs"

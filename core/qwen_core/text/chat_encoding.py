@@ -22,6 +22,12 @@ from qwen_core.text.tokenizer import Tokenizer
 
 _MAX_DEPTH = 64
 _ESCAPE = re.compile(r"\\u[0-9a-f]{4}")
+# What a template asks a conversation for: our words, not a person's. A control token may begin with a letter of them.
+_OWN_NAMES = frozenset(
+    ("messages", "tools", "role", "content", "reasoning_content", "thinking", "tool_calls", "type", "function", "name",
+     "arguments", "parameters", "description")
+)  # fmt: skip
+_OWN_VALUES = {"role": ("system", "user", "assistant", "tool"), "type": ("function", "text")}
 _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 
@@ -152,7 +158,12 @@ def _swapped(value: Any, swaps: Mapping[str, str], depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         raise TextError(f"a message or tool is nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, Mapping):
-        return {_swapped(key, swaps, depth + 1): _swapped(item, swaps, depth + 1) for key, item in value.items()}
+        return {
+            key if key in _OWN_NAMES else _swapped(key, swaps, depth + 1): (
+                item if key in _OWN_VALUES and item in _OWN_VALUES[key] else _swapped(item, swaps, depth + 1)
+            )
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_swapped(item, swaps, depth + 1) for item in value]
     return value

@@ -14,8 +14,10 @@ from qwen_core.checkpoint.directory import MAX_TOKENIZER_BYTES
 from qwen_core.errors import CheckpointError, TextError, quote
 from qwen_core.files import parse_json_object, read_bytes
 
-MAX_VALUES = 4_000_000  # Qwen3.5 has 1,300,000
-MAX_ADDED, MAX_ADDED_LENGTH = 4096, 256  # Qwen3.5 adds 33, the longest of 21 characters
+MAX_VALUES = 2_000_000  # Qwen3.5 has 1,300,000
+# Qwen3.5 adds 33, the longest of 21 characters. Each is looked for at every place of a text.
+MAX_ADDED, MAX_ADDED_LENGTH = 512, 64
+MAX_STEPS = 3  # of a normaliser, a pre-tokenizer or a decoder; Qwen has two. A step twice may double a text.
 
 # How text is cut before it becomes tokens: Qwen2 to Qwen3, and Qwen3.5 on, where marks belong to their letters.
 _CUTS = (
@@ -76,6 +78,10 @@ def _problem(fields: dict[str, Any]) -> str:
                 return "it cuts text by a pattern of its own"
         elif entry.get("type") != "ByteLevel":
             return f"the pre-tokenizer {_named(entry)}, where Qwen has Split and ByteLevel"
+    for part, members in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
+        kinds = [json.dumps(entry.get("type")) for entry in _flat(fields.get(part), members)]
+        if len(kinds) > MAX_STEPS or len(set(kinds)) < len(kinds):
+            return f"its {part} takes a step twice, or more than {MAX_STEPS}"
     added = fields.get("added_tokens") or []
     if not isinstance(added, list) or len(added) > MAX_ADDED:
         return f"more than {MAX_ADDED:,} added tokens"

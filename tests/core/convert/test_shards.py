@@ -210,6 +210,16 @@ def test_a_link_to_a_directory_beside_the_model_is_an_error(tmp_path: Path) -> N
     assert not (tmp_path / "again").exists()
 
 
+def test_a_link_out_of_the_model_is_not_copied(tmp_path: Path) -> None:
+    """The result is for everyone; what a link leads to may not be."""
+    write_checkpoint(tmp_path / "wild", "q4")
+    (tmp_path / "secret").write_text("of its owner alone")
+    (tmp_path / "wild" / "chat_template.jinja").symlink_to(tmp_path / "secret")
+    with pytest.raises(CheckpointError, match="outside of the model directory"):
+        realign(open_checkpoint(tmp_path / "wild"), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
 def test_what_was_read_back_differently_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 

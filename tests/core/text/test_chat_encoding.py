@@ -14,7 +14,7 @@ from qwen_core.errors import TextError
 from qwen_core.text.chat_encoding import encode_chat, turn_suffix
 from qwen_core.text.template import ChatTemplate
 from qwen_core.text.tokenizer import Tokenizer
-from support.text import ADDED_TOKENS, REWRITING_TEMPLATE, TEMPLATE, write_text_files
+from support.text import ADDED_TOKENS, REWRITING_TEMPLATE, TEMPLATE, tokenizer_json, write_text_files
 
 Messages = list[dict[str, Any]]
 
@@ -343,3 +343,18 @@ def test_errors_of_the_template_come_through(tmp_path: Path) -> None:
         encode_chat(template, tokenizer, CHAT)
     with pytest.raises(TextError, match="not today"):
         turn_suffix(template, tokenizer, CHAT, {})
+
+
+def test_a_control_token_that_begins_like_a_word_of_the_chat_itself(tmp_path: Path) -> None:
+    """The names by which a template asks stay; what a person writes still makes no control token."""
+    tree = json.loads(tokenizer_json())
+    first = 1 + max(token["id"] for token in tree["added_tokens"])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    words = ("assistant!", "messages!", "role!", "user!")
+    tree["added_tokens"] += [{"id": first + n, "content": word, **flags} for n, word in enumerate(words)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    tokenizer, template = Tokenizer(tmp_path / "tokenizer.json"), ChatTemplate(TEMPLATE)
+    chat = [{"role": "user", "content": "user assistant! user!"}, {"role": "assistant", "content": "role messages!"}]
+    ids = encode_chat(template, tokenizer, chat)
+    assert tokenizer.decode(ids) == template.render(chat)
+    assert not set(ids) & set(range(first, first + len(words)))

@@ -46,6 +46,9 @@ STRANGE = {
     "SELECT i FROM n",
     "a trigger that deletes": "CREATE TRIGGER t AFTER INSERT ON inputs BEGIN DELETE FROM messages; END",
     "a trigger for the search": "CREATE TRIGGER t AFTER INSERT ON search_data BEGIN DELETE FROM messages; END",
+    "a trigger that is called like SQLite's own": "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES "
+    "('trigger', 'sqlite_t', 'inputs', 0, 'CREATE TRIGGER sqlite_t AFTER INSERT ON inputs BEGIN DELETE FROM messages; "
+    "END')",
     "a missing column": "ALTER TABLE messages DROP COLUMN shown",
     "a missing table": "DROP TABLE inputs",
     "a table of its own": "CREATE TABLE other (a)",
@@ -66,8 +69,7 @@ def test_what_this_program_did_not_make_is_set_aside_whole(script: str, tmp_path
         turn(store, store.conversations.begin(), "Q", "A")
         store.writing.remember("Q")
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute(script)
-        raw.commit()
+        raw.executescript(script)
     with opened(tmp_path) as store:
         (notice,) = store.notices
         assert "damaged" in notice

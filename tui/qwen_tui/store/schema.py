@@ -126,12 +126,20 @@ def _apply(connection: sqlite3.Connection, scripts: tuple[str, ...]) -> None:
                 connection.execute(statement)
 
 
+# Without what SQLite makes by itself: a trigger may bear a name like these, put there by an edit of the schema.
+_PARTS = """
+SELECT type, name, sql FROM sqlite_schema
+WHERE NOT (type = 'table' AND name IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4'))
+AND NOT (type = 'index' AND name LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\' AND sql IS NULL)
+"""
+
+
 def strange_part(connection: sqlite3.Connection) -> str:
     """What in the file is not as this program made it, for people; "" where all of it is.
 
     A view or a trigger that someone put there would run, without end maybe, whenever a table is read or written.
     """
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    rows = connection.execute(_PARTS)
     found = {(str(row[0]), str(row[1]), str(row[2])) for row in rows if not _is_for_search(row)}
     own = _own(MIGRATIONS[: version_of(connection)])
     if found == own:
@@ -151,9 +159,7 @@ def _is_for_search(row: sqlite3.Row) -> bool:
 def _own(scripts: tuple[str, ...]) -> set[tuple[str, str, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         _apply(connection, scripts)
-        rows = connection.execute(
-            "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-        )
+        rows = connection.execute(_PARTS)
         return {(row[0], row[1], row[2]) for row in rows}
 
 
