@@ -72,7 +72,7 @@ class Stage(PilotStage[QwenApp]):
         self.engine.feed(*events)
         await self.settle()
 
-    def rows(self, widget: Widget) -> list[str]:
+    def rows_of(self, widget: Widget) -> list[str]:
         """The rows of a widget with no others inside, also those scrolled out of view; none where it is hidden."""
         if widget.children or not widget.is_attached or not all(node.display for node in widget.ancestors_with_self):
             return []
@@ -82,7 +82,7 @@ class Stage(PilotStage[QwenApp]):
     def transcript(self) -> str:
         """All text of the conversation in drawing order, also what is scrolled out of view."""
         widgets = [child for child in self.app.chat.transcript.walk_children() if isinstance(child, Widget)]
-        return "\n".join(row.rstrip() for widget in widgets for row in self.rows(widget))
+        return "\n".join(row.rstrip() for widget in widgets for row in self.rows_of(widget))
 
 
 def loaded_with(settings: GenerationSettings, system: str | None = None) -> LoadedSettings:

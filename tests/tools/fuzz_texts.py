@@ -82,7 +82,7 @@ class Session:
         beside = text.text if rng.random() < 0.3 else ""
         here.engine.feed(done(turn, text.text, beside, beside))
         await self._timed(self._drawn(view.item, text.text, running=False))
-        rows = [row for answer in view.query(AnswerView) for row in here.rows(answer)]
+        rows = [row for answer in view.query(AnswerView) for row in here.rows_of(answer)]
         self._check(rows, text)
         await self._timed(self._pressed("ctrl+r"))
         await self._timed(self._searched(view))
@@ -98,7 +98,7 @@ class Session:
             await self._timed(self._drawn(view.item, text.text[:end], running=True))
         lines = [*view.query(AnswerView), *view.query(PlainText)]
         shown = text.text[:end]
-        rows = [row for widget in lines for row in self._here.rows(widget)]
+        rows = [row for widget in lines for row in self._here.rows_of(widget)]
         self._check(rows, Text(text.kind, shown, tuple(word for word in text.words if word in shown)))
 
     def _check(self, rows: list[str], text: Text) -> None:

@@ -48,10 +48,11 @@ def resolve_effort(levels: Sequence[Effort], level: str) -> tuple[Effort, str]:
         if effort == level:
             return effort, ""
     other = _STANDS_FOR.get(level)
-    if other in levels:
+    if other is not None and other in levels:
         return other, f"this model's template has no reasoning effort {level}: it is {other} here"
-    if not levels and level in EFFORTS:
-        return level, f"this model's template has no levels of reasoning effort: {level} changes nothing"
+    for effort in EFFORTS if not levels else ():
+        if effort == level:
+            return effort, f"this model's template has no levels of reasoning effort: {level} changes nothing"
     there = ", ".join(levels or EFFORTS)
     raise SettingsError(f"this model's template has no reasoning effort {quote(level)}: there are {there}")
 
@@ -64,10 +65,15 @@ def find_levels(template: ChatTemplate) -> EffortLevels:
     has_switch = off is not None and on is not None and off != on
     thinking = {"enable_thinking": True} if has_switch else {}
     other = _text(template, reasoning_effort=_NO_LEVEL, **thinking)
-    named = {level: _text(template, reasoning_effort=level, **thinking) for level in EFFORTS[1:]}
-    texts = {level: text for level, text in named.items() if text is not None and text != other}
+    named: dict[Effort, str | None] = {
+        level: _text(template, reasoning_effort=level, **thinking) for level in EFFORTS[1:]
+    }
+    texts: dict[Effort, str | None] = {
+        level: text for level, text in named.items() if text is not None and text != other
+    }
+    variables: dict[Effort, Mapping[str, Any]]
     if texts:
-        variables: dict[Effort, Mapping[str, Any]] = {level: {**thinking, "reasoning_effort": level} for level in texts}
+        variables = {level: {**thinking, "reasoning_effort": level} for level in texts}
     elif has_switch:
         variables = {level: {"enable_thinking": level in ("medium", "high")} for level in EFFORTS[1:4]}
         texts = {level: on if level in ("medium", "high") else off for level in variables}
@@ -75,12 +81,13 @@ def find_levels(template: ChatTemplate) -> EffortLevels:
         return EffortLevels({}, None, {})
     if has_switch:
         variables, texts = {"none": {"enable_thinking": False}, **variables}, {"none": off, **texts}
-    heads = {level: (text or "").partition(_QUESTION)[0] for level, text in texts.items()}
+    heads: dict[Effort, str] = {level: (text or "").partition(_QUESTION)[0] for level, text in texts.items()}
     numbers = {head: number for number, head in enumerate(dict.fromkeys(heads.values()))}
     # Of levels that are the same to a template (low and none, high and medium) the plainer name is the default's.
-    ranking = ("none", "medium", "xhigh", "high", "low")
-    default = next((level for level in ranking if texts.get(level) == unasked), None)
-    return EffortLevels(variables, default, {level: numbers[head] for level, head in heads.items()})
+    ranking: tuple[Effort, ...] = ("none", "medium", "xhigh", "high", "low")
+    default: Effort | None = next((level for level in ranking if level in texts and texts[level] == unasked), None)
+    groups: dict[Effort, int] = {level: numbers[head] for level, head in heads.items()}
+    return EffortLevels(variables, default, groups)
 
 
 def _text(template: ChatTemplate, **variables: Any) -> str | None:
