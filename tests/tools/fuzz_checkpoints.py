@@ -9,6 +9,7 @@ encoding with it ends well or with one line. Exit code 1 where it does not.
 import json
 import struct
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -119,18 +120,21 @@ def _lies(random: Random, tree: dict[str, Any]) -> dict[str, Any]:
 def _config(random: Random, path: Path) -> str:
     file = path / random.choice([name for name in FILES if (path / name).exists()])
     original = file.read_bytes()
-    if random.random() < 0.2:
-        data = damage(random, original)
-    else:
-        tree = json.loads(original)
-        for _ in range(random.randint(1, 3)):
-            change(random, tree)
-        data = dumped(tree)
     try:
-        file.write_bytes(data)
+        file.write_bytes(_changed(random, original, 0.2, change))
         return _opened(path)
     finally:
         file.write_bytes(original)
+
+
+def _changed(random: Random, data: bytes, damaged: float, edit: Callable[[Random, Any], None]) -> bytes:
+    """A JSON file with some edits, or for a share of `damaged` with damage to its bytes."""
+    if random.random() < damaged:
+        return damage(random, data)
+    tree = json.loads(data)
+    for _ in range(random.randint(1, 3)):
+        edit(random, tree)
+    return dumped(tree)
 
 
 @cache
@@ -162,15 +166,7 @@ def _whole_tokenizer() -> bytes:
 
 def _tokenizer(random: Random, place: Path) -> str:
     file = place / "tokenizer.json"
-    data = _whole_tokenizer()
-    if random.random() < 0.15:
-        data = damage(random, data)
-    else:
-        tree = json.loads(data)
-        for _ in range(random.randint(1, 3)):
-            _change_tokenizer(random, tree)
-        data = dumped(tree)
-    file.write_bytes(data)
+    file.write_bytes(_changed(random, _whole_tokenizer(), 0.15, _change_tokenizer))
     tokenizer = Tokenizer(file)
     for text in TEXTS:
         ids = tokenizer.encode(text)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError
+from support.bad_checkpoints import FIRST, INDEX, ONE, SECOND, UP, complaint, sharded, single
 from support.checkpoints import (
     Stored,
     edit_config,
@@ -20,30 +21,6 @@ from support.checkpoints import (
     write_checkpoint,
     write_safetensors,
 )
-
-INDEX = "model.safetensors.index.json"
-ONE = "model.safetensors"
-FIRST, SECOND = (f"model-{number:05}-of-00006.safetensors" for number in (1, 2))  # of what `sharded` writes
-UP = "language_model.model.layers.1.mlp.up_proj"
-
-
-def complaint(path: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(path)
-    message = str(caught.value)
-    assert message.isprintable()
-    assert "Traceback" not in message
-    return message
-
-
-def sharded(path: Path) -> Path:
-    write_checkpoint(path, shard_cap=200_000)
-    return path
-
-
-def single(path: Path) -> Path:
-    write_checkpoint(path, shard_cap=None)
-    return path
 
 
 def edit_header(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:

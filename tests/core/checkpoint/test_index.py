@@ -7,30 +7,8 @@ from pathlib import Path
 import pytest
 
 from qwen_core.checkpoint.directory import open_checkpoint
-from qwen_core.errors import CheckpointError
-from support.checkpoints import Stored, write_checkpoint, write_safetensors
-
-INDEX = "model.safetensors.index.json"
-FIRST = "model-00001-of-00006.safetensors"  # of what `sharded` writes
-UP = "language_model.model.layers.1.mlp.up_proj"
-
-
-def complaint(path: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(path)
-    message = str(caught.value)
-    assert message.isprintable()
-    return message
-
-
-def sharded(path: Path) -> Path:
-    write_checkpoint(path, shard_cap=200_000)
-    return path
-
-
-def single(path: Path) -> Path:
-    write_checkpoint(path, shard_cap=None)
-    return path
+from support.bad_checkpoints import FIRST, INDEX, UP, complaint, sharded, single
+from support.checkpoints import Stored, write_safetensors
 
 
 def edit_index(path: Path, edit: Callable[[dict[str, str]], object]) -> None:

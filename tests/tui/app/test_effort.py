@@ -47,12 +47,20 @@ async def test_think_takes_what_the_model_has() -> None:
 
 async def test_what_has_all_be_read_again_is_said_before() -> None:
     async with stage(script, size=SIZE) as here:
-        assert "read again" not in await say(here, "/think low"), "there is nothing to read yet"
+        assert "again" not in await say(here, "/think low"), "there is nothing to read yet"
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         tokens = here.app.conversation.context_tokens
-        assert f"all of it is read again: {tokens:,} tokens" in await say(here, "/think medium")
-        assert "read again" not in await say(here, "/think none")
+        assert f"medium: the next message reads all {tokens:,} tokens again." in await say(here, "/think medium")
+        assert "again" not in await say(here, "/think none")
+
+
+async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
+    async with stage(script, size=(60, 20), settings=GenerationSettings(effort="high")) as here:
+        await here.ask("one")
+        await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
+        assert "again" not in await say(here, "/think xhigh")
+        assert "tokens again." in await say(here, "/think low"), "whole in 60 cells"
 
 
 async def test_a_level_that_is_set_and_called_otherwise_is_told_when_the_model_is_there() -> None:

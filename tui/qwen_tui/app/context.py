@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Literal
 
 from qwen_core.checkpoint.locate import model_name
-from qwen_core.errors import QwenError
+from qwen_core.errors import QwenError, SettingsError
 from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore
-from qwen_core.text.effort import EFFORTS
+from qwen_core.text.effort import EFFORTS, resolve_effort
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.conversation.conversation import Conversation
@@ -89,7 +89,12 @@ class AppContext:
     def effort_group(self, level: Effort | None) -> int | None:
         """A number that is another where a level's text before the conversation is another."""
         model = self.conversation.model
-        return None if model is None else dict(model.efforts).get(level or model.default_effort or "none")
+        level = level or (model.default_effort if model is not None else None)
+        if model is None or level is None:
+            return None
+        with suppress(SettingsError):
+            level, _ = resolve_effort(model.levels, level)
+        return dict(model.efforts).get(level)
 
     # The store and the engine.
 

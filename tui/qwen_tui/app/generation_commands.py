@@ -75,11 +75,12 @@ class GenerationCommands:
             context.flash(str(error))
             return
         context.change(_FIELDS["effort"].key, effort)
-        said = notice or f"Reasoning effort is {effort} from the next message on"
         tokens = context.conversation.context_tokens
         if tokens and context.effort_group(effort) != context.effort_group(present):
-            said += f"; it changes the text before the conversation, so all of it is read again: {tokens:,} tokens"
-        context.flash(f"{said}.")
+            # Its text stands before the conversation. In few words: a narrow terminal shows no more.
+            context.flash(f"{effort}: the next message reads all {tokens:,} tokens again.")
+        else:
+            context.flash(f"{notice or f'Reasoning effort is {effort} from the next message on'}.")
 
     def tell_effort(self) -> None:
         """Once a model is loaded: that it calls the effort that is set otherwise, or has it not."""
