@@ -35,7 +35,7 @@ async def test_think_takes_what_the_model_has() -> None:
         assert "none, low, medium, xhigh" in await say(here, "/think")
         assert "is low from the next message on" in await say(here, "/think low")
         assert effort(here) == "low"
-        assert "there are none, low, medium, xhigh" in await say(here, "/think much")
+        assert "no effort much: none, low, medium, xhigh." in await say(here, "/think much")
         assert effort(here) == "low"
         assert "it is xhigh here" in await say(here, "/think HIGH")
         assert effort(here) == "xhigh"
@@ -61,6 +61,7 @@ async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         assert "again" not in await say(here, "/think xhigh")
         assert "tokens again." in await say(here, "/think low"), "whole in 60 cells"
+        assert "xhigh." in await say(here, "/think much"), "whole in 60 cells"
 
 
 async def test_a_level_that_is_set_and_called_otherwise_is_told_when_the_model_is_there() -> None:

@@ -53,3 +53,9 @@ async def test_the_layer_map_says_it(contradicted: Path) -> None:
         screen.go_to(opened.layer_map.layout.index["layers.1.mlp.up_proj"])
         await here.settle()
         assert "told by its headers" in below_rule(here)
+
+
+async def test_where_there_is_one_line_it_says_how_many(contradicted: Path) -> None:
+    async with stage(size=(60, 20)) as here:
+        await inspect(here, contradicted)
+        assert here.lines()[1].startswith(" 1 warning · 4 layers")

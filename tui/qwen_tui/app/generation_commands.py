@@ -71,8 +71,8 @@ class GenerationCommands:
             return
         try:
             effort, notice = resolve_effort(context.efforts, level.lower())
-        except SettingsError as error:
-            context.flash(str(error))
+        except SettingsError:
+            context.flash(f"There is no effort {one_line(level, 20)}: {', '.join(context.efforts)}.")
             return
         context.change(_FIELDS["effort"].key, effort)
         tokens = context.conversation.context_tokens

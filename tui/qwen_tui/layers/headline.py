@@ -8,7 +8,7 @@ from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.layers.facts import choice_text, headline, reading_line
 from qwen_tui.layers.map import LayerMap
 from qwen_tui.layers.map_text import HERE, MUTED, STRONG, View
-from qwen_tui.text.formatting import fit
+from qwen_tui.text.formatting import counted, fit
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.styled_rows import Rows
 
@@ -39,8 +39,11 @@ class LayerHeadline(Vertical):
         width = max(1, self.app.size.width - 2)
         title = "Layers  " if width >= 70 else ""
         room = width - len(title)
-        first = Content.assemble((f" {title}", STRONG), fit(headline(layer_map, room), room))
-        warnings = [one_line(f"warning: {warning}", width) for warning in layer_map.layout.warnings]
+        figures, warnings = headline(layer_map, room), layer_map.layout.warnings
+        if warnings and self.height == 1:
+            figures = [counted(len(warnings), "warning"), *figures]
+        first = Content.assemble((f" {title}", STRONG), fit(figures, room))
+        warnings = [one_line(f"warning: {warning}", width) for warning in warnings]
         second, matters = [*warnings, layer_map.verdict.evidence], False
         if view.matches is not None:
             index = layer_map.layout.index
