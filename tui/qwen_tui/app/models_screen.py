@@ -78,6 +78,7 @@ class ModelsScreen(ModalScreen[str | None]):
         for place, line in enumerate(self.lines):
             self.lines[place] = await asyncio.to_thread(self._read, line.path, line.name)
             listed.replace_option_prompt_at_index(place, self._shown(self.lines[place]))
+            listed.refresh(layout=True)  # it may have more lines now
 
     def _shown(self, line: ModelLine) -> Content:
         return line_shown(line, line.path == self._present, *self._memory)
