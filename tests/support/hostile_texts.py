@@ -94,6 +94,15 @@ def _junk(rng: Random, author: Author) -> str:
     return _apart(rng, author, *parts)
 
 
+def _large(rng: Random, author: Author) -> str:
+    """What an ordinary parser takes seconds for: tens of thousands of short lines, or of links."""
+    unit = rng.choice(
+        ("{}. x\n", "- a\n", "> a\n", "ab\n\n", "---\n", "[a](b) ", "[" * 9 + "\n\n", "|a|b|\n", "**a `b`\n")
+    )
+    body = "".join(unit.replace("{}", str(number)) for number in range(rng.choice((500, 2_000, 5_000))))
+    return _apart(rng, author, body, body[: rng.randint(0, len(body))])
+
+
 def _any(rng: Random, pieces: tuple[str, ...]) -> str:
     return (
         chr(rng.choice((rng.randrange(0x300), rng.randrange(0x110000)))) if rng.random() < 0.3 else rng.choice(pieces)
@@ -147,4 +156,5 @@ KINDS: dict[str, Callable[[Random, Author], str]] = {
     "tags": _tags,
     "links": _links,
     "junk": _junk,
+    "large": _large,
 }

@@ -67,6 +67,8 @@ def _problem(fields: dict[str, Any]) -> str:
     for option in _UNUSED_OPTIONS:
         if model.get(option):
             return f"its model has {option}, where Qwen has none"
+    if not _merges_fit(model.get("merges"), model.get("vocab")):
+        return "it merges what is no token"
     if "ByteLevel" not in (entry.get("type") for entry in _flat(decoder, "decoders")):
         return "its decoder is not byte-level BPE's"
     for entry in _flat(fields.get("normalizer"), "normalizers"):
@@ -90,6 +92,16 @@ def _problem(fields: dict[str, Any]) -> str:
         if not isinstance(text, str) or len(text) > MAX_ADDED_LENGTH:
             return f"an added token that is no text of at most {MAX_ADDED_LENGTH} characters"
     return ""
+
+
+def _merges_fit(merges: Any, vocabulary: Any) -> bool:
+    """Whether each merge, "a b" or ["a", "b"], gives a token: the library may crash where one does not."""
+    if not isinstance(merges, list) or not isinstance(vocabulary, dict):
+        return False
+    try:
+        return all("".join(merge.split(" ") if isinstance(merge, str) else merge) in vocabulary for merge in merges)
+    except TypeError:
+        return False
 
 
 def _flat(part: Any, members: str) -> list[dict[str, Any]]:

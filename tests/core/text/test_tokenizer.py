@@ -243,6 +243,20 @@ def test_what_bpe_can_do_beside_merging_crashes_nothing(option: str, tmp_path: P
     one_line(error, "tokenizer.json", "Qwen", option)
 
 
+@pytest.mark.parametrize("merges", [[["h", "e"], ["he", "he"]], ["h e", "he he"], [3], [["h", 3]], [[]], {}, None])
+def test_what_is_merged_is_a_token(merges: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where it is longer than all tokens the library crashes, which writes pages."""
+    tree = json.loads(tokenizer_json())
+    tree["model"]["vocab"] = {token: id for token, id in tree["model"]["vocab"].items() if len(token) == 1} | {
+        "he": 999
+    }
+    tree["model"]["merges"] = merges
+    with pytest.raises(TextError) as error:
+        Tokenizer(write(tmp_path, json.dumps(tree)))
+    one_line(error, "tokenizer.json", "merges what is no token")
+    assert capfd.readouterr().err == ""
+
+
 def test_values_are_counted_before_they_are_built(tmp_path: Path) -> None:
     with pytest.raises(TextError) as error:
         Tokenizer(write(tmp_path, b'{"model": [' + b"{}," * 2_000_000 + b"{}]}"))

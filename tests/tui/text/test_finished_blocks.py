@@ -81,3 +81,21 @@ def test_a_paragraph_of_nothing_but_beginnings_of_links_is_text(opening: str) ->
     assert block.content.plain == hostile
     assert other.content.plain == "bold link"
     assert parse_markdown("[a](b) " * 20)[0].content.plain == "a " * 19 + "a"
+
+
+@pytest.mark.parametrize("line", ["{}. x\n", "- a\n", "> a\n", "ab\n\n", "[a](b) and [c](d)\n\n"])
+def test_what_takes_seconds_is_shown_as_it_was_written(line: str) -> None:
+    text = "".join(line.replace("{}", str(number)) for number in range(20_000))
+    assert finished_length(text) == 0
+    (block,) = parse_markdown(text)
+    assert block.content.plain == text.strip("\n")
+
+
+def test_a_long_answer_with_much_code_is_markdown() -> None:
+    code = "```python\n" + "x = [1]\n" * 20_000 + "```\n\n"
+    items, short = "- **a** [b](c)\n" * 500, "~~~\ny\n~~~~\n\n" * 500
+    text = f"# Title\n\n{items}\n{code}{short}end\n"
+    assert finished_length(text) == len(text) - len("end\n")
+    kinds = [block.kind for block in parse_markdown(text)]
+    assert kinds.count("code") == 501
+    assert parse_markdown(text)[1].content.plain == "a b"

@@ -3,6 +3,8 @@
 Pure text; the answer widget draws finished blocks as markdown and the open one as plain text.
 """
 
+import re
+
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
@@ -15,8 +17,21 @@ MAX_NESTING = 40
 MAX_BRACKETS = 1_000
 """Of one paragraph: each may begin a link, and five thousand that do not take most of a second."""
 
+MAX_LINES, MAX_CHARACTERS, MAX_ALL_BRACKETS = 2_500, 80_000, 8_000
+"""Of a text that is read as markdown, its code aside: what takes at most some half a second. Answers have a tenth."""
+
+_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*\n(?s:.*?)(?:^ {0,3}\1[`~]* *$|\Z)", re.MULTILINE)
+
 # Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
 _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"], ignoreInvalid=True)
+
+
+def is_costly(text: str) -> bool:
+    """Whether reading `text` as markdown would keep the screen waiting."""
+    if len(text) <= MAX_LINES:
+        return False
+    prose = _CODE.sub("", text)
+    return prose.count("\n") > MAX_LINES or len(prose) > MAX_CHARACTERS or prose.count("[") > MAX_ALL_BRACKETS
 
 
 def finished_length(text: str) -> int:
@@ -26,6 +41,8 @@ def finished_length(text: str) -> int:
     line without its end is not looked at: "2" may become "2. two" of the list above.
     """
     text = text[: text.rfind("\n") + 1]
+    if is_costly(text):
+        return 0
     starts = [token.map[0] for token in _BLOCKS.parse(text) if token.level == 0 and token.map is not None]
     if len(starts) < 2:
         return 0

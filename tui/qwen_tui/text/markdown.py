@@ -14,7 +14,7 @@ from textual.content import Content, Span
 from textual.style import Style
 
 from qwen_tui.text.block_layout import NOTHING, Align, Block
-from qwen_tui.text.finished_blocks import MAX_NESTING, answer_parser
+from qwen_tui.text.finished_blocks import MAX_NESTING, answer_parser, is_costly
 from qwen_tui.text.safe import visible
 
 BULLETS = "•▪‣◦"
@@ -31,13 +31,22 @@ _PARSER = answer_parser()
 
 
 def parse_markdown(text: str, references: dict[str, Any] | None = None) -> list[Block]:
-    """The blocks of `text`, which has been through `visible`. Link definitions in it are added to `references`."""
+    """The blocks of `text`, which has been through `visible`. Link definitions in it are added to `references`.
+
+    What would take too long, or is nested too deep, is one block that reads as it was written.
+    """
+    if is_costly(text):
+        return [_as_written(text)]
     environment: dict[str, Any] = {"references": references if references is not None else {}}
     tokens = _PARSER.parse(text, environment)
     # Deeper than this the parser leaves out what is there.
     if any(token.level + 1 >= MAX_NESTING for token in tokens):
-        return [Block(Content(text.strip("\n")))]
+        return [_as_written(text)]
     return _Builder(text).build(tokens)
+
+
+def _as_written(text: str) -> Block:
+    return Block(Content(text.strip("\n")))
 
 
 class _Builder:
