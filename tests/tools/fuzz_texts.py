@@ -25,6 +25,7 @@ from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.widgets.colour_process import ColourProcess
 from qwen_tui.widgets.plain_text import PlainText
+from qwen_tui.widgets.text_lines import TextLines
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, done, loads_only
 from support.fuzzing import Findings, command
@@ -82,11 +83,11 @@ class Session:
         beside = text.text if rng.random() < 0.3 else ""
         here.engine.feed(done(turn, text.text, beside, beside))
         await self._timed(self._drawn(view.item, text.text, running=False))
-        rows = [row for answer in view.query(AnswerView) for row in here.rows_of(answer)]
-        self._check(rows, text)
+        self._check([row for answer in view.query(AnswerView) for row in here.rows_of(answer)], text)
         await self._timed(self._pressed("ctrl+r"))
         await self._timed(self._searched(view))
-        if raw := raw_parts(here.transcript().replace("\n", "")) | self._driver.raw():
+        rows = [row for lines in view.query(TextLines) for row in here.rows_of(lines)]
+        if raw := raw_parts("".join(rows)) | self._driver.raw():
             self._fault(f"raw: {raw!r}")
         return self._wait_s
 
