@@ -33,7 +33,7 @@ from qwen_core.protocol.events import (
 
 TENTHS = 10
 MOST_COST, MOST_GROWTH, MOST_GROWTH_MB = 1.5, 1.1, 20.0
-QUESTIONS = ("What is the capital of France?", "And Japan?", "Explain NVFP4 vs MXFP4 quantization.", "你好", "x" * 300)
+QUESTIONS = ("What is the capital of France?", "And Japan?", "Explain NVFP4 vs MXFP4 quantization.", "你好", "x" * 40)
 SETTINGS = GenerationSettings(max_new_tokens=3, temperature=0.0, effort="none")
 Turn = Callable[[Random], None]
 
@@ -64,7 +64,7 @@ def through_session(turns: int) -> bool:
                 session.set_system(random.choice((None, "Answer briefly.")))
             if what in (1, 2):
                 session.restore(session.messages[: 2 * random.randrange(2)])
-            if len(session.messages) > 12:
+            if len(session.messages) > 6:
                 session.restore([])
             if what == 3 and session.messages:
                 events = session.send_stream(random.choice(QUESTIONS), SETTINGS, stop=lambda: random.random() < 0.3)
@@ -92,7 +92,7 @@ def through_engine(turns: int) -> bool:
         def turn(random: Random) -> None:
             nonlocal number
             what = random.randrange(10)
-            if what == 0 or len(said) > 12:
+            if what == 0 or len(said) > 6:
                 said.clear()
                 engine.send(Restore((), system=random.choice((None, "Answer briefly."))))
             number += 1
