@@ -6,8 +6,9 @@ modules from the working directory, here often a downloaded model, and would lea
 child's own code redirects it.
 
 A child's standard input is a pipe that the parent holds open and never writes to. When the parent is gone, the kernel
-closes it and sends SIGIO, whose handler is `_exit` itself: no interpreter, lock or thread that could be busy takes part
-in it. (Linux's parent-death signal comes already when the thread ends that started the child, and macOS has none.)
+closes it and sends a signal: no interpreter, lock or thread that could be busy takes part in it. On Linux it is
+SIGKILL, which ends a stopped process too; elsewhere SIGIO, whose handler is `_exit` itself. (Linux's parent-death
+signal comes already when the thread ends that started the child, and macOS has none.)
 
 A `KeptChild` does what nothing inside a process can end: one long call of the C library, or one that fills the memory.
 """
@@ -158,8 +159,11 @@ def _end_with_parent() -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent's, which may hold back what is to end this process
-    libc = ctypes.CDLL(None)
-    libc.signal(signal.SIGIO, libc._exit)
+    if sys.platform == "linux":
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGKILL)
+    else:
+        libc = ctypes.CDLL(None)
+        libc.signal(signal.SIGIO, libc._exit)
     fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([life], [], [], 0)[0]:  # it was closed before the kernel was asked to tell

@@ -25,6 +25,12 @@ from qwen_core.child_process import connect_to_parent
 connect_to_parent().send_bytes(b"stuck now")
 ("a" * 8_000_000).rfind("ab" + "a" * 4_000_000)
 """
+STOPPED = """
+import os, signal
+from qwen_core.child_process import connect_to_parent
+connect_to_parent().send_bytes(b"stopping")
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
 LATE = "import sys; sys.stdin.read()" + STUCK
 PARENT = """
 from subprocess import DEVNULL
@@ -36,8 +42,15 @@ popen.wait()
 """
 
 
-def test_a_child_ends_with_its_parent_in_the_middle_of_one_call() -> None:
-    with Popen([sys.executable, "-c", PARENT.format(boot=STUCK)], stdout=subprocess.PIPE, text=True) as parent:
+@pytest.mark.parametrize(
+    "boot",
+    [
+        pytest.param(STUCK, id="in the middle of one call"),
+        pytest.param(STOPPED, id="stopped", marks=pytest.mark.skipif(sys.platform != "linux", reason="by SIGKILL")),
+    ],
+)
+def test_a_child_ends_with_its_parent(boot: str) -> None:
+    with Popen([sys.executable, "-c", PARENT.format(boot=boot)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert not is_gone(pid)
