@@ -33,3 +33,14 @@ def test_a_slip_is_guessed() -> None:
     mistake = parse_input("/hepl")
     assert isinstance(mistake, Mistake)
     assert "/help" in mistake.message
+
+
+def test_what_other_programs_call_it_is_understood() -> None:
+    assert {name: parse_input(f"/{name}") for name in ("exit", "bye", "clear", "?")} == {
+        "exit": Call("quit"),
+        "bye": Call("quit"),
+        "clear": Call("new"),
+        "?": Call("help"),
+    }
+    names = [name for command in COMMANDS for name in (command.name, *command.aliases)]
+    assert len(set(names)) == len(names)

@@ -12,6 +12,7 @@ from qwen_core.protocol.events import Message
 from qwen_tui.app.clipboard import OSC52_LIMIT, copy_with_program
 from qwen_tui.app.context import AppContext
 from qwen_tui.conversation.turns import Turn
+from qwen_tui.text import formatting
 from qwen_tui.text.safe import visible
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).disable(["inline", "text_join"], ignoreInvalid=True)
@@ -55,13 +56,18 @@ class Copying:
 
     async def _copy_code(self, answer: str, number: str) -> None:
         blocks = code_blocks(answer)
+        if not blocks:
+            self._context.flash("There is nothing to copy: the last answer has no block of code.")
+            return
         if number and not (
             number.isascii() and number.isdigit() and len(number) < 7 and 1 <= int(number) <= len(blocks)
         ):
-            self._context.flash(f"The answer has {len(blocks)} blocks of code; there is no {number[:20]!r}.")
+            self._context.flash(
+                f"The answer has {formatting.counted(len(blocks), 'block')} of code; there is no {number[:20]!r}."
+            )
             return
         place = int(number) if number else len(blocks)
-        await self._put(blocks[place - 1] if blocks else "", f"block {place} of {len(blocks)}")
+        await self._put(blocks[place - 1], f"block {place} of {len(blocks)}")
 
     async def _put(self, text: str, named: str) -> None:
         if not text:

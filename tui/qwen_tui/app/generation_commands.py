@@ -1,9 +1,11 @@
 """/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, not the file."""
 
 from collections.abc import Awaitable
+from typing import get_args
 
 from qwen_core.errors import SettingsError
 from qwen_core.settings.kinds import refused
+from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
 from qwen_tui.settings.tree import FIELDS, Field, value_of
@@ -57,6 +59,10 @@ class GenerationCommands:
 
     def preset(self, name: str) -> None:
         """Values set by hand give way: a preset is what it says."""
+        if not name:
+            present = self._context.running.generation.preset
+            self._context.flash(f"The preset is {present}. /preset takes one of: {', '.join(get_args(Preset))}.")
+            return
         for given in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "effort"):
             self._context.change(f"{SECTION}.{given}", None)
         self._change(_FIELDS["preset"], "The preset", name)
@@ -119,6 +125,10 @@ class GenerationCommands:
         return None
 
     def guard(self, switch: str) -> None:
+        if not switch:
+            present = "on" if self._context.request().repetition_guard else "off"
+            self._context.flash(f"The repetition guard is {present}. /guard takes one of: on, off.")
+            return
         self._context.change(f"{SECTION}.repetition_guard", switch == "on")
         effect = (
             "answers that repeat themselves without end are stopped" if switch == "on" else "no answer is cut short"

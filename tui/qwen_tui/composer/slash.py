@@ -12,7 +12,8 @@ from qwen_core.settings.tree import Preset
 class SlashCommand:
     """One slash command: the line that the help screen gives it, and its title in the command palette.
 
-    `argument`: it takes something after its name, one of `choices` where there are any; without `optional` it must.
+    `argument`: it may take something after its name, one of `choices` where there are any. `aliases`: what other
+    programs call it.
     """
 
     name: str
@@ -21,12 +22,14 @@ class SlashCommand:
     title: str
     choices: tuple[str, ...] = ()
     argument: bool = False
-    optional: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 COMMANDS: tuple[SlashCommand, ...] = (
-    SlashCommand("help", "/help", "keys and commands", "Help"),
-    SlashCommand("new", "/new", "a new conversation, keeping the model loaded", "New conversation"),
+    SlashCommand("help", "/help", "keys and commands", "Help", aliases=("?", "h")),
+    SlashCommand(
+        "new", "/new", "a new conversation, keeping the model loaded", "New conversation", aliases=("clear", "reset")
+    ),
     SlashCommand(
         "resume", "/resume [ID]", "all conversations: go on with one, search, rename", "Conversations", (), True
     ),
@@ -47,15 +50,15 @@ COMMANDS: tuple[SlashCommand, ...] = (
     ),
     SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
-    SlashCommand("preset", "/preset NAME", "sampling as recommended", "Preset", get_args(Preset), True, False),
-    SlashCommand("think", "/think LEVEL", "reasoning effort: the levels that the model has", "Think", (), True),
+    SlashCommand("preset", "/preset [NAME]", "sampling as recommended", "Preset", get_args(Preset), True),
+    SlashCommand("think", "/think [LEVEL]", "reasoning effort: the levels that the model has", "Think", (), True),
     SlashCommand(
         *("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "Drafts"),
         (*get_args(DraftMode), "marks"),
         True,
     ),
     SlashCommand(
-        "guard", "/guard on|off", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True, False
+        "guard", "/guard [on|off]", "stop answers that repeat themselves", "Repetition guard", ("on", "off"), True
     ),
     SlashCommand(
         "model", "/model [DIR]", "open another model; the conversation goes on", "Open another model", (), True
@@ -67,7 +70,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
     SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),
     SlashCommand("restart", "/restart", "start the engine again, or load again", "Restart the engine"),
-    SlashCommand("quit", "/quit", "leave", "Quit"),
+    SlashCommand("quit", "/quit", "leave", "Quit", aliases=("exit", "bye", "q")),
 )
 
 
@@ -101,15 +104,13 @@ def parse_input(line: str) -> MessageText | Call | Mistake:
         return MessageText(line)
     name, *rest = line[1:].split(maxsplit=1) if line[1:].strip() else [""]
     name, argument = name.lower(), "".join(rest).strip()
-    command = next((c for c in COMMANDS if c.name == name), None)
+    command = next((c for c in COMMANDS if name in (c.name, *c.aliases)), None)
     if command is None:
         near = get_close_matches(name[:40], [c.name for c in COMMANDS], n=1)
         meant = f"Did you mean /{near[0]}? " if near else "/help lists the commands. "
         return Mistake(f"There is no command /{name[:40]}. {meant}To send a text that begins with /, type //.")
     if argument and not command.argument:
         return Mistake(f"/{name} takes nothing after it.")
-    if not argument and not command.optional:
-        return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
     if argument and command.choices and argument.lower().split()[0] not in command.choices:
         return Mistake(f"/{name} takes one of: {', '.join(command.choices)}.")
-    return Call(name, argument.lower() if command.choices else argument)
+    return Call(command.name, argument.lower() if command.choices else argument)
