@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from qwen_core.errors import QwenError
 from qwen_tui.commands.export import export, import_conversations
+from qwen_tui.settings.file import settings_path
+from qwen_tui.settings.themes import colours_of
 from qwen_tui.store import open_store
 from support.stores import turn
 
@@ -72,16 +74,32 @@ def test_what_goes_out_as_json_comes_in(kept: list[int], tmp_path: Path) -> None
         assert len(store.conversations.listed()) == 6
 
 
+def test_a_page_has_the_colours_of_the_theme_that_is_set(kept: list[int], tmp_path: Path) -> None:
+    settings_path().write_text('[looks]\ntheme = "paper"\n')
+    assert call(export, "--all", "-o", tmp_path / "x.html").stdout == ""
+    page = (tmp_path / "x.html").read_text()
+    assert "answer one" in page and "answer two" in page
+    assert f"background: {colours_of('paper')['background']};" in page
+    assert colours_of("paper") != colours_of("midnight") == colours_of("no such theme")
+
+
+def test_an_ending_that_means_no_format_is_wrong_use(kept: list[int], tmp_path: Path) -> None:
+    error = call(export, "--last", "-o", tmp_path / "x.docx").exception
+    assert isinstance(error, click.UsageError)
+    assert "no export as .docx" in error.format_message().replace("'", "")
+    assert not (tmp_path / "x.docx").exists()
+
+
+def test_without_a_choice_the_latest_are_listed(kept: list[int]) -> None:
+    done = call(export)
+    assert isinstance(done.exception, click.UsageError)
+    assert done.stderr.splitlines() == [f"{kept[1]:>7}  question two", f"{kept[0]:>7}  question one"]
+
+
 def test_the_kind_can_be_named(kept: list[int], tmp_path: Path) -> None:
     assert json.loads(call(export, "--last", "--format", "json").stdout)["version"] == 1
     call(export, "--last", "--format", "markdown", "-o", tmp_path / "x.json")
     assert (tmp_path / "x.json").read_text().startswith("# question two")
-
-
-def test_without_a_choice_the_latest_are_listed(kept: list[int]) -> None:
-    error = call(export).exception
-    assert isinstance(error, click.UsageError)
-    assert "question two" in error.format_message() and "--last" in error.format_message()
 
 
 def test_choices_exclude_each_other(kept: list[int]) -> None:

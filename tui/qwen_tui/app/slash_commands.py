@@ -12,6 +12,7 @@ from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import COMMANDS, Call
+from qwen_tui.settings.themes import colours_of
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
 
@@ -131,5 +132,6 @@ class SlashCommands:
             self._context.flash("There is nothing to export yet: ask something first.")
             return
         store = self._context.store
-        written = await store.use(lambda store: export_conversation(store, kept, argument, Path.cwd()))
+        colours = colours_of(self._context.running.looks.theme)
+        written = await store.use(lambda store: export_conversation(store, kept, argument, Path.cwd(), colours))
         self._context.flash(f"Written: {one_line(str(written), 200)}")

@@ -14,7 +14,7 @@ from qwen_tui.commands.text_input import input_pieces
 from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
 
-Format = Literal["markdown", "json"]
+Format = Literal["markdown", "json", "html"]
 MAX_IMPORT_BYTES = 256 << 20
 SHOWN = 10
 MAX_ID = (1 << 63) - 1  # of SQLite
@@ -27,16 +27,16 @@ MAX_ID = (1 << 63) - 1  # of SQLite
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(("markdown", "json")),
+    type=click.Choice(("markdown", "json", "html")),
     metavar="KIND",
-    help="markdown or json; by the file's ending, else markdown.",
+    help="markdown, json or html; by the file's ending, else markdown.",
 )
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write here, not on stdout.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def export(
     conversation: int | None, last: bool, every: bool, kind: Format | None, output: Path | None, force: bool
 ) -> int:
-    """Print a kept conversation as Markdown or JSON.
+    """Print a kept conversation as Markdown, HTML or JSON.
 
     qwen-tui import reads the JSON. Without a choice of conversations the latest
     ones are listed on stderr.
@@ -78,10 +78,20 @@ def import_conversations(file: Path) -> int:
     return 0
 
 
+def _kind_of(output: Path | None) -> Format:
+    from qwen_tui.store.export import kind_of
+
+    try:
+        return "markdown" if output is None else kind_of(output)
+    except SettingsError as error:
+        raise click.UsageError(f"{error}, or give --format.") from None
+
+
 def _exported(conversation: int | None, last: bool, every: bool, kind: Format) -> str:
+    from qwen_tui.settings.file import load_settings
+    from qwen_tui.settings.themes import colours_of
     from qwen_tui.store import open_store, store_path
-    from qwen_tui.store.export_json import export_json
-    from qwen_tui.store.export_markdown import conversation_markdown
+    from qwen_tui.store.export import exported
 
     if not store_path().exists():
         raise QwenError(f"there are no conversations yet: {quote(store_path())} does not exist")
@@ -97,21 +107,15 @@ def _exported(conversation: int | None, last: bool, every: bool, kind: Format) -
         elif conversation is not None:
             chosen = [conversation]
         else:
-            latest_ones = store.conversations.listed(limit=SHOWN)
-            lines = [f"  {summary.id:>5}  {one_line(summary.title, 60)}" for summary in latest_ones]
-            raise click.UsageError("\n".join(["Which? Give an ID, --last or --all.", *lines]))
+            for summary in store.conversations.listed(limit=SHOWN):
+                click.echo(f"{summary.id:>7}  {one_line(summary.title, 60)}", err=True)
+            raise click.UsageError("Which? Give an ID, --last or --all.")
         if not chosen:
             raise QwenError("there are no conversations yet")
-        if kind == "json":
-            return export_json(store, chosen)
-        texts = [conversation_markdown(store.conversations.get(number), store.tree.path(number)) for number in chosen]
-        return "\n---\n\n".join(texts)
+        colours = colours_of(load_settings().settings.looks.theme) if kind == "html" else {}
+        return exported(store, chosen, kind, colours)
     finally:
         store.close()
-
-
-def _kind_of(output: Path | None) -> Format:
-    return "json" if output is not None and output.suffix.lower() == ".json" else "markdown"
 
 
 def _write(path: Path, text: str) -> None:

@@ -45,9 +45,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand(
         "copy", "/copy [WHAT]", "the last answer; code or code 2: its blocks; all", "Copy the answer", (), True
     ),
-    SlashCommand(
-        "export", "/export [FILE]", "this conversation as Markdown, or as JSON to a .json", "Export", (), True
-    ),
+    SlashCommand("export", "/export [FILE]", "this conversation as .md, .html or .json", "Export", (), True),
     SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
     SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
     SlashCommand("preset", "/preset [NAME]", "sampling as recommended", "Preset", get_args(Preset), True),

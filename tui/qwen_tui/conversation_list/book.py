@@ -151,7 +151,7 @@ class ConversationBook:
 
     async def export(self, conversation_id: int, folder: Path) -> Path:
         """Write it as Markdown under a free name from its title; where."""
-        return await self._store.use(lambda store: export_conversation(store, conversation_id, "markdown", folder))
+        return await self._store.use(lambda store: export_conversation(store, conversation_id, "markdown", folder, {}))
 
     async def settled(self) -> bool:
         """Wait for every change that is on its way; whether all of them were done."""

@@ -7,6 +7,7 @@ file: "ansi" has no colours of its own but the sixteen of the terminal.
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,16 @@ def read_theme(path: Path) -> Theme:
         return parse_theme(text)
     except ValueError as error:  # TOML's errors among them
         raise SettingsError(f"{quote(path.name)}: {quote(error)}") from None
+
+
+def colours_of(name: str) -> dict[str, str]:
+    """The colours of a theme by the names in COLOURS; of the bundled default where its file has none, or is bad."""
+    found = FALLBACK_THEME
+    for path in (path for folder in theme_folders() for path in theme_files(folder)):
+        with suppress(SettingsError):
+            theme = read_theme(path)
+            found = theme if theme.name == name else found
+    return {colour: str(getattr(found, colour, None) or found.variables[colour]) for colour in COLOURS}
 
 
 FALLBACK_THEME = make_theme(

@@ -1,12 +1,12 @@
 """`/export`: one conversation into a file, never over another one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
 from qwen_core.files import write_private
 from qwen_tui.store import Store
-from qwen_tui.store.export_json import export_json
-from qwen_tui.store.export_markdown import conversation_markdown
+from qwen_tui.store.export import ENDINGS, EXPORT_KINDS, exported, kind_of
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 60
@@ -20,24 +20,24 @@ def file_name(title: str) -> str:
     return name or "conversation"
 
 
-def export_conversation(store: Store, conversation_id: int, argument: str, folder: Path) -> Path:
+def export_conversation(
+    store: Store, conversation_id: int, argument: str, folder: Path, colours: Mapping[str, str]
+) -> Path:
     """Write a conversation to `argument`, or to a free name in `folder` from its title; where it was written.
 
-    An `argument` of "json" or "markdown" chooses the format alone; a name ending in .json is JSON, another Markdown.
-    Raises SettingsError for a file that exists or cannot be written, StoreError where there is no such conversation.
+    An `argument` of "markdown", "json" or "html" chooses the format alone; of a name its ending does. `colours`: a
+    theme's. Raises SettingsError for a file that exists or cannot be written, or an ending that means no format,
+    StoreError where there is no such conversation.
     """
-    summary = store.conversations.get(conversation_id)
-    ending = {"json": ".json", "markdown": ".md", "md": ".md", "": ".md"}.get(argument.lower())
-    if ending is None:
+    title = store.conversations.get(conversation_id).title
+    named = next((kind for kind in EXPORT_KINDS if argument.lower() in (kind, ENDINGS[kind][1:])), None)
+    if argument and named is None:
         candidates = [folder / Path(argument).expanduser()]
     else:
-        name = file_name(summary.title)
+        name, ending = file_name(title), ENDINGS[named or "markdown"]
         candidates = [folder / f"{name}{f'-{count}' if count > 1 else ''}{ending}" for count in range(1, TRIES)]
-    if candidates[0].suffix.lower() == ".json":
-        text = export_json(store, [conversation_id])
-    else:
-        text = conversation_markdown(summary, store.tree.path(conversation_id))
-    return write_new(candidates, text)
+    kind = named or kind_of(candidates[0])
+    return write_new(candidates, exported(store, [conversation_id], kind, colours))
 
 
 def write_new(candidates: list[Path], text: str) -> Path:
