@@ -85,6 +85,25 @@ CASES = (
     Case("linear-last", 17, "converted", False, 2, 4, {"num_hidden_layers": 5}),
 )
 
+STRETCHED = (
+    # The prompt's 80 tokens go from before the original length to behind it.
+    Case("yarn", 21, "converted", False, 2, 4, {
+        "max_position_embeddings": 40,
+        "rope_parameters": {
+            "rope_type": "yarn", "rope_theta": 100.0, "partial_rotary_factor": 1.0, "factor": 4.0,
+            "original_max_position_embeddings": 40, "mrope_section": [6, 5, 5],
+        },
+    }),
+    Case("yarn-rope-scaling", 22, "raw", False, 2, 4, {
+        "max_position_embeddings": 192,
+        "rope_scaling": {
+            "type": "yarn", "factor": 3.0, "original_max_position_embeddings": 64, "beta_fast": 6, "beta_slow": 0.01,
+            "truncate": False, "attention_factor": 1.4,
+        },
+    }),
+)  # fmt: skip
+"""Contexts stretched by YaRN, in both places where it may stand; the second's base is not that of rope_parameters."""
+
 
 def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Canonical tensor names and float32 values in the raw layout: norms less one, conv1d [C, 1, K].

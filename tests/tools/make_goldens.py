@@ -2,7 +2,9 @@
 
     python tests/tools/make_goldens.py        # needs torch and transformers; not run by the tests
 
-The prompt is fed in one pass and the rest token by token over the reference's own cache, as a runtime would.
+The prompt is fed in one pass and the rest token by token over the reference's own cache, as a runtime would. Of a
+stretched context also the first draft of an MTP layer (mtp-*.npz), made of the reference's own parts: it has none, and
+mlx-vlm's, of which make_mtp_goldens.py takes the others, knows no YaRN.
 """
 
 import sys
@@ -14,8 +16,13 @@ import numpy as np
 import torch
 import transformers
 from transformers.models.qwen3_5 import Qwen3_5ForCausalLM, Qwen3_5TextConfig
+from transformers.models.qwen3_5.modeling_qwen3_5 import (
+    Qwen3_5DecoderLayer,
+    Qwen3_5RMSNorm,
+    Qwen3_5TextRotaryEmbedding,
+)
 
-from support.reference import CASES, PROMPT, Case, weights
+from support.reference import CASES, PROMPT, STRETCHED, Case, mtp_hidden, mtp_weights, weights
 
 
 def reference_logits(case: Case) -> np.ndarray:
@@ -39,13 +46,46 @@ def reference_logits(case: Case) -> np.ndarray:
     return torch.cat(rows).numpy()
 
 
+def reference_draft(case: Case) -> np.ndarray:
+    """float32 logits [1, vocab] of the first draft behind the prompt's pairs (FORMAT.md, step 10)."""
+    config = Qwen3_5TextConfig(**case.config)
+    config._attn_implementation = "eager"
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in mtp_weights(case)}
+    model = {name: torch.from_numpy(value.copy()) for name, value in weights(case)}
+    layer = Qwen3_5DecoderLayer(config, config.layer_types.index("full_attention"))
+    part = "layers.0."
+    layer.load_state_dict({name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)})
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        module = Qwen3_5RMSNorm(config.hidden_size, config.rms_norm_eps)
+        module.load_state_dict({"weight": tensors[f"{name}.weight"]})
+        return module(x)
+
+    with torch.no_grad():
+        embedded = model["embed_tokens.weight"][torch.tensor([case.ids[1 : PROMPT + 1]])]
+        hidden = torch.from_numpy(mtp_hidden(case).copy())
+        pairs = torch.cat([norm(embedded, "pre_fc_norm_embedding"), norm(hidden, "pre_fc_norm_hidden")], dim=-1)
+        x = pairs @ tensors["fc.weight"].T
+        positions = torch.arange(PROMPT)[None]
+        rotation = Qwen3_5TextRotaryEmbedding(config)(x, positions[None].expand(3, 1, -1))
+        mask = torch.full((PROMPT, PROMPT), float("-inf")).triu(1)[None, None]
+        out = layer(x, position_embeddings=rotation, attention_mask=mask)
+        out = out[0] if isinstance(out, tuple) else out
+        head = model["embed_tokens.weight" if case.tied else "lm_head.weight"]
+        return (norm(out, "norm")[0, -1:] @ head.T).numpy()
+
+
 def main() -> None:
     folder = Path(__file__).resolve().parent.parent / "core" / "model" / "goldens"
     folder.mkdir(exist_ok=True)
-    for case in CASES:
+    for case in (*CASES, *STRETCHED):
         logits = reference_logits(case)
         np.savez_compressed(folder / f"{case.name}.npz", logits=logits, transformers=transformers.__version__)
         print(f"{case.name}: {logits.shape}, largest {np.abs(logits).max():.2f}")
+    for case in STRETCHED:
+        logits = reference_draft(case)
+        np.savez_compressed(folder / f"mtp-{case.name}.npz", logits=logits, transformers=transformers.__version__)
+        print(f"mtp-{case.name}: {logits.shape}, largest {np.abs(logits).max():.2f}")
 
 
 if __name__ == "__main__":

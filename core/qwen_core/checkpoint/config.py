@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from qwen_core.checkpoint.rope import Yarn, attention_factor
 from qwen_core.errors import CheckpointError, quote
 
 MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
@@ -19,13 +20,18 @@ FULL = "full_attention"
 MAX_LAYERS = 4096
 MAX_DIMENSION = 1 << 24
 MAX_POSITIONS = 1 << 40
+MAX_STRETCH = 1 << 10
+
+YARN_THETA = 10_000.0
+"""RoPE's base where YaRN stands in a section that names none, as in transformers."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of a Qwen3.5/3.6 text model. `layer_types` holds LINEAR or FULL, one for each layer.
 
-    `rotary_dim` is the number of leading dimensions of a head that RoPE turns. `tie_word_embeddings` is what config
+    `rotary_dim` is the number of leading dimensions of a head that RoPE turns. `max_position_embeddings` is the most
+    tokens of a context: with `yarn` the stretched number. `tie_word_embeddings` is what config
     says; in an opened `Checkpoint` it is what the tensors say.
     """
 
@@ -49,6 +55,7 @@ class ModelConfig:
     max_position_embeddings: int
     tie_word_embeddings: bool
     eos_token_ids: tuple[int, ...]
+    yarn: Yarn | None = None
 
     @property
     def linear_key_dim(self) -> int:
@@ -175,17 +182,23 @@ def _layer_types(reader: _Reader, layers: int) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _rope(reader: _Reader, head_dim: int, where: str) -> tuple[float, int]:
-    """(theta, rotated dimensions), from `rope_parameters` or the older fields beside it."""
-    parameters = reader.mapping("rope_parameters") or reader.mapping("rope_scaling")
-    rope = _Reader(parameters, f"{where}: rope_parameters", {k: reader.get(k) for k in _ROPE_FIELDS})
-    # People extend the context by a `rope_scaling` beside the parameters, which other programs follow.
-    for given, name in ((parameters, "rope_parameters"), (reader.mapping("rope_scaling"), "rope_scaling")):
-        for key in ("rope_type", "type"):
-            value = given.get(key)
-            if value not in (None, "default", "mrope"):
-                raise reader.fail(f"{name}: {key} {quote(repr(value))} is not supported (only default)")
-    theta = rope.number("rope_theta", None)
+def _rope(reader: _Reader, raw: Mapping[str, Any], head_dim: int, where: str) -> tuple[float, int, Yarn | None]:
+    """(theta, rotated dimensions, YaRN or None), from where transformers takes them.
+
+    A `rope_scaling` takes the place of `rope_parameters`, what neither has is read from the fields beside them, and
+    outside the text model's section nothing counts.
+    """
+    beside = {key: reader.get(key) for key in _ROPE_FIELDS}
+    found = {name: reader.mapping(name) for name in _ROPE_SECTIONS}
+    for name, section in found.items():
+        _check_scheme(section, f"{where}: {name}")
+    for name in _ROPE_SECTIONS:
+        if isinstance(section := raw.get(name), dict):
+            _check_scheme(section, f"{where}: {name}")
+    chosen = "rope_scaling" if found["rope_scaling"] else "rope_parameters"
+    rope = _Reader(found[chosen], f"{where}: {chosen}", beside)
+    is_yarn = _scheme(found[chosen]) == "yarn"
+    theta = rope.number("rope_theta", YARN_THETA if is_yarn else None)
     factor = rope.number("partial_rotary_factor", 0.25)
     rotary_dim = int(head_dim * factor) if factor <= 1 else 0
     if rotary_dim < 2 or rotary_dim % 2:
@@ -193,10 +206,76 @@ def _rope(reader: _Reader, head_dim: int, where: str) -> tuple[float, int]:
             f"partial_rotary_factor {quote(factor)} of head_dim {head_dim} does not give an even number of "
             f"dimensions between 2 and {head_dim}"
         )
-    return theta, rotary_dim
+    return theta, rotary_dim, _yarn(reader, rope, theta) if is_yarn else None
 
 
+_ROPE_SECTIONS = ("rope_parameters", "rope_scaling")
 _ROPE_FIELDS = ("rope_theta", "partial_rotary_factor")
+_ROPE_SCHEMES = (None, "default", "mrope", "yarn")
+
+
+def _check_scheme(section: Mapping[str, Any], where: str) -> None:
+    """Refuse what is computed otherwise, also where something else would count: it is what somebody meant."""
+    for key in ("rope_type", "type"):
+        if section.get(key) not in _ROPE_SCHEMES:
+            raise CheckpointError(
+                f"{where}: {key} {quote(repr(section[key]))} is not supported (only default and yarn)"
+            )
+    for kind in (FULL, LINEAR):
+        if kind in section:
+            raise CheckpointError(f"{where}: values for each kind of layer ({kind}) are not supported")
+
+
+def ignored_yarn(raw: Mapping[str, Any]) -> str:
+    """A line on YaRN that stands outside the text model's section, where it does not count; "" for none."""
+    for name in _ROPE_SECTIONS:
+        section = raw.get(name)
+        if raw.get("text_config") is not None and isinstance(section, dict) and _scheme(section) == "yarn":
+            return f"YaRN in {name} beside text_config stretches nothing, as in transformers; move it into text_config"
+    return ""
+
+
+def replaced_rope(config: ModelConfig, raw: Mapping[str, Any]) -> str:
+    """A line where YaRN in a `rope_scaling` puts the base of `rope_parameters` out of force and names none; else "".
+
+    Transformers then takes its default, with which a model that was trained on another base says nothing sensible.
+    """
+    text = text_section(raw, "config.json")
+    replaced, scaling = (text.get(name) or {} for name in _ROPE_SECTIONS)
+    meant = replaced.get("rope_theta")
+    if config.yarn is None or not scaling or meant is None or meant == config.rope_theta:
+        return ""
+    if scaling.get("rope_theta") is not None or text.get("rope_theta") is not None:
+        return ""
+    return (
+        f"YaRN in rope_scaling takes the place of all of rope_parameters: rope_theta is {config.rope_theta:,.0f} then, "
+        f"not {quote(meant)}; write rope_theta into rope_scaling too"
+    )
+
+
+def _scheme(section: Mapping[str, Any]) -> Any:
+    return section.get("rope_type") or section.get("type")
+
+
+def _yarn(reader: _Reader, rope: _Reader, theta: float) -> Yarn:
+    """YaRN's fields in `rope`; the original length may stand beside it, where it counts first."""
+    if theta <= 1:
+        raise rope.fail(f"rope_theta is {theta:g}, YaRN needs more than 1")
+    declared = reader.integer("max_position_embeddings", most=MAX_POSITIONS)
+    key = "original_max_position_embeddings"
+    original = reader.integer(key, rope.integer(key, declared, most=MAX_POSITIONS), most=MAX_POSITIONS)
+    factor = rope.number("factor", None)
+    if not 1 <= factor <= MAX_STRETCH:
+        raise rope.fail(f"factor is {quote(factor)}, outside 1 to {MAX_STRETCH:,}")
+    scale, scale_all = (rope.number(key, 0.0) for key in ("mscale", "mscale_all_dim"))
+    return Yarn(
+        factor=factor,
+        original=original,
+        attention_factor=rope.number("attention_factor", attention_factor(factor, scale, scale_all)),
+        beta_fast=rope.number("beta_fast", 32.0),
+        beta_slow=rope.number("beta_slow", 1.0),
+        truncate=rope.flag("truncate", True),
+    )
 
 
 def _token_ids(reader: _Reader, key: str) -> tuple[int, ...]:
@@ -241,7 +320,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     _divides(reader, ("linear_num_key_heads", linear_key_heads), ("linear_num_value_heads", linear_value_heads))
     layers = reader.integer("num_hidden_layers", most=MAX_LAYERS)
     layer_types = _layer_types(reader, layers)
-    theta, rotary_dim = _rope(reader, head_dim, where)
+    theta, rotary_dim, yarn = _rope(reader, raw, head_dim, where)
+    longest = reader.integer("max_position_embeddings", most=MAX_POSITIONS)
     tied = reader.flag("tie_word_embeddings", False) or _Reader(raw, where).flag("tie_word_embeddings", False)
     return ModelConfig(
         model_type=model_type,
@@ -262,7 +342,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
         rms_norm_eps=reader.number("rms_norm_eps", 1e-6),
         rope_theta=theta,
         rotary_dim=rotary_dim,
-        max_position_embeddings=reader.integer("max_position_embeddings", most=MAX_POSITIONS),
+        max_position_embeddings=longest if yarn is None else yarn.limit(longest),
         tie_word_embeddings=tied,
         eos_token_ids=_token_ids(_Reader(text, where, raw), "eos_token_id"),
+        yarn=yarn,
     )

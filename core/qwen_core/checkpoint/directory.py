@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from qwen_core.checkpoint.architecture import TextTensor, text_tensors
-from qwen_core.checkpoint.config import LINEAR, ModelConfig, parse_config
+from qwen_core.checkpoint.config import LINEAR, ModelConfig, ignored_yarn, parse_config, replaced_rope
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX, MtpTensors, find_mtp
 from qwen_core.checkpoint.quantization import (
@@ -149,7 +149,7 @@ def _open(directory: Path) -> Checkpoint:
     quantization = parse_quantization(raw, str(config_file), IGNORED)
     files = read_weight_files(directory)
     text = _text_table(files.tensors)
-    warnings = [files.problem] if files.problem else []
+    warnings = [line for line in (files.problem, ignored_yarn(raw), replaced_rope(config, raw)) if line]
     try:
         config = _resolve_tying(config, text, directory)
         converted = _is_converted(config, text, directory)

@@ -26,6 +26,7 @@ from qwen_core.model.gated_delta import (
     update_rate,
 )
 from qwen_core.model.norms import rms_norm
+from qwen_core.model.rotation import stretched_norm, stretched_wavelengths
 from qwen_core.model.row_parallel import cut_rows, shares, side_by_side
 from qwen_core.model.state import MtpState, State
 
@@ -299,10 +300,11 @@ class Attention:
         self.heads, self.key_value_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_size = config.head_dim
         self.rotary_size, self.theta = config.rotary_dim, config.rope_theta
+        self.wavelengths = stretched_wavelengths(config)
         self.qkv = source.group(prefix, "q_proj", "k_proj", "v_proj")
         self.out = source.projection(prefix + "o_proj")
-        self.query_norm = Norm(source.take(prefix + "q_norm.weight"), config.rms_norm_eps)
-        self.key_norm = Norm(source.take(prefix + "k_norm.weight"), config.rms_norm_eps)
+        norms = (stretched_norm(source.take(f"{prefix}{which}_norm.weight"), config) for which in "qk")
+        self.query_norm, self.key_norm = (Norm(weight, config.rms_norm_eps) for weight in norms)
 
     def __call__(self, x: mx.array, state: State | MtpState, last: bool) -> mx.array:
         length = x.shape[1]
@@ -323,7 +325,10 @@ class Attention:
 
     def _rotate(self, x: mx.array, offset: int) -> mx.array:
         """RoPE on the first `rotary_size` of x [1, heads, T, D], pairs (i, i + half): mRoPE for text (step 8)."""
-        return mx.fast.rope(x, self.rotary_size, traditional=False, base=self.theta, scale=1.0, offset=offset)
+        base = self.theta if self.wavelengths is None else None
+        return mx.fast.rope(
+            x, self.rotary_size, traditional=False, base=base, scale=1.0, offset=offset, freqs=self.wavelengths
+        )
 
 
 class Block:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qwen_core.checkpoint.config import replaced_rope
 from qwen_core.checkpoint.directory import open_checkpoint
-from qwen_core.errors import SettingsError
+from qwen_core.errors import CheckpointError, SettingsError, quote
 from qwen_core.protocol.events import (
     DraftMode,
     GenerationSettings,
@@ -328,10 +329,13 @@ def load_session(
 ) -> Session:
     """Load a model directory with its tokenizer and chat template, and begin a conversation.
 
-    Text files are checked before the first weight is read. Without `settings` the built-in ones count: no file of the
-    person's is read here. Raises QwenError with one line that says what is wrong.
+    Text files are checked before the first weight is read; a stretched context that lost its base on the way is
+    refused: `load_model` computes it as transformers does, but nobody can talk with that. Without `settings` the
+    built-in ones count: no file of the person's is read here. Raises QwenError with one line that says what is wrong.
     """
     checkpoint = open_checkpoint(path)
+    if problem := replaced_rope(checkpoint.config, checkpoint.raw_config):
+        raise CheckpointError(f"{quote(checkpoint.path / 'config.json')}: {problem}")
     TEMPLATE_PROCESS.start()
     tokenizer = load_tokenizer(checkpoint)
     check_tokenizer_fits(tokenizer, checkpoint.config)

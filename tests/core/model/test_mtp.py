@@ -13,7 +13,17 @@ from qwen_core.checkpoint.mtp import SIDECARS, find_mtp
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.mtp import MtpLayer, load_mtp
 from support.checkpoints import write_safetensors
-from support.reference import CASES, DRAFTS, PROMPT, Case, laid_out, mtp_hidden, mtp_weights, write_case
+from support.reference import (
+    CASES,
+    DRAFTS,
+    PROMPT,
+    STRETCHED,
+    Case,
+    laid_out,
+    mtp_hidden,
+    mtp_weights,
+    write_case,
+)
 
 # Both sides are float32 and sum in different orders; the bound leaves room for other machines.
 # Measured: up to 2e-6.
@@ -49,6 +59,19 @@ def test_drafts_equal_mlx_vlm(case: Case, where: str, pieces: list[int], tmp_pat
         difference = np.abs(np.array(mx.concatenate(rows)) - expected).max()
         print(f"{case.name}: largest difference {difference:.1e}")
         assert difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("case", STRETCHED, ids=lambda case: case.name)
+def test_a_first_draft_turns_as_the_stretched_model_does(case: Case, tmp_path: Path) -> None:
+    """Against the same made of transformers' parts (make_goldens.py): mlx-vlm's drafter knows no YaRN."""
+    write_case(case, tmp_path, mtp="inside")
+    model, layer = loaded(open_checkpoint(tmp_path))
+    state, ids = model.new_state(), mx.array([case.ids])
+    state.advance(PROMPT)
+    state.mtp.take(ids[:, :PROMPT], mx.array(mtp_hidden(case)))
+    rows = layer.draft_logits(ids[0, PROMPT : PROMPT + 1], 1, model.config.vocab_size, state.mtp)
+    expected = np.load(GOLDENS / f"mtp-{case.name}.npz")["logits"]
+    assert np.abs(np.array(rows[0]) - expected).max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("pattern", SIDECARS)
