@@ -22,7 +22,7 @@ from qwen_tui.commands.inspect_report.subject import Subject, open_subject
 from qwen_tui.commands.inspect_report.summary import report
 from qwen_tui.commands.output import json_line
 from qwen_tui.text.safe import cells
-from support.checkpoints import Written, write_checkpoint
+from support.checkpoints import Written, edit_config, write_checkpoint
 from support.mixtures import write_mixture
 from support.published_plan import Spec
 from support.reports import report_text
@@ -371,3 +371,14 @@ def test_a_summary_says_when_aligning_would_help(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / name, offset=offset, text={"vocab_size": 4096})
     assert "convert --realign" in (open_subject(tmp_path / "off").advice or "")
     assert open_subject(tmp_path / "on").advice is None
+
+
+def test_a_stretched_context_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the line that warns where another section would have stretched it, and does not count."""
+    rope = {"rope_type": "yarn", "rope_theta": 1e7, "factor": 4.0, "original_max_position_embeddings": 262144}
+    write_checkpoint(tmp_path, text={"rope_parameters": rope, "max_position_embeddings": 262144})
+    assert "1,010,000 tokens: 262,144 stretched by YaRN, factor 4" in inspected(capsys, tmp_path)
+    model = as_json(capsys, tmp_path)["model"]
+    assert (model["max_position_embeddings"], model["yarn"]["factor"]) == (1_010_000, 4.0)
+    edit_config(tmp_path, rope_scaling=rope)
+    assert "YaRN in rope_scaling beside text_config stretches nothing" in " ".join(inspected(capsys, tmp_path).split())

@@ -1,6 +1,7 @@
 """The report as plain values, for --json: other programs read its fields, so names and meanings stay."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, Total, total
@@ -36,7 +37,8 @@ def model_fields(subject: Subject) -> dict[str, Any]:
         "model_type": config.model_type,
         "layers": config.num_hidden_layers,
         "layer_kinds": layout.layer_kinds,
-        **fields_of(config, "hidden_size", "intermediate_size", "vocab_size"),
+        **fields_of(config, "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"),
+        "yarn": config.yarn and asdict(config.yarn),
         "tied": layout.tied,
         "converted": subject.checkpoint.converted,
         "shards": layout.shards,

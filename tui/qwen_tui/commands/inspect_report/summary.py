@@ -66,6 +66,7 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "per token", f"{exact_size(layout.token_bytes)} of weights; recurrent state and KV come on top"
     yield "layers", _layers(subject)
     yield "sizes", _sizes(config)
+    yield "context", _context(config)
     yield "quantised", _quantised(subject)
     head = "the embedding (tied)" if layout.tied else "a tensor of its own (not tied)"
     yield "head", head
@@ -81,6 +82,11 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
     ]
     yield "unused", "; ".join(unused) or "nothing: a token reads all that is on disk"
     yield "alignment", alignment(subject)
+
+
+def _context(config: ModelConfig) -> str:
+    limit, yarn = f"{config.max_position_embeddings:,} tokens", config.yarn
+    return limit if yarn is None else f"{limit}: {yarn.original:,} stretched by YaRN, factor {yarn.factor:g}"
 
 
 def _sizes(config: ModelConfig) -> str:
