@@ -13,7 +13,8 @@ import pytest
 
 import qwen_core
 from make_reference import help_text, with_reference
-from qwen_core.bench.synthetic_shapes import shape_config, state_bytes
+from qwen_core.bench.synthetic_shapes import shape_config
+from qwen_core.checkpoint.footprint import state_bytes
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.checkpoint.variants import predict
 from qwen_core.protocol.events import LoadSettings

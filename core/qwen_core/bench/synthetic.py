@@ -13,15 +13,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from qwen_core.bench.synthetic_shapes import shape_config, state_bytes
+from qwen_core.bench.synthetic_shapes import shape_config
 from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.footprint import state_bytes
 from qwen_core.checkpoint.layout import role_of
 from qwen_core.checkpoint.mtp import MtpTensors
 from qwen_core.checkpoint.quantization import QuantSpec, stored_parts
 from qwen_core.checkpoint.recipe import Variant, recipe_spec
-from qwen_core.device.backend import default_dtype, device_info, is_gpu, is_metal, mx
-from qwen_core.device.hardware import memory_bytes, recommended_bytes
+from qwen_core.device.backend import default_dtype, mx
+from qwen_core.device.machine import memory_limit
 from qwen_core.errors import CapacityError
 from qwen_core.figures import decimal_size
 from qwen_core.model.model import Model
@@ -30,7 +31,6 @@ from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, 
 from qwen_core.protocol.events import WeightTiers
 from qwen_core.session.turn import never
 
-_MEMINFO = Path("/proc/meminfo")
 _PIECE_ELEMENTS = 4 << 20
 # For activations, the buffers of a prefill step and what the process itself needs.
 HEADROOM_BYTES = 512 << 20
@@ -91,24 +91,6 @@ def _stored(tensor: TextTensor, spec: QuantSpec | None) -> dict[str, tuple[str, 
     if spec is None:
         return {tensor.name: ("BF16", tensor.shape)}
     return {f"{tensor.module}.{part}": stored for part, stored in stored_parts(tensor.shape, spec).items()}
-
-
-def memory_limit() -> int:
-    """Bytes that weights may take on this device: what is free on CUDA and on Linux, what Metal recommends there."""
-    if is_metal():
-        return min(memory_bytes(), recommended_bytes(device_info()) or memory_bytes())
-    if is_gpu():
-        info = device_info()
-        found = next((info[key] for key in ("free_memory", "total_memory", "memory_size") if key in info), None)
-        return found if isinstance(found, int) and found > 0 else memory_bytes()
-    return min(memory_bytes(), _available_bytes() or memory_bytes())
-
-
-def _available_bytes() -> int | None:
-    try:
-        return int(_MEMINFO.read_text().split("MemAvailable:")[1].split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def check_fits(checkpoint: Checkpoint, dtype: str, context: int, limit: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from qwen_core.checkpoint.config import FULL, ModelConfig, parse_config
+from qwen_core.checkpoint.config import ModelConfig, parse_config
 from qwen_core.errors import SettingsError, quote
 
 # What every model of the family has in common (FORMAT.md, "The model").
@@ -76,12 +76,3 @@ def shape_config(shape: str) -> ModelConfig:
     raw: Mapping[str, Any] = {**_COMMON, **sizes}
     rope = {"rope_type": "default", "rope_theta": 10_000_000, "partial_rotary_factor": 0.25}
     return parse_config({**raw, "rope_parameters": rope}, f"the synthetic {shape}")
-
-
-def state_bytes(config: ModelConfig, context: int, element_bytes: int) -> tuple[int, int]:
-    """(recurrent, KV) bytes of a sequence of `context` tokens: what `State` will report, without making one."""
-    full = sum(kind == FULL for kind in config.layer_types)
-    recurrent = config.linear_num_value_heads * config.linear_value_head_dim * config.linear_key_head_dim * 4
-    convolution = (config.linear_conv_kernel_dim - 1) * config.linear_conv_dim * element_bytes
-    per_token = 2 * config.num_key_value_heads * config.head_dim * element_bytes
-    return (len(config.layer_types) - full) * (recurrent + convolution), full * per_token * context

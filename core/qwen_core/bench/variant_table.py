@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from qwen_core.bench.synthetic_shapes import state_bytes
 from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.footprint import state_bytes
 from qwen_core.checkpoint.recipe import VARIANTS, Variant
 from qwen_core.checkpoint.variants import predict
 from qwen_core.device.hardware import Hardware

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from qwen_core.device.backend import device_info, is_gpu, is_metal, mx
-from qwen_core.device.hardware import Hardware, detect, read_gpu_cores
+from qwen_core.device.hardware import Hardware, detect, memory_bytes, read_gpu_cores, recommended_bytes
 
 GPU_PROBE_BYTES = 1 << 30
 PROBE_BYTES = 128 << 20
 """Of the source; larger than the caches of most machines, and copied in some 20 ms at 10 GB/s."""
 MOST_THREADS = 16
 REPEATS = 3
+_MEMINFO = Path("/proc/meminfo")
 
 
 @cache
@@ -31,6 +33,24 @@ def this_machine(configured_gb_s: float | None = None, gpu_cores: int | None = N
         configured_gb_s=configured_gb_s,
         measure=gpu_copy_gb_s if is_gpu() else copy_bandwidth_gb_s,
     )
+
+
+def memory_limit() -> int:
+    """Bytes that may be taken now: what is free on CUDA and on Linux, all that Metal recommends there."""
+    if is_metal():
+        return min(memory_bytes(), recommended_bytes(device_info()) or memory_bytes())
+    if is_gpu():
+        info = device_info()
+        found = next((info[key] for key in ("free_memory", "total_memory", "memory_size") if key in info), None)
+        return found if isinstance(found, int) and found > 0 else memory_bytes()
+    return min(memory_bytes(), _available_bytes() or memory_bytes())
+
+
+def _available_bytes() -> int | None:
+    try:
+        return int(_MEMINFO.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def gpu_copy_gb_s(nbytes: int = GPU_PROBE_BYTES) -> float | None:

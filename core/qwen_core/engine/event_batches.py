@@ -66,7 +66,7 @@ class TurnBatcher:
             self._started = True
             # A turn that is over at once never announced what it would prefill; its figures are in its statistics.
             prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
-            out.append(TurnStarted(self._turn, prompt, event.cached_tokens, event.prompt_ids))
+            out.append(TurnStarted(self._turn, prompt, event.cached_tokens, event.prompt_ids, event.foreseen_bytes))
         self._stats = event.stats or self._stats
         if event.pieces or event.token_ids:
             out += self._prefill.flush()

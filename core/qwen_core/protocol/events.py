@@ -120,8 +120,9 @@ class StreamEvent:
     `text` is answer text alone, so that printing it prints the answer. While the prompt is prefilled, events carry
     only `prefilled` of `to_prefill` tokens. The last event has `done=True`, a `finish_reason` and `stats`; every
     event with tokens carries `stats` as they are by then, and `drafted` says whether they were drafts. The first one
-    has in `prompt_ids` all tokens that the answer follows. The last one says in `late_reasoning` how many characters of
-    the answer's text, from its start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
+    has in `prompt_ids` all tokens that the answer follows, and in `foreseen_bytes` the memory, weights and all, that is
+    in use when they are read. The last one says in `late_reasoning` how many characters of the answer's text, from its
+    start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -134,6 +135,7 @@ class StreamEvent:
     stats: TurnStats | None = None
     notice: str = ""
     prompt_ids: tuple[int, ...] = ()
+    foreseen_bytes: int = 0
     drafted: bool = False
     late_reasoning: int = 0
 
@@ -277,12 +279,14 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class TurnStarted:
-    """A turn begins. `prompt_ids` are all tokens that its answer follows; () where they are not told."""
+    """A turn begins. `prompt_ids` are all tokens that its answer follows; () where they are not told. `foreseen_bytes`:
+    the memory in use when they are read, weights and all; 0 where that is not told."""
 
     turn: int
     prompt_tokens: int
     cached_tokens: int
     prompt_ids: tuple[int, ...] = ()
+    foreseen_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEvent
 from qwen_core.session.drafters import why_off
+from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
@@ -31,7 +32,8 @@ class Completion(ModelOwner):
         stop: Callable[[], bool] | None = None,
         **overrides: Any,
     ) -> Iterator[StreamEvent]:
-        """Continue `prompt_ids`, as the events of a turn. Raises SettingsError for ids the model does not have."""
+        """Continue `prompt_ids`, as the events of a turn. Raises SettingsError for ids the model does not have,
+        CapacityError for more of them than it takes or the memory holds."""
         settings = merge_settings(settings, overrides)
         vocab, context_limit = self.model.config.vocab_size, self.loaded.summary.context_limit
         if not prompt_ids:
@@ -43,11 +45,14 @@ class Completion(ModelOwner):
             raise CapacityError(
                 f"the prompt has {len(prompt_ids):,} tokens and the model takes {context_limit:,}: shorten it"
             )
+        foreseen = foresee(self.loaded, len(prompt_ids), len(prompt_ids))
+        check_fits(foreseen, self.loaded, 0)
         state, vocab_limit = self.model.new_state(), self.tokenizer.size if self.tokenizer else vocab
         plan = TurnPlan(
             new_ids=list(prompt_ids),
             stop_ids=self.loaded.stop_ids,
             max_new_tokens=settings.max_new_tokens,
+            foreseen_bytes=foreseen.total,
             drafting=self.loaded.drafters.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
             draft_off=why_off(settings.draft, settings.num_draft_tokens),
         )

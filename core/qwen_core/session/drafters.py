@@ -75,6 +75,12 @@ class Drafters:
         drafter.begin(ids)
         return drafting
 
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of the MTP layer's tensors; 0 while it is not in memory."""
+        tensors = self._model.checkpoint.mtp
+        return tensors.nbytes if self._layer is not None and tensors is not None else 0
+
     def refusal(self, mode: DraftMode) -> str:
         """One line about an MTP layer that is asked for and not there, or is there and cannot draft; "" for none."""
         if mode == "mtp" and self.mtp() is None:

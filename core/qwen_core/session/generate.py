@@ -41,6 +41,12 @@ def chunk_size(heads: int, context: int, chunk: int = CHUNK) -> int:
     return max(min(chunk, LEAST_CHUNK), min(chunk, rows // LEAST_CHUNK * LEAST_CHUNK))
 
 
+def most_scores(heads: int, context: int, new: int) -> int:
+    """Attention scores of the largest step that `chunk_size` allows for `new` tokens up to `context` in all."""
+    least, most = (heads * min(new, tokens) * context for tokens in (LEAST_CHUNK, CHUNK))
+    return min(most, max(SCORE_BUDGET, least))
+
+
 def prefill(
     model: Model,
     state: State,

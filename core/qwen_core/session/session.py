@@ -24,6 +24,7 @@ from qwen_core.protocol.events import (
     with_late_reasoning,
 )
 from qwen_core.session.drafters import why_off
+from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.reasoning_budget import BudgetWatch
@@ -189,7 +190,10 @@ class Session(ModelOwner):
         """
         in_reasoning = self._opens_reasoning(target)
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
+        foreseen = foresee(self.loaded, len(target), len(target) - self._known_of(target))
+        left = check_fits(foreseen, self.loaded, self.state.nbytes)
         self._enter(target)
+        self._snapshots.make_room(left)
         budget = settings.reasoning_budget
         count, vocab_limit = settings.num_draft_tokens, self.tokenizer.size
         drafting = self.loaded.drafters.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
@@ -200,6 +204,7 @@ class Session(ModelOwner):
             snapshot_bytes=self._snapshots.nbytes,
             boundary=None if boundary is None else boundary - len(self.ids),
             at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
+            foreseen_bytes=foreseen.total,
             budget=BudgetWatch(budget, self.tokenizer.encode) if budget is not None else None,
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
             drafting=drafting,
@@ -294,9 +299,18 @@ class Session(ModelOwner):
             chat.append(entry)
         return chat
 
+    def _held_of(self, target: list[int]) -> int:
+        """How many of the target's ids the state holds, as a proper prefix; -1 where it holds another sequence."""
+        return len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
+
+    def _known_of(self, target: list[int]) -> int:
+        """How many of the target's first ids need no prefill."""
+        kept = self._snapshots.longest_prefix(target)
+        return max(0, self._held_of(target), len(kept.ids) if kept is not None else 0)
+
     def _enter(self, target: list[int]) -> None:
         """Bring state and `ids` to the longest known proper prefix of `target`, and remember where that was."""
-        live = len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
+        live = self._held_of(target)
         kept = self._snapshots.longest_prefix(target)
         if kept is not None and len(kept.ids) > live:
             self.state.restore(kept.snapshot)

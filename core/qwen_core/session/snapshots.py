@@ -36,6 +36,11 @@ class SnapshotStore:
         while len(self._kept) > 1 and self.nbytes > self.budget_bytes:
             del self._kept[0]
 
+    def make_room(self, nbytes: int) -> None:
+        """Let the oldest go until the others have at most `nbytes`."""
+        while self._kept and self.nbytes > nbytes:
+            del self._kept[0]
+
     def longest_prefix(self, target: Sequence[int]) -> KeptSnapshot | None:
         """The longest snapshot whose ids are a proper prefix of `target`: at least one id is left to feed."""
         fitting = (

@@ -39,15 +39,16 @@ def never() -> bool:
 class TurnPlan:
     """What a turn needs besides model and state. `max_new_tokens` None: as many as the context takes.
 
-    `at_boundary` is called when exactly `boundary` of `new_ids` are in the state, to take a snapshot there. `budget`
-    closes a block of reasoning that grows too long, `repetition_guard` ends an answer that repeats itself, `drafting`
-    proposes tokens, `draft_off` says why nobody does.
+    `foreseen_bytes` of memory are in use at the end of the prompt. `at_boundary` is called when exactly `boundary` of
+    `new_ids` are in the state, to take a snapshot there. `budget` closes a block of reasoning that grows too long,
+    `repetition_guard` ends an answer that repeats itself, `drafting` proposes tokens, `draft_off` says why nobody does.
     """
 
     new_ids: Sequence[int]
     stop_ids: frozenset[int]
     max_new_tokens: int | None
     snapshot_bytes: int = 0
+    foreseen_bytes: int = 0
     boundary: int | None = None
     at_boundary: Callable[[], None] | None = None
     budget: BudgetWatch | None = None
@@ -101,7 +102,12 @@ class Turn:
         if self._room > 0:
             new = len(self._plan.new_ids)
             prompt_ids = (*self._ids, *self._plan.new_ids)
-            yield StreamEvent(to_prefill=new, cached_tokens=self._cached, prompt_ids=prompt_ids)
+            yield StreamEvent(
+                to_prefill=new,
+                cached_tokens=self._cached,
+                prompt_ids=prompt_ids,
+                foreseen_bytes=self._plan.foreseen_bytes,
+            )
             logits = yield from self._prefill()
             if logits is None or self._stop():
                 self._reason = "cancelled"

@@ -9,7 +9,8 @@ import pytest
 
 from qwen_core import open_checkpoint
 from qwen_core.bench.synthetic import check_fits, synthetic_checkpoint, synthetic_model, synthetic_mtp
-from qwen_core.bench.synthetic_shapes import SHAPES, shape_config, state_bytes
+from qwen_core.bench.synthetic_shapes import SHAPES, shape_config
+from qwen_core.checkpoint.footprint import state_bytes
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
 from qwen_core.checkpoint.variants import predict, variant_name

@@ -205,6 +205,17 @@ def test_a_snapshot_follows_the_turn() -> None:
     assert take_snapshot(conversation).held == over.stats
 
 
+def test_what_a_prompt_will_take_is_not_free_while_it_is_read() -> None:
+    model = replace(MODEL, recommended_bytes=32 << 30)
+    conversation = Conversation()
+    conversation.apply(Loaded(model))
+    conversation.ask("A question")
+    conversation.apply(TurnStarted(1, 1000, 0, foreseen_bytes=30 << 30))
+    assert "free    2.0 GiB est." in text(take_snapshot(conversation))
+    conversation.apply(delta(1, ("answer", "a"), count=5))
+    assert take_snapshot(conversation).foreseen == 0
+
+
 def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
     """What it had been before it was cut off is not shown as what goes on now; what is in memory stays."""
     conversation = Conversation()

@@ -16,6 +16,7 @@ class MeterSnapshot:
 
     `stats` are the running turn's, else those of the last turn that has any, if it was this model's. `held` says what
     is in memory: None before the engine has answered in this conversation, also where earlier turns have figures.
+    `foreseen`: bytes in use at the end of the prompt that is being read, 0 where none is.
     """
 
     phase: Phase
@@ -30,6 +31,7 @@ class MeterSnapshot:
     snapshot_budget: int = 0
     cached: int = 0
     held: TurnStats | None = None
+    foreseen: int = 0
 
 
 def take_snapshot(conversation: Conversation) -> MeterSnapshot:
@@ -38,10 +40,10 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
     model = conversation.model
     earlier = (past.stats for past in conversation.latest if past is not turn and past.stats is not None)
     last = of_model(next(earlier, None), model)
-    stats, left = of_model(turn.stats, model) if turn is not None else last, None
+    stats, left, foreseen = of_model(turn.stats, model) if turn is not None else last, None, 0
     if turn is not None and turn.state in ("waiting", "prefill"):
         # An answer that is continued has figures of what came before; what it does now is to read.
-        stats = None
+        stats, foreseen = None, turn.foreseen_bytes
         left = remaining_s(turn.prefilled, turn.to_prefill, turn.prefill_s)
     return MeterSnapshot(
         phase=conversation.phase,
@@ -56,6 +58,7 @@ def take_snapshot(conversation: Conversation) -> MeterSnapshot:
         snapshot_budget=conversation.snapshot_budget,
         cached=turn.cached if turn is not None else 0,
         held=of_model(conversation.held, model),
+        foreseen=foreseen,
     )
 
 

@@ -140,17 +140,18 @@ def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
     if model is None:
         return []
     lines = [_figure(width, "weights", formatting.size(model.tiers.total or model.weight_bytes))]
-    if stats is None:
-        return lines
-    lines.append(_figure(width, "kv", formatting.size(stats.kv_bytes)))
-    lines.append(_figure(width, "state", formatting.size(stats.recurrent_bytes)))
-    if stats.snapshot_bytes:
-        budget = snapshot.snapshot_budget
-        rest = f" of {formatting.size(budget)}" if budget else " snapshots"
-        lines.append(_figure(width, "past", formatting.size(stats.snapshot_bytes), rest))
+    if stats is not None:
+        lines.append(_figure(width, "kv", formatting.size(stats.kv_bytes)))
+        lines.append(_figure(width, "state", formatting.size(stats.recurrent_bytes)))
+        if stats.snapshot_bytes:
+            budget = snapshot.snapshot_budget
+            rest = f" of {formatting.size(budget)}" if budget else " snapshots"
+            lines.append(_figure(width, "past", formatting.size(stats.snapshot_bytes), rest))
+    # While a prompt is read, what reading it will have taken counts as taken.
+    used = max(snapshot.foreseen, 0 if stats is None else stats.active_memory_bytes)
     limit = model.recommended_bytes or model.memory_bytes
-    if limit:
-        lines.append(_figure(width, "free", formatting.size(max(0, limit - stats.active_memory_bytes)), " est."))
+    if limit and used:
+        lines.append(_figure(width, "free", formatting.size(max(0, limit - used)), " est."))
     return lines
 
 

@@ -249,7 +249,7 @@ class Conversation:
                 turn.state = "prefill"
                 turn.to_prefill, turn.cached = event.prompt_tokens - event.cached_tokens, event.cached_tokens
                 turn.prefill_began = self.now()
-                self.context_tokens = event.prompt_tokens
+                self.context_tokens, turn.foreseen_bytes = event.prompt_tokens, event.foreseen_bytes
             case PrefillProgress():
                 turn.state = "prefill"
                 turn.prefilled, turn.to_prefill = event.done, event.total

@@ -43,6 +43,7 @@ class Turn:
     reasoning_before: tuple[int, float] = (0, 0.0)
     prefill_began: float | None = None
     prefill_s: float | None = None
+    foreseen_bytes: int = 0
     reasoning_s: float | None = None
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None

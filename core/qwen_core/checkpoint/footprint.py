@@ -1,0 +1,49 @@
+"""Bytes of memory that a conversation takes beside the weights, told from the config alone: no MLX, nothing loaded.
+
+What is then done about it is session/foresight.py's.
+"""
+
+from qwen_core.checkpoint.config import FULL, ModelConfig
+
+_FLOAT = 4
+_UNPACKED = 2 * (64 << 20) * _FLOAT
+"""Most that a CPU holds of one weight unpacked and transposed: layers.py unpacks none of more than 64 M elements."""
+
+
+def state_bytes(config: ModelConfig, context: int, element_bytes: int) -> tuple[int, int]:
+    """(recurrent, KV) bytes of a sequence of `context` tokens: what `State` will report, without making one."""
+    full = sum(kind == FULL for kind in config.layer_types)
+    convolution = (config.linear_conv_kernel_dim - 1) * config.linear_conv_dim * element_bytes
+    linear = len(config.layer_types) - full
+    return linear * (_matrix_bytes(config) + convolution), full * row_bytes(config, element_bytes) * context
+
+
+def row_bytes(config: ModelConfig, element_bytes: int) -> int:
+    """Keys and values of one token in one layer with full attention."""
+    return 2 * config.num_key_value_heads * config.head_dim * element_bytes
+
+
+def step_bytes(config: ModelConfig, tokens: int, scores: int, context: int, element_bytes: int, *, gpu: bool) -> int:
+    """Temporary bytes of a prefill step of `tokens` that has at most `scores` attention scores in a layer and stands at
+    the end of `context` tokens: an upper bound, by the layer that takes most.
+
+    Attention holds the scores once, keys and values of its layer twice while they grow, and what its projections gave
+    several times over; so do the other parts (all counted on MLX 0.32.4). On a CPU, where the delta rule is made of
+    single operations, a linear layer holds the matrix of every token of the step; and weights are unpacked.
+    """
+    heads = config.num_attention_heads * config.head_dim
+    projected = 2 * heads * element_bytes + row_bytes(config, element_bytes)
+    attention = scores * element_bytes + 6 * tokens * projected + row_bytes(config, element_bytes) * context
+    linear = tokens * (5 * config.linear_conv_dim + 4 * config.linear_value_dim) * _FLOAT
+    feed_forward = 6 * tokens * config.intermediate_size * element_bytes
+    stream = 6 * tokens * config.hidden_size * element_bytes
+    if gpu:
+        return max(attention, linear, feed_forward) + stream
+    widest = max(2 * config.intermediate_size, 2 * heads, config.linear_conv_dim + config.linear_value_dim)
+    unpacked = min(2 * widest * config.hidden_size * _FLOAT, _UNPACKED)
+    return max(attention, linear + tokens * _matrix_bytes(config), feed_forward) + stream + unpacked
+
+
+def _matrix_bytes(config: ModelConfig) -> int:
+    """S of one linear layer: a matrix for each value head."""
+    return config.linear_num_value_heads * config.linear_value_head_dim * config.linear_key_head_dim * _FLOAT
