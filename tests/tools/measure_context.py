@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import mlx.core as mx
 from qwen_core.device.backend import describe_device
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.state import GROWTH, State
-from qwen_core.session.generate import PrefillStep, prefill
+from qwen_core.session.generate import CHUNK, prefill
 from support.checkpoints import write_checkpoint
 
 SHAPE = {
@@ -73,9 +74,8 @@ def main() -> int:
         write_checkpoint(Path(folder) / "tiny", "bf16", text=text)
         model = load_model(Path(folder) / "tiny", "float32")
     config = model.config
-    print(
-        f"MLX {mx.__version__}, {describe_device()}, float32; {asked.heads} heads of {config.head_dim}, {asked.layers} layers"
-    )
+    shape = f"{asked.heads} heads of {config.head_dim}, {asked.layers} layers"
+    print(f"MLX {version('mlx')}, {describe_device()}, float32; {shape}")
     columns = ("context", 9), ("state", 9), ("kv", 12), ("in memory", 12), ("step", 12), ("step s", 7), ("token ms", 9)
     print(*(f"{name:>{width}}" for name, width in columns), f"{'all s':>7}")
     row_bytes = asked.layers // 4 * 2 * config.num_key_value_heads * config.head_dim * 4
@@ -87,13 +87,11 @@ def main() -> int:
         last, peak = time.process_time(), 0
         step_s = 0.0
         mx.reset_peak_memory()
-        step: PrefillStep
-        for step in prefill(model, state, ids):
+        for _ in prefill(model, state, ids):
             step_s, last = time.process_time() - last, time.process_time()
             peak = mx.get_peak_memory() - mx.get_active_memory()
-            if state.length < mark - len(step.ids):
+            if state.length < mark - CHUNK:
                 mx.reset_peak_memory()
-        del step
         mx.clear_cache()
         held = mx.get_active_memory() - before
         token_s = decode_seconds(model, state)

@@ -40,6 +40,11 @@ class Lineage:
         self.snapshots: WeakSet[Snapshot] = WeakSet()
         self.buffers: dict[int, KeyValueBuffer] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values that it keeps beside those of the run that goes on."""
+        return sum(held.nbytes for held in (self.buffers or {}).values())
+
 
 @dataclass(eq=False)
 class Snapshot:
@@ -148,6 +153,7 @@ class State:
             for index, kind in enumerate(config.layer_types)
             if kind == "linear_attention"
         }
+        self._first = dict(self._linear)
         self._full_layers = [n for n, kind in enumerate(config.layer_types) if kind != "linear_attention"]
         self._heads, self._head_dim, self._dtype = config.num_key_value_heads, config.head_dim, dtype
         self._hidden_size = config.hidden_size
@@ -308,6 +314,14 @@ class State:
         snapshot = Snapshot(self.length, linear, self._lineage, self.mtp.point())
         self._lineage.snapshots.add(snapshot)
         return snapshot
+
+    def begin_again(self) -> None:
+        """Back to before the first token. Snapshots stay valid, and alone keep what was fed alive."""
+        self._lineage.buffers = self._key_values
+        self._lineage = Lineage()
+        self._key_values, self._linear, self._drafted = {}, dict(self._first), None
+        self.length = 0
+        self.mtp.begin_run()
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to `snapshot`, which stays valid, as do all others. Copies nothing by itself.

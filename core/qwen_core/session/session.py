@@ -5,7 +5,7 @@ turn.py's, the text of a template chat_encoding.py's, getting a model into memor
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,17 @@ from qwen_core.text.template import ChatTemplate, load_template
 from qwen_core.text.template_process import TEMPLATE_PROCESS
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
+_MOST_LEFT = 4
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The ids of finished turns as they were fed, the messages they stand for, and whether they end in reasoning."""
+
+    ids: tuple[int, ...]
+    messages: tuple[Message, ...]
+    reasoning_open: bool
+
 
 class Session(ModelOwner):
     """A conversation with one model. Not thread-safe: everything happens on the thread that loaded the model.
@@ -68,8 +79,8 @@ class Session(ModelOwner):
         self.conversation_ids: list[int] = []
         self.state = self.model.new_state()
         self._snapshots = SnapshotStore(snapshot_budget_bytes)
-        self._history_changed = False
         self._reasoning_open = False
+        self._left: list[_Run] = []
         self.efforts = find_levels(template)
         groups, default = tuple(self.efforts.groups.items()), self.efforts.default
         loaded.summary = replace(loaded.summary, efforts=groups, default_effort=default)
@@ -84,9 +95,7 @@ class Session(ModelOwner):
 
     def set_system(self, system: str | None) -> None:
         """Change the system prompt. The next turn renders the whole conversation again."""
-        if system != self.system:
-            self.system = system
-            self._history_changed = True
+        self.system = system
 
     def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
         """Put a conversation back: after a crash, on resume, or an earlier turn of this one, to take it elsewhere.
@@ -97,7 +106,6 @@ class Session(ModelOwner):
         """
         self.system = system
         self.messages = list(messages)
-        self._history_changed = False
         valid = all(0 <= token < self.model.config.vocab_size for token in ids)
         self.conversation_ids = list(ids) if valid else []
         self._reasoning_open = self._opens_reasoning(self.conversation_ids)
@@ -166,7 +174,8 @@ class Session(ModelOwner):
         target = self.conversation_ids
         if not self.messages or self.messages[-1].role != "assistant":
             raise SettingsError("there is no answer to continue; ask something first")
-        if not target or self._history_changed:
+        heads = self.efforts.variables.values() or ({},)
+        if not target or not any(self._begins_alike(target, given) for given in heads):
             raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
         if target[-1] in self._stop_ids:
             raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
@@ -232,7 +241,6 @@ class Session(ModelOwner):
                 self.messages = [*before, Message("assistant", *parts)]
                 self.conversation_ids = list(self.ids)
                 self._reasoning_open = pieces.reasoning_is_open
-                self._history_changed = False
             if in_step:
                 self.release()
             elif drafting is not None:
@@ -242,21 +250,32 @@ class Session(ModelOwner):
         """All ids of the conversation `chat`, whose last message is the next question, up to where the answer begins.
 
         The ids of finished turns are kept as they were generated whenever the template's own text can be appended
-        to them; otherwise the whole conversation is rendered again.
+        to them, also those of an effort that the conversation comes back to; otherwise all of it is rendered again.
         """
-        base = self.conversation_ids
-        is_answered = self.messages and self.messages[-1].role == "assistant"
-        if base and is_answered and not self._history_changed and self._begins_alike(base, kwargs):
-            # Reasoning and tool calls of the last answer are in `base` already: only what follows them counts.
-            last = {"role": "assistant", "content": self.messages[-1].content}
-            suffix = turn_suffix(self.template, self.tokenizer, [*chat[:-2], last, chat[-1]], kwargs)
-            if suffix is not None:
-                if suffix and suffix[0] == self._im_end == base[-1]:
-                    suffix = suffix[1:]
-                cut_off = self._reasoning_open and base[-1] not in self._stop_ids
-                closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
-                return [*base, *closing, *suffix]
+        present = _Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
+        for run in (present, *reversed(self._left)):
+            told = len(run.messages)
+            is_answered = told > 0 and run.messages[-1].role == "assistant"
+            if run.ids and is_answered and run.messages == tuple(self.messages[:told]):
+                ids = self._continued(run, chat, kwargs) if self._begins_alike(run.ids, kwargs) else None
+                if ids is not None:
+                    return ids
         return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+
+    def _continued(self, run: "_Run", chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int] | None:
+        """The ids of `run` and then the rest of `chat`; None where the template shows its last answer otherwise."""
+        base, answer = run.ids, len(run.messages) - 1 + bool(self.system)
+        # Reasoning and tool calls of that answer are in `base` already: only what follows them counts.
+        last = {"role": "assistant", "content": run.messages[-1].content}
+        whole = [*chat[:answer], last, *chat[answer + 1 :]]
+        suffix = turn_suffix(self.template, self.tokenizer, whole, kwargs, answer)
+        if suffix is None:
+            return None
+        if suffix and suffix[0] == self._im_end == base[-1]:
+            suffix = suffix[1:]
+        cut_off = run.reasoning_open and base[-1] not in self._stop_ids
+        closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
+        return [*base, *closing, *suffix]
 
     def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
         """Whether `ids` begin with what the template writes before the first message: an effort may change it."""
@@ -312,14 +331,25 @@ class Session(ModelOwner):
         """Bring state and `ids` to the longest known proper prefix of `target`, and remember where that was."""
         live = self._held_of(target)
         kept = self._snapshots.longest_prefix(target)
+        # The conversation as another effort or system prompt has it: there is a way back to what was read of it.
+        leaves = live < 0 and self.ids == self.conversation_ids and (kept is None or self._snapshots.is_aside(kept))
+        if leaves:
+            self._snapshots.set_aside(self.ids, self.state)
+            self._left.append(_Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
+            del self._left[:-_MOST_LEFT]
         if kept is not None and len(kept.ids) > live:
+            self._snapshots.go_to(kept)
             self.state.restore(kept.snapshot)
             self.ids = list(kept.ids)
-            self._snapshots.drop_after(len(self.ids))
+        elif leaves:
+            self.state.begin_again()
+            self.ids = []
         elif live < 0:
             self.release()
         if self.ids:
             self._snapshots.keep(self.ids, self.state)
+        else:
+            self._snapshots.trim()
 
     def _opens_reasoning(self, ids: Sequence[int]) -> bool:
         """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""

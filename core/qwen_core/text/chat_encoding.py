@@ -47,9 +47,14 @@ def encode_chat(
 
 
 def turn_suffix(
-    template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], kwargs: Mapping[str, Any]
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, Any]],
+    kwargs: Mapping[str, Any],
+    answer: int | None = None,
 ) -> list[int] | None:
-    """Ids that follow the last assistant message's content: what to append after an answer as it was generated.
+    """Ids that follow an assistant message's content, the last one's or that of the message numbered `answer`: what to
+    append after an answer as it was generated.
 
     `messages` hold that answer and what was said after it. The suffix usually begins with the end of the turn
     (`<|im_end|>`), which the caller drops if the answer's ids have it already. None if the template does not show
@@ -57,6 +62,7 @@ def turn_suffix(
     would make of them. Raises TextError.
     """
     last = max((n for n, message in enumerate(messages) if message.get("role") == "assistant"), default=None)
+    last = last if answer is None else answer
     if last is None or not isinstance(messages[last].get("content"), str):
         return None
     kwargs = dict(kwargs)

@@ -77,6 +77,12 @@ class Walks(RuleBasedStateMachine):
     def take(self) -> None:
         self.kept.append((self.state.snapshot(), contents(self.state)))
 
+    @rule()
+    def begin_again(self) -> None:
+        self.state.begin_again()
+        assert self.state.length == self.state.kv_nbytes == 0
+        assert equal(contents(self.state), contents(self.model.new_state()))
+
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:

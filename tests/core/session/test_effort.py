@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
 from qwen_core.errors import SettingsError
@@ -49,6 +51,39 @@ def test_a_level_that_changes_the_text_before_reads_all_anew(session: Session) -
     assert ask(session, "medium") == 0
     assert session.ids[: len(rendered)] == rendered
     assert ask(session, "medium") > len(rendered)
+
+
+def test_going_back_to_a_level_goes_on_from_what_was_read_with_it(session: Session) -> None:
+    """Both ways; and the state is what feeding all of the conversation gives."""
+    ask(session, "low")
+    ask(session, "low")
+    low = len(session.ids)
+    assert ask(session, "medium") == 0
+    medium = len(session.ids)
+    assert ask(session, "low") >= low
+    assert ask(session, "medium") >= medium
+    text = session.tokenizer.decode(session.ids)
+    assert "Think at" not in text, "medium has no text of its own"
+    assert text.count("Why?") == 5
+    states = [np.array(layer.recurrent) for layer in session.state.linear.values()]
+    fed = session.model.new_state()
+    session.model.feed(mx.array([session.ids]), fed)
+    for one, layer in zip(states, fed.linear.values(), strict=True):
+        np.testing.assert_allclose(one, np.array(layer.recurrent), atol=1e-4)
+
+
+def test_a_way_back_counts_with_its_keys_and_values_and_goes_first(session: Session) -> None:
+    ask(session, "low")
+    kept, buffers = session._snapshots, session.state.nbytes - session.state.recurrent_nbytes
+    ask(session, "medium")
+    assert kept.nbytes == session.state.recurrent_nbytes + buffers
+    kept.budget_bytes = kept.nbytes - 1
+    ask(session, "medium")
+    assert kept.nbytes == session.state.recurrent_nbytes, "of the present run alone"
+    assert ask(session, "low") == 0
+    session.restore([])
+    ask(session, "low")
+    assert kept.nbytes == 0, "another conversation keeps no way back to this one"
 
 
 def test_levels_of_one_text_go_on_where_they_are(session: Session) -> None:
