@@ -1,4 +1,4 @@
-"""qwen_core: an inference engine for Qwen3.5/3.6 text checkpoints on MLX. This is its public face.
+"""qwen_core: an inference engine for Qwen3.5, 3.6 and 3.8 text checkpoints on MLX. This is its public face.
 
 Importing it costs nothing: every name below is imported when it is first used, so reading a checkpoint's headers
 never starts MLX, and a missing backend is reported only where one is needed.

@@ -62,7 +62,7 @@ class Program(click.Group):
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qwen-tui", message="%(prog)s %(version)s")
 def program() -> None:
-    """Chat with a Qwen3.5/3.6 model in the terminal, and see what it does.
+    """Chat with a Qwen3.5, 3.6 or 3.8 model in the terminal, and see what it does.
 
     MODEL_DIR is a checkpoint directory, or owner/name of one in the Hugging Face cache. Without it the chat opens the
     small demo model that comes with the program. Any first word that is not a command is a MODEL_DIR; write ./run for

@@ -1,4 +1,4 @@
-"""A Qwen3.5/3.6 text model in memory: token ids and a `State` in, logits out.
+"""A Qwen3.5, 3.6 or 3.8 text model in memory: token ids and a `State` in, logits out.
 
 Its layers are in layers.py, the way of its bytes into memory in weights.py; session/generate.py feeds it.
 """

@@ -46,6 +46,68 @@ def real_source(fixtures_dir: Path) -> str:
     return (fixtures_dir / "qwen3.6" / "chat_template.jinja").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def newest_source(fixtures_dir: Path) -> str:
+    return (fixtures_dir / "qwen3.8" / "chat_template.jinja").read_text(encoding="utf-8")
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": ["é", None], "c": "two\nlines"}}}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+ASKED: Messages = [
+    {"role": "user", "content": " one "},
+    {"role": "assistant", "content": "first\n", "reasoning_content": " I think. "},
+]
+CONVERSATIONS: dict[str, Messages] = {
+    "a question": HELLO,
+    "a system prompt": [{"role": "system", "content": " Be brief. "}, *HELLO],
+    "an empty system prompt": [{"role": "system", "content": ""}, *HELLO],
+    "answers with reasoning and without": [*ASKED, *HELLO, {"role": "assistant", "content": "second"}, *HELLO],
+    "reasoning in the content": [*HELLO, {"role": "assistant", "content": "<think>\na\n</think>\n\nb"}, *HELLO],
+    "a call and its answer": [
+        *HELLO,
+        {"role": "assistant", "content": "", "reasoning_content": "x", "tool_calls": [CALL, CALL]},
+        {"role": "tool", "content": "3"},
+        {"role": "tool", "content": "4"},
+    ],
+    "a call behind words, answered": [
+        *HELLO,
+        {"role": "assistant", "content": "let me", "tool_calls": [CALL["function"]]},
+        {"role": "tool", "content": "3"},
+        {"role": "assistant", "content": "3", "reasoning_content": "y"},
+        *HELLO,
+    ],
+    "parts": [{"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image"}, {"type": "video"}]}],
+    # What the template refuses.
+    "no messages": [],
+    "no question": [{"role": "system", "content": "a"}],
+    "a late system prompt": [*HELLO, {"role": "system", "content": "a"}],
+    "an unknown role": [*HELLO, {"role": "other", "content": "a"}],
+    "a picture in the system prompt": [{"role": "system", "content": [{"type": "image"}]}, *HELLO],
+    "an unknown part": [{"role": "user", "content": [{"type": "x"}]}],
+}
+REFUSED = 6
+
+
+@pytest.mark.parametrize("preserve", [True, False, None], ids=["preserved", "dropped", "unsaid"])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_every_branch_of_the_newest_template_renders_as_theirs(
+    name: str, preserve: bool | None, newest_source: str
+) -> None:
+    """By transformers' own renderer, here and now: whatever it makes of the file, with every effort and without."""
+    kept = {} if preserve is None else {"preserve_thinking": preserve}
+    efforts = [{"reasoning_effort": effort} for effort in ("xhigh", "medium", "low")]
+    asked = [{}, *efforts, {"enable_thinking": False}, {"enable_thinking": True, "reasoning_effort": "low"}]
+    rendered = []
+    for more in asked:
+        for rest in ({}, {"tools": [TOOL]}, {"add_generation_prompt": False}, {"add_vision_id": True}):
+            options = {"add_generation_prompt": True, **kept, **more, **rest}
+            rendered.append(ours(newest_source, CONVERSATIONS[name], **options))
+            assert rendered[-1] == theirs(newest_source, CONVERSATIONS[name], **options), options
+    is_refused = list(CONVERSATIONS).index(name) >= len(CONVERSATIONS) - REFUSED
+    assert (rendered.count(None) == len(rendered)) is is_refused
+    assert ours(newest_source, HELLO, reasoning_effort="high", **kept) is None
+
+
 def test_every_recorded_rendering(fixtures_dir: Path, real_source: str) -> None:
     recorded = json.loads((fixtures_dir / "vectors" / "chat_renders.json").read_text(encoding="utf-8"))
     template = ChatTemplate(real_source)
@@ -89,6 +151,7 @@ OPTIONS = st.fixed_dictionaries(
     optional={
         "enable_thinking": st.booleans(),
         "preserve_thinking": st.booleans(),
+        "reasoning_effort": st.sampled_from(["xhigh", "medium", "low", "high", "none", 1]),
         "add_vision_id": st.booleans(),
         "tools": st.lists(st.dictionaries(st.text(max_size=8), JSON, max_size=3), max_size=2),
     },
@@ -97,8 +160,10 @@ OPTIONS = st.fixed_dictionaries(
 
 @settings(max_examples=200)
 @given(messages=st.lists(MESSAGE, min_size=1, max_size=5), options=OPTIONS)
-def test_random_conversations_render_as_theirs(real_source: str, messages: Messages, options: dict[str, Any]) -> None:
-    for source in (real_source, TEMPLATE):
+def test_random_conversations_render_as_theirs(
+    real_source: str, newest_source: str, messages: Messages, options: dict[str, Any]
+) -> None:
+    for source in (real_source, newest_source, TEMPLATE):
         assert ours(source, messages, **options) == theirs(source, messages, **options)
 
 

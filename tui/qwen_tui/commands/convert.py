@@ -101,7 +101,7 @@ def convert(
 ) -> int:
     """Quantise the checkpoint in SRC into the new directory DST.
 
-    SRC is an unquantised Qwen3.5/3.6 checkpoint, as Hugging Face or MLX lay it out, or owner/name of one in the
+    SRC is an unquantised Qwen3.5, 3.6 or 3.8 checkpoint, as Hugging Face or MLX lay it out, or owner/name of one in the
     Hugging Face cache. With --check SRC is a reference and DST what is compared with it; with --add-mtp DST is a model
     that was converted from SRC without the layer.
     """
