@@ -160,9 +160,9 @@ def edit_config(path: Path, **changes: Any) -> None:
 def _parts(name: str, shape: tuple[int, ...], spec: Spec) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The stored tensors of a quantised weight: FORMAT.md's table of packed tensors."""
     module = name.removesuffix(".weight")
-    rows, columns = shape
-    groups = (rows, columns // spec.group)
-    parts = {f"{module}.weight": ("U32", (rows, columns * spec.bits // 32))}
+    *rows, columns = shape
+    groups = (*rows, columns // spec.group)
+    parts = {f"{module}.weight": ("U32", (*rows, columns * spec.bits // 32))}
     if spec.mode != "affine":
         return parts | {f"{module}.scales": ("U8", groups)}
     return parts | {f"{module}.scales": ("BF16", groups), f"{module}.biases": ("BF16", groups)}
@@ -233,9 +233,10 @@ def _random_value(weight: Planned, converted: bool, key: Any) -> Any:
 def _config(written: Written, variant: str, sizes: dict[str, Any], names: Names, nested: bool) -> dict[str, Any]:
     config: dict[str, Any] = dict(sizes)
     if nested:
+        moe = "num_experts" in sizes
         config = {
-            "architectures": ["Qwen3_5ForConditionalGeneration"],
-            "model_type": "qwen3_5",
+            "architectures": [f"Qwen3_5{'Moe' if moe else ''}ForConditionalGeneration"],
+            "model_type": "qwen3_5_moe" if moe else "qwen3_5",
             "text_config": sizes,
             "tie_word_embeddings": sizes["tie_word_embeddings"],
             "vision_config": {"depth": 27, "hidden_size": 1152, "model_type": "qwen3_5"},

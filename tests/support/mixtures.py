@@ -20,9 +20,9 @@ ONE = "model.safetensors"
 
 def packed(module: str, shape: tuple[int, ...], spec: Spec) -> dict[str, Stored]:
     """The tensors that a quantised weight is stored as (FORMAT.md's table)."""
-    rows, columns = shape
-    groups = (rows, columns // spec.group)
-    parts = {f"{module}.weight": Stored("U32", (rows, columns * spec.bits // 32))}
+    *rows, columns = shape
+    groups = (*rows, columns // spec.group)
+    parts = {f"{module}.weight": Stored("U32", (*rows, columns * spec.bits // 32))}
     if spec.mode != "affine":
         return parts | {f"{module}.scales": Stored("U8", groups)}
     return parts | {f"{module}.scales": Stored("BF16", groups), f"{module}.biases": Stored("BF16", groups)}
@@ -58,7 +58,8 @@ def write_mixture(
         if spec != default:
             block[disk_name(module, "converted")] = spec.config
     tensors = dict(sorted((tensors | dict(extra or {})).items()))
-    config = {"model_type": "qwen3_5", "text_config": sizes, "tie_word_embeddings": tied}
+    kind = "qwen3_5_moe" if "num_experts" in sizes else "qwen3_5"
+    config = {"model_type": kind, "text_config": sizes, "tie_word_embeddings": tied}
     if block:
         config |= {"quantization": block, "quantization_config": block}
     path.mkdir(parents=True, exist_ok=True)

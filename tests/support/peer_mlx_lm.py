@@ -27,15 +27,15 @@ def load_peer(path: Path) -> Any:
     return model
 
 
-def peer_answer(path: Path, ids: list[int]) -> list[int]:
+def peer_answer(path: Path, ids: list[int], steps: int = STEPS) -> list[int]:
     from mlx_lm.generate import generate_step
 
-    return [int(token) for token, _ in generate_step(mx.array(ids), load_peer(path), max_tokens=STEPS)]
+    return [int(token) for token, _ in generate_step(mx.array(ids), load_peer(path), max_tokens=steps)]
 
 
-def our_answer(path: Path, ids: list[int]) -> list[int]:
+def our_answer(path: Path, ids: list[int], steps: int = STEPS) -> list[int]:
     model = load_model(path, "float32")
     state, sampler = model.new_state(), Sampler(SamplingParameters(temperature=0.0), VOCABULARY, VOCABULARY)
     *_, last = prefill(model, state, ids)
     assert last.logits is not None
-    return list(decode(model, state, last.logits, sampler, limit=STEPS))
+    return list(decode(model, state, last.logits, sampler, limit=steps))

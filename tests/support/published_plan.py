@@ -53,6 +53,25 @@ SMALL: dict[str, Any] = {
     "vocab_size": 512,
 }
 
+# What turns the 27B's text_config into the 35B-A3B's, and the small one into a small mixture.
+FULL_MIXTURE: dict[str, Any] = {
+    "hidden_size": 2048,
+    "linear_num_value_heads": 32,
+    "moe_intermediate_size": 512,
+    "num_attention_heads": 16,
+    "num_experts": 256,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 40,
+    "num_key_value_heads": 2,
+    "shared_expert_intermediate_size": 512,
+}
+SMALL_MIXTURE: dict[str, Any] = {
+    "moe_intermediate_size": 64,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "shared_expert_intermediate_size": 128,
+}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -72,7 +91,7 @@ class Planned:
     """One weight: canonical tensor name, unquantised shape, and its role.
 
     Roles: ffn, down, attn, embed, head (quantised by the recipe), linear (a bf16 matrix), norm, gated_norm, conv,
-    A_log, dt_bias.
+    A_log, dt_bias. Experts have a dimension before the rows.
     """
 
     name: str
@@ -83,6 +102,9 @@ class Planned:
 def text_config(small: bool, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A complete text_config; layer_types and RoPE fields follow from the sizes unless overridden."""
     config = {**FULL, **(SMALL if small else {}), **overrides}
+    if "num_experts" in config:
+        config["model_type"] = "qwen3_5_moe_text"
+        config.pop("intermediate_size")
     interval = config["full_attention_interval"]
     kinds = ["linear_attention"] * (interval - 1) + ["full_attention"]
     config.setdefault("layer_types", [kinds[i % interval] for i in range(config["num_hidden_layers"])])
@@ -115,12 +137,25 @@ def text_plan(config: Mapping[str, Any]) -> Iterator[Planned]:
 
 
 def _feed_forward(config: Mapping[str, Any]) -> Iterator[Planned]:
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    hidden = config["hidden_size"]
     yield Planned("input_layernorm.weight", (hidden,), "norm")
     yield Planned("post_attention_layernorm.weight", (hidden,), "norm")
-    yield Planned("mlp.gate_proj.weight", (inner, hidden), "ffn")
-    yield Planned("mlp.up_proj.weight", (inner, hidden), "ffn")
-    yield Planned("mlp.down_proj.weight", (hidden, inner), "down")
+    if "num_experts" in config:
+        experts, inner, shared = (
+            config[key] for key in ("num_experts", "moe_intermediate_size", "shared_expert_intermediate_size")
+        )
+        yield Planned("mlp.gate.weight", (experts, hidden), "linear")
+        yield from _swiglu("mlp.switch_mlp.", (experts,), hidden, inner)
+        yield from _swiglu("mlp.shared_expert.", (), hidden, shared)
+        yield Planned("mlp.shared_expert_gate.weight", (1, hidden), "linear")
+    else:
+        yield from _swiglu("mlp.", (), hidden, config["intermediate_size"])
+
+
+def _swiglu(prefix: str, stack: tuple[int, ...], hidden: int, inner: int) -> Iterator[Planned]:
+    yield Planned(f"{prefix}gate_proj.weight", (*stack, inner, hidden), "ffn")
+    yield Planned(f"{prefix}up_proj.weight", (*stack, inner, hidden), "ffn")
+    yield Planned(f"{prefix}down_proj.weight", (*stack, hidden, inner), "down")
 
 
 def _full_layer(config: Mapping[str, Any]) -> Iterator[Planned]:

@@ -1,7 +1,7 @@
 """Random models that two implementations build from the same seed, so that only logits need to be stored.
 
 tests/tools/make_goldens.py puts these weights into transformers; tests/core/model/test_goldens.py writes them as a
-model directory. Names, shapes and layout are those of transformers' `Qwen3_5ForCausalLM`.
+model directory. Names, shapes and layout are those of transformers' `Qwen3_5ForCausalLM` and `Qwen3_5MoeForCausalLM`.
 """
 
 import json
@@ -63,11 +63,18 @@ class Case:
                 "mrope_interleaved": True,
                 "mrope_section": [2, 1, 1],
             },
+            **({"model_type": "qwen3_5_moe_text"} if self.is_mixture else {}),
             **self.sizes,
         }
+        if self.is_mixture:
+            del config["intermediate_size"]
         interval, layers = config["full_attention_interval"], config["num_hidden_layers"]
         kinds = ["full_attention" if (i + 1) % interval == 0 else "linear_attention" for i in range(layers)]
         return {"layer_types": kinds, **config}
+
+    @property
+    def is_mixture(self) -> bool:
+        return "num_experts" in self.sizes
 
     @property
     def ids(self) -> list[int]:
@@ -103,6 +110,23 @@ STRETCHED = (
     }),
 )  # fmt: skip
 """Contexts stretched by YaRN, in both places where it may stand; the second's base is not that of rope_parameters."""
+
+
+def _mixture(experts: int, used: int, size: int, shared: int) -> dict[str, Any]:
+    return {
+        "num_experts": experts,
+        "num_experts_per_tok": used,
+        "moe_intermediate_size": size,
+        "shared_expert_intermediate_size": shared,
+    }
+
+
+MIXTURES = (
+    Case("mixture-raw-8", 31, "raw", False, 2, 4, _mixture(8, 2, 48, 48)),
+    Case("mixture-converted-16", 32, "converted", True, 2, 2, _mixture(16, 4, 32, 64)),
+    Case("mixture-flat-6", 33, "flat", False, 1, 3, _mixture(6, 1, 64, 32) | {"num_hidden_layers": 5}),
+    Case("mixture-all-4", 34, "converted", False, 2, 6, _mixture(4, 4, 96, 32) | {"num_key_value_heads": 1}),
+)
 
 
 def weights(case: Case) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -174,16 +198,17 @@ def _shapes(config: dict[str, Any], tied: bool) -> Iterator[tuple[str, tuple[int
 
 
 def _layer_shapes(config: dict[str, Any], layer: str, kind: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    hidden = config["hidden_size"]
     heads, key_values, size = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
     values = config["linear_num_value_heads"]
     key = config["linear_num_key_heads"] * config["linear_key_head_dim"]
     value = values * config["linear_value_head_dim"]
     yield layer + "input_layernorm.weight", (hidden,)
     yield layer + "post_attention_layernorm.weight", (hidden,)
-    yield layer + "mlp.gate_proj.weight", (inner, hidden)
-    yield layer + "mlp.up_proj.weight", (inner, hidden)
-    yield layer + "mlp.down_proj.weight", (hidden, inner)
+    if "num_experts" in config:
+        yield from _mixture_shapes(config, layer + "mlp.")
+    else:
+        yield from _feed_forward_shapes(layer + "mlp.", hidden, config["intermediate_size"])
     if kind == "full_attention":
         mixer = layer + "self_attn."
         yield mixer + "q_proj.weight", (2 * heads * size, hidden)
@@ -205,6 +230,41 @@ def _layer_shapes(config: dict[str, Any], layer: str, kind: str) -> Iterator[tup
         yield mixer + "dt_bias", (values,)
 
 
+def _feed_forward_shapes(prefix: str, hidden: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield prefix + "gate_proj.weight", (inner, hidden)
+    yield prefix + "up_proj.weight", (inner, hidden)
+    yield prefix + "down_proj.weight", (hidden, inner)
+
+
+def _mixture_shapes(config: dict[str, Any], mlp: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, experts, inner = config["hidden_size"], config["num_experts"], config["moe_intermediate_size"]
+    yield mlp + "gate.weight", (experts, hidden)
+    yield mlp + "experts.gate_up_proj", (experts, 2 * inner, hidden)
+    yield mlp + "experts.down_proj", (experts, hidden, inner)
+    yield from _feed_forward_shapes(mlp + "shared_expert.", hidden, config["shared_expert_intermediate_size"])
+    yield mlp + "shared_expert_gate.weight", (1, hidden)
+
+
+def _stored(case: Case, tensors: Iterable[tuple[str, NDArray[np.float32]]]) -> Iterator[tuple[str, Stored]]:
+    """The tensors by canonical name, in the layout that the case's `names` ask for."""
+    for raw, whole in tensors:
+        for name, value in _parts(case, raw, whole):
+            yield name, laid_out(case, name, value)
+
+
+def _parts(case: Case, name: str, value: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """A tensor by its name in the case's layout: MLX has the experts' gate and up apart, and other names."""
+    module, _, last = name.rpartition(".experts.")
+    if case.names == "raw" or not module:
+        yield name, value
+    elif last == "down_proj":
+        yield f"{module}.switch_mlp.down_proj.weight", value
+    else:
+        gate, up = np.split(value, 2, axis=1)
+        yield f"{module}.switch_mlp.gate_proj.weight", gate
+        yield f"{module}.switch_mlp.up_proj.weight", up
+
+
 def laid_out(case: Case, name: str, value: NDArray[np.float32]) -> Stored:
     """A tensor in the layout that the case's `names` ask for."""
     if case.names == "converted":
@@ -220,8 +280,8 @@ def write_case(case: Case, path: Path, *, mtp: str | None = None) -> None:
 
     `mtp`: "inside", or the name of a file beside it for the MTP layer.
     """
-    stored = {disk_name(name, case.names): laid_out(case, name, value) for name, value in weights(case)}
-    layer = {f"mtp.{name}": laid_out(case, name, value) for name, value in mtp_weights(case)}
+    stored = {disk_name(name, case.names): tensor for name, tensor in _stored(case, weights(case))}
+    layer = {f"mtp.{name}": tensor for name, tensor in _stored(case, mtp_weights(case))}
     if mtp == "inside":
         stored |= layer
     elif mtp is not None:
@@ -229,5 +289,6 @@ def write_case(case: Case, path: Path, *, mtp: str | None = None) -> None:
         write_safetensors(path / mtp, layer)
     path.mkdir(parents=True, exist_ok=True)
     write_safetensors(path / "model.safetensors", stored)
-    nested = {"model_type": "qwen3_5", "text_config": case.config, "tie_word_embeddings": case.tied}
+    kind = "qwen3_5_moe" if case.is_mixture else "qwen3_5"
+    nested = {"model_type": kind, "text_config": case.config, "tie_word_embeddings": case.tied}
     (path / "config.json").write_text(json.dumps(case.config if case.names == "flat" else nested))

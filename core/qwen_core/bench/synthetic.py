@@ -76,7 +76,7 @@ def _headers(
     specs: dict[str, QuantSpec] = {}
     offset = 0
     for tensor in tensors:
-        spec = recipe_spec(variant, role_of(tensor.module)) if variant and tensor.kind == "matrix" else None
+        spec = recipe_spec(variant, role_of(tensor.module)) if variant and tensor.is_matrix else None
         if spec is not None:
             specs[tensor.module] = spec
         for part, (dtype, shape) in _stored(tensor, spec).items():

@@ -4,20 +4,21 @@ The one list that directory.py checks headers against and that layout.py takes i
 model"). It knows no files and no quantisation.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from qwen_core.checkpoint.config import FULL, ModelConfig
+from qwen_core.checkpoint.config import FULL, MixtureConfig, ModelConfig
 
-Kind = Literal["matrix", "norm", "gated_norm", "conv", "decay"]
+Kind = Literal["matrix", "experts", "norm", "gated_norm", "conv", "decay"]
 
 
 @dataclass(frozen=True)
 class TextTensor:
     """One expected tensor. `shape` is that of the unquantised weight, conv1d's as [channels, kernel, 1].
 
-    kind: `matrix` may be quantised (a linear layer or the embedding, [rows, columns]); `norm` is an RMSNorm weight
+    kind: `matrix` may be quantised (a linear layer or the embedding, [rows, columns]); `experts` is a stack of such
+    matrices, [experts, rows, columns], quantised as one; `norm` is an RMSNorm weight
     that raw files store less 1; `gated_norm` is linear_attn.norm, which they store as it is; `conv`; `decay` is A_log
     or dt_bias, used in float32 whatever the compute type.
     """
@@ -29,6 +30,11 @@ class TextTensor:
     @property
     def module(self) -> str:
         return self.name.removesuffix(".weight")
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it may be quantised: a matrix, or a stack of them."""
+        return self.kind in ("matrix", "experts")
 
 
 def text_tensors(config: ModelConfig, *, lm_head: bool) -> Iterator[TextTensor]:
@@ -52,17 +58,47 @@ def mtp_tensors(config: ModelConfig) -> Iterator[TextTensor]:
     yield TextTensor("norm.weight", (hidden,), "norm")
 
 
+def with_experts_of(config: ModelConfig, names: Iterable[str]) -> ModelConfig:
+    """`config` with gate and up of the experts in one tensor or two, as canonical `names` of tensors say."""
+    if config.mixture is None:
+        return config
+    fused = any(name.endswith(".mlp.experts.gate_up_proj") for name in names)
+    return replace(config, mixture=replace(config.mixture, fused=fused))
+
+
 def _layer(config: ModelConfig, prefix: str, kind: str) -> Iterator[TextTensor]:
-    hidden, inner = config.hidden_size, config.intermediate_size
+    hidden = config.hidden_size
     yield TextTensor(f"{prefix}input_layernorm.weight", (hidden,), "norm")
     if kind == FULL:
         yield from _attention(config, f"{prefix}self_attn.")
     else:
         yield from _linear_attention(config, f"{prefix}linear_attn.")
     yield TextTensor(f"{prefix}post_attention_layernorm.weight", (hidden,), "norm")
-    yield TextTensor(f"{prefix}mlp.gate_proj.weight", (inner, hidden), "matrix")
-    yield TextTensor(f"{prefix}mlp.up_proj.weight", (inner, hidden), "matrix")
-    yield TextTensor(f"{prefix}mlp.down_proj.weight", (hidden, inner), "matrix")
+    if config.mixture is None:
+        yield from _feed_forward(f"{prefix}mlp.", hidden, config.intermediate_size)
+    else:
+        yield from _mixture(f"{prefix}mlp.", hidden, config.mixture)
+
+
+def _feed_forward(prefix: str, hidden: int, inner: int) -> Iterator[TextTensor]:
+    yield TextTensor(f"{prefix}gate_proj.weight", (inner, hidden), "matrix")
+    yield TextTensor(f"{prefix}up_proj.weight", (inner, hidden), "matrix")
+    yield TextTensor(f"{prefix}down_proj.weight", (hidden, inner), "matrix")
+
+
+def _mixture(prefix: str, hidden: int, mixture: MixtureConfig) -> Iterator[TextTensor]:
+    """Step 12. Raw files name their stacks without ".weight", and have gate and up in one."""
+    experts, inner = mixture.experts, mixture.size
+    yield TextTensor(f"{prefix}gate.weight", (experts, hidden), "matrix")
+    if mixture.fused:
+        yield TextTensor(f"{prefix}experts.gate_up_proj", (experts, 2 * inner, hidden), "experts")
+        yield TextTensor(f"{prefix}experts.down_proj", (experts, hidden, inner), "experts")
+    else:
+        yield TextTensor(f"{prefix}switch_mlp.gate_proj.weight", (experts, inner, hidden), "experts")
+        yield TextTensor(f"{prefix}switch_mlp.up_proj.weight", (experts, inner, hidden), "experts")
+        yield TextTensor(f"{prefix}switch_mlp.down_proj.weight", (experts, hidden, inner), "experts")
+    yield from _feed_forward(f"{prefix}shared_expert.", hidden, mixture.shared_size)
+    yield TextTensor(f"{prefix}shared_expert_gate.weight", (1, hidden), "matrix")
 
 
 def _attention(config: ModelConfig, prefix: str) -> Iterator[TextTensor]:

@@ -12,7 +12,9 @@ from typing import Any
 from qwen_core.checkpoint.rope import Yarn, attention_factor
 from qwen_core.errors import CheckpointError, quote
 
-MODEL_TYPES = ("qwen3_5", "qwen3_5_text")
+DENSE_TYPES = ("qwen3_5", "qwen3_5_text")
+MIXTURE_TYPES = ("qwen3_5_moe", "qwen3_5_moe_text")
+MODEL_TYPES = DENSE_TYPES + MIXTURE_TYPES
 LINEAR = "linear_attention"
 FULL = "full_attention"
 
@@ -21,15 +23,33 @@ MAX_LAYERS = 4096
 MAX_DIMENSION = 1 << 24
 MAX_POSITIONS = 1 << 40
 MAX_STRETCH = 1 << 10
+MAX_EXPERTS = 1 << 14
 
 YARN_THETA = 10_000.0
 """RoPE's base where YaRN stands in a section that names none, as in transformers."""
 
 
 @dataclass(frozen=True)
+class MixtureConfig:
+    """The mixture that stands for the feed-forward part (FORMAT.md, step 12).
+
+    Of `experts` a token goes through `used`, each `size` wide, and through one shared expert, `shared_size` wide.
+    `fused`: gate and up of the experts are one tensor, as raw files have them; it is what the tensors say in an opened
+    `Checkpoint`.
+    """
+
+    experts: int
+    used: int
+    size: int
+    shared_size: int
+    fused: bool = False
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Sizes and constants of a Qwen3.5/3.6 text model. `layer_types` holds LINEAR or FULL, one for each layer.
 
+    `intermediate_size` is the width of the feed-forward part, 0 where `mixture` stands in its place.
     `rotary_dim` is the number of leading dimensions of a head that RoPE turns. `max_position_embeddings` is the most
     tokens of a context: with `yarn` the stretched number. `tie_word_embeddings` is what config
     says; in an opened `Checkpoint` it is what the tensors say.
@@ -56,6 +76,7 @@ class ModelConfig:
     tie_word_embeddings: bool
     eos_token_ids: tuple[int, ...]
     yarn: Yarn | None = None
+    mixture: MixtureConfig | None = None
 
     @property
     def linear_key_dim(self) -> int:
@@ -159,8 +180,10 @@ def _model_type(raw: Mapping[str, Any], text: Mapping[str, Any], where: str) -> 
         if value not in MODEL_TYPES:
             raise CheckpointError(
                 f"{where}: model_type {quote(repr(value))} is not supported; this program runs "
-                f"{' and '.join(MODEL_TYPES)} (Qwen3.5 and Qwen3.6 dense text models)"
+                f"{', '.join(MODEL_TYPES)} (text models of Qwen3.5, 3.6 and 3.8)"
             )
+        if found is not None and (found in MIXTURE_TYPES) != (value in MIXTURE_TYPES):
+            raise CheckpointError(f"{where}: model_type is {found} and, in text_config, {value}")
         found = found or value
     if found is None:
         raise CheckpointError(f"{where}: model_type is missing (expected {' or '.join(MODEL_TYPES)})")
@@ -180,6 +203,23 @@ def _layer_types(reader: _Reader, layers: int) -> tuple[str, ...]:
         if kind not in (LINEAR, FULL):
             raise reader.fail(f"layer_types[{index}] is {quote(repr(kind))}, expected {LINEAR} or {FULL}")
     return tuple(value)
+
+
+def _mixture(reader: _Reader, model_type: str) -> MixtureConfig | None:
+    """The mixture of experts of a model that is one. None for a dense model, which must not name experts."""
+    if model_type in DENSE_TYPES:
+        reader.only("num_experts", 0)
+        return None
+    reader.only("mlp_only_layers", [])
+    reader.only("decoder_sparse_step", 1)
+    reader.only("norm_topk_prob", True)
+    experts = reader.integer("num_experts", most=MAX_EXPERTS)
+    return MixtureConfig(
+        experts=experts,
+        used=reader.integer("num_experts_per_tok", most=experts),
+        size=reader.integer("moe_intermediate_size"),
+        shared_size=reader.integer("shared_expert_intermediate_size"),
+    )
 
 
 def _rope(reader: _Reader, raw: Mapping[str, Any], head_dim: int, where: str) -> tuple[float, int, Yarn | None]:
@@ -308,7 +348,7 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     reader.only("attn_output_gate", True)
     reader.only("hidden_act", "silu", "swish")
     reader.only("output_gate_type", "silu", "swish")
-    reader.only("num_experts", 0)
+    mixture = _mixture(reader, model_type)
 
     hidden_size = reader.integer("hidden_size")
     heads = reader.integer("num_attention_heads")
@@ -326,7 +366,7 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     return ModelConfig(
         model_type=model_type,
         hidden_size=hidden_size,
-        intermediate_size=reader.integer("intermediate_size"),
+        intermediate_size=0 if mixture else reader.integer("intermediate_size"),
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=key_value_heads,
@@ -346,4 +386,5 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
         tie_word_embeddings=tied,
         eos_token_ids=_token_ids(_Reader(text, where, raw), "eos_token_id"),
         yarn=yarn,
+        mixture=mixture,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.architecture import TextTensor, text_tensors, with_experts_of
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, ignored_yarn, parse_config, replaced_rope
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX, MtpTensors, find_mtp
@@ -151,7 +151,7 @@ def _open(directory: Path) -> Checkpoint:
     text = _text_table(files.tensors)
     warnings = [line for line in (files.problem, ignored_yarn(raw), replaced_rope(config, raw)) if line]
     try:
-        config = _resolve_tying(config, text, directory)
+        config = with_experts_of(_resolve_tying(config, text, directory), text)
         converted = _is_converted(config, text, directory)
         specs, sources, disagreement = _check_text(config, text, quantization, converted, directory)
     except _MissingTensorError as error:
@@ -257,15 +257,14 @@ def _check_text(
         where = f"{quote(info.file)}: tensor {quote(info.name)}"
         scales_name, biases_name = f"{expected.module}.scales", f"{expected.module}.biases"
         spec = None
-        if expected.kind == "matrix" and (scales := text.get(scales_name)) is not None:
+        if expected.is_matrix and (scales := text.get(scales_name)) is not None:
             biases = text.get(biases_name)
             known.update((scales_name, biases_name))
-            rows, columns = expected.shape
             stored = StoredForm(
                 (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
             )
             try:
-                spec = spec_from_headers(stored, rows, columns, where)
+                spec = spec_from_headers(stored, expected.shape, where)
             except CheckpointError as error:
                 claimed = claimed_text(expected.module, quantization)
                 raise CheckpointError(f"{error}; {quantization.where} says {claimed}") from None
@@ -297,7 +296,7 @@ def _check_plain(expected: TextTensor, info: TensorInfo, converted: bool, where:
     shape = expected.shape
     if expected.kind == "conv" and not converted:
         shape = (shape[0], shape[2], shape[1])
-    if info.dtype == "U32" and expected.kind == "matrix":
+    if info.dtype == "U32" and expected.is_matrix:
         raise CheckpointError(f"{where} is packed (U32) but {quote(expected.module)}.scales is missing")
     if info.dtype not in FLOAT_DTYPES:
         raise CheckpointError(f"{where} has dtype {quote(info.dtype)}, expected one of {', '.join(FLOAT_DTYPES)}")

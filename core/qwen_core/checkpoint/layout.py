@@ -4,14 +4,14 @@ Pure arithmetic on an opened `Checkpoint`: no MLX, no tensor bytes. Telling a pu
 another variant would cost, is variants.py's; the values inside a tensor are tensors/values.py's.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal, TypeVar
 
-from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, text_tensors
-from qwen_core.checkpoint.config import FULL, ModelConfig
+from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.config import FULL, MixtureConfig, ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX
@@ -32,7 +32,8 @@ class ModuleLayout:
     `name` is the on-disk path without ".weight", `canonical` the same without the writer's prefix. `layer` is None
     outside the layers. `role` is the module's own name ("gate_proj", "in_proj_qkv", "A_log"), with the parent where
     that alone is ambiguous ("linear_attn.norm"). `mode` is a quantisation mode or the float type of the weight
-    ("bf16", "f16", "f32"); `bits` those of one element. `shape` is the unquantised one. `nbytes` counts everything
+    ("bf16", "f16", "f32"); `bits` those of one element. `shape` is the unquantised one; of a layer's stack of experts,
+    whose number is then `experts` (else 0), it is [experts, rows, columns]. `nbytes` counts everything
     stored, `token_bytes` what decoding one token reads of it, without drafts. `source` is what says how it is stored:
     the headers for the MTP layer, of which config.json says nothing, and where config.json says otherwise than they.
     `offset` is the weight's first byte in its shard, a path in the directory; `element_aligned` says whether each of
@@ -56,6 +57,12 @@ class ModuleLayout:
     offset: int
     element_aligned: bool
     tensors: tuple[str, ...]
+    experts: int = 0
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is a matrix or a stack of them: what may be quantised."""
+        return self.experts > 0 or len(self.shape) == 2
 
     @property
     def parameters(self) -> int:
@@ -93,7 +100,7 @@ class Total:
 
 @dataclass(frozen=True)
 class Unused:
-    """Bytes on disk that text decoding never reads: `what` is a short phrase for people."""
+    """Bytes on disk that decoding a token does not read: `what` is a short phrase for people."""
 
     what: str
     tensors: int
@@ -104,6 +111,7 @@ class Unused:
 class Layout:
     """Every module of the text model in the order of the computation, and what the files hold beside them.
 
+    `mixture` is that of a mixture of experts, of which a token reads a few; a pass of several tokens reads more.
     `tensors` and `nbytes` count all tensors of the checkpoint's own files. `mtp` has the modules of the MTP layer,
     inside or beside them; where there is one that cannot draft, it is empty and `mtp_problem` says why. `warnings` are
     the checkpoint's.
@@ -119,6 +127,7 @@ class Layout:
     mtp: tuple[ModuleLayout, ...] = ()
     mtp_problem: str = ""
     warnings: tuple[str, ...] = ()
+    mixture: MixtureConfig | None = None
 
     @cached_property
     def text(self) -> Total:
@@ -134,6 +143,19 @@ class Layout:
     def token_bytes(self) -> int:
         """Bytes of weights, as stored, that decoding one token reads. Recurrent state and KV come on top."""
         return self.text.token_bytes
+
+    def pass_bytes(self, tokens: int) -> int:
+        """Bytes of weights that a pass of so many tokens reads: of a mixture those of the experts that any token uses.
+
+        How many these are is expected for tokens that choose evenly and apart: E (1 - (1 - k / E)^tokens) of E. Real
+        tokens of one text agree more, so that it is about the most.
+        """
+        if self.mixture is None or tokens <= 1:
+            return self.token_bytes
+        share = 1 - (1 - self.mixture.used / self.mixture.experts) ** tokens
+        stacks = [module for module in self.modules if module.experts]
+        once = sum(module.token_bytes for module in stacks)
+        return self.token_bytes - once + round(share * sum(module.nbytes for module in stacks))
 
     @property
     def quantised(self) -> int:
@@ -155,7 +177,7 @@ class Layout:
 
     def mtp_by_format(self) -> dict[tuple[str, int, int | None], Total]:
         """The same of the MTP layer's matrices, of which a token reads nothing, in order."""
-        matrices = (module for module in self.mtp if len(module.shape) == 2)
+        matrices = (module for module in self.mtp if module.is_matrix)
         return _totals(matrices, lambda module: (module.mode, module.bits, module.group_size))
 
     def by_part(self) -> dict[str, Total]:
@@ -195,10 +217,14 @@ def _totals(modules: Iterable[ModuleLayout], key: Callable[[ModuleLayout], Key])
     return dict(sorted(sums.items(), key=lambda item: -item[1].token_bytes))
 
 
+# Modules in these have the names of a dense model's feed-forward part.
+_PARTS_OF_A_MIXTURE = ("switch_mlp", "experts", "shared_expert")
+
+
 def role_of(canonical: str) -> str:
     """The role of a canonical module name."""
     parts = canonical.split(".")
-    if parts[-1] == "norm" and len(parts) > 1:
+    if len(parts) > 1 and (parts[-1] == "norm" or parts[-2] in _PARTS_OF_A_MIXTURE):
         return ".".join(parts[-2:])
     return parts[-1]
 
@@ -243,6 +269,7 @@ def make_layout(checkpoint: Checkpoint) -> Layout:
         mtp=tuple(_mtp_modules(checkpoint)),
         mtp_problem=checkpoint.mtp_problem,
         warnings=checkpoint.warnings,
+        mixture=config.mixture,
     )
 
 
@@ -255,7 +282,7 @@ def _text_module(checkpoint: Checkpoint, tensor: TextTensor) -> ModuleLayout:
         found,
         layer=layer,
         kind=kind_of(checkpoint.config, layer),
-        token_bytes=token_bytes(checkpoint.config, module, found.nbytes),
+        token_bytes=token_bytes(checkpoint.config, tensor, found.nbytes),
     )
 
 
@@ -263,7 +290,7 @@ def _mtp_modules(checkpoint: Checkpoint) -> Iterator[ModuleLayout]:
     found = checkpoint.mtp
     if found is None:
         return
-    for tensor in mtp_tensors(checkpoint.config):
+    for tensor in found.expected(checkpoint.config):
         module = _module(tensor, found.tensors, found.specs.get(tensor.module), "headers")
         name, file = PREFIX + module.canonical, found.tensors[tensor.name].file
         place = file.relative_to(checkpoint.path).as_posix()
@@ -300,21 +327,25 @@ def _module(
         offset=weight.offset,
         element_aligned=all(part.element_aligned for part in parts),
         tensors=tuple(part.name for part in parts),
+        experts=tensor.shape[0] if tensor.kind == "experts" else 0,
     )
 
 
-def token_bytes(config: ModelConfig, module: str, nbytes: int) -> int:
+def token_bytes(config: ModelConfig, tensor: TextTensor, nbytes: int) -> int:
     """Bytes of a module of `nbytes` that decoding one token reads.
 
-    All of them, but of the embedding only one row; where it is the head as well, it is read whole.
+    All of them, but of a stack of experts those that a token uses, and of the embedding only one row; where it is the
+    head as well, it is read whole.
     """
-    if module == "embed_tokens" and not config.tie_word_embeddings:
+    if tensor.kind == "experts" and config.mixture is not None:
+        return nbytes * config.mixture.used // config.mixture.experts
+    if tensor.module == "embed_tokens" and not config.tie_word_embeddings:
         return nbytes // config.vocab_size
     return nbytes
 
 
-def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Unused, ...]:
-    """What is on disk and not read per token, the largest first."""
+def _unused(checkpoint: Checkpoint, modules: Sequence[ModuleLayout]) -> tuple[Unused, ...]:
+    """What is on disk and not read for one token, the largest first."""
     text = {info.name for info in checkpoint.text.values()}
     sums: dict[str, list[int]] = {}
     for name, info in checkpoint.tensors.items():
@@ -323,9 +354,15 @@ def _unused(checkpoint: Checkpoint, modules: Iterable[ModuleLayout]) -> tuple[Un
             sums.setdefault(what, []).append(info.nbytes)
     found = [Unused(what, len(sizes), sum(sizes)) for what, sizes in sums.items()]
     for module in modules:
-        if module.token_bytes < module.nbytes:
+        if module.token_bytes < module.nbytes and not module.experts:
             what = "embedding rows (a token reads one)"
             found.append(Unused(what, len(module.tensors), module.nbytes - module.token_bytes))
+    stacks = [module for module in modules if module.experts]
+    mixture = checkpoint.config.mixture
+    if mixture is not None and mixture.used < mixture.experts:
+        what = f"experts (a token uses {mixture.used} of {mixture.experts})"
+        tensors = sum(len(module.tensors) for module in stacks)
+        found.append(Unused(what, tensors, sum(module.nbytes - module.token_bytes for module in stacks)))
     return tuple(sorted(found, key=lambda unused: -unused.nbytes))
 
 

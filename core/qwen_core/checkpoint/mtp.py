@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors
+from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.headers import TensorInfo, check_header_sizes, read_header
 from qwen_core.checkpoint.quantization import (
@@ -41,6 +41,10 @@ class MtpTensors:
     @property
     def nbytes(self) -> int:
         return sum(info.nbytes for info in self.tensors.values())
+
+    def expected(self, config: ModelConfig) -> Iterator[TextTensor]:
+        """What the architecture has there; experts as they are stored here."""
+        return mtp_tensors(with_experts_of(config, self.tensors))
 
     @property
     def file(self) -> Path:
@@ -103,12 +107,12 @@ def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) ->
     """The format of each quantised module. Raises CheckpointError for what is missing, too much or of a wrong shape."""
     specs: dict[str, QuantSpec] = {}
     known: set[str] = set()
-    for expected in mtp_tensors(config):
+    for expected in mtp_tensors(with_experts_of(config, table)):
         info = table.get(expected.name)
         if info is None:
             raise CheckpointError(f"{quote(where)}: tensor {quote(PREFIX + expected.name)} of the MTP layer is missing")
         known.add(expected.name)
-        scales = table.get(f"{expected.module}.scales") if expected.kind == "matrix" else None
+        scales = table.get(f"{expected.module}.scales") if expected.is_matrix else None
         if scales is None:
             _check_plain(expected, info)
             continue
@@ -117,8 +121,7 @@ def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) ->
         stored = StoredForm(
             (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
         )
-        rows, columns = expected.shape
-        specs[expected.module] = spec_from_headers(stored, rows, columns, _place(info))
+        specs[expected.module] = spec_from_headers(stored, expected.shape, _place(info))
     for name, info in table.items():
         if name not in known:
             raise CheckpointError(f"{_place(info)} is no part of an MTP layer of this model")

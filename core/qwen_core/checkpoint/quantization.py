@@ -41,14 +41,14 @@ class QuantSpec:
         return f"{self.mode} {self.bits}-bit group {self.group_size}"
 
 
-def stored_parts(shape: tuple[int, ...], spec: QuantSpec) -> dict[str, tuple[str, tuple[int, int]]]:
-    """What a quantised weight [rows, columns] is stored in: (dtype, shape) by part ("weight", "scales", "biases").
+def stored_parts(shape: tuple[int, ...], spec: QuantSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What a quantised weight [..., columns] is stored in: (dtype, shape) by part ("weight", "scales", "biases").
 
     FORMAT.md, "packed tensor of W [N, K]". Groups must divide the columns.
     """
-    rows, columns = shape
-    groups = rows, columns // spec.group_size
-    parts = {"weight": ("U32", (rows, columns * spec.bits // 32))}
+    *rows, columns = shape
+    groups = (*rows, columns // spec.group_size)
+    parts = {"weight": ("U32", (*rows, columns * spec.bits // 32))}
     if spec.mode != "affine":
         return parts | {"scales": ("U8", groups)}
     return parts | {"scales": ("BF16", groups), "biases": ("BF16", groups)}
@@ -173,8 +173,8 @@ class StoredForm:
 FLOAT_DTYPES = ("BF16", "F16", "F32")
 
 
-def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -> QuantSpec:
-    """The spec of a quantised [rows, columns] weight, from the shapes and dtypes of its parts alone.
+def spec_from_headers(stored: StoredForm, matrix: tuple[int, ...], where: str) -> QuantSpec:
+    """The spec of a quantised weight that unpacked is `matrix`, [..., rows, columns], from shapes and dtypes alone.
 
     bits = packed columns x 32 / columns, group = columns / scale columns. Byte scales without biases are nvfp4, mxfp4
     or mxfp8, told apart by (bits, group); float scales with biases are affine. Raises CheckpointError naming `where`.
@@ -183,16 +183,17 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
     def fail(reason: str) -> CheckpointError:
         return CheckpointError(f"{where}: {reason}")
 
+    *rows, columns = matrix
     dtype, shape = stored.weight
     if dtype != "U32":
         raise fail(f"a tensor with scales must be packed as U32, but its weight is {quote(dtype)}")
-    if len(shape) != 2 or shape[0] != rows or shape[1] * 32 % columns or not shape[1]:
-        raise fail(f"packed weight of shape {shape_text(shape)} does not hold a {rows} x {columns} matrix")
-    bits = shape[1] * 32 // columns
+    if not _has_rows(shape, rows) or shape[-1] * 32 % columns:
+        raise fail(f"packed weight of shape {shape_text(shape)} does not hold a {shape_text(matrix)} matrix")
+    bits = shape[-1] * 32 // columns
     scales_dtype, scales_shape = stored.scales
-    if len(scales_shape) != 2 or scales_shape[0] != rows or not scales_shape[1] or columns % scales_shape[1]:
-        raise fail(f"scales of shape {shape_text(scales_shape)} do not fit a {rows} x {columns} matrix")
-    group = columns // scales_shape[1]
+    if not _has_rows(scales_shape, rows) or columns % scales_shape[-1]:
+        raise fail(f"scales of shape {shape_text(scales_shape)} do not fit a {shape_text(matrix)} matrix")
+    group = columns // scales_shape[-1]
 
     if stored.biases is None:
         if scales_dtype != "U8":
@@ -212,6 +213,11 @@ def spec_from_headers(stored: StoredForm, rows: int, columns: int, where: str) -
     if not is_runnable(spec):
         raise fail(f"stored as {spec}, which is not a combination that MLX can run ({choices('affine')})")
     return spec
+
+
+def _has_rows(shape: tuple[int, ...], rows: list[int]) -> bool:
+    """Whether it is [*rows, columns], with columns."""
+    return list(shape[:-1]) == rows and shape[-1] > 0
 
 
 def compare(module: str, stored: QuantSpec | None, config: QuantConfig) -> tuple[SpecSource | None, str]:

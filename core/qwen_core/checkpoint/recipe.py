@@ -14,6 +14,14 @@ _EXTRA_BITS: dict[str, int] = {
     "gate_proj": 0,
     "up_proj": 0,
     "down_proj": 1,
+    "switch_mlp.gate_proj": 0,
+    "switch_mlp.up_proj": 0,
+    "switch_mlp.down_proj": 1,
+    "experts.gate_up_proj": 0,
+    "experts.down_proj": 1,
+    "shared_expert.gate_proj": 0,
+    "shared_expert.up_proj": 0,
+    "shared_expert.down_proj": 1,
     "q_proj": 2,
     "k_proj": 2,
     "v_proj": 2,
@@ -25,7 +33,7 @@ _EXTRA_BITS: dict[str, int] = {
 # Whatever the mode, these two stay affine.
 ALWAYS_AFFINE = ("embed_tokens", "lm_head")
 # Linear layers that the recipe keeps in bf16.
-KEPT = ("o_proj", "out_proj", "in_proj_a", "in_proj_b")
+KEPT = ("o_proj", "out_proj", "in_proj_a", "in_proj_b", "gate", "shared_expert_gate")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Directory names prove nothing: a name is given only where every module agrees wi
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -40,7 +39,7 @@ class Cost:
 
 def identify(layout: Layout) -> Verdict:
     """What the quantisation of `layout` is called."""
-    matrices = [module for module in layout.modules if _is_matrix(module)]
+    matrices = [module for module in layout.modules if module.is_matrix]
     specs = Counter(module.spec for module in matrices if module.spec is not None)
     if not specs:
         modes = Counter(module.mode for module in matrices)
@@ -70,10 +69,6 @@ def variant_name(checkpoint: Checkpoint) -> str:
     return identify(make_layout(checkpoint)).name
 
 
-def _is_matrix(module: ModuleLayout) -> bool:
-    return len(module.shape) == 2
-
-
 def _differing(variant: Variant, matrices: list[ModuleLayout]) -> tuple[str, ...]:
     return tuple(module.canonical for module in matrices if module.spec != recipe_spec(variant, module.role))
 
@@ -90,13 +85,9 @@ def stored_bytes(shape: tuple[int, ...], spec: QuantSpec | None, float_bits: int
 def predict(config: ModelConfig, variant: Variant | None) -> Cost:
     """What the text model of `config` would cost as `variant`; None: all in bf16."""
     total = per_token = 0
-    for module, nbytes in _predicted(config, variant):
-        total += nbytes
-        per_token += token_bytes(config, module, nbytes)
-    return Cost(total, per_token)
-
-
-def _predicted(config: ModelConfig, variant: Variant | None) -> Iterator[tuple[str, int]]:
     for tensor in text_tensors(config, lm_head=not config.tie_word_embeddings):
-        spec = recipe_spec(variant, role_of(tensor.module)) if variant is not None else None
-        yield tensor.module, stored_bytes(tensor.shape, spec)
+        spec = recipe_spec(variant, role_of(tensor.module)) if variant is not None and tensor.is_matrix else None
+        nbytes = stored_bytes(tensor.shape, spec)
+        total += nbytes
+        per_token += token_bytes(config, tensor, nbytes)
+    return Cost(total, per_token)

@@ -119,7 +119,7 @@ def _is_converted(found: MtpTensors, config: ModelConfig) -> bool:
 
 def _decision(tensor: TextTensor, info: TensorInfo, rules: Rules, raw: bool) -> Decision:
     name = PREFIX + tensor.name
-    spec = rules.decide(Weight(PREFIX + tensor.module, 1)) if tensor.kind == "matrix" else None
+    spec = rules.decide(Weight(PREFIX + tensor.module, 1)) if tensor.is_matrix else None
     outputs = (OutputTensor(name, "BF16", tensor.shape),)
     if spec is not None:
         outputs = packed_tensors(name, tensor.shape, spec, advice="choose another --mtp-mode")

@@ -199,7 +199,7 @@ def make_plan(
         )
     layers = checkpoint.config.num_hidden_layers
     expected = list(text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings))
-    rules.check(Weight(tensor.module, layers) for tensor in expected if tensor.kind == "matrix")
+    rules.check(Weight(tensor.module, layers) for tensor in expected if tensor.is_matrix)
     decisions = [_text_decision(checkpoint, tensor, rules, float_dtype) for tensor in expected]
     beside = [_beside_decision(checkpoint, info, float_dtype) for info in _beside(checkpoint)]
     if keep_mtp and not any(decision.part == "mtp" for decision in beside):
@@ -230,7 +230,7 @@ def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, flo
     info = checkpoint.text[tensor.name]
     name = f"language_model.{tensor.name}" if tensor.name.startswith("lm_head.") else _TEXT_PREFIX + tensor.name
     weight = Weight(tensor.module, checkpoint.config.num_hidden_layers)
-    spec = rules.decide(weight) if tensor.kind == "matrix" else None
+    spec = rules.decide(weight) if tensor.is_matrix else None
     outputs = (OutputTensor(name, float_dtype, tensor.shape),)
     if spec is not None:
         outputs = packed_tensors(name, tensor.shape, spec, rules.origin(weight))

@@ -1,6 +1,7 @@
 """config.json to ModelConfig: both forms, defaults, and one clear line for everything that does not fit."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.checkpoint.config import MAX_LAYERS, ModelConfig, parse_config
+from qwen_core.checkpoint.config import MAX_LAYERS, MixtureConfig, ModelConfig, parse_config
 from qwen_core.errors import CheckpointError
 from support.published_plan import text_config
 
@@ -73,7 +74,8 @@ def test_rope_fields_may_stand_beside_instead_of_inside() -> None:
     ("changes", "says"),
     [
         ({"model_type": "llama"}, ["'llama'", "qwen3_5", "qwen3_5_text"]),
-        ({"model_type": "qwen3_5_moe"}, ["'qwen3_5_moe'", "not supported"]),
+        ({"model_type": "qwen3_moe"}, ["'qwen3_moe'", "not supported", "qwen3_5_moe"]),
+        ({"model_type": "qwen3_5_moe"}, ["num_experts is missing"]),
         ({"model_type": ["qwen3_5"]}, ["model_type"]),
         ({"hidden_size": "128"}, ["hidden_size", "whole number", "'128'"]),
         ({"hidden_size": True}, ["hidden_size", "True"]),
@@ -111,6 +113,47 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], says: list[str]) ->
         parse({**small(), **changes})
     for part in (WHERE, *says):
         assert part in str(caught.value)
+
+
+MIXTURE = {
+    "model_type": "qwen3_5_moe_text",
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 128,
+}
+
+
+def test_a_mixture_of_experts() -> None:
+    raw = {**small(), **MIXTURE}
+    del raw["intermediate_size"]
+    assert parse(raw).mixture == MixtureConfig(experts=8, used=2, size=64, shared_size=128)
+    assert parse({"model_type": "qwen3_5_moe", "text_config": raw}).mixture == parse(raw).mixture
+    assert parse(small()).mixture is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"num_experts": None}, "num_experts is missing"),
+        ({"num_experts": 0}, "num_experts is 0"),
+        ({"num_experts": 1 << 20}, "num_experts is 1048576"),
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok is 9, outside 1 to 8"),
+        ({"moe_intermediate_size": "64"}, "moe_intermediate_size must be a whole number"),
+        ({"shared_expert_intermediate_size": None}, "shared_expert_intermediate_size is missing"),
+        ({"mlp_only_layers": [0]}, "mlp_only_layers"),
+        ({"decoder_sparse_step": 2}, "decoder_sparse_step is 2"),
+        ({"norm_topk_prob": False}, "norm_topk_prob is False"),
+    ],
+)
+def test_what_does_not_fit_a_mixture_is_named(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(says)):
+        parse({**small(), **MIXTURE, **changes})
+
+
+def test_a_dense_model_with_the_text_of_a_mixture() -> None:
+    with pytest.raises(CheckpointError, match="model_type is qwen3_5 and, in text_config, qwen3_5_moe_text"):
+        parse({"model_type": "qwen3_5", "text_config": {**small(), **MIXTURE}})
 
 
 def test_text_config_must_be_an_object() -> None:

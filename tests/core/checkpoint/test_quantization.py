@@ -40,7 +40,7 @@ def stored_form(spec: QuantSpec, rows: int, columns: int, float_dtype: str = "BF
 )
 def test_headers_alone_give_every_spec_back(spec: QuantSpec, rows: int, groups: int, dtype: str) -> None:
     columns = 128 * groups
-    assert spec_from_headers(stored_form(spec, rows, columns, dtype), rows, columns, "x") == spec
+    assert spec_from_headers(stored_form(spec, rows, columns, dtype), (rows, columns), "x") == spec
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_every_runnable_spec_runs_in_mlx_and_no_other_that_mlx_refuses() -> None
     ("stored", "says"),
     [
         (StoredForm(("BF16", (64, 128)), ("BF16", (64, 2)), ("BF16", (64, 2))), "packed as U32"),
-        (StoredForm(("U32", (63, 16)), ("BF16", (64, 2)), ("BF16", (64, 2))), "63x16 does not hold a 64 x 128"),
+        (StoredForm(("U32", (63, 16)), ("BF16", (64, 2)), ("BF16", (64, 2))), "63x16 does not hold a 64x128"),
         (StoredForm(("U32", (64, 15)), ("BF16", (64, 2)), ("BF16", (64, 2))), "64x15 does not hold"),
         (StoredForm(("U32", (64, 0)), ("BF16", (64, 2)), ("BF16", (64, 2))), "64x0 does not hold"),
         (StoredForm(("U32", (64, 16)), ("BF16", (64, 3)), ("BF16", (64, 3))), "scales of shape 64x3"),
@@ -89,7 +89,7 @@ def test_every_runnable_spec_runs_in_mlx_and_no_other_that_mlx_refuses() -> None
 )
 def test_headers_that_fit_no_format_are_named(stored: StoredForm, says: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        spec_from_headers(stored, 64, 128, "file: tensor t")
+        spec_from_headers(stored, (64, 128), "file: tensor t")
     assert "file: tensor t" in str(caught.value)
     assert says in str(caught.value)
 
