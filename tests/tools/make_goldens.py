@@ -1,6 +1,6 @@
 """Write tests/core/model/goldens/*.npz: float32 logits of transformers' Qwen3.5 for the models of support/reference.py.
 
-    python tests/tools/make_goldens.py        # needs torch and transformers; not run by the tests
+    python tests/tools/make_goldens.py [NAME]...    # needs torch and transformers; not run by the tests
 
 The prompt is fed in one pass and the rest token by token over the reference's own cache, as a runtime would. Of a
 stretched context also the first draft of an MTP layer (mtp-*.npz), made of the reference's own parts: it has none, and
@@ -21,13 +21,17 @@ from transformers.models.qwen3_5.modeling_qwen3_5 import (
     Qwen3_5RMSNorm,
     Qwen3_5TextRotaryEmbedding,
 )
+from transformers.models.qwen3_5_moe import Qwen3_5MoeForCausalLM, Qwen3_5MoeTextConfig
 
-from support.reference import CASES, PROMPT, STRETCHED, Case, mtp_hidden, mtp_weights, weights
+from support.reference import CASES, MIXTURES, PROMPT, STRETCHED, Case, mtp_hidden, mtp_weights, weights
 
 
 def reference_logits(case: Case) -> np.ndarray:
     """float32 logits [PROMPT + STEPS, vocab] of transformers' implementation."""
-    model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**case.config)).float().eval()
+    if case.is_mixture:
+        model = Qwen3_5MoeForCausalLM(Qwen3_5MoeTextConfig(**case.config)).float().eval()
+    else:
+        model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**case.config)).float().eval()
     model.set_attn_implementation("eager")
     tensors = {
         name if name.startswith("lm_head") else f"model.{name}": torch.from_numpy(value)
@@ -78,11 +82,12 @@ def reference_draft(case: Case) -> np.ndarray:
 def main() -> None:
     folder = Path(__file__).resolve().parent.parent / "core" / "model" / "goldens"
     folder.mkdir(exist_ok=True)
-    for case in (*CASES, *STRETCHED):
+    wanted = sys.argv[1:] or [case.name for case in (*CASES, *MIXTURES, *STRETCHED)]
+    for case in (case for case in (*CASES, *MIXTURES, *STRETCHED) if case.name in wanted):
         logits = reference_logits(case)
         np.savez_compressed(folder / f"{case.name}.npz", logits=logits, transformers=transformers.__version__)
         print(f"{case.name}: {logits.shape}, largest {np.abs(logits).max():.2f}")
-    for case in STRETCHED:
+    for case in (case for case in STRETCHED if case.name in wanted):
         logits = reference_draft(case)
         np.savez_compressed(folder / f"mtp-{case.name}.npz", logits=logits, transformers=transformers.__version__)
         print(f"mtp-{case.name}: {logits.shape}, largest {np.abs(logits).max():.2f}")

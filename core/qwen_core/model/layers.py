@@ -1,7 +1,8 @@
-"""The layers of a Qwen3.5/3.6 text model, built from its tensors: projections in every format, the two mixers, the
-feed-forward part and the block around them (FORMAT.md, "The model").
+"""The layers of a Qwen3.5/3.6 text model, built from its tensors: projections in every format, the two mixers and the
+feed-forward part (FORMAT.md, "The model").
 
-The gated delta rule itself is in gated_delta.py; what is remembered between calls lives in `State`. Activations are
+The block around them is in block.py, the mixture of experts in mixture.py, the gated delta rule itself in
+gated_delta.py; what is remembered between calls lives in `State`. Activations are
 [1, T, width] in the compute type. `last` asks a layer for the output of the last token only: every token still
 moves the state, but nothing is computed that only the others' outputs would need.
 """
@@ -218,12 +219,12 @@ class Norm:
 
 
 @elementwise
-def _swiglu(gate: mx.array, up: mx.array) -> mx.array:
+def swiglu(gate: mx.array, up: mx.array) -> mx.array:
     return gate * mx.sigmoid(gate) * up
 
 
 @elementwise
-def _times_sigmoid(x: mx.array, gate: mx.array) -> mx.array:
+def times_sigmoid(x: mx.array, gate: mx.array) -> mx.array:
     return x * mx.sigmoid(gate)
 
 
@@ -236,7 +237,7 @@ class FeedForward:
 
     def __call__(self, x: mx.array) -> mx.array:
         gate, up = self.gate_up(x)
-        return self.down(_swiglu(gate, up))
+        return self.down(swiglu(gate, up))
 
 
 class GatedDeltaNet:
@@ -321,7 +322,7 @@ class Attention:
         mixed = mx.fast.scaled_dot_product_attention(
             queries, all_keys, all_values, scale=self.head_size**-0.5, mask="causal" if length > 1 else None
         )
-        return self.out(_times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))
+        return self.out(times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))
 
     def _rotate(self, x: mx.array, offset: int) -> mx.array:
         """RoPE on the first `rotary_size` of x [1, heads, T, D], pairs (i, i + half): mRoPE for text (step 8)."""
@@ -329,22 +330,3 @@ class Attention:
         return mx.fast.rope(
             x, self.rotary_size, traditional=False, base=base, scale=1.0, offset=offset, freqs=self.wavelengths
         )
-
-
-class Block:
-    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9): [1, T, hidden], or [1, 1, hidden] if `last`."""
-
-    def __init__(self, source: TensorSource, index: int, config: ModelConfig) -> None:
-        prefix = f"layers.{index}."
-        if config.layer_types[index] == "linear_attention":
-            self.mixer = GatedDeltaNet(source, prefix + "linear_attn.", index, config)
-        else:
-            self.mixer = Attention(source, prefix + "self_attn.", index, config)
-        self.mixer_norm = Norm(source.take(prefix + "input_layernorm.weight"), config.rms_norm_eps)
-        self.feed_forward = FeedForward(source, prefix + "mlp.")
-        self.feed_forward_norm = Norm(source.take(prefix + "post_attention_layernorm.weight"), config.rms_norm_eps)
-
-    def __call__(self, h: mx.array, state: State, last: bool = False) -> mx.array:
-        mixed = self.mixer(self.mixer_norm(h), state, last)
-        h = (h[:, -1:] if last else h) + mixed
-        return h + self.feed_forward(self.feed_forward_norm(h))

@@ -11,7 +11,8 @@ from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import default_dtype, is_metal, mx
 from qwen_core.errors import QwenError
-from qwen_core.model.layers import Block, Embedding, Norm, TensorSource
+from qwen_core.model.block import Block
+from qwen_core.model.layers import Embedding, Norm, TensorSource
 from qwen_core.model.state import State
 from qwen_core.model.weights import DTYPES, Weights, can_adopt, is_mappable, load_weights, plan_weights
 from qwen_core.protocol.events import LoadProgress, WeightTiers

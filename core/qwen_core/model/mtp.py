@@ -8,13 +8,13 @@ from dataclasses import replace
 from statistics import median
 from typing import cast
 
-from qwen_core.checkpoint.architecture import mtp_tensors
 from qwen_core.checkpoint.mtp import MtpTensors
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CheckpointError, quote
-from qwen_core.model.layers import Attention, FeedForward, Norm, TensorSource
+from qwen_core.model.block import feed_forward
+from qwen_core.model.layers import Attention, Norm, TensorSource
 from qwen_core.model.model import Model
 from qwen_core.model.state import MtpState
 from qwen_core.model.weights import DTYPES, check_capacity, load_plans, plan_tensors
@@ -39,7 +39,7 @@ class MtpLayer:
         self._attention_norm = Norm(source.take("layers.0.input_layernorm.weight"), epsilon)
         self._attention = Attention(source, "layers.0.self_attn.", 0, config)
         self._feed_forward_norm = Norm(source.take("layers.0.post_attention_layernorm.weight"), epsilon)
-        self._feed_forward = FeedForward(source, "layers.0.mlp.")
+        self._feed_forward = feed_forward(source, "layers.0.mlp.", config)
         self._norm = Norm(source.take("norm.weight"), epsilon)
 
     def __call__(self, ids: mx.array, hidden: mx.array, state: MtpState) -> mx.array:
@@ -93,7 +93,7 @@ def load_mtp(model: Model, tensors: MtpTensors) -> MtpLayer:
 
     Raises CheckpointError, naming file and tensor, for values that are not finite, CapacityError for want of memory.
     """
-    expected = list(mtp_tensors(model.config))
+    expected = list(tensors.expected(model.config))
     compute = DTYPES[model.dtype]
     plans = plan_tensors(tensors.tensors, expected, compute, raw=False)
     norms = {tensor.name for tensor in expected if tensor.kind == "norm"}

@@ -40,10 +40,10 @@ def cut_rows(rows: int, parts: int) -> list[slice]:
     return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
-def side_by_side(products: Sequence[Callable[[mx.Stream], mx.array]]) -> mx.array:
-    """The results of `products` [1, T, n], joined along the last axis; each is computed on a stream of its own."""
+def side_by_side(products: Sequence[Callable[[mx.Stream], mx.array]], axis: int = -1) -> mx.array:
+    """The results of `products`, joined along `axis`; each is computed on a stream of its own."""
     streams: list[mx.Stream] = getattr(_of_thread, "streams", [])
     while len(streams) < len(products):
         streams.append(mx.new_stream(mx.cpu))
     _of_thread.streams = streams
-    return mx.concatenate([product(stream) for product, stream in zip(products, streams, strict=False)], axis=-1)
+    return mx.concatenate([product(stream) for product, stream in zip(products, streams, strict=False)], axis=axis)

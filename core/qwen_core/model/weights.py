@@ -175,18 +175,19 @@ def copy_tensor(source: TensorBytes, plan: TensorPlan, piece: int = _PIECE) -> m
     def take(begin: int, end: int) -> mx.array:
         return mx.array(source.read(info, begin * dtype.size, end * dtype.size).view(element)).view(dtype)
 
-    if info.nbytes <= piece or len(plan.shape) != 2:
+    if info.nbytes <= piece or len(plan.shape) < 2:
         return _finish(take(0, info.nbytes // dtype.size), plan)
-    rows, columns = plan.shape
+    columns = plan.shape[-1]
+    rows = math.prod(plan.shape[:-1])
     step = max(1, piece // (columns * dtype.size))
-    result = mx.zeros(plan.shape, plan.dtype)
+    result = mx.zeros((rows, columns), plan.dtype)
     for row in range(0, rows, step):
         last = min(row + step, rows)
         part = take(row * columns, last * columns).reshape(last - row, columns)
         # Evaluated at once and with no other owner, `result` is written in place.
         result[row:last] = part.astype(plan.dtype)
         mx.eval(result)
-    return result
+    return result.reshape(plan.shape)
 
 
 def _finish(array: mx.array, plan: TensorPlan) -> mx.array:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from qwen_core.model.model import load_model
-from support.reference import CASES, PROMPT, STRETCHED, Case, write_case
+from support.reference import CASES, MIXTURES, PROMPT, STRETCHED, Case, write_case
 
 # Both sides are float32 and sum in different orders. Measured: 2e-5 to 2e-4.
 TOLERANCE = 1e-3
 GOLDENS = Path(__file__).resolve().parent / "goldens"
 
 
-@pytest.mark.parametrize("case", (*CASES, *STRETCHED), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", (*CASES, *MIXTURES, *STRETCHED), ids=lambda case: case.name)
 def test_logits_equal_transformers(case: Case, tmp_path: Path) -> None:
     expected = np.load(GOLDENS / f"{case.name}.npz")["logits"]
     write_case(case, tmp_path)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import QwenError
 from qwen_core.model import layers
+from qwen_core.model.layers import FeedForward
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.weights import load_weights
 from support.checkpoints import write_checkpoint
@@ -179,6 +180,7 @@ def test_a_prompt_computes_nothing_that_only_dropped_outputs_need(model: Model, 
 def test_the_last_layer_works_on_one_row(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
     feed_forward = model._blocks[-1].feed_forward
+    assert isinstance(feed_forward, FeedForward)
     real = feed_forward.gate_up
 
     def recording(x: mx.array) -> list[mx.array]:

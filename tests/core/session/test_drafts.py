@@ -24,11 +24,14 @@ from qwen_core.session.generate import decode, prefill
 from qwen_core.session.lookup import LookupIndex
 from qwen_core.session.sampling import Sampler, SamplingParameters
 from support.checkpoints import write_checkpoint
-from support.reference import CASES, write_case
+from support.published_plan import SMALL_MIXTURE
+from support.reference import CASES, MIXTURES, write_case
 from support.scripted_drafter import ScriptedDrafter
 
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4, "full_attention_interval": 2}
-VARIANTS = ("bf16", "nvfp4", "mxfp4", "mxfp8", "q2", "q3", "q4", "q5", "q6", "q8")
+DENSE = ("bf16", "nvfp4", "mxfp4", "mxfp8", "q2", "q3", "q4", "q5", "q6", "q8")
+MIXED = ("mixture bf16", "mixture nvfp4", "mixture mxfp8", "mixture q4")
+VARIANTS = DENSE + MIXED
 SAMPLERS = {
     "greedy": SamplingParameters(temperature=0.0),
     "greedy, penalised": SamplingParameters(temperature=0.0, repetition_penalty=1.3, frequency_penalty=0.5),
@@ -44,7 +47,8 @@ LIMIT = 24
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     def made(variant: str) -> Model:
         path = tmp_path_factory.mktemp("model")
-        write_checkpoint(path, variant, text=SIZES)
+        sizes = SIZES | (SMALL_MIXTURE if variant in MIXED else {})
+        write_checkpoint(path, variant.split()[-1], text=sizes)
         return load_model(path, "float32")
 
     return {variant: made(variant) for variant in VARIANTS}
@@ -55,10 +59,10 @@ def model(request: pytest.FixtureRequest, models: dict[str, Model]) -> Model:
     return models[request.param]
 
 
-@pytest.fixture(scope="module")
-def with_mtp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, MtpLayer]:
+@pytest.fixture(scope="module", params=[CASES[1], MIXTURES[0], MIXTURES[1]], ids=lambda case: case.name)
+def with_mtp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, MtpLayer]:
     path = tmp_path_factory.mktemp("mtp")
-    write_case(CASES[1], path, mtp="inside")
+    write_case(request.param, path, mtp="inside")
     checkpoint = open_checkpoint(path)
     found = find_mtp(path, checkpoint.config, checkpoint.tensors, checkpoint.converted)
     assert found is not None
