@@ -13,9 +13,9 @@ from qwen_tui.layers.screen import InspectorScreen
 from support.app_stage import Stage
 
 
-def read_little(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+def read_little(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop, expert: int | None) -> TensorValues:
     """A small sample in place of up to 64 MB: for scenes that are not about values."""
-    return read_values(checkpoint, module.canonical, stop=stop, limit_bytes=1 << 12)
+    return read_values(checkpoint, module.canonical, expert=expert, stop=stop, limit_bytes=1 << 12)
 
 
 async def inspect(here: Stage, path: Path | None = None) -> InspectorScreen:

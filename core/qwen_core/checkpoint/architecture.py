@@ -37,6 +37,32 @@ class TextTensor:
         return self.kind in ("matrix", "experts")
 
 
+@dataclass(frozen=True)
+class StackPlace:
+    """Where raw files have a stack of experts: in `name`, the run `number` of each expert's rows, cut into `runs`."""
+
+    name: str
+    number: int
+    runs: int
+
+
+_RAW_STACKS = {"gate_proj": ("gate_up_proj", 0, 2), "up_proj": ("gate_up_proj", 1, 2), "down_proj": ("down_proj", 0, 1)}
+
+
+def is_stack(module: str) -> bool:
+    """Whether a canonical module name is that of a layer's stack of experts, raw or MLX's."""
+    return module.split(".")[-2:-1] in (["switch_mlp"], ["experts"])
+
+
+def raw_place(module: str) -> StackPlace | None:
+    """Where raw files have what in MLX's layout is `module`; None where that is under the same name."""
+    parent, _, role = module.rpartition(".switch_mlp.")
+    if not parent:
+        return None
+    name, number, runs = _RAW_STACKS[role]
+    return StackPlace(f"{parent}.experts.{name}", number, runs)
+
+
 def text_tensors(config: ModelConfig, *, lm_head: bool) -> Iterator[TextTensor]:
     """Every tensor of the text model of `config`; `lm_head` says whether the head is a tensor of its own."""
     hidden = config.hidden_size

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.architecture import StackPlace, TextTensor, raw_place, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
@@ -31,6 +31,7 @@ from qwen_core.tensors.stored_tensor import (
     in_pieces,
     read_float_bytes,
     read_packed,
+    share_of,
 )
 
 
@@ -80,16 +81,18 @@ def compare_with_reference(
     reference: Checkpoint,
     module: str,
     *,
+    expert: int | None = None,
     stop: Stop | None = None,
     limit_bytes: int = DEFAULT_LIMIT,
 ) -> TensorError:
-    """Compare one tensor of the text model, named as for `read_values`, with that of `reference`.
+    """Compare one tensor of the text model, named as for `read_values`, with that of `reference`; of a stack of experts
+    one, if `expert` says so. Raw files have gate and up of an expert in one, where only an expert's can be compared.
 
     At most about `limit_bytes` are read of both sides together, then in evenly spread runs of whole groups. `stop` is
     asked before each run and ends the comparison with Cancelled. Raises CheckpointError for an unknown name, and where
     the reference lacks the tensor, has it in another shape, or has it quantised.
     """
-    tensor = find_tensor(checkpoint, module)
+    tensor = find_tensor(checkpoint, module, expert)
     expected = _text_tensor(checkpoint, tensor)
     original = _reference_tensor(reference, tensor, expected)
     if _mlx_shape(tensor.shape, expected, checkpoint) != _mlx_shape(original.shape, expected, reference):
@@ -123,7 +126,10 @@ def _text_tensor(checkpoint: Checkpoint, tensor: StoredTensor) -> TextTensor:
 
 
 def _reference_tensor(reference: Checkpoint, tensor: StoredTensor, expected: TextTensor) -> TensorInfo:
+    place = raw_place(expected.module)
     info = reference.text.get(expected.name)
+    if info is None and place is not None and (info := reference.text.get(place.name)) is not None:
+        return _raw_share(info, tensor, place)
     if info is None:
         raise CheckpointError(
             f"reference {quote(reference.path)} lacks tensor {quote(expected.name)}, so {quote(tensor.weight.name)} "
@@ -135,7 +141,24 @@ def _reference_tensor(reference: Checkpoint, tensor: StoredTensor, expected: Tex
             f"{quote(info.file)}: reference tensor {quote(info.name)} is itself quantised ({spec}); "
             "compare with the unquantised original"
         )
-    return info
+    return info if tensor.expert is None else share_of(info, tensor.expert, tensor.experts)
+
+
+def _raw_share(info: TensorInfo, tensor: StoredTensor, place: StackPlace) -> TensorInfo:
+    """What a raw stack has of the tensor: it holds gate and up of the first expert, then those of the second."""
+    if len(info.shape) != 3 or info.shape[0] != tensor.experts or info.shape[1] % place.runs:
+        raise CheckpointError(
+            f"{quote(info.file)}: tensor {quote(info.name)} has shape {shape_text(info.shape)}, which is no stack of "
+            f"{tensor.experts} experts"
+        )
+    if tensor.expert is not None:
+        return share_of(info, tensor.expert * place.runs + place.number, tensor.experts * place.runs)
+    if place.runs == 1:
+        return info
+    raise CheckpointError(
+        f"{quote(info.file)}: tensor {quote(info.name)} has gate and up of each expert in one; compare an expert at a "
+        "time (--expert 0)"
+    )
 
 
 def _mlx_shape(shape: tuple[int, ...], expected: TextTensor, checkpoint: Checkpoint) -> tuple[int, ...]:

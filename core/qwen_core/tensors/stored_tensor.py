@@ -7,12 +7,13 @@ ever held in memory.
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import prod
 
 import numpy as np
 
+from qwen_core.checkpoint.architecture import is_stack
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
@@ -69,6 +70,8 @@ class StoredTensor:
 
     `module` is its canonical name without ".weight"; `shape` that of the unquantised weight. Elements are counted
     along rows; group i holds elements i * group_size and on (the last group of an unquantised tensor may be short).
+    Of a stack of `experts` (else 0) the rows are those of one expert after the other; if `expert` says so, of that one
+    alone, and then `shape` and the parts are that expert's.
     """
 
     module: str
@@ -77,6 +80,8 @@ class StoredTensor:
     biases: TensorInfo | None
     spec: QuantSpec | None
     shape: tuple[int, ...]
+    experts: int = 0
+    expert: int | None = None
 
     @property
     def parts(self) -> tuple[TensorInfo, ...]:
@@ -89,12 +94,16 @@ class StoredTensor:
 
     @property
     def rows(self) -> int:
-        """Rows of the tensor seen as a matrix: its first dimension, or 1 for a vector."""
-        return self.shape[0] if len(self.shape) > 1 else 1
+        """Rows of the tensor seen as a matrix: its first dimension (of a stack its first two), or 1 for a vector."""
+        return prod(self.shape[: self._row_dimensions]) if len(self.shape) > 1 else 1
 
     @property
     def columns(self) -> int:
-        return prod(self.shape[1:]) if len(self.shape) > 1 else prod(self.shape)
+        return prod(self.shape[self._row_dimensions :]) if len(self.shape) > 1 else prod(self.shape)
+
+    @property
+    def _row_dimensions(self) -> int:
+        return 2 if self.experts and self.expert is None else 1
 
     @property
     def elements(self) -> int:
@@ -113,12 +122,48 @@ class StoredTensor:
         return -(-self.elements // self.group_size)
 
 
-def find_tensor(checkpoint: Checkpoint, name: str) -> StoredTensor:
+def find_tensor(checkpoint: Checkpoint, name: str, expert: int | None = None) -> StoredTensor:
     """The tensor that `name` means: on disk or canonical, of a module or of one of its stored parts.
 
-    Raises CheckpointError for an unknown name, with similar ones, and for a tensor that is neither floats nor a
-    quantised weight of the text model or the MTP layer.
+    `expert`: that one of a stack of experts. Raises CheckpointError for an unknown name, with similar ones, for a
+    tensor that is neither floats nor a quantised weight of the text model or the MTP layer, and for an expert that is
+    not there.
     """
+    tensor = _find(checkpoint, name)
+    if is_stack(tensor.module) and len(tensor.shape) == 3:
+        tensor = replace(tensor, experts=tensor.shape[0])
+    return tensor if expert is None else _of_expert(tensor, expert)
+
+
+def _of_expert(tensor: StoredTensor, expert: int) -> StoredTensor:
+    if not tensor.experts:
+        raise CheckpointError(f"{tensor.where} has no experts: it is no stack of them")
+    if not 0 <= expert < tensor.experts:
+        raise CheckpointError(f"{tensor.where} has no expert {expert}: choose 0 to {tensor.experts - 1}")
+
+    def share(part: TensorInfo | None) -> TensorInfo | None:
+        return None if part is None else share_of(part, expert, tensor.experts)
+
+    return replace(
+        tensor,
+        weight=share_of(tensor.weight, expert, tensor.experts),
+        scales=share(tensor.scales),
+        biases=share(tensor.biases),
+        shape=tensor.shape[1:],
+        expert=expert,
+    )
+
+
+def share_of(info: TensorInfo, number: int, shares: int) -> TensorInfo:
+    """Of a stack [experts, rows, columns] whose rows are cut into `shares` in all the one of that number, as a matrix
+    [rows, columns] where it lies."""
+    each = info.nbytes // shares
+    experts, rows, columns = info.shape
+    shape = (experts * rows // shares, columns)
+    return replace(info, shape=shape, offset=info.offset + number * each, nbytes=each)
+
+
+def _find(checkpoint: Checkpoint, name: str) -> StoredTensor:
     canonical = canonical_name(name)
     for module in _modules_of(canonical):
         if module in checkpoint.used_specs:
@@ -141,7 +186,7 @@ def _modules_of(canonical: str) -> Iterator[str]:
 def _quantised(checkpoint: Checkpoint, module: str) -> StoredTensor:
     spec, tensors = checkpoint.used_specs[module], checkpoint.used_tensors
     weight = tensors[f"{module}.weight"]
-    shape = (weight.shape[0], weight.shape[1] * 32 // spec.bits)
+    shape = (*weight.shape[:-1], weight.shape[-1] * 32 // spec.bits)
     return StoredTensor(module, weight, tensors[f"{module}.scales"], tensors.get(f"{module}.biases"), spec, shape)
 
 

@@ -59,7 +59,8 @@ class TensorValues(Examined):
     stored type of the weight, `spec` None for floats, `shape` that of the unquantised weight. The four statistics are
     of finite elements, None without any; the standard deviation is the population's. `values` is there for float
     tensors; `scales`, `codes` and `groups` for quantised ones. Values are as stored: a norm of the raw layout is 1
-    less than the factor that it stands for.
+    less than the factor that it stands for. Of a stack of `experts` (else 0) all are counted, or `expert` alone, whose
+    `shape` it then is.
     """
 
     module: str
@@ -82,18 +83,27 @@ class TensorValues(Examined):
     codes: CodeCounts | None
     groups: GroupValues | None
     first_rows: tuple[RowSample, ...]
+    experts: int = 0
+    expert: int | None = None
 
 
 def read_values(
-    checkpoint: Checkpoint, module: str, *, stop: Stop | None = None, limit_bytes: int = DEFAULT_LIMIT
+    checkpoint: Checkpoint,
+    module: str,
+    *,
+    expert: int | None = None,
+    stop: Stop | None = None,
+    limit_bytes: int = DEFAULT_LIMIT,
 ) -> TensorValues:
     """Read and summarise one tensor, named as on disk or canonically, as a module or as one of its parts.
 
+    `expert`: that one alone of a stack of experts.
+
     At most about `limit_bytes` of its stored bytes are read, then in evenly spread runs of whole groups. `stop` is
-    asked before each run and ends the reading with Cancelled. Raises CheckpointError for an unknown name, a type
-    without values to show, or a file that cannot be read.
+    asked before each run and ends the reading with Cancelled. Raises CheckpointError for an unknown name or expert, a
+    type without values to show, or a file that cannot be read.
     """
-    tensor = find_tensor(checkpoint, module)
+    tensor = find_tensor(checkpoint, module, expert)
     runs = group_runs(tensor, limit_bytes)
     # NaN and infinite values are what is looked for here, and nothing to warn of.
     with TensorBytes() as source, np.errstate(all="ignore"):
@@ -126,6 +136,8 @@ def read_values(
         codes=found.codes,
         groups=found.groups,
         first_rows=rows if tensor.elements else (),
+        experts=tensor.experts,
+        expert=tensor.expert,
     )
 
 

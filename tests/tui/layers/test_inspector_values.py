@@ -22,7 +22,7 @@ class SlowReader:
         self.given_up: list[str] = []
         self.let = threading.Event()
 
-    def __call__(self, checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+    def __call__(self, checkpoint: Checkpoint, module: ModuleLayout, stop: Stop, expert: int | None) -> TensorValues:
         self.begun.append(module.canonical)
         for _ in range(int(DEADLINE_S / 0.005)):
             if self.let.wait(0.005):
@@ -30,7 +30,7 @@ class SlowReader:
             if stop():
                 self.given_up.append(module.canonical)
                 raise Cancelled
-        return read_module(checkpoint, module, stop)
+        return read_module(checkpoint, module, stop, expert)
 
 
 async def test_values_fill_in_later_and_are_given_up_when_the_cursor_moves_on() -> None:
@@ -72,7 +72,7 @@ async def open_without_values(here: Stage) -> None:
 
 
 async def test_values_that_cannot_be_read_are_one_line() -> None:
-    def fail(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> TensorValues:
+    def fail(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop, expert: int | None) -> TensorValues:
         raise CheckpointError("model.safetensors became shorter \x1b[2J")
 
     async with stage() as here:

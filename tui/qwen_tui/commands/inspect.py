@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 @click.option("--layer", "layers", multiple=True, metavar="N", help="Only these layers: 0-3,7 or outside; repeatable.")
 @click.option("--compare", metavar="DIR", help="Show what differs in another checkpoint.")
 @click.option("--tensor", metavar="NAME", help="Read one tensor and show its values.")
+@click.option(
+    "--expert", type=click.IntRange(min=0), metavar="N", help="With --tensor: one expert of a stack of them, from 0."
+)
 @click.option("--reference", metavar="DIR", help="With --tensor: its error against this unquantised original.")
 @json_option
 def inspect(
@@ -43,6 +46,7 @@ def inspect(
     layers: tuple[str, ...],
     compare: str | None,
     tensor: str | None,
+    expert: int | None,
     reference: str | None,
     as_json: bool,
 ) -> None:
@@ -52,6 +56,8 @@ def inspect(
     model.
     """
     filters = Filters(roles, modes, layers)
+    if expert is not None and tensor is None:
+        raise click.UsageError("--expert belongs to --tensor.")
     _check_words(filters, tables=by_layer or by_tensor, compare=compare, tensor=tensor, reference=reference)
     # Only now: the help needs neither numpy nor rich.
     from qwen_tui.commands.inspect_report.subject import open_subject
@@ -62,7 +68,7 @@ def inspect(
     width = output_width()
     try:
         if tensor is not None:
-            found = _values(subject, tensor, reference, as_json, width)
+            found = _values(subject, tensor, expert, reference, as_json, width)
         elif compare is not None:
             found = _comparison(subject, open_subject(_directory(compare)), filters, as_json, width)
         else:
@@ -78,7 +84,7 @@ def _check_words(
     if reference is not None and tensor is None:
         raise click.UsageError("--reference belongs to --tensor.")
     if tensor is not None and (filters or tables or compare is not None):
-        raise click.UsageError("--tensor shows one tensor: it goes with --reference and --json only.")
+        raise click.UsageError("--tensor shows one tensor: it goes with --expert, --reference and --json only.")
     if compare is not None and tables:
         raise click.UsageError("--compare has tables of its own: it goes with filters and --json only.")
 
@@ -118,15 +124,18 @@ def _comparison(left: "Subject", right: "Subject", filters: Filters, as_json: bo
     return comparison_fields(found) if as_json else comparison_lines(found, width)
 
 
-def _values(subject: "Subject", tensor: str, reference: str | None, as_json: bool, width: int) -> "Found":
+def _values(
+    subject: "Subject", tensor: str, expert: int | None, reference: str | None, as_json: bool, width: int
+) -> "Found":
     from qwen_core.checkpoint.directory import open_checkpoint
     from qwen_core.tensors.error import compare_with_reference
     from qwen_core.tensors.values import read_values
     from qwen_tui.commands.inspect_report.value_fields import value_fields
     from qwen_tui.commands.inspect_report.values import value_lines
 
-    values = read_values(subject.checkpoint, tensor)
+    values = read_values(subject.checkpoint, tensor, expert=expert)
     error = None
     if reference is not None:
-        error = compare_with_reference(subject.checkpoint, open_checkpoint(_directory(reference)), tensor)
+        original = open_checkpoint(_directory(reference))
+        error = compare_with_reference(subject.checkpoint, original, tensor, expert=expert)
     return value_fields(subject, values, error) if as_json else value_lines(subject, values, error, width)

@@ -1,6 +1,7 @@
 """What the screens of the inspector share: the status line, and being told that the conversation went on beneath."""
 
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.events import Mount
 from textual.screen import Screen
 
@@ -8,6 +9,13 @@ from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.layers.status import InspectorStatus
 from qwen_tui.widgets.draw_pace import DrawPace
+
+EXPERT_KEYS: list[BindingType] = [
+    Binding("left_square_bracket", "expert(-1)", "The expert before", show=False),
+    Binding("right_square_bracket", "expert(1)", "The next expert", show=False),
+    Binding("left_curly_bracket", "expert(-16)", "16 experts back", show=False),
+    Binding("right_curly_bracket", "expert(16)", "16 experts on", show=False),
+]
 
 
 class LayersScreen(Screen[ModuleLayout | None]):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from textual.content import Content
 
 from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_tui.layers.facts import KINDS, Fact, FactText, ModuleFacts, absence, facts_of, layer_facts
 from qwen_tui.layers.map import MTP, LayerMap, Place
 from qwen_tui.layers.map_text import BAD, MUTED, STRONG, Lines, flowed
@@ -25,6 +26,12 @@ def header_lines(layer_map: LayerMap, checkpoint: Checkpoint, place: Place, widt
         return [head, *_flowed(figures, width), *(line for note in notes for line in _flowed([note], width, MUTED))]
     gap = " " if row.spec is MTP else "; "  # a line about a file is long
     return flowed((Content.styled(part, MUTED) for part in absence(layer_map, place).split(gap)), width, gap)
+
+
+def expert_line(module: ModuleLayout, expert: int | None) -> Content:
+    """Which expert of a stack the values below are of, and how another is picked."""
+    which = f"all {module.experts} experts" if expert is None else f"expert {expert} of {module.experts}"
+    return Content.assemble(("‹ ", MUTED), (which, STRONG), (" ›   [ ] another, { } 16 on", MUTED))
 
 
 def _flowed(texts: Iterable[str], width: int, style: str = "") -> Lines:

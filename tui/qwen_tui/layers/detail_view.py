@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.message import Message
 
-from qwen_tui.layers.detail import header_lines
+from qwen_tui.layers.detail import expert_line, header_lines
 from qwen_tui.layers.inspection import Opened
 from qwen_tui.layers.map import Place
 from qwen_tui.layers.map_text import BAD, MUTED, Lines
@@ -21,11 +21,16 @@ class LayerDetail(CellRows):
     def on_resize(self) -> None:
         self.post_message(self.Resized())
 
-    def show_place(self, opened: Opened, place: Place, reader: ValuesReader) -> None:
-        """What is known of `place`. Where there is no room for all, figures go before where a tensor is stored."""
+    def show_place(self, opened: Opened, place: Place, reader: ValuesReader, expert: int | None) -> None:
+        """What is known of `place`, of a stack of experts the values of `expert` (None: of all).
+
+        Where there is no room for all, figures go before where a tensor is stored.
+        """
         width, height = max(1, self.size.width - 2), max(1, self.size.height)
         head = header_lines(opened.layer_map, opened.checkpoint, place, width)
-        values = self._values(reader, width, height - len(head))
+        module = opened.layer_map.module_at(place)
+        picker = [expert_line(module, expert).truncate(width)] if module is not None and module.experts else []
+        values = [*picker, *self._values(reader, width, height - len(head) - len(picker))]
         lines = [*head[: max(2, height - len(values))], *values][:height]
         # Always as many: another number of rows would be another layout of the screen.
         self.show([*(line.pad_left(1) for line in lines), *[Content("")] * (height - len(lines))])

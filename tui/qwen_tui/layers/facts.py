@@ -79,6 +79,9 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     token = f"{percent(layout.share(module.token_bytes))} of a token"
     if not module.token_bytes:
         token = f"read by drafts alone, of {decimal_size(total(layout.mtp).nbytes)}"
+    elif module.experts and layout.mixture is not None:
+        used = f"{layout.mixture.used} of {module.experts} experts"
+        token = f"a token reads {decimal_size(module.token_bytes)} of it, {used} ({token})"
     elif module.token_bytes != module.nbytes:
         token = f"a token reads {decimal_size(module.token_bytes)} of it, one row ({token})"
     where = _file_of(module, layout)
@@ -186,7 +189,8 @@ def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
     count, text = len(layout.layer_kinds), layout.text
     layers = f"{count} layers" if count != 1 else "1 layer"
     size, bits = parameters(text.parameters), f"{text.bits_per_weight:.2f} bits"
-    rest = [f"{decimal_size(layout.token_bytes)} a token", layer_map.verdict.name]
+    experts = [f"{layout.mixture.used} of {layout.mixture.experts} experts"] if layout.mixture else []
+    rest = [*experts, f"{decimal_size(layout.token_bytes)} a token", layer_map.verdict.name]
     pieces = [layers, f"{size} text weights", f"{bits} each", *rest]
     return (
         pieces if sum(map(len, pieces)) + 3 * (len(pieces) - 1) <= width else [layers, f"{size} weights", bits, *rest]

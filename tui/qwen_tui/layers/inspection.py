@@ -37,15 +37,18 @@ def open_model(path: str) -> Opened:
     return Opened(checkpoint, make_map(layout, identify(layout)))
 
 
-def read_module(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop) -> "TensorValues":
-    """The values of one module. Raises CheckpointError, or Cancelled once `stop` says so."""
+def read_module(checkpoint: Checkpoint, module: ModuleLayout, stop: Stop, expert: int | None) -> "TensorValues":
+    """The values of one module, or of one of its experts. Raises CheckpointError, or Cancelled once `stop` says so."""
     from qwen_core.tensors.values import read_values
 
-    return read_values(checkpoint, module.canonical, stop=stop, limit_bytes=VALUES_LIMIT)
+    return read_values(checkpoint, module.canonical, expert=expert, stop=stop, limit_bytes=VALUES_LIMIT)
 
 
 class Inspection:
-    """`view`, `filter` and `small` are how the person left the map, so that coming back finds it so."""
+    """`view`, `filter` and `small` are how the person left the map, so that coming back finds it so.
+
+    `expert` is the one whose values are shown of a stack of experts; None: of all of them.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -53,19 +56,30 @@ class Inspection:
         self.view = View(Place("ffn gate", 0))
         self.filter = ""
         self.small: bool | None = None
-        self.read: Callable[[Checkpoint, ModuleLayout, Stop], TensorValues] = read_module
-        self._values: OrderedDict[str, TensorValues] = OrderedDict()
+        self.expert: int | None = None
+        self.read: Callable[[Checkpoint, ModuleLayout, Stop, int | None], TensorValues] = read_module
+        self._values: OrderedDict[tuple[str, int | None], TensorValues] = OrderedDict()
 
     def forget(self) -> None:
         """Before the directory is read anew."""
         self.opened = None
         self._values.clear()
 
-    def values(self, module: ModuleLayout) -> "TensorValues | None":
-        """Values that were read before."""
-        return self._values.get(module.canonical)
+    def expert_of(self, module: ModuleLayout) -> int | None:
+        """The expert that is picked, where `module` is a stack that has it."""
+        return self.expert if self.expert is not None and self.expert < module.experts else None
 
-    def keep(self, module: ModuleLayout, values: "TensorValues") -> None:
-        self._values[module.canonical] = values
+    def pick(self, module: ModuleLayout, step: int) -> None:
+        """Another expert of a stack, so many on from the one picked; all of them stand before the first."""
+        here = self.expert_of(module)
+        place = ((0 if here is None else here + 1) + step) % (module.experts + 1)
+        self.expert = place - 1 if place else None
+
+    def values(self, module: ModuleLayout) -> "TensorValues | None":
+        """Values that were read before, of the expert that is picked."""
+        return self._values.get((module.canonical, self.expert_of(module)))
+
+    def keep(self, module: ModuleLayout, expert: int | None, values: "TensorValues") -> None:
+        self._values[module.canonical, expert] = values
         while len(self._values) > KEPT:
             self._values.popitem(last=False)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from qwen_core.checkpoint.layout import Layout
 from qwen_core.figures import decimal_size, percent
-from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, LayerMap, glyph_of, hue_of
+from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, SHARED_MARK, STACK_MARK, LayerMap, glyph_of, hue_of
 from qwen_tui.layers.map_text import MUTED, STRONG, Colouring, Lines, Paint, bits_step, flowed
 from qwen_tui.text.formatting import bar
 from qwen_tui.text.sparkline import BARS
@@ -53,7 +54,7 @@ def beside(layer_map: LayerMap, colouring: Colouring, width: int, height: int) -
     found = entries(layer_map, colouring)
     head = Content.assemble(("" if colouring == "bytes" else "colour by ", MUTED), (title(colouring), STRONG))
     lines = [Content.assemble(head, ("  c", MUTED)), Content("")]
-    tail = [Content(""), _kinds("  ")]
+    tail = [Content(""), *_experts(layer_map.layout), _kinds("  ")]
     room = height - len(lines) - len(tail)
     is_tall = len(found) * 2 <= room
     for number, entry in enumerate(found):
@@ -79,11 +80,25 @@ def below(layer_map: LayerMap, colouring: Colouring, width: int, height: int = 1
         pieces = [_piece(entry, short, shares) for entry in found]
         if len(flowed(pieces, width - 1, "  ")) <= height:
             break
-    return [line.pad_left(1).truncate(width) for line in flowed([*pieces, _kinds(" ")], width - 1, "  ")[:height]]
+    return [
+        line.pad_left(1).truncate(width)
+        for line in flowed([*pieces, *_experts(layer_map.layout), _kinds(" ")], width - 1, "  ")[:height]
+    ]
 
 
 def _kinds(gap: str) -> Content:
     return Content.assemble((f"{LINEAR_GLYPH} linear{gap}", MUTED), (FULL_GLYPH, STRONG), (" full", MUTED))
+
+
+def _experts(layout: Layout) -> Lines:
+    """That a cell of a row so marked is all the experts of its layer, and which row is the shared one's."""
+    mixture = layout.mixture
+    if mixture is None:
+        return []
+    many = f"{STACK_MARK} {mixture.experts} experts"
+    return [
+        Content.styled(text, MUTED) for text in (many, f"  a token: {mixture.used}", f"{SHARED_MARK} the shared one")
+    ]
 
 
 def _piece(entry: Entry, short: bool, shares: bool) -> Content:

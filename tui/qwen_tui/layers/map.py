@@ -17,6 +17,8 @@ Group = Literal["mixer", "linear", "full", "ffn", "small", "ends"]
 Hue = Literal["nvfp4", "mxfp4", "mxfp8", "affine", "float"]
 
 FULL_GLYPH, LINEAR_GLYPH = "█", "·"
+STACK_MARK, SHARED_MARK = "≡", "+"
+"""Before the label of a row of experts, where one cell is a layer's whole stack; and of the expert that all share."""
 MODE_LETTERS = {"nvfp4": "N", "mxfp4": "M", "mxfp8": "X", "bf16": "B", "f16": "H", "f32": "F"}
 
 
@@ -47,6 +49,16 @@ ROWS: tuple[RowSpec, ...] = (
     RowSpec("ffn gate", "gate_proj", "ffn", None, "gate of the feed-forward block"),
     RowSpec("ffn up", "up_proj", "ffn", None, "into the feed-forward block"),
     RowSpec("ffn down", "down_proj", "ffn", None, "from the feed-forward block back to the residual"),
+    RowSpec("router", "gate", "ffn", None, "scores every expert for a token; the best few take it"),
+    RowSpec("≡ gate", "switch_mlp.gate_proj", "ffn", None, "gate of each expert"),
+    RowSpec("≡ up", "switch_mlp.up_proj", "ffn", None, "into each expert"),
+    RowSpec("≡ gate, up", "experts.gate_up_proj", "ffn", None, "gate of each expert, and into it"),
+    RowSpec("≡ down", "switch_mlp.down_proj", "ffn", None, "from each expert back to the residual"),
+    RowSpec("≡ down", "experts.down_proj", "ffn", None, "from each expert back to the residual"),
+    RowSpec("+ gate", "shared_expert.gate_proj", "ffn", None, "gate of the expert that all tokens share"),
+    RowSpec("+ up", "shared_expert.up_proj", "ffn", None, "into the expert that all tokens share"),
+    RowSpec("+ down", "shared_expert.down_proj", "ffn", None, "from the shared expert back to the residual"),
+    RowSpec("+ weight", "shared_expert_gate", "ffn", None, "how much the shared expert counts"),
     RowSpec("input norm", "input_layernorm", "small", None, "RMSNorm before the mixer"),
     RowSpec("post norm", "post_attention_layernorm", "small", None, "RMSNorm before the feed-forward block"),
     RowSpec("conv1d", "conv1d", "small", "linear", "short convolution over query, key and value"),
@@ -126,6 +138,11 @@ class LayerMap:
             if cell is not None and cell.module is not None
         }
 
+    @cached_property
+    def start(self) -> Place:
+        """Where the cursor is at first: the first row of the feed-forward part."""
+        return Place(next((row.spec.label for row in self.rows if row.spec.group == "ffn"), MIXER.label), 0)
+
     def at(self, place: Place) -> Cell | None:
         row = self.by_label.get(place.row)
         return row.cells[place.column] if row is not None and 0 <= place.column < len(row.cells) else None
@@ -164,7 +181,11 @@ def make_map(layout: Layout, verdict: Verdict) -> LayerMap:
     # A role that the architecture may gain later still gets a row, so that nothing is ever left out of the map.
     others = dict.fromkeys(m.role for m in layout.modules if m.layer is not None and m.role not in known)
     specs = (*ROWS, *(RowSpec(role, role, "small", None, role) for role in others))
+    has_rows = {module.role for module in layout.modules}
     for spec in specs:
+        # A model has either a feed-forward block or a mixture of experts, and is not told of what it lacks.
+        if spec.group == "ffn" and spec.role not in has_rows:
+            continue
         modules = [layout.at(layer, spec.role) for layer in range(layers)] + [None] * (columns - layers)
         rows.append(MapRow(spec, tuple(None if module is None else _cell(module) for module in modules)))
     rows.append(MapRow(ENDS, _ends(outside, columns)))

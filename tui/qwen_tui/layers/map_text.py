@@ -94,8 +94,8 @@ def look_of(cell: Cell, layer_map: LayerMap, view: View) -> tuple[str, Paint | s
         return cell.glyph, STRONG if cell.hue == "full" else MUTED
     if view.matches is not None and module.canonical not in view.matches:
         return FADED, MUTED
-    # A token reads one row of the embedding: what stays unread stays unlit.
-    lit = view.reading and module.token_bytes == module.nbytes
+    # A token reads one row of the embedding: what stays unread stays unlit. Of experts it reads some of every stack.
+    lit = view.reading and (module.token_bytes == module.nbytes or module.experts > 0)
     match view.colouring:
         case "mode":
             return cell.glyph, Paint("tile", cell.hue, bits_step(cell.bits) if cell.hue != "float" else 4, lit)

@@ -18,12 +18,11 @@ from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.errors import CheckpointError
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.layers.arrangement import Arrangement, arrange
-from qwen_tui.layers.base_screen import LayersScreen
+from qwen_tui.layers.base_screen import EXPERT_KEYS, LayersScreen
 from qwen_tui.layers.detail_view import LayerDetail
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.headline import LayerHeadline
 from qwen_tui.layers.inspection import Inspection, Opened, open_model
-from qwen_tui.layers.map import Place
 from qwen_tui.layers.map_text import COLOURINGS
 from qwen_tui.layers.map_view import LayerMapView
 from qwen_tui.layers.status import InspectorStatus
@@ -51,6 +50,7 @@ class InspectorScreen(LayersScreen):
         Binding("t", "table", "Table", show=False),
         Binding("enter", "open", "The whole tensor", show=False),
         Binding("r", "reload", "Read the headers again", show=False),
+        *EXPERT_KEYS,
     ]
 
     def __init__(self, inspection: Inspection, conversation: Conversation, pending: str) -> None:
@@ -120,7 +120,7 @@ class InspectorScreen(LayersScreen):
         inspection = self.inspection
         view = replace(inspection.view, matches=matching(opened.layer_map.layout, inspection.filter), reading=False)
         if view.place.row not in opened.layer_map.by_label or view.place.column >= opened.layer_map.columns:
-            view = replace(view, place=Place("mixer", 0))
+            view = replace(view, place=opened.layer_map.start)
         table = LayerTable(opened.layer_map.layout)
         table.display = False
         layers = LayerMapView(opened.layer_map, view)
@@ -192,7 +192,10 @@ class InspectorScreen(LayersScreen):
     @on(LayerDetail.Resized)
     def _draw_detail(self) -> None:
         if self._map is not None and self.inspection.opened is not None:
-            self.query_one(LayerDetail).show_place(self.inspection.opened, self._map.view.place, self.reader)
+            opened, place, inspection = self.inspection.opened, self._map.view.place, self.inspection
+            module = opened.layer_map.module_at(place)
+            expert = inspection.expert_of(module) if module is not None else None
+            self.query_one(LayerDetail).show_place(opened, place, self.reader, expert)
 
     # The cursor.
 
@@ -279,6 +282,14 @@ class InspectorScreen(LayersScreen):
         module = opened.layer_map.module_at(view.view.place) if view is not None and opened is not None else None
         if opened is not None and module is not None:
             self.app.push_screen(TensorScreen(self.inspection, opened, self._conversation, module), self._tensor_closed)
+
+    def action_expert(self, step: int) -> None:
+        """The values of another expert, where the cursor is on a stack of them."""
+        view, opened = self._map, self.inspection.opened
+        module = opened.layer_map.module_at(view.view.place) if view is not None and opened is not None else None
+        if module is not None and module.experts:
+            self.inspection.pick(module, step)
+            self._cursor_moved()
 
     def _tensor_closed(self, module: ModuleLayout | None) -> None:
         if module is not None:

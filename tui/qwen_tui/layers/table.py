@@ -14,7 +14,7 @@ from textual.content import Content
 from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_core.figures import decimal_size, percent, shape_text
 from qwen_tui.layers.facts import inside_of
-from qwen_tui.layers.map import glyph_of, hue_of
+from qwen_tui.layers.map import STACK_MARK, glyph_of, hue_of
 from qwen_tui.layers.map_text import CURSOR, MUTED, STRONG, Paint, bits_step
 
 
@@ -42,6 +42,11 @@ def _share(module: ModuleLayout, layout: Layout) -> str:
     return percent(layout.share(module.token_bytes))
 
 
+def _name(module: ModuleLayout) -> str:
+    """The name without its layer; a stack of experts is marked as one, as on the map."""
+    return f"{STACK_MARK} {inside_of(module)}" if module.experts else inside_of(module)
+
+
 def _layer(module: ModuleLayout) -> int:
     """-1 outside the layers: before the first of them."""
     return -1 if module.layer is None else module.layer
@@ -49,7 +54,7 @@ def _layer(module: ModuleLayout) -> int:
 
 COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("layer", 5, 0, lambda module, _: "" if module.layer is None else str(module.layer), _layer),
-    TableColumn("module", 24, 1, lambda module, _: inside_of(module), inside_of, left=True),
+    TableColumn("module", 24, 1, lambda module, _: _name(module), inside_of, left=True),
     TableColumn("format", 21, 2, lambda module, _: module.format, attrgetter("bits", "format"), left=True),
     TableColumn("stored", 9, 4, lambda module, _: decimal_size(module.nbytes), attrgetter("nbytes"), falling=True),
     TableColumn("per token", 10, 3, _share, attrgetter("token_bytes"), falling=True),

@@ -9,8 +9,8 @@ from textual.content import Content
 
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_tui.conversation.conversation import Conversation
-from qwen_tui.layers.base_screen import LayersScreen
-from qwen_tui.layers.detail import fact_lines
+from qwen_tui.layers.base_screen import EXPERT_KEYS, LayersScreen
+from qwen_tui.layers.detail import expert_line, fact_lines
 from qwen_tui.layers.facts import facts_of
 from qwen_tui.layers.inspection import Inspection, Opened
 from qwen_tui.layers.map import Place
@@ -31,12 +31,14 @@ class TensorScreen(LayersScreen):
         Binding("right,l", "other(1)", "The next layer", show=False),
         Binding("up,k", "scroll_body(-1)", "Up", show=False),
         Binding("down,j", "scroll_body(1)", "Down", show=False),
+        *EXPERT_KEYS,
     ]
 
     def __init__(
         self, inspection: Inspection, opened: Opened, conversation: Conversation, module: ModuleLayout
     ) -> None:
         super().__init__(conversation)
+        self._inspection = inspection
         self._opened = opened
         self.module = module
         self.reader = ValuesReader(self, inspection, self._draw)
@@ -62,6 +64,8 @@ class TensorScreen(LayersScreen):
         width = max(8, self.size.width - 3)
         facts = facts_of(self.module, self._opened.layer_map.layout, self._opened.checkpoint)
         lines = [Content.styled(facts.title, STRONG), Content(""), *fact_lines(facts.labelled, width)]
+        if self.module.experts:
+            lines += [Content(""), expert_line(self.module, self._inspection.expert_of(self.module))]
         if self.reader.values is not None:
             from qwen_tui.layers.values_text import sections
 
@@ -78,6 +82,13 @@ class TensorScreen(LayersScreen):
 
     def action_scroll_body(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_expert(self, step: int) -> None:
+        """The values of another expert of the stack."""
+        if self.module.experts:
+            self._inspection.pick(self.module, step)
+            self.reader.want(self.module)
+            self._draw()
 
     def action_other(self, step: int) -> None:
         """The nearest module of the same row on that side."""

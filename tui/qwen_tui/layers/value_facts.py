@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qwen_core.figures import percent
+from qwen_core.figures import decimal_size, percent, shape_text
 from qwen_tui.layers.facts import Fact, FactText
 
 if TYPE_CHECKING:  # NumPy behind it: too slow an import for the first screen
@@ -28,9 +28,17 @@ def histogram_ends(histogram: "Histogram") -> tuple[str, str]:
     return (f"2^{first:g}", f"2^{last:g}") if "exponent" in histogram.label else (number(first), number(last))
 
 
+def expert_text(values: "TensorValues") -> str:
+    """Which experts of a stack the values are of."""
+    if values.expert is None:
+        return f"all {values.experts} experts"
+    return f"expert {values.expert} of {values.experts}"
+
+
 def value_facts(values: "TensorValues") -> list[Fact]:
     """Everything that is counted: how much of it, range and mean, scales, dead and saturated groups, NaN."""
     facts = {
+        "experts": _experts(values),
         "examined": examined(values),
         "values": _values(values),
         "scales": _scales(values.scales),
@@ -38,6 +46,14 @@ def value_facts(values: "TensorValues") -> list[Fact]:
         "not finite": _not_finite(values),
     }
     return [Fact(label, pieces) for label, found in facts.items() if (pieces := tuple(found))]
+
+
+def _experts(values: "TensorValues") -> Iterator[FactText]:
+    if not values.experts:
+        return
+    yield FactText(expert_text(values))
+    if values.expert is not None:
+        yield FactText(f"{shape_text(values.shape)}, {decimal_size(values.stored_bytes)}")
 
 
 def examined(found: "Examined") -> Iterator[FactText]:

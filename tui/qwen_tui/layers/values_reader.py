@@ -29,6 +29,7 @@ class ValuesReader:
         self._changed = changed
         self._stop = threading.Event()
         self._module: ModuleLayout | None = None
+        self._expert: int | None = None
         self.values: TensorValues | None = None
         self.error = ""
 
@@ -38,34 +39,38 @@ class ValuesReader:
         return self._module is not None and self.values is None and not self.error
 
     def want(self, module: ModuleLayout | None) -> None:
-        """The cursor is on `module`: show what is known of it, and read it if that is nothing."""
-        if module == self._module:
+        """The cursor is on `module`: show what is known of it, and read it if that is nothing.
+
+        Of a stack of experts it is the one that the inspection has picked.
+        """
+        expert = self._inspection.expert_of(module) if module is not None else None
+        if module == self._module and expert == self._expert:
             return
         self._stop.set()
-        self._module, self.error = module, ""
+        self._module, self._expert, self.error = module, expert, ""
         self.values = self._inspection.values(module) if module is not None else None
         if module is not None and self.values is None:
             self._stop = threading.Event()
-            self._owner.run_worker(self._read(module, self._stop), group="values", exclusive=True)
+            self._owner.run_worker(self._read(module, expert, self._stop), group="values", exclusive=True)
         self._changed()
 
     def close(self) -> None:
         """The screen goes: whatever is being read may end."""
         self._stop.set()
 
-    async def _read(self, module: ModuleLayout, stop: threading.Event) -> None:
+    async def _read(self, module: ModuleLayout, expert: int | None, stop: threading.Event) -> None:
         await asyncio.sleep(DEBOUNCE)  # wanting another tensor meanwhile cancels this
         opened = self._inspection.opened
         if opened is None or stop.is_set():
             return
         try:
-            values = await asyncio.to_thread(self._inspection.read, opened.checkpoint, module, stop.is_set)
+            values = await asyncio.to_thread(self._inspection.read, opened.checkpoint, module, stop.is_set, expert)
         except (QwenError, OSError, ValueError, MemoryError) as error:
             if not stop.is_set():
                 self.error = str(error) or type(error).__name__
                 self._changed()
             return
-        self._inspection.keep(module, values)
-        if module == self._module:
+        self._inspection.keep(module, expert, values)
+        if (module, expert) == (self._module, self._expert):
             self.values = values
             self._changed()

@@ -39,6 +39,7 @@ def model_fields(subject: Subject) -> dict[str, Any]:
         "layer_kinds": layout.layer_kinds,
         **fields_of(config, "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"),
         "yarn": config.yarn and asdict(config.yarn),
+        "mixture": config.mixture and fields_of(config.mixture, "experts", "used", "size", "shared_size"),
         "tied": layout.tied,
         "converted": subject.checkpoint.converted,
         "shards": layout.shards,
@@ -92,6 +93,7 @@ def module_fields(module: ModuleLayout) -> dict[str, Any]:
     """One module."""
     return {
         **fields_of(module, "name", "layer", "role", "mode", "bits", "group_size", "shape"),
+        "experts": module.experts or None,
         "bytes": module.nbytes,
         "weight_bytes_per_token": module.token_bytes,
         **fields_of(module, "source", "shard", "kind", "bits_per_weight", "offset", "alignment"),

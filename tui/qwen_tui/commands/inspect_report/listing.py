@@ -12,14 +12,15 @@ from qwen_tui.commands.inspect_report.formats import format_code, format_text, m
 from qwen_tui.commands.inspect_report.selection import OUTSIDE
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import FAINT, Cell, figures, folding, paragraph, table, words
+from qwen_tui.layers.map import SHARED_MARK, STACK_MARK
 
 # The matrices of a layer by what they do, whichever mixer it has.
 _PLACES: dict[str, tuple[str, ...]] = {
     "in": ("q_proj", "k_proj", "v_proj", "in_proj_qkv", "in_proj_z"),
     "out": ("o_proj", "out_proj"),
-    "gate": ("gate_proj",),
-    "up": ("up_proj",),
-    "down": ("down_proj",),
+    "gate": ("gate_proj", "switch_mlp.gate_proj", "experts.gate_up_proj", "shared_expert.gate_proj"),
+    "up": ("up_proj", "switch_mlp.up_proj", "experts.gate_up_proj", "shared_expert.up_proj"),
+    "down": ("down_proj", "switch_mlp.down_proj", "experts.down_proj", "shared_expert.down_proj"),
 }
 
 
@@ -66,15 +67,15 @@ def tensor_table(subject: Subject, modules: Sequence[ModuleLayout], width: int) 
         *(words("from"), figures("shard:byte"), figures("align")),
     )
     yield table(columns, [_tensor_row(subject, module) for module in modules], width, gap=1)
-    yield paragraph(
-        "from: def the default, own an override. align: of the weight's byte; * not all of it can be mapped.", FAINT
-    )
+    marks = f" {STACK_MARK} a stack of experts, {SHARED_MARK} the shared expert." if subject.layout.mixture else ""
+    about = "from: def the default, own an override. align: of the weight's byte; * not all of it can be mapped."
+    yield paragraph(about + marks, FAINT)
 
 
 def _tensor_row(subject: Subject, module: ModuleLayout) -> list[Cell]:
     return [
         "MTP" if module in subject.layout.mtp else "–" if module.layer is None else str(module.layer),
-        module.role,
+        _role_text(module),
         Text(format_text(module), mode_style(module)),
         shape_text(module.shape),
         f"{module.nbytes / 1e6:.3f}" if module.nbytes < 1e6 else f"{module.nbytes / 1e6:.1f}",
@@ -83,6 +84,14 @@ def _tensor_row(subject: Subject, module: ModuleLayout) -> list[Cell]:
         f"{subject.file_of(module)}:{module.offset}",
         _alignment(module.alignment) + ("" if module.element_aligned else "*"),
     ]
+
+
+def _role_text(module: ModuleLayout) -> str:
+    """The role, the experts marked as on the layer map."""
+    parent, _, role = module.role.rpartition(".")
+    if module.experts:
+        return f"{STACK_MARK} {role}"
+    return f"{SHARED_MARK} {role}" if parent == "shared_expert" else module.role
 
 
 def _alignment(count: int) -> str:

@@ -34,6 +34,14 @@ FAMILIES = (
     Family("linear_attn", ("out_proj",), "linear_attn.out_proj"),
     Family("mlp", ("gate_proj", "up_proj"), "mlp.gate_proj / up_proj"),
     Family("mlp", ("down_proj",), "mlp.down_proj"),
+    Family("mlp", ("gate",), "mlp.gate (router)"),
+    Family("mlp", ("switch_mlp.gate_proj", "switch_mlp.up_proj"), "switch_mlp.gate/up_proj"),
+    Family("mlp", ("switch_mlp.down_proj",), "switch_mlp.down_proj"),
+    Family("mlp", ("experts.gate_up_proj",), "experts.gate_up_proj"),
+    Family("mlp", ("experts.down_proj",), "experts.down_proj"),
+    Family("mlp", ("shared_expert.gate_proj", "shared_expert.up_proj"), "shared_expert.gate/up"),
+    Family("mlp", ("shared_expert.down_proj",), "shared_expert.down_proj"),
+    Family("mlp", ("shared_expert_gate",), "shared_expert_gate"),
     Family("linear_attn", ("conv1d",), "linear_attn.conv1d"),
     Family("linear_attn", ("A_log", "dt_bias"), "linear_attn.A_log, dt_bias"),
     Family(
@@ -49,6 +57,14 @@ _WHY = {
     "in_proj_qkv": "B + 2 with AWQ",
     "gate_proj": "B",
     "down_proj": "B + 1",
+    "gate": "kept: chooses experts",
+    "switch_mlp.gate_proj": "B",
+    "switch_mlp.down_proj": "B + 1",
+    "experts.gate_up_proj": "B",
+    "experts.down_proj": "B + 1",
+    "shared_expert.gate_proj": "B",
+    "shared_expert.down_proj": "B + 1",
+    "shared_expert_gate": "kept in float",
     "o_proj": "kept in float",
     "out_proj": "kept in float",
     "in_proj_b": "kept: steers decay",
@@ -131,6 +147,8 @@ def note(layout: Layout, row: RoleRow, variant: Variant | None) -> str:
     sources = dict.fromkeys(module.source for module in row.modules if module.spec is not None)
     if sources:
         parts.append(" and ".join(sorted(sources)))
+    if first.experts and layout.mixture is not None:
+        parts.append(f"{first.experts} experts, a token reads {layout.mixture.used}")
     if first.role == "embed_tokens":
         parts.append("also the head (tied)" if layout.tied else "a token reads one row")
     return ", ".join(part for part in parts if part)

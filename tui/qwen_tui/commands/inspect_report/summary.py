@@ -6,8 +6,8 @@ from itertools import pairwise
 from rich.console import RenderableType
 from rich.text import Text
 
-from qwen_core.checkpoint.config import ModelConfig
-from qwen_core.checkpoint.layout import MTP_LAYER, ModuleLayout
+from qwen_core.checkpoint.config import MixtureConfig, ModelConfig
+from qwen_core.checkpoint.layout import MTP_LAYER, Layout, ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.inspect_report.roles import role_table
@@ -16,6 +16,9 @@ from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, facts, line, paragraph
 from qwen_tui.layers.facts import choice_text, mtp_text
 from qwen_tui.text.formatting import counted, exact_size, parameters
+
+# Tokens of a pass with a few drafts and of a step of a prompt (session/generate.py, CHUNK), as examples.
+_DRAFTED, _PREFILL = 4, 512
 
 
 def report(subject: Subject, modules: Sequence[ModuleLayout], filters: Filters, width: int) -> Iterator[RenderableType]:
@@ -64,6 +67,8 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
         f"{exact_size(text.nbytes)}: {parameters(text.parameters)} weights, {text.bits_per_weight:.2f} bits each",
     )
     yield "per token", f"{exact_size(layout.token_bytes)} of weights; recurrent state and KV come on top"
+    if layout.mixture is not None:
+        yield "experts", _experts(layout, layout.mixture)
     yield "layers", _layers(subject)
     yield "sizes", _sizes(config)
     yield "context", _context(config)
@@ -91,11 +96,26 @@ def _context(config: ModelConfig) -> str:
 
 def _sizes(config: ModelConfig) -> str:
     return (
-        f"hidden {config.hidden_size:,}, feed-forward {config.intermediate_size:,}, vocabulary {config.vocab_size:,}; "
+        f"hidden {config.hidden_size:,}, {_feed_forward(config)}, vocabulary {config.vocab_size:,}; "
         f"full attention {config.num_attention_heads} heads of {config.head_dim}, "
         f"{config.num_key_value_heads} of keys; "
         f"linear {config.linear_num_value_heads} heads of {config.linear_value_head_dim}, "
         f"{config.linear_num_key_heads} of keys"
+    )
+
+
+def _feed_forward(config: ModelConfig) -> str:
+    if config.mixture is None:
+        return f"feed-forward {config.intermediate_size:,}"
+    return f"experts {config.mixture.size:,}, shared expert {config.mixture.shared_size:,}"
+
+
+def _experts(layout: Layout, mixture: MixtureConfig) -> str:
+    """What a token reads of them, and that a prompt reads more: its passes have many tokens."""
+    some, many = (decimal_size(layout.pass_bytes(tokens)) for tokens in (_DRAFTED, _PREFILL))
+    return (
+        f"{mixture.used} of {mixture.experts} and a shared one in each layer; a pass of several tokens reads more: "
+        f"of {_DRAFTED} up to about {some}, of {_PREFILL} (a step of a prompt) {many}"
     )
 
 

@@ -19,7 +19,7 @@ _SCALES = ("format", "minimum", "maximum", "zero_count", "negative_count", "nan_
 
 def value_fields(subject: Subject, values: TensorValues, error: TensorError | None) -> dict[str, Any]:
     """All that was read of the tensor, and `error` where it was compared."""
-    info = find_tensor(subject.checkpoint, values.module).weight
+    info = find_tensor(subject.checkpoint, values.module, values.expert).weight
     spec, scales, groups = values.spec, values.scales, values.groups
     return finite(
         {
@@ -30,6 +30,8 @@ def value_fields(subject: Subject, values: TensorValues, error: TensorError | No
             "group_size": spec.group_size if spec else None,
             "dtype": values.dtype,
             "shape": values.shape,
+            "experts": values.experts or None,
+            "expert": values.expert,
             "bytes": values.stored_bytes,
             "shard": info.file.name,
             "offset": info.offset,

@@ -15,7 +15,7 @@ from qwen_tui.commands.inspect_report.formats import MODE_STYLES
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, Cell, facts, figures, folding, line, paragraph, table
 from qwen_tui.layers.facts import MAX_NAME, Fact, FactText, facts_of
-from qwen_tui.layers.value_facts import examined, histogram_ends, number, row_texts, value_facts
+from qwen_tui.layers.value_facts import examined, expert_text, histogram_ends, number, row_texts, value_facts
 from qwen_tui.text.formatting import exact_size
 from qwen_tui.text.safe import one_line
 from qwen_tui.text.sparkline import sparkline
@@ -30,7 +30,8 @@ def value_lines(
 ) -> Iterator[RenderableType]:
     """Everything that was found in the tensor."""
     form = values.dtype.lower() if values.spec is None else str(values.spec)
-    yield line(f"{one_line(values.module, MAX_NAME)} · {form}", HEADING)
+    which = f" · {expert_text(values)}" if values.experts else ""
+    yield line(f"{one_line(values.module, MAX_NAME)}{which} · {form}", HEADING)
     yield ""
     yield facts(_statistics(subject, values), width)
     if values.groups is not None:
