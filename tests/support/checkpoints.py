@@ -96,6 +96,8 @@ def write_checkpoint(
         stored = _holes(plan, specs, is_converted)
     else:
         stored = _random(plan, specs, is_converted, seed, float_dtype)
+    if names == "raw" and variant == "bf16":
+        stored = fused(stored)
     tensors = {disk_name(name, names): tensor for name, tensor in stored.items()}
     if full:
         tensors |= {name: Stored("BF16", shape) for name, shape in vision_plan(sizes["hidden_size"])}
@@ -107,6 +109,30 @@ def write_checkpoint(
     for name, content in (files or {}).items():
         (path / name).write_text(content)
     return written
+
+
+def fused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The tensors with the experts of a mixture as raw files have them: gate and up of each in one, gate first."""
+    found: dict[str, Stored] = {}
+    for name, tensor in tensors.items():
+        mlp, _, role = name.removesuffix(".weight").rpartition(".switch_mlp.")
+        if not mlp:
+            found[name] = tensor
+        elif role == "down_proj":
+            found[f"{mlp}.experts.down_proj"] = tensor
+        elif role == "gate_proj":
+            found[f"{mlp}.experts.gate_up_proj"] = _side_by_side(tensor, tensors[name.replace("gate_proj", "up_proj")])
+    return found
+
+
+def _side_by_side(gate: Stored, up: Stored) -> Stored:
+    experts, rows, columns = gate.shape
+    shape = (experts, 2 * rows, columns)
+    if gate.data is None or up.data is None:
+        return Stored(gate.dtype, shape)
+    size = gate.nbytes // experts
+    both = ((part.data or b"")[expert * size : (expert + 1) * size] for expert in range(experts) for part in (gate, up))
+    return Stored(gate.dtype, shape, b"".join(both))
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Stored], offset: int | None = None) -> None:

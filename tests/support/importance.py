@@ -6,13 +6,14 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.architecture import text_tensors, with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 
 
 def llama_name(module: str, layers: int) -> str:
     """llama.cpp's name of a canonical module, as the gguf package maps Hugging Face's."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN35, layers)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN35MOE, layers)
+    module = module.replace(".switch_mlp.", ".experts.")
     found = names.get_name(module if module == "lm_head" else f"model.{module}")
     assert found is not None, module
     return f"{found}.weight"
@@ -22,9 +23,9 @@ def random_importance(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
     """A mean square for every input channel of every matrix, over four orders of magnitude."""
     random = np.random.default_rng(seed)
     return {
-        tensor.module: (10 ** random.uniform(-2, 2, tensor.shape[1])).astype(np.float32)
-        for tensor in text_tensors(config, lm_head=True)
-        if tensor.kind == "matrix" and tensor.module != "embed_tokens"
+        tensor.module: (10 ** random.uniform(-2, 2, (*tensor.shape[:-2], tensor.shape[-1]))).astype(np.float32)
+        for tensor in text_tensors(with_experts_of(config, ()), lm_head=True)
+        if tensor.is_matrix and tensor.module != "embed_tokens"
     }
 
 
@@ -42,8 +43,9 @@ def write_imatrix(
     writer.add_array("imatrix.datasets", ["test.txt"])
     for module, values in importance.items():
         name = rename(llama_name(module, layers))
-        writer.add_tensor(f"{name}.in_sum2", (values * np.float32(count)).astype(np.float32).reshape(1, -1))
-        writer.add_tensor(f"{name}.counts", np.array([[count]], np.float32))
+        sums = (values * np.float32(count)).astype(np.float32)
+        writer.add_tensor(f"{name}.in_sum2", sums if values.ndim == 2 else sums.reshape(1, -1))
+        writer.add_tensor(f"{name}.counts", np.full((len(values) if values.ndim == 2 else 1, 1), count, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -32,8 +32,10 @@ _EXTRA_BITS: dict[str, int] = {
 }
 # Whatever the mode, these two stay affine.
 ALWAYS_AFFINE = ("embed_tokens", "lm_head")
+# What chooses and weighs the experts of a mixture: a rounding there is another expert.
+ROUTING = ("gate", "shared_expert_gate")
 # Linear layers that the recipe keeps in bf16.
-KEPT = ("o_proj", "out_proj", "in_proj_a", "in_proj_b", "gate", "shared_expert_gate")
+KEPT = ("o_proj", "out_proj", "in_proj_a", "in_proj_b", *ROUTING)
 
 
 @dataclass(frozen=True)

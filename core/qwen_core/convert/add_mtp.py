@@ -4,10 +4,11 @@ Decided in `plan_mtp`, written in `add_mtp`: by the converter's own plan, pieces
 are stored as 1 + w, whatever the original does.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors
+from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, raw_place, with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.headers import TensorInfo
@@ -42,8 +43,8 @@ def plan_mtp(source: Path, model: Checkpoint, rules: Rules) -> ConversionPlan:
             "the layer from the unquantised original"
         )
     raw = not _is_converted(found, model.config)
-    expected = mtp_tensors(model.config)
-    decisions = tuple(_decision(tensor, found.tensors[tensor.name], rules, raw) for tensor in expected)
+    expected = mtp_tensors(with_experts_of(model.config, ()))
+    decisions = tuple(_decision(tensor, found.tensors, rules, raw) for tensor in expected)
     return ConversionPlan(model, rules, "BF16", decisions, ())
 
 
@@ -117,8 +118,10 @@ def _is_converted(found: MtpTensors, config: ModelConfig) -> bool:
     return are_converted(load_plans(plan_tensors(infos, norms, mx.float32, raw=False)).arrays.values())
 
 
-def _decision(tensor: TextTensor, info: TensorInfo, rules: Rules, raw: bool) -> Decision:
+def _decision(tensor: TextTensor, tensors: Mapping[str, TensorInfo], rules: Rules, raw: bool) -> Decision:
     name = PREFIX + tensor.name
+    place = None if tensor.name in tensors else raw_place(tensor.module)
+    info = tensors[tensor.name if place is None else place.name]
     spec = rules.decide(Weight(PREFIX + tensor.module, 1)) if tensor.is_matrix else None
     outputs = (OutputTensor(name, "BF16", tensor.shape),)
     if spec is not None:
@@ -133,4 +136,7 @@ def _decision(tensor: TextTensor, info: TensorInfo, rules: Rules, raw: bool) -> 
         add_one=raw and tensor.kind == "norm",
         channels_last=False,
         outputs=outputs,
+        is_stack=tensor.kind == "experts",
+        run=place.number if place else 0,
+        runs=place.runs if place else 1,
     )

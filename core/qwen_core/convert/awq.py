@@ -13,14 +13,14 @@ import numpy as np
 from qwen_core.checkpoint.config import FULL, ModelConfig
 from qwen_core.errors import CheckpointError, quote
 
-Vector = np.ndarray  # float32, one dimension
+Vector = np.ndarray  # float32, one dimension; of a stack of experts two
 _LEAST = 1e-8
 
 
 @dataclass(frozen=True)
 class Fold:
     """Factors for one tensor, float32: `rows` has one for each row of a matrix or each element of a norm's vector,
-    `columns` one for each column of a matrix."""
+    `columns` one for each column of a matrix. Of a stack of experts either may be [experts, ...]."""
 
     rows: Vector | None = None
     columns: Vector | None = None
@@ -50,14 +50,24 @@ def groups(config: ModelConfig) -> Iterator[ScaledGroup]:
             mixer = f"{layer}linear_attn.in_proj_"
             # a and b stay floats, but they read the same norm: leaving them out would change what they compute.
             yield ScaledGroup(norm, (f"{mixer}qkv", f"{mixer}z"), (f"{mixer}a", f"{mixer}b"))
-        mlp = f"{layer}mlp."
-        yield ScaledGroup(f"{layer}post_attention_layernorm", (f"{mlp}gate_proj", f"{mlp}up_proj"))
-        yield ScaledGroup(f"{mlp}up_proj", (f"{mlp}down_proj",))
+        yield from _feed_forward(f"{layer}post_attention_layernorm", f"{layer}mlp.", config.mixture is not None)
+
+
+def _feed_forward(norm: str, mlp: str, is_mixture: bool) -> Iterator[ScaledGroup]:
+    parts = (f"{mlp}switch_mlp.", f"{mlp}shared_expert.") if is_mixture else (mlp,)
+    readers = tuple(f"{part}{name}_proj" for part in parts for name in ("gate", "up"))
+    # The router and the shared expert's gate read the same norm.
+    also = (f"{mlp}gate", f"{mlp}shared_expert_gate") if is_mixture else ()
+    yield ScaledGroup(norm, readers, also)
+    for part in parts:
+        yield ScaledGroup(f"{part}up_proj", (f"{part}down_proj",))
 
 
 def scale_of(importance: Vector) -> Vector:
     """s of each channel: the square root of its importance, centred so that the largest and the smallest multiply to
-    about 1."""
+    about 1. Of a stack's importance [experts, channels] each expert by itself."""
+    if importance.ndim == 2:
+        return np.stack([scale_of(one) for one in importance])
     s = np.sqrt(np.maximum(importance, _LEAST))
     centre = max(float(np.sqrt(s.max() * s.min())), _LEAST)
     return (s / centre).astype(np.float32)

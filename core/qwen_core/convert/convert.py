@@ -92,8 +92,8 @@ def _write_tensor(
     for name, offset, data in transformed(source, decision, fold):
         shard.write(name, offset, data)
         if name == decision.outputs[0].name:
-            meter.reached((offset + data.nbytes) / decision.outputs[0].nbytes * info.nbytes)
-    meter.finish(info.nbytes)
+            meter.reached((offset + data.nbytes) / decision.outputs[0].nbytes * decision.source_bytes)
+    meter.finish(decision.source_bytes)
 
 
 class _Meter:

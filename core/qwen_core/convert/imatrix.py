@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.architecture import is_stack, text_tensors, with_experts_of
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, text_section
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.quantization import canonical_name
@@ -23,7 +23,7 @@ from qwen_core.convert.plan import MTP_PREFIX
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import require_file
 
-# llama.cpp's names (its `qwen35` architecture) and ours, within a layer.
+# llama.cpp's names (its `qwen35` and `qwen35moe` architectures) and ours, within a layer.
 LAYER_NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -37,11 +37,22 @@ LAYER_NAMES = {
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.switch_mlp.gate_proj",
+    "ffn_up_exps": "mlp.switch_mlp.up_proj",
+    "ffn_gate_up_exps": "mlp.switch_mlp.gate_proj",
+    "ffn_down_exps": "mlp.switch_mlp.down_proj",
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
 }
 MODEL_NAMES = {"output": "lm_head", "token_embd": "embed_tokens"}
 _LAYER = re.compile(r"blk\.(\d{1,4})\.([\w.]+)")
 # What only the MTP layer has in llama.cpp ("nextn.eh_proj"); the rest of it is a full-attention layer's.
 _MTP_NAMES = "nextn."
+# Gate and up of the experts in one tensor, as newer files have them: both have its input.
+_BOTH = "ffn_gate_up_exps"
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
@@ -65,6 +76,8 @@ def has_mtp(checkpoint: Checkpoint) -> bool:
 def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[str, np.ndarray]:
     """Mean square of every input channel, float32, by canonical module name.
 
+    Of a stack of experts, gate and up have that of all tokens, whose norm they share, and down [experts, channels]: an
+    expert that no token of the measurement met has the mean of the others.
     `mtp` says that the model has an MTP layer, which the file may then have measured too (it is not read). Raises
     CheckpointError for a file that is no GGUF importance matrix, one that has nothing of this model, layers, kinds of
     layers or widths that the model has not, or channels without data.
@@ -73,20 +86,26 @@ def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[
     where = f"the importance matrix {quote(path)}"
     tensors = _tensors(path, where)
     sums = {name.removesuffix(_SUMS): data for name, data in tensors.items() if name.endswith(_SUMS)}
-    widths = {tensor.module: tensor.shape[-1] for tensor in text_tensors(config, lm_head=True)}
+    shapes = {tensor.module: tensor.shape for tensor in text_tensors(with_experts_of(config, ()), lm_head=True)}
     importance: dict[str, np.ndarray] = {}
     for name, total in sums.items():
         _check_layer(name, config, mtp, where)
         module = our_name(name)
-        if module is None or module not in widths:
+        if module is None or module not in shapes:
             continue
-        mean = _mean(total, tensors.get(name + _COUNTS), f"{where}: {quote(name)}")
-        if mean.size != widths[module]:
+        place, counts = f"{where}: {quote(name)}", tensors.get(name + _COUNTS)
+        if is_stack(module):
+            mean, each = _means_of_experts(total, counts, shapes[module][0], place)
+            importance[module] = each if module.endswith("down_proj") else mean
+            if _BOTH in name:
+                importance[module.replace("gate_proj", "up_proj")] = mean
+        else:
+            mean = importance[module] = _mean(total, counts, place)
+        if mean.shape[-1] != shapes[module][-1]:
             raise CheckpointError(
-                f"{where} has {mean.size} channels for {quote(module)}, but the weight has {widths[module]}: it is "
-                "not of this model"
+                f"{where} has {mean.shape[-1]} channels for {quote(module)}, but the weight has {shapes[module][-1]}: "
+                "it is not of this model"
             )
-        importance[module] = mean
     if not importance:
         example = next(iter(sums))
         raise CheckpointError(f"{where} matches no tensor of this model; it names, for example, {quote(example)}")
@@ -134,6 +153,21 @@ def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarra
     if not mean.any():
         raise CheckpointError(f"{where} holds nothing but zeros: measure on more text")
     return mean
+
+
+def _means_of_experts(
+    total: np.ndarray, counts: np.ndarray | None, experts: int, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of all tokens that any expert met [channels], and those of each expert [experts, channels]."""
+    if counts is None or counts.size != experts or total.size % experts:
+        raise CheckpointError(f"{where} has not the sums and counts of {experts} experts: it is not of this model")
+    sums, counts = total.reshape(experts, -1).astype(np.float64), counts.reshape(-1).astype(np.float64)
+    met = ~(counts <= 0)  # a count that is no number is found to be one below
+    mean = _mean(sums[met].sum(axis=0), counts[met].sum(), where)
+    each = np.tile(mean, (experts, 1))
+    for expert in np.flatnonzero(met):
+        each[expert] = _mean(sums[expert], counts[expert], f"{where} of expert {expert}")
+    return mean, each
 
 
 def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:

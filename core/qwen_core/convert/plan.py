@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
-from qwen_core.checkpoint.architecture import TextTensor, text_tensors
+from qwen_core.checkpoint.architecture import TextTensor, is_stack, raw_place, text_tensors, with_experts_of
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
@@ -48,7 +48,9 @@ class Decision:
     """What becomes of one tensor of the source.
 
     `name` is the result's, with ".weight" where there is one; `module` is canonical for text tensors. `shape` is the
-    unquantised one. `spec` None keeps floats. `add_one`: a raw norm, stored less 1. `channels_last`: a raw patch
+    unquantised one, [experts, rows, columns] of a stack (`is_stack`), of whose rows in the source each expert has
+    `runs` times as many: raw files have its gate and its up one after the other, and this is the run of number `run`.
+    `spec` None keeps floats. `add_one`: a raw norm, stored less 1. `channels_last`: a raw patch
     embedding [out, in, time, height, width], whose channels move to the end.
     """
 
@@ -61,6 +63,25 @@ class Decision:
     add_one: bool
     channels_last: bool
     outputs: tuple[OutputTensor, ...]
+    is_stack: bool = False
+    run: int = 0
+    runs: int = 1
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is rows of columns, of which some can be converted at a time."""
+        return self.is_stack or len(self.shape) == 2
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the source that it is made of."""
+        return self.source.nbytes // self.runs
+
+    def row_runs(self) -> Iterator[tuple[int, int]]:
+        """Where the rows of a matrix lie in the source, in order: (the first row, how many), an expert's at a time."""
+        rows = self.shape[-2]
+        for expert in range(self.shape[0] if self.is_stack else 1):
+            yield (expert * self.runs + self.run) * rows, rows
 
     @property
     def output_module(self) -> str:
@@ -94,7 +115,7 @@ class ConversionPlan:
     @property
     def source_bytes(self) -> int:
         """Bytes of the tensors that will be read."""
-        return sum(decision.source.nbytes for decision in self.decisions)
+        return sum(decision.source_bytes for decision in self.decisions)
 
     @property
     def specs(self) -> dict[str, QuantSpec]:
@@ -158,13 +179,13 @@ def packed_tensors(
     origin: str | None = None,
     advice: str = "keep it unquantised with a rule of its own (--recipe)",
 ) -> tuple[OutputTensor, ...]:
-    """The tensors that a weight [rows, columns] called `name` becomes (FORMAT.md, "packed tensor of W [N, K]").
+    """The tensors that a weight [..., columns] called `name` becomes (FORMAT.md, "packed tensor of W [N, K]").
 
     Where the columns cannot be divided into the format's groups, raises SettingsError naming `origin`, the rule that a
     person wrote for this weight, and CheckpointError with `advice` where there is none.
     """
     module = name.removesuffix(".weight")
-    columns = shape[1]
+    columns = shape[-1]
     if columns % spec.group_size:
         problem = (
             f"tensor {quote(name)} has {columns} columns, which groups of {spec.group_size} do not divide: "
@@ -198,7 +219,9 @@ def make_plan(
             "unquantised original, or rewrite it aligned with --realign"
         )
     layers = checkpoint.config.num_hidden_layers
-    expected = list(text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings))
+    # Without a name of theirs: the result has the experts of a mixture as MLX does, gate and up apart.
+    config = with_experts_of(checkpoint.config, ())
+    expected = list(text_tensors(config, lm_head=not config.tie_word_embeddings))
     rules.check(Weight(tensor.module, layers) for tensor in expected if tensor.is_matrix)
     decisions = [_text_decision(checkpoint, tensor, rules, float_dtype) for tensor in expected]
     beside = [_beside_decision(checkpoint, info, float_dtype) for info in _beside(checkpoint)]
@@ -227,7 +250,8 @@ def _check_names(decisions: Iterable[Decision]) -> None:
 
 
 def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, float_dtype: FloatDtype) -> Decision:
-    info = checkpoint.text[tensor.name]
+    place = None if tensor.name in checkpoint.text else raw_place(tensor.module)
+    info = checkpoint.text[tensor.name if place is None else place.name]
     name = f"language_model.{tensor.name}" if tensor.name.startswith("lm_head.") else _TEXT_PREFIX + tensor.name
     weight = Weight(tensor.module, checkpoint.config.num_hidden_layers)
     spec = rules.decide(weight) if tensor.is_matrix else None
@@ -244,6 +268,9 @@ def _text_decision(checkpoint: Checkpoint, tensor: TextTensor, rules: Rules, flo
         add_one=tensor.kind == "norm" and not checkpoint.converted,
         channels_last=False,
         outputs=outputs,
+        is_stack=tensor.kind == "experts",
+        run=place.number if place else 0,
+        runs=place.runs if place else 1,
     )
 
 
@@ -289,6 +316,7 @@ def _beside_decision(checkpoint: Checkpoint, info: TensorInfo, float_dtype: Floa
         add_one=part == "mtp" and raw and len(shape) == 1,
         channels_last=channels_last,
         outputs=(OutputTensor(name, dtype, shape),),
+        is_stack=part == "mtp" and len(shape) == 3 and is_stack(canonical.removesuffix(".weight")),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qwen_core.checkpoint.architecture import with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import role_of
@@ -122,6 +123,11 @@ def compare_roles(
     role comes first. Raises CheckpointError where the reference is quantised itself.
     """
     other, original = open_checkpoint(model), open_checkpoint(reference)
+    if original.config.mixture is not None:
+        raise CheckpointError(
+            f"{quote(reference)} is a mixture of experts, of which single roles cannot be measured: leave out "
+            "--per-tensor"
+        )
     if original.specs:
         raise CheckpointError(f"{quote(reference)} is quantised: single roles need an unquantised reference")
     roles: dict[str, list[str]] = {}
@@ -143,7 +149,8 @@ def compare_roles(
 
 def check_same_model(one: ModelConfig, other: ModelConfig, path: Path) -> None:
     """Raise CheckpointError unless both are the same architecture in the same sizes."""
-    for field in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size", "layer_types"):
+    one, other = (with_experts_of(config, ()) for config in (one, other))  # however they are stored
+    for field in ("num_hidden_layers", "hidden_size", "intermediate_size", "mixture", "vocab_size", "layer_types"):
         if getattr(one, field) != getattr(other, field):
             raise CheckpointError(f"{quote(path)} is another model than the reference: {field} differs")
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from qwen_core.checkpoint.layout import layer_of, role_of
 from qwen_core.checkpoint.quantization import FLOAT_MODES, MODES, Mode, QuantSpec, choices, is_runnable
-from qwen_core.checkpoint.recipe import AFFINE_GROUP, VARIANTS, Variant, default_spec, recipe_spec
+from qwen_core.checkpoint.recipe import AFFINE_GROUP, ROUTING, VARIANTS, Variant, default_spec, recipe_spec
 from qwen_core.errors import SettingsError, quote
 
 RECIPES = ("unsloth", "uniform")
@@ -77,7 +77,7 @@ class VariantRules(Rules):
 
 @dataclass(frozen=True)
 class UniformRules(Rules):
-    """Every linear layer and the embedding in one format."""
+    """Every linear layer and the embedding in one format; of a mixture of experts not what chooses and weighs them."""
 
     spec: QuantSpec
 
@@ -86,7 +86,7 @@ class UniformRules(Rules):
         return f"uniform {self.spec}"
 
     def decide(self, weight: Weight) -> QuantSpec | None:
-        return self.spec
+        return None if weight.role in ROUTING else self.spec
 
     def default(self, specs: Iterable[QuantSpec]) -> QuantSpec | None:
         return self.spec

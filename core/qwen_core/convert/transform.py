@@ -41,21 +41,24 @@ def transformed(file: TensorBytes, decision: Decision, fold: Fold | None = None,
             yield decision.name, begin, file.read(info, begin, min(begin + piece, info.nbytes)).data
         return
     element = _FLOATS[info.dtype][0]
-    if len(decision.shape) != 2:
+    if not decision.is_matrix:
         source = file.read(info, 0, info.nbytes).view(element)
         _check_finite(source, decision)
         yield from _float_bytes(source.reshape(info.shape), decision, fold, 0)
         return
-    rows, columns = info.shape
-    width = info.nbytes // rows
-    step = max(1, piece // width)
-    for row in range(0, rows, step):
-        part = file.read(info, row * width, min(row + step, rows) * width).view(element).reshape(-1, columns)
-        _check_finite(part, decision)
-        if decision.spec is None:
-            yield from _float_bytes(part, decision, fold, row)
-        else:
-            yield from _packed_bytes(part, decision, fold, row)
+    columns = decision.shape[-1]
+    width = columns * element(0).itemsize
+    row = 0
+    for begin, rows in decision.row_runs():
+        for first in range(begin, begin + rows, step := max(1, piece // width)):
+            last = min(first + step, begin + rows)
+            part = file.read(info, first * width, last * width).view(element).reshape(-1, columns)
+            _check_finite(part, decision)
+            if decision.spec is None:
+                yield from _float_bytes(part, decision, fold, row)
+            else:
+                yield from _packed_bytes(part, decision, fold, row)
+            row += last - first
 
 
 def _check_finite(bits: np.ndarray, decision: Decision) -> None:
@@ -112,16 +115,17 @@ def _values(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -
     if decision.channels_last:
         array = array.transpose(0, 2, 3, 4, 1)
     else:
-        array = array.reshape(bits.shape if bits.ndim == 2 and len(decision.shape) == 2 else decision.shape)
+        array = array.reshape(bits.shape if decision.is_matrix else decision.shape)
     if decision.add_one:
         array = 1.0 + array.astype(mx.float32)
     if fold is not None:
         array = array.astype(mx.float32)
         if fold.rows is not None:
-            rows = mx.array(fold.rows[row : row + array.shape[0]])
+            rows = mx.array(fold.rows.reshape(-1)[row : row + array.shape[0]])
             array = array * (rows[:, None] if array.ndim == 2 else rows)
         if fold.columns is not None:
-            array = array * mx.array(fold.columns)
+            columns = fold.columns
+            array = array * mx.array(columns if columns.ndim == 1 else columns[row // decision.shape[-2]])
     return array
 
 
