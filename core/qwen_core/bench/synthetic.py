@@ -166,7 +166,7 @@ def _random(
         if spec is None:
             arrays[plan.name] = _plain(plan, draw)
         else:
-            columns = tensors[f"{module}.weight"].shape[1] * 32 // spec.bits
+            columns = tensors[f"{module}.weight"].shape[-1] * 32 // spec.bits
             arrays[plan.name] = _packed(plan, part, spec, columns, draw)
         mx.eval(arrays[plan.name])
         done += plan.nbytes

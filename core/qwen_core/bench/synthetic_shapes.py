@@ -24,9 +24,9 @@ _COMMON: dict[str, Any] = {
     "tie_word_embeddings": False,
     "vocab_size": 248320,
 }
-# The 27B is FORMAT.md's. The 9B and 4B have the sizes that public copies of Qwen3.5's configs and descriptions of them
-# give; of the 4B its linear heads and its tied embedding are inferred from its parameter count. The tiny one is this
-# project's own, for trying the command out.
+# The 27B and the 35B-A3B, a mixture of experts, are FORMAT.md's. The 9B and 4B have the sizes that public copies of
+# Qwen3.5's configs and descriptions of them give; of the 4B its linear heads and its tied embedding are inferred from
+# its parameter count. The tiny one is this project's own, for trying the command out.
 _SIZES: dict[str, dict[str, Any]] = {
     "27b": {
         "hidden_size": 5120,
@@ -49,6 +49,18 @@ _SIZES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 16,
         "linear_num_value_heads": 32,
         "tie_word_embeddings": True,
+    },
+    "35b-a3b": {
+        "model_type": "qwen3_5_moe_text",
+        "hidden_size": 2048,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "linear_num_value_heads": 32,
+        "num_experts": 256,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512,
     },
     "tiny": {
         "hidden_size": 256,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qwen_core import open_checkpoint
+from qwen_core.bench import synthetic_shapes
 from qwen_core.bench.synthetic import check_fits, synthetic_checkpoint, synthetic_model, synthetic_mtp
 from qwen_core.bench.synthetic_shapes import SHAPES, shape_config
 from qwen_core.checkpoint.footprint import state_bytes
@@ -15,11 +16,13 @@ from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.recipe import VARIANTS, Variant, find_variant
 from qwen_core.checkpoint.variants import predict, variant_name
 from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.model.layers import FeedForward
 from qwen_core.model.model import Model
 from qwen_core.model.weights import LoadCancelled
 from qwen_core.session.generate import decode, prefill
 from qwen_core.session.sampling import Sampler, SamplingParameters
 from support.checkpoints import write_checkpoint
+from support.published_plan import FULL_MIXTURE, SMALL_MIXTURE
 
 NVFP4 = find_variant("nvfp4")
 
@@ -37,13 +40,36 @@ def test_the_headers_of_the_27b_are_those_of_the_published_files(variant: Varian
     assert made.config.num_hidden_layers == 64
 
 
+@pytest.mark.parametrize("variant", [NVFP4, None], ids=["nvfp4", "bf16"])
+def test_the_headers_of_the_35b_a3b_too(variant: Variant | None, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "nvfp4" if variant else "bf16", full=True, text=FULL_MIXTURE)
+    real, made = open_checkpoint(tmp_path), synthetic_checkpoint("35b-a3b", variant)
+    assert {k: (i.dtype, i.shape) for k, i in made.text.items()} == {
+        k: (i.dtype, i.shape) for k, i in real.text.items()
+    }
+    assert (made.specs, made.config.mixture) == (real.specs, real.config.mixture)
+
+
+@pytest.mark.parametrize("variant", [NVFP4, find_variant("mxfp8"), None], ids=["nvfp4", "mxfp8", "bf16"])
+def test_a_mixture_runs_on_finite_numbers_and_drafts(
+    variant: Variant | None, monkeypatch: pytest.MonkeyPatch, small_pieces: None
+) -> None:
+    sizes = {**synthetic_shapes._SIZES["tiny"], "model_type": "qwen3_5_moe_text", **SMALL_MIXTURE}
+    monkeypatch.setitem(synthetic_shapes._SIZES, "tiny", sizes)
+    model = synthetic_model(synthetic_checkpoint("tiny", variant, mtp=True), "float32")
+    logits = np.array(model(mx.array([[5, 6, 7, 8]]), model.new_state()))
+    assert 0.05 < logits.std() < 20
+    assert drawn(model) == drawn(model)
+    assert synthetic_mtp(model) is not None
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_sizes_are_what_was_predicted(shape: str) -> None:
     made = synthetic_checkpoint(shape, NVFP4)
     assert make_layout(made).token_bytes == predict(shape_config(shape), NVFP4).token_bytes
 
 
-@pytest.mark.parametrize(("shape", "parameters"), [("27b", 26.9e9), ("9b", 8.95e9), ("4b", 4.2e9)])
+@pytest.mark.parametrize(("shape", "parameters"), [("27b", 26.9e9), ("35b-a3b", 34.7e9), ("9b", 8.95e9), ("4b", 4.2e9)])
 def test_shapes_have_about_the_parameters_they_are_called_by(shape: str, parameters: float) -> None:
     assert make_layout(synthetic_checkpoint(shape, None)).text.parameters == pytest.approx(parameters, rel=0.01)
 
@@ -70,7 +96,9 @@ def test_unpacked_weights_have_the_deviation_of_a_model(variant: Variant) -> Non
     """About columns ** -0.5: within the factor 1.5 that a scale of a power of two can be off by."""
     checkpoint = synthetic_checkpoint("tiny", variant, 4)
     model = synthetic_model(checkpoint, "float32")
-    unpacked = np.array(model._blocks[0].feed_forward.down(mx.eye(512)[None]))[0]
+    feed_forward = model._blocks[0].feed_forward
+    assert isinstance(feed_forward, FeedForward)
+    unpacked = np.array(feed_forward.down(mx.eye(512)[None]))[0]
     assert unpacked.shape == (512, 256)
     assert 1 / 1.5 < unpacked.std() * 512**0.5 < 1.5
     assert abs(unpacked.mean()) < 0.1 * unpacked.std()
@@ -147,7 +175,7 @@ def test_the_context_counts_for_what_fits() -> None:
 
 
 def test_a_shape_that_does_not_exist() -> None:
-    with pytest.raises(SettingsError, match="'70b' is no shape: choose 27b, 9b, 4b, tiny"):
+    with pytest.raises(SettingsError, match="'70b' is no shape: choose 27b, 9b, 4b, 35b-a3b, tiny"):
         synthetic_checkpoint("70b", None)
 
 
