@@ -12,9 +12,10 @@ from qwen_core.checkpoint.config import ModelConfig
 
 def llama_name(module: str, layers: int) -> str:
     """llama.cpp's name of a canonical module, as the gguf package maps Hugging Face's."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN35MOE, layers)
     module = module.replace(".switch_mlp.", ".experts.")
-    found = names.get_name(module if module == "lm_head" else f"model.{module}")
+    maps = (gguf.get_tensor_name_map(arch, layers) for arch in (gguf.MODEL_ARCH.QWEN35, gguf.MODEL_ARCH.QWEN35MOE))
+    names = (names.get_name(module if module == "lm_head" else f"model.{module}") for names in maps)
+    found = next((name for name in names if name is not None), None)
     assert found is not None, module
     return f"{found}.weight"
 

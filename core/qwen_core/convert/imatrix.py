@@ -40,7 +40,6 @@ LAYER_NAMES = {
     "ffn_gate_inp": "mlp.gate",
     "ffn_gate_exps": "mlp.switch_mlp.gate_proj",
     "ffn_up_exps": "mlp.switch_mlp.up_proj",
-    "ffn_gate_up_exps": "mlp.switch_mlp.gate_proj",
     "ffn_down_exps": "mlp.switch_mlp.down_proj",
     "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
     "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
@@ -62,8 +61,13 @@ def our_name(name: str) -> str | None:
     match = _LAYER.fullmatch(name)
     if match is None:
         return MODEL_NAMES.get(name)
-    inner = LAYER_NAMES.get(match[2])
+    inner = _inner(match[2])
     return None if inner is None else f"layers.{int(match[1])}.{inner}"
+
+
+def _inner(name: str) -> str | None:
+    """Our name within a layer; that of gate where the experts' gate and up are in one."""
+    return LAYER_NAMES.get("ffn_gate_exps" if name == _BOTH else name)
 
 
 def has_mtp(checkpoint: Checkpoint) -> bool:
@@ -117,7 +121,7 @@ def _check_layer(name: str, config: ModelConfig, mtp: bool, where: str) -> None:
     match = _LAYER.fullmatch(name.removesuffix(".weight"))
     if match is None:
         return
-    index, layers, inner = int(match[1]), config.num_hidden_layers, LAYER_NAMES.get(match[2], "")
+    index, layers, inner = int(match[1]), config.num_hidden_layers, _inner(match[2]) or ""
     is_mixer = inner.startswith(("self_attn.", "linear_attn."))
     is_linear = inner.startswith("linear_attn.")
     if index < layers:
@@ -163,7 +167,8 @@ def _means_of_experts(
         raise CheckpointError(f"{where} has not the sums and counts of {experts} experts: it is not of this model")
     sums, counts = total.reshape(experts, -1).astype(np.float64), counts.reshape(-1).astype(np.float64)
     met = ~(counts <= 0)  # a count that is no number is found to be one below
-    mean = _mean(sums[met].sum(axis=0), counts[met].sum(), where)
+    with np.errstate(all="ignore"):  # as in `_mean`
+        mean = _mean(sums[met].sum(axis=0), counts[met].sum(), where)
     each = np.tile(mean, (experts, 1))
     for expert in np.flatnonzero(met):
         each[expert] = _mean(sums[expert], counts[expert], f"{where} of expert {expert}")

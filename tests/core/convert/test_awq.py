@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.checkpoint.architecture import text_tensors
+from qwen_core.checkpoint.architecture import text_tensors, with_experts_of
 from qwen_core.checkpoint.config import FULL, ModelConfig
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert.awq import folds, groups, scale_of
@@ -24,6 +24,7 @@ from qwen_core.model.model import load_model
 from support.checkpoints import edit_config
 from support.conversion import load_all, same_bits, variant_rules, write_raw
 from support.importance import llama_name, random_importance, write_imatrix
+from support.published_plan import SMALL_MIXTURE
 
 
 def scale(importance: np.ndarray) -> np.ndarray:
@@ -142,15 +143,16 @@ def test_only_groups_with_a_quantised_weight_are_folded(tmp_path: Path) -> None:
         folds(config, importance, {"lm_head"})
 
 
-def test_names_are_llama_cpps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [{}, SMALL_MIXTURE], ids=["dense", "mixture"])
+def test_names_are_llama_cpps(sizes: dict[str, Any], tmp_path: Path) -> None:
     """Every weight of the model against the map of the gguf package, and back."""
-    config = open_checkpoint(write_raw(tmp_path / "raw")).config
-    matrices = [t.module for t in text_tensors(config, lm_head=True) if t.kind == "matrix"]
+    config = with_experts_of(open_checkpoint(write_raw(tmp_path / "raw", text=sizes)).config, ())
+    matrices = [t.module for t in text_tensors(config, lm_head=True) if t.is_matrix]
     assert {our_name(llama_name(module, config.num_hidden_layers)): module for module in matrices} == {
         module: module for module in matrices
     }
     assert len(set(LAYER_NAMES.values())) == len(LAYER_NAMES)
-    assert our_name("blk.0.ffn_gate_exps.weight") is None
+    assert our_name("blk.0.ffn_norm.weight") is None
 
 
 def test_an_importance_matrix_is_read_as_it_was_measured(tmp_path: Path) -> None:
