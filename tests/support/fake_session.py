@@ -112,6 +112,7 @@ class FakeSession:
         self.name = name
         self.settings: GenerationSettings | None = None
         self.loaded_with = loaded_with
+        self.watched: list[bool] = []
 
     def summary(self) -> ModelSummary:
         return ModelSummary(self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, WeightTiers(copied=1))
@@ -121,6 +122,9 @@ class FakeSession:
             raise TextError("this conversation cannot be put back")
         self.messages, self.ids, self.system = list(messages), list(ids), system
         self.conversation_ids = list(ids)
+
+    def watch_experts(self, on: bool) -> None:
+        self.watched.append(on)
 
     def draft_refusal(self, mode: DraftMode) -> str:
         return "no MTP layer" if mode == "mtp" else ""
@@ -247,6 +251,8 @@ def facts(what: str, session: FakeSession) -> str:
             return " ".join(sys.modules)
         case "session":
             return json.dumps([session.system, [m.content for m in session.messages], session.ids])
+        case "watched":
+            return str(session.watched)
         case "settings":
             return str(session.settings)
         case "load":

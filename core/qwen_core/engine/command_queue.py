@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop
+from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop, Watch
 
 
 class StopFlag(threading.Event):
@@ -47,15 +47,19 @@ class Inbox:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._leaving = False
+        self.watching = False
+        """Whether somebody looks at what experts are used."""
 
     def put(self, command: Command) -> None:
-        """File a command that was read from the pipe. Stop and Shutdown take effect here and now."""
+        """File a command that was read from the pipe. Stop, Watch and Shutdown take effect here and now."""
         with self._changed:
             if isinstance(command, Stop | Shutdown):
                 for job in (self._running, *self._waiting):
                     if job is not None:
                         job.stop.set()
                 self._leaving |= isinstance(command, Shutdown)
+            elif isinstance(command, Watch):
+                self.watching = command.experts
             else:
                 self._waiting.append(Job(command))
             self._changed.notify()

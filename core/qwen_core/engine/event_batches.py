@@ -9,7 +9,17 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from qwen_core.protocol.events import Delta, Event, Notice, Piece, PrefillProgress, StreamEvent, TurnStarted, joined
+from qwen_core.protocol.events import (
+    Delta,
+    Event,
+    ExpertUse,
+    Notice,
+    Piece,
+    PrefillProgress,
+    StreamEvent,
+    TurnStarted,
+    joined,
+)
 from qwen_core.protocol.stats import TurnStats
 
 INTERVAL_S = 1 / 10
@@ -58,6 +68,7 @@ class TurnBatcher:
         self._drafted: list[bool] = []  # for each piece whether drafts said it
         self._ids: list[int] = []
         self._stats: TurnStats | None = None
+        self._experts: ExpertUse | None = None
 
     def push(self, event: StreamEvent) -> list[Event]:
         """What is to be sent now that `event` happened. The turn's first token never waits."""
@@ -68,6 +79,7 @@ class TurnBatcher:
             prompt = event.stats.prompt_tokens if event.stats else event.cached_tokens + event.to_prefill
             out.append(TurnStarted(self._turn, prompt, event.cached_tokens, event.prompt_ids, event.foreseen_bytes))
         self._stats = event.stats or self._stats
+        self._experts = event.experts or self._experts
         if event.pieces or event.token_ids:
             out += self._prefill.flush()
             self._pieces += event.pieces
@@ -91,7 +103,7 @@ class TurnBatcher:
         if self._pieces or self._ids:
             self._sent_at = self._clock()
             pieces, drafted = self._runs()
-            out.append(Delta(self._turn, pieces, tuple(self._ids), self._stats, drafted))
+            out.append(Delta(self._turn, pieces, tuple(self._ids), self._stats, drafted, self._experts))
             self._pieces, self._drafted, self._ids = [], [], []
         return out
 

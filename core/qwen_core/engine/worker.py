@@ -61,6 +61,7 @@ class SessionLike(Protocol):
     def save_state(self, path: str) -> StateSaved: ...
     def load_state(self, path: str) -> int: ...
     def draft_refusal(self, mode: DraftMode) -> str: ...
+    def watch_experts(self, on: bool) -> None: ...
     def close(self) -> None: ...
 
 
@@ -81,6 +82,7 @@ class Worker:
         self._told = ""  # about drafts
         self._clock = clock
         self._session: SessionLike | None = None
+        self._watching = False  # what the session was told of that
 
     def run(self) -> None:
         while (job := self._inbox.next()) is not None:
@@ -98,6 +100,7 @@ class Worker:
     def close(self) -> None:
         """Let go of the model, in the thread that loaded it."""
         session, self._session = self._session, None
+        self._watching = False
         if session is not None:
             session.close()
         del session
@@ -188,8 +191,10 @@ class Worker:
             events = session.continue_stream(settings, stop=job.stop.is_set)
         else:
             events = session.send_stream(command.text, settings, stop=job.stop.is_set)
+        self._look(session)
         for event in events:
             self._send_all(batcher.push(event))
+            self._look(session)
             reason, stats = event.finish_reason, event.stats
         if reason is None or stats is None:
             raise RuntimeError("the stream ended without its last event")
@@ -199,6 +204,12 @@ class Worker:
         kept = isinstance(command, Continue) or len(session.messages) > known
         said = session.messages[-1] if kept else Message("assistant", "")
         return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)
+
+    def _look(self, session: SessionLike) -> None:
+        """Tell the session if somebody began, or ceased, to look at its experts."""
+        if self._watching != self._inbox.watching:
+            self._watching = self._inbox.watching
+            session.watch_experts(self._watching)
 
     def _send_all(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -139,6 +139,9 @@ class Mixture:
 
     def __init__(self, source: TensorSource, prefix: str, used: int) -> None:
         self.used = used
+        self.watched = False
+        self.chosen: mx.array | None = None
+        """The experts of the last pass [1, T, used], while `watched`."""
         self.router = source.projection(f"{prefix}gate")
         self.experts = Experts(source, prefix)
         self.shared = FeedForward(source, f"{prefix}shared_expert.")
@@ -146,6 +149,7 @@ class Mixture:
 
     def __call__(self, x: mx.array) -> mx.array:
         chosen, weights = self.choose(x)
+        self.chosen = chosen if self.watched else None
         outputs = self._outputs(x, chosen)
         mixed = mx.sum(outputs * weights[..., None], axis=-2).astype(x.dtype)
         return mixed + times_sigmoid(self.shared(x), self.shared_gate(x))

@@ -13,6 +13,7 @@ from qwen_core.device.backend import default_dtype, is_metal, mx
 from qwen_core.errors import QwenError
 from qwen_core.model.block import Block
 from qwen_core.model.layers import Embedding, Norm, TensorSource
+from qwen_core.model.mixture import Mixture
 from qwen_core.model.state import State
 from qwen_core.model.weights import DTYPES, Weights, can_adopt, is_mappable, load_weights, plan_weights
 from qwen_core.protocol.events import LoadProgress, WeightTiers
@@ -83,6 +84,20 @@ class Model:
     def feed(self, ids: mx.array, state: State) -> None:
         """Feed `ids` [1, T] and compute nothing but the state: evaluate `state.arrays()`."""
         self._hidden(ids, state, "none")
+
+    def watch_experts(self, on: bool) -> None:
+        """Whether passes keep which experts of a mixture they used; of a dense model there is nothing to keep."""
+        for mixture in self._mixtures():
+            mixture.watched, mixture.chosen = on, None
+
+    def used_experts(self) -> mx.array | None:
+        """The experts that the T tokens of the last pass with all outputs were given, [layers, T, used] uint16; None
+        where nobody watches. Lazy."""
+        chosen = [mixture.chosen for mixture in self._mixtures() if mixture.chosen is not None]
+        return mx.concatenate(chosen).astype(mx.uint16) if chosen else None
+
+    def _mixtures(self) -> list[Mixture]:
+        return [block.feed_forward for block in self._blocks if isinstance(block.feed_forward, Mixture)]
 
     def close(self) -> None:
         """Release the weights. The model takes no more calls."""

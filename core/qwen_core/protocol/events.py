@@ -114,6 +114,29 @@ class WeightTiers:
 
 
 @dataclass(frozen=True)
+class ExpertUse:
+    """Which experts of a mixture the tokens of an answer were given, since somebody looks.
+
+    `counts`: how often each was, uint32 [layers, experts], native bytes; `last`: those of the last token, uint16
+    [layers, used]. `tokens`: how many these are. It stays a token behind the answer, so that nothing waits for it.
+    """
+
+    tokens: int
+    experts: int
+    used: int
+    counts: bytes
+    last: bytes
+
+    def of_layer(self, layer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(how often each expert of a layer was used, the experts of the last token); empty for a layer it has not."""
+        counts, last = memoryview(self.counts).cast("I"), memoryview(self.last).cast("H")
+        return (
+            tuple(counts[layer * self.experts : (layer + 1) * self.experts]),
+            tuple(sorted(last[layer * self.used : (layer + 1) * self.used])),
+        )
+
+
+@dataclass(frozen=True)
 class StreamEvent:
     """One step of `Session.send_stream`: what was said in it as `pieces`, for the tokens `token_ids`.
 
@@ -123,6 +146,7 @@ class StreamEvent:
     has in `prompt_ids` all tokens that the answer follows, and in `foreseen_bytes` the memory, weights and all, that is
     in use when they are read. The last one says in `late_reasoning` how many characters of the answer's text, from its
     start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
+    `experts` is there while `Session.watch_experts` is on.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -138,6 +162,7 @@ class StreamEvent:
     foreseen_bytes: int = 0
     drafted: bool = False
     late_reasoning: int = 0
+    experts: ExpertUse | None = None
 
     @property
     def text(self) -> str:
@@ -210,11 +235,18 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Whether somebody looks at which experts a mixture uses. Never queued behind work."""
+
+    experts: bool
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | SaveState | Send | Continue | Stop | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Stop | Watch | Shutdown
 
 
 # Events, worker to app.
@@ -302,7 +334,7 @@ class Delta:
     """Text that arrived since the last batch, in order, and the figures after its last token.
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
-    `drafted` says of each piece whether accepted drafts said it; () where none did.
+    `drafted` says of each piece whether accepted drafts said it; () where none did. `experts`: while `Watch` asks so.
     """
 
     turn: int
@@ -310,6 +342,7 @@ class Delta:
     ids: tuple[int, ...]
     stats: TurnStats | None = None
     drafted: tuple[bool, ...] = ()
+    experts: ExpertUse | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from qwen_core.errors import QwenError
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
 from qwen_core.session.drafting import Drafting
+from qwen_core.session.expert_tally import ExpertTally
 from qwen_core.session.sampling import Sampler
 
 CHUNK = 512
@@ -96,6 +97,7 @@ def decode(
     *,
     limit: int,
     drafting: Drafting | None = None,
+    tally: ExpertTally | None = None,
 ) -> Generator[int, None, None]:
     """Draw up to `limit` tokens after `logits` [1, vocab], each in the state when it is yielded.
 
@@ -112,7 +114,7 @@ def decode(
     while limit > 0:
         drafts = drafting.draft(token, limit - 1) if drafting is not None and limit > 1 else []
         if drafting is not None and drafts:
-            token, given = yield from _drafted_pass(model, state, sampler, token, drafts, drafting, limit)
+            token, given = yield from _drafted_pass(model, state, sampler, token, drafts, drafting, limit, tally)
             limit -= given
             continue
         upcoming = token
@@ -120,12 +122,15 @@ def decode(
             hidden, logits = model.hidden_and_last_logits(token[None], state)
         else:
             hidden, logits = None, model.last_logits(token[None], state)
+        beside = tally.schedule() if tally is not None else []
         if limit > 1:
             upcoming = sampler(logits)
-            mx.async_eval(upcoming)
+            mx.async_eval(upcoming, *beside)
         else:
-            mx.async_eval(state.arrays())
+            mx.async_eval(state.arrays(), *beside)
         value = read(token)
+        if tally is not None:
+            tally.passed()
         if drafting is not None:
             drafting.passed([value], hidden)
         yield value
@@ -141,6 +146,7 @@ def _drafted_pass(
     drafts: Sequence[mx.array],
     drafting: Drafting,
     limit: int,
+    tally: ExpertTally | None,
 ) -> Generator[int, None, tuple[mx.array, int]]:
     """Feed `token` and `drafts`, fewer than `limit` in all; yield those that count, each in the state by then.
 
@@ -149,16 +155,20 @@ def _drafted_pass(
     rows = [token, *drafts]
     state.begin_drafted()
     hidden, logits = model.hidden_and_logits(mx.concatenate(rows)[None], state)
+    beside = tally.schedule() if tally is not None else []
     marks, drawn = [sampler.mark()], []
     for row in range(len(rows)):
         drawn.append(sampler(logits[:, row]))
         marks.append(sampler.mark())
     # The one wait of the pass.
+    mx.async_eval(beside)
     values = cast(list[int], mx.concatenate([*rows, *drawn]).tolist())
     fed, new = values[: len(rows)], values[len(rows) :]
     accepted = next((n for n in range(len(drafts)) if new[n] != fed[n + 1]), len(drafts))
     for row in range(accepted + 1):
         state.keep(row + 1)
+        if tally is not None:
+            tally.drafted(row)
         # Without drafts the token after the last one would not have been drawn.
         sampler.back_to(marks[row + 1] if row + 1 < limit else marks[row])
         drafting.fed(fed[row : row + 1], hidden[:, row : row + 1], drafted=row > 0)

@@ -137,6 +137,10 @@ class Session(ModelOwner):
         """One line where the MTP layer is asked for and not there, or is there and cannot draft; "" for none."""
         return self.loaded.drafters.refusal(mode)
 
+    def watch_experts(self, on: bool) -> None:
+        """Whether events say which experts of a mixture were used (`StreamEvent.experts`); a dense model has none."""
+        self.model.watch_experts(on)
+
     def send_stream(
         self,
         text: str,

@@ -22,6 +22,7 @@ from qwen_core.protocol.stats import (
     prefill_rate,
 )
 from qwen_core.session.drafting import Drafting
+from qwen_core.session.expert_tally import ExpertTally
 from qwen_core.session.generate import decode, prefill
 from qwen_core.session.loading import LoadedModel, Stopped
 from qwen_core.session.reasoning_budget import BudgetWatch
@@ -85,6 +86,8 @@ class Turn:
         self._cached, self._prompt = len(ids), len(ids) + len(plan.new_ids)
         self._room = self._summary.context_limit - self._prompt
         self._limit = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens, self._room)
+        mixture = loaded.model.config.mixture
+        self._tally = ExpertTally(loaded.model, mixture) if mixture is not None else None
         self._generated = 0
         self._first_pass = 0  # tokens that came with the first one, which belongs to the prefill; with drafts several
         self._rate = TokenRate()
@@ -118,6 +121,8 @@ class Turn:
         else:
             needs = f"this turn needs {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
             self._notice = f"The context is full: {needs}. Start a new conversation, or send less."
+        if self._tally is not None:
+            self._tally.flush()
         yield StreamEvent(
             cached_tokens=self._cached,
             done=True,
@@ -125,6 +130,7 @@ class Turn:
             stats=self._stats(),
             notice=self._notice,
             late_reasoning=self._pieces.late_reasoning,
+            experts=self._tally.use() if self._tally is not None else None,
         )
 
     def _prefill(self) -> Generator[StreamEvent, None, mx.array | None]:
@@ -147,7 +153,9 @@ class Turn:
     def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:
         """Decode to the end of the turn, or to where it is forced on. Returns the logits to go on from in that case."""
         drafting = self._plan.drafting
-        stream = decode(self._model, self._state, logits, self._sampler, limit=self._left, drafting=drafting)
+        stream = decode(
+            self._model, self._state, logits, self._sampler, limit=self._left, drafting=drafting, tally=self._tally
+        )
         with closing(stream) as tokens:
             for token in tokens:
                 yield self._step((token,))
@@ -191,6 +199,7 @@ class Turn:
             cached_tokens=self._cached,
             stats=self._stats(),
             drafted=drafting is not None and drafting.last_was_draft,
+            experts=self._tally.use() if self._tally is not None else None,
         )
 
     def _take(self, token: int) -> Sequence[Piece]:

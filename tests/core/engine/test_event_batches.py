@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.engine.event_batches import Throttle, TurnBatcher
-from qwen_core.protocol.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.protocol.events import Delta, Event, ExpertUse, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.protocol.stats import TokenRate
 from support.clock import Clock
 from support.fake_engine import stats
@@ -166,3 +166,18 @@ def test_the_rate_forgets_what_is_older_than_a_second() -> None:
     assert rate.per_second == 4.0
     rate.arrived(1, 11.25)
     assert rate.per_second == 5.0
+
+
+def test_the_latest_use_of_experts_comes_with_the_batch() -> None:
+    clock = Clock()
+    batcher = TurnBatcher(7, clock)
+    uses = [ExpertUse(count, 2, 1, bytes([count, 0, 0, 0] * 2), bytes(2)) for count in range(4)]
+    out = []
+    for count, use in enumerate([*uses, None]):
+        clock.now += 0.04
+        out += batcher.push(replace(token("a", count), experts=use))
+    out += batcher.flush()
+    found = [event.experts for event in out if isinstance(event, Delta)]
+    assert found[0] == uses[0]
+    assert found[-1] == uses[-1]
+    assert uses[3].of_layer(0) == ((3, 3), (0,))

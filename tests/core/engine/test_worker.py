@@ -28,6 +28,7 @@ from qwen_core.protocol.events import (
     TurnDone,
     TurnFailed,
     TurnStarted,
+    Watch,
 )
 from support.fake_session import FACTORY, fail, prefill, progress, say, script, show, until_stop
 
@@ -224,3 +225,28 @@ def test_a_layer_that_cannot_draft_is_named_once_and_answers_come_without_it() -
     assert notices == ["no MTP layer. Answers come without it.", auto, auto]
     loaded = work(Load(script(), settings=LoadSettings(draft="mtp")))
     assert Notice("no MTP layer. Answers come without it.") in loaded
+
+
+@pytest.mark.parametrize(("commands", "told"), [([], []), ([Watch(True)], [True]), ([Watch(True), Watch(False)], [])])
+def test_a_session_is_told_whether_somebody_looks_at_its_experts(commands: list[Command], told: list[bool]) -> None:
+    events = work(LOAD, *commands, Send(1, script(say("a", "b"), show("watched"))))
+    assert Notice(str(told)) in events
+
+
+def test_looking_begins_and_ends_within_a_turn() -> None:
+    """Never queued behind the turn that it is about."""
+    inbox = Jobs()
+    events: list[Event] = []
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Delta):
+            inbox.put(Watch(not inbox.watching))
+
+    inbox.put(LOAD)
+    inbox.put(Send(1, script(say("a"), show("watched"), say("b"), show("watched"), say("c"))))
+    inbox.put(Send(2, script(show("watched"))))
+    ticks = iter(range(1000))
+    Worker(inbox, send, FACTORY, lambda: float(next(ticks))).run()
+    told = [event.text for event in events if isinstance(event, Notice)]
+    assert told == ["[True]", "[True, False]", "[True, False, True]"]

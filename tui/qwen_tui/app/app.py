@@ -285,7 +285,8 @@ class QwenApp(App[None]):
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
         if self.screen is self.chat:
             inspection = self.context.inspection
-            self.push_screen(InspectorScreen(inspection, self.conversation, model_name(inspection.path)))
+            watch = self.context.watch_experts
+            self.push_screen(InspectorScreen(inspection, self.conversation, model_name(inspection.path), watch))
 
     def action_help(self) -> None:
         if not isinstance(self.screen, HelpScreen):

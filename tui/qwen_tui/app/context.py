@@ -10,7 +10,7 @@ from typing import Literal
 
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import QwenError, SettingsError
-from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore
+from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore, Watch
 from qwen_core.text.effort import EFFORTS, resolve_effort
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
@@ -107,6 +107,10 @@ class AppContext:
         """Have the engine take `commands`, in order; `first`, which may wait, is done before them."""
         self.link.send(*commands, first=first)
         self.chat.request_draw()
+
+    def watch_experts(self, on: bool) -> None:
+        """Have the engine say which experts an answer uses, while somebody looks."""
+        self.link.send(Watch(on))
 
     def restore(self, command: Restore) -> None:
         """Have the engine take the conversation as it is now; one that is not ready gets it once it has loaded."""

@@ -270,6 +270,7 @@ class Conversation:
             turn.say(part, text, drafted=drafted)
         if turn.state in ("waiting", "prefill"):
             turn.state = "decoding"
+        turn.experts = event.experts or turn.experts
         if event.stats is not None:
             self._figures(turn, event.stats)
             if event.stats.live_tok_s is not None:

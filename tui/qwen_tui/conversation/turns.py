@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
+from qwen_core.protocol.events import ExpertUse, FinishReason, Message, Part, Piece, joined, text_of
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.records import StoredMessage, all_reasoning, reasoning_before, turn_stats
 
@@ -23,6 +23,7 @@ class Turn:
     is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes). `pieces` are
     what was said, in order; `answer`, `reasoning` and `tool_calls` read one part of it. `drafted`: where in a part's
     text stands what accepted drafts said, as (begin, end); known while the program runs.
+    `experts`: which of a mixture it used while somebody looked.
     `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
     """
 
@@ -47,6 +48,7 @@ class Turn:
     reasoning_s: float | None = None
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None
+    experts: ExpertUse | None = None
     error: str = ""
 
     @property

@@ -3,7 +3,9 @@
 from textual.content import Content
 from textual.message import Message
 
+from qwen_core.protocol.events import ExpertUse
 from qwen_tui.layers.detail import expert_line, header_lines
+from qwen_tui.layers.expert_use import use_lines
 from qwen_tui.layers.inspection import Opened
 from qwen_tui.layers.map import Place
 from qwen_tui.layers.map_text import BAD, MUTED, Lines
@@ -21,8 +23,10 @@ class LayerDetail(CellRows):
     def on_resize(self) -> None:
         self.post_message(self.Resized())
 
-    def show_place(self, opened: Opened, place: Place, reader: ValuesReader, expert: int | None) -> None:
-        """What is known of `place`, of a stack of experts the values of `expert` (None: of all).
+    def show_place(
+        self, opened: Opened, place: Place, reader: ValuesReader, expert: int | None, use: ExpertUse | None
+    ) -> None:
+        """What is known of `place`, of a stack of experts the values of `expert` (None: of all) and its `use`.
 
         Where there is no room for all, figures go before where a tensor is stored.
         """
@@ -30,6 +34,8 @@ class LayerDetail(CellRows):
         head = header_lines(opened.layer_map, opened.checkpoint, place, width)
         module = opened.layer_map.module_at(place)
         picker = [expert_line(module, expert).truncate(width)] if module is not None and module.experts else []
+        if use is not None and module is not None and (module.experts or module.role == "gate"):
+            picker = [*use_lines(use, module.layer or 0, width), *picker]
         values = [*picker, *self._values(reader, width, height - len(head) - len(picker))]
         lines = [*head[: max(2, height - len(values))], *values][:height]
         # Always as many: another number of rows would be another layout of the screen.

@@ -4,6 +4,7 @@ It works from the headers of the files alone, whatever the engine does meanwhile
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -53,8 +54,13 @@ class InspectorScreen(LayersScreen):
         *EXPERT_KEYS,
     ]
 
-    def __init__(self, inspection: Inspection, conversation: Conversation, pending: str) -> None:
+    def __init__(
+        self, inspection: Inspection, conversation: Conversation, pending: str, watch: Callable[[bool], None]
+    ) -> None:
+        """`watch` is told whether somebody looks at the experts of a mixture."""
         super().__init__(conversation)
+        self._watch = watch
+        self._watching = False
         self.inspection = inspection
         self._pending = pending
         self.reader = ValuesReader(self, inspection, self._draw_detail)
@@ -89,6 +95,8 @@ class InspectorScreen(LayersScreen):
 
     def on_unmount(self) -> None:
         self.reader.close()
+        if self._watching:
+            self._watch(False)
 
     # Reading the headers.
 
@@ -121,6 +129,9 @@ class InspectorScreen(LayersScreen):
         view = replace(inspection.view, matches=matching(opened.layer_map.layout, inspection.filter), reading=False)
         if view.place.row not in opened.layer_map.by_label or view.place.column >= opened.layer_map.columns:
             view = replace(view, place=opened.layer_map.start)
+        if opened.layer_map.layout.mixture is not None and not self._watching:
+            self._watching = True
+            self._watch(True)
         table = LayerTable(opened.layer_map.layout)
         table.display = False
         layers = LayerMapView(opened.layer_map, view)
@@ -177,6 +188,10 @@ class InspectorScreen(LayersScreen):
         self.query_one(Header).show(conversation.model, conversation.phase)
         if view is not None and view.view.reading != self._reading:
             view.look(replace(view.view, reading=self._reading))
+            if self._watching:
+                self._watch(True)  # an engine that was started meanwhile has not been told
+        if self._watching and self._reading:
+            self._draw_detail()
         self._draw_headline()
 
     @property
@@ -195,7 +210,8 @@ class InspectorScreen(LayersScreen):
             opened, place, inspection = self.inspection.opened, self._map.view.place, self.inspection
             module = opened.layer_map.module_at(place)
             expert = inspection.expert_of(module) if module is not None else None
-            self.query_one(LayerDetail).show_place(opened, place, self.reader, expert)
+            turn = next(self._conversation.latest, None)
+            self.query_one(LayerDetail).show_place(opened, place, self.reader, expert, turn.experts if turn else None)
 
     # The cursor.
 
