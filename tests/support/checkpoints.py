@@ -18,7 +18,7 @@ from typing import Any, Literal
 from support.published_plan import Planned, Spec, default_spec, spec_of, text_config, text_plan, vision_plan
 
 SHARD_CAP = 5 << 30
-DTYPE_BYTES = {"U8": 1, "BF16": 2, "F16": 2, "U32": 4, "F32": 4}
+DTYPE_BYTES = {"U8": 1, "F8_E4M3": 1, "BF16": 2, "F16": 2, "U32": 4, "F32": 4}
 
 Names = Literal["converted", "raw", "flat"]
 

@@ -25,6 +25,7 @@ from qwen_core.checkpoint.quantization import (
     canonical_name,
     claimed_text,
     compare,
+    has_block,
     parse_quantization,
     spec_from_headers,
 )
@@ -37,6 +38,7 @@ __all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
 
 _UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
 
+QUANT_FILE = "hf_quant_config.json"
 # The full 27B's has 57 kB. Far larger ones would take seconds to parse before they could be refused.
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 256 << 20  # Qwen3.5's tokenizer.json has 20 MB
@@ -146,7 +148,7 @@ def _open(directory: Path) -> Checkpoint:
         raise CheckpointError(f"{quote(directory)} has no config.json; a model directory holds config.json and weights")
     raw = read_json_object(config_file, MAX_CONFIG_BYTES)
     config = parse_config(raw, str(config_file))
-    quantization = parse_quantization(raw, str(config_file), IGNORED)
+    quantization = _quantization(raw, config_file)
     files = read_weight_files(directory)
     text = _text_table(files.tensors)
     warnings = [line for line in (files.problem, ignored_yarn(raw), replaced_rope(config, raw)) if line]
@@ -181,6 +183,15 @@ def _open(directory: Path) -> Checkpoint:
         mtp_problem=mtp_problem,
         warnings=tuple(warnings),
     )
+
+
+def _quantization(raw: Mapping[str, Any], config_file: Path) -> QuantConfig:
+    """What config.json says of quantisation, or else the file that modelopt writes beside it."""
+    beside = config_file.parent / QUANT_FILE
+    if has_block(raw, str(config_file)) or not beside.exists():
+        return parse_quantization(raw, str(config_file), IGNORED)
+    block = {"quant_method": "modelopt", **read_json_object(beside, MAX_CONFIG_BYTES)}
+    return parse_quantization({"quantization_config": block}, str(beside), IGNORED)
 
 
 def _text_table(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:

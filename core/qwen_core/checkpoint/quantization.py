@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from qwen_core.checkpoint.config import text_section
+from qwen_core.checkpoint.schemes import check_nvfp4
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 
@@ -20,6 +21,8 @@ AFFINE_GROUPS = (32, 64, 128)
 FLOAT_MODES: dict[Mode, tuple[int, int]] = {"nvfp4": (4, 16), "mxfp4": (4, 32), "mxfp8": (8, 32)}
 MODES = ("affine", *FLOAT_MODES)
 
+# Keys of config.json that say how a checkpoint was quantised.
+BLOCKS = ("quantization", "quantization_config")
 # The three prefixes under which one and the same text tensor is found, longest first, and heads beside the model.
 _PREFIXES = ("language_model.model.", "model.language_model.", "language_model.", "model.")
 
@@ -114,9 +117,12 @@ def choices(mode: Mode) -> str:
 
 
 def _block(raw: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
-    """The block itself: `quantization`, else `quantization_config` if it is MLX's and not another tool's."""
+    """The block itself: `quantization`, else `quantization_config`; of NVIDIA's tools what it comes to in MLX's words.
+
+    Raises CheckpointError for a scheme of other tools that is not read, naming it.
+    """
     for section in (raw, text_section(raw, where)):
-        for key in ("quantization", "quantization_config"):
+        for key in BLOCKS:
             block = section.get(key)
             if block is None:
                 continue
@@ -124,12 +130,16 @@ def _block(raw: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
                 raise CheckpointError(f"{where}: {key} must be an object, not {quote(repr(block))}")
             method = block.get("quant_method")
             if method is not None and method not in ("mlx", *MODES):
-                raise CheckpointError(
-                    f"{where}: {key} says quant_method {quote(repr(method))}, which is not an MLX format; "
-                    "use an MLX conversion of this model, or its unquantised original"
-                )
+                check_nvfp4(block, f"{where}: {key}")
+                return {"mode": "nvfp4"}
             return block
     return None
+
+
+def has_block(raw: Mapping[str, Any], where: str) -> bool:
+    """Whether config.json says anything of quantisation."""
+    sections = raw, text_section(raw, quote(where))
+    return any(section.get(key) is not None for section in sections for key in BLOCKS)
 
 
 def parse_quantization(raw: Mapping[str, Any], where: str, ignored: tuple[str, ...] = ()) -> QuantConfig:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from qwen_core.checkpoint.architecture import TextTensor, is_stack, raw_place, text_tensors, with_experts_of
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
-from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
+from qwen_core.checkpoint.quantization import BLOCKS, FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
 from qwen_core.figures import decimal_size
@@ -23,8 +23,6 @@ FloatDtype = Literal["BF16", "F16", "F32"]
 Part = Literal["text", "mtp", "vision"]
 VISION_PREFIXES = ("vision_tower.", "visual.")
 MTP_PREFIX = "mtp."
-# Keys of config.json that say how a checkpoint was quantised.
-_BLOCKS = ("quantization", "quantization_config")
 # Ends of tensors that are no weights but computed from config.json. Older files carry them; mlx-lm refuses them.
 _BUFFERS = ("rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")
 _TYING = "tie_word_embeddings"
@@ -128,7 +126,7 @@ class ConversionPlan:
         Of a head tied to the embedding it says what the tensors do: mlx-lm goes by config.json alone, and only by its
         text section.
         """
-        config = {key: value for key, value in self.checkpoint.raw_config.items() if key not in _BLOCKS}
+        config = {key: value for key, value in self.checkpoint.raw_config.items() if key not in BLOCKS}
         tied = self.checkpoint.config.tie_word_embeddings
         if isinstance(config.get("text_config"), dict):
             config["text_config"] = _with_tying(config["text_config"], tied)
@@ -140,7 +138,7 @@ class ConversionPlan:
         for decision in sorted(self.decisions, key=lambda decision: decision.output_module):
             if decision.spec is not None and decision.spec != default:
                 block[decision.output_module] = _entry(decision.spec)
-        return config | dict.fromkeys(_BLOCKS, block)
+        return config | dict.fromkeys(BLOCKS, block)
 
 
 @dataclass(frozen=True)
