@@ -16,6 +16,7 @@ from qwen_core.checkpoint.architecture import TextTensor, text_tensors, with_exp
 from qwen_core.checkpoint.config import LINEAR, ModelConfig, ignored_yarn, parse_config, replaced_rope
 from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX, MtpTensors, find_mtp
+from qwen_core.checkpoint.nvidia import MissingPartError, as_mlx_parts
 from qwen_core.checkpoint.quantization import (
     FLOAT_DTYPES,
     QuantConfig,
@@ -29,6 +30,7 @@ from qwen_core.checkpoint.quantization import (
     parse_quantization,
     spec_from_headers,
 )
+from qwen_core.checkpoint.tensor_scale import checked_tensor_scale
 from qwen_core.checkpoint.weight_files import IGNORED, is_ignored, read_weight_files
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
@@ -150,13 +152,13 @@ def _open(directory: Path) -> Checkpoint:
     config = parse_config(raw, str(config_file))
     quantization = _quantization(raw, config_file)
     files = read_weight_files(directory)
-    text = _text_table(files.tensors)
     warnings = [line for line in (files.problem, ignored_yarn(raw), replaced_rope(config, raw)) if line]
     try:
+        text = as_mlx_parts(_text_table(files.tensors))
         config = with_experts_of(_resolve_tying(config, text, directory), text)
         converted = _is_converted(config, text, directory)
         specs, sources, disagreement = _check_text(config, text, quantization, converted, directory)
-    except _MissingTensorError as error:
+    except (_MissingTensorError, MissingPartError) as error:
         raise CheckpointError(files.problem or str(error)) from None
     if disagreement:
         warnings.append(disagreement)
@@ -280,6 +282,8 @@ def _check_text(
                 claimed = claimed_text(expected.module, quantization)
                 raise CheckpointError(f"{error}; {quantization.where} says {claimed}") from None
             specs[expected.module] = spec
+            if (factor := checked_tensor_scale(text, expected.module, spec, where)) is not None:
+                known.add(factor)
         else:
             _check_plain(expected, info, converted, where)
         source, said = compare(expected.module, spec, quantization)
@@ -302,13 +306,18 @@ def _check_text(
     return specs, sources, f"{disagreements[0]}{others}; the headers of the files count"
 
 
+# The types of packed weights, and what the tensor of their scales is called.
+_PACKED_IN = {"U32": "scales", "U8": "weight_scale"}
+
+
 def _check_plain(expected: TextTensor, info: TensorInfo, converted: bool, where: str) -> None:
     """An unquantised tensor: a float type, and the shape that config gives."""
     shape = expected.shape
     if expected.kind == "conv" and not converted:
         shape = (shape[0], shape[2], shape[1])
-    if info.dtype == "U32" and expected.is_matrix:
-        raise CheckpointError(f"{where} is packed (U32) but {quote(expected.module)}.scales is missing")
+    if info.dtype in _PACKED_IN and expected.is_matrix:
+        scales = f"{quote(expected.module)}.{_PACKED_IN[info.dtype]}"
+        raise CheckpointError(f"{where} is packed ({info.dtype}) but {scales} is missing")
     if info.dtype not in FLOAT_DTYPES:
         raise CheckpointError(f"{where} has dtype {quote(info.dtype)}, expected one of {', '.join(FLOAT_DTYPES)}")
     if info.shape != shape:

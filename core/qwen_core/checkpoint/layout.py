@@ -15,11 +15,13 @@ from qwen_core.checkpoint.config import FULL, MixtureConfig, ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX
+from qwen_core.checkpoint.nvidia import PACKED, Writer, is_activation_scale, writer_of
 from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_scale import TENSOR_SCALES
 
 Source = Literal["override", "default", "unquantised", "headers"]
 LayerKind = Literal["linear", "full", "outside"]
-PARTS = (".weight", ".scales", ".biases")
+PARTS = (".weight", ".scales", ".biases", *(f".{part}" for part in TENSOR_SCALES))
 # The page of Apple silicon: what a mapped tensor's window, and so its alignment, is counted in.
 PAGE = 16 << 10
 Key = TypeVar("Key", bound=Hashable)
@@ -37,7 +39,7 @@ class ModuleLayout:
     stored, `token_bytes` what decoding one token reads of it, without drafts. `source` is what says how it is stored:
     the headers for the MTP layer, of which config.json says nothing, and where config.json says otherwise than they.
     `offset` is the weight's first byte in its shard, a path in the directory; `element_aligned` says whether each of
-    its tensors begins at a multiple of its own element size.
+    its tensors begins at a multiple of its own element size. `writer` is the tool whose names and types its parts have.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ModuleLayout:
     offset: int
     element_aligned: bool
     tensors: tuple[str, ...]
+    writer: Writer = "mlx"
     experts: int = 0
 
     @property
@@ -80,8 +83,10 @@ class ModuleLayout:
 
     @property
     def format(self) -> str:
-        """Mode, bits and group for people: "nvfp4 4-bit g16", "affine 6-bit g64", "bf16"."""
-        return self.mode if self.spec is None else f"{self.mode} {self.bits}-bit g{self.group_size}"
+        """Mode, bits and group for people, and NVIDIA's writer: "nvfp4 4-bit g16 (modelopt)", "affine 6-bit g64"."""
+        if self.spec is None:
+            return self.mode
+        return f"{self.mode} {self.bits}-bit g{self.group_size}" + ("" if self.writer == "mlx" else f" ({self.writer})")
 
 
 @dataclass(frozen=True)
@@ -310,7 +315,7 @@ def _module(
     if spec is not None:
         parts += [info for part in PARTS[1:] if (info := tensors.get(module + part)) is not None]
     return ModuleLayout(
-        name=weight.name.removesuffix(".weight"),
+        name=weight.name.removesuffix(".weight").removesuffix(f".{PACKED}"),
         canonical=module,
         layer=None,
         kind="outside",
@@ -328,6 +333,7 @@ def _module(
         element_aligned=all(part.element_aligned for part in parts),
         tensors=tuple(part.name for part in parts),
         experts=tensor.shape[0] if tensor.kind == "experts" else 0,
+        writer="mlx" if spec is None else writer_of(tensors, module),
     )
 
 
@@ -351,6 +357,8 @@ def _unused(checkpoint: Checkpoint, modules: Sequence[ModuleLayout]) -> tuple[Un
     for name, info in checkpoint.tensors.items():
         if name not in text:
             what = "vision tower" if "vision" in name or "visual" in name else _BESIDE.get(name.split(".")[0], "other")
+            if what == "other" and is_activation_scale(name):
+                what = "scales of activations"
             sums.setdefault(what, []).append(info.nbytes)
     found = [Unused(what, len(sizes), sum(sizes)) for what, sizes in sums.items()]
     for module in modules:

@@ -11,6 +11,7 @@ from pathlib import Path
 from qwen_core.checkpoint.architecture import TextTensor, mtp_tensors, with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.headers import TensorInfo, check_header_sizes, read_header
+from qwen_core.checkpoint.nvidia import as_mlx_parts
 from qwen_core.checkpoint.quantization import (
     FLOAT_DTYPES,
     QuantSpec,
@@ -18,6 +19,7 @@ from qwen_core.checkpoint.quantization import (
     canonical_name,
     spec_from_headers,
 )
+from qwen_core.checkpoint.tensor_scale import checked_tensor_scale
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.figures import shape_text
 
@@ -100,7 +102,7 @@ def _table(tensors: Mapping[str, TensorInfo], *, beside: bool) -> dict[str, Tens
                 "MTP layer"
             )
         table[name] = info
-    return table
+    return as_mlx_parts(table)
 
 
 def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) -> dict[str, QuantSpec]:
@@ -121,7 +123,9 @@ def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) ->
         stored = StoredForm(
             (info.dtype, info.shape), (scales.dtype, scales.shape), biases and (biases.dtype, biases.shape)
         )
-        specs[expected.module] = spec_from_headers(stored, expected.shape, _place(info))
+        spec = specs[expected.module] = spec_from_headers(stored, expected.shape, _place(info))
+        if (factor := checked_tensor_scale(table, expected.module, spec, _place(info))) is not None:
+            known.add(factor)
     for name, info in table.items():
         if name not in known:
             raise CheckpointError(f"{_place(info)} is no part of an MTP layer of this model")

@@ -18,6 +18,7 @@ from qwen_core.checkpoint.layout import PARTS
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.convert.awq import Fold, ScaledGroup, Vector, groups
 from qwen_core.device.backend import mx
+from qwen_core.model.layers import packed_projection
 from qwen_core.model.weights import load_weights
 
 # Below this correlation of the rows' and the columns' factors (their logarithms) there was no fold, or one that is
@@ -34,11 +35,9 @@ def load_modules(checkpoint: Checkpoint, modules: Iterable[str], dtype: str) -> 
 
 def unpacked(arrays: dict[str, mx.array], module: str, spec: QuantSpec | None) -> mx.array:
     """The weight of one of the `arrays`, float32."""
-    weight = arrays[f"{module}.weight"]
     if spec is None:
-        return weight.astype(mx.float32)
-    scales, biases = arrays[f"{module}.scales"], arrays.get(f"{module}.biases")
-    return mx.dequantize(weight, scales, biases, spec.group_size, spec.bits, spec.mode, dtype=mx.float32)
+        return arrays[f"{module}.weight"].astype(mx.float32)
+    return packed_projection(dict(arrays), module, spec).dequantized(mx.float32)
 
 
 def find_folds(original: Checkpoint, model: Checkpoint) -> dict[str, Fold]:

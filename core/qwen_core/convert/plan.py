@@ -13,6 +13,7 @@ from typing import Any, Literal
 from qwen_core.checkpoint.architecture import TextTensor, is_stack, raw_place, text_tensors, with_experts_of
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
+from qwen_core.checkpoint.nvidia import is_activation_scale
 from qwen_core.checkpoint.quantization import BLOCKS, FLOAT_DTYPES, QuantSpec, canonical_name, stored_parts
 from qwen_core.convert.rules import Rules, Weight
 from qwen_core.errors import CheckpointError, SettingsError, quote
@@ -278,14 +279,19 @@ _TEXT_PREFIX = "language_model.model."
 def _beside(checkpoint: Checkpoint) -> Iterator[TensorInfo]:
     """The weights of MTP and the vision tower, MTP first, in the order of their names."""
     text = {info.name for info in checkpoint.text.values()}
-    infos = [info for info in checkpoint.tensors.values() if info.name not in text and not _is_buffer(info)]
+    infos = [
+        info
+        for info in checkpoint.tensors.values()
+        if info.name not in text and not _is_buffer(info) and not is_activation_scale(info.name)
+    ]
     yield from sorted(infos, key=lambda info: (not canonical_name(info.name).startswith(MTP_PREFIX), info.name))
 
 
 def _is_packed(checkpoint: Checkpoint, info: TensorInfo) -> bool:
     """Whether a tensor beside the text model is a quantised weight."""
-    scales = info.name.removesuffix(".weight") + ".scales"
-    return info.dtype == "U32" and info.name.endswith(".weight") and scales in checkpoint.tensors
+    module, _, part = info.name.rpartition(".")
+    scales = {"weight": ("scales", "weight_scale"), "weight_packed": ("weight_scale",)}.get(part, ())
+    return info.dtype in ("U32", "U8") and any(f"{module}.{end}" in checkpoint.tensors for end in scales)
 
 
 def _is_buffer(info: TensorInfo) -> bool:

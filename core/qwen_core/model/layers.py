@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import cast
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_scale import factor_of, tensor_scale_of
 from qwen_core.device.backend import elementwise, is_gpu, mx
 from qwen_core.model.drafted_pass import LinearLayerState, LinearStep
 from qwen_core.model.gated_delta import (
@@ -52,6 +54,11 @@ def _times_transposed(x: mx.array, weight: mx.array) -> mx.array:
     return x @ mx.contiguous(weight.T)
 
 
+@elementwise
+def _scaled(product: mx.array, factor: mx.array) -> mx.array:
+    return (product * factor).astype(product.dtype)
+
+
 @dataclass
 class Linear:
     """y = x W^T with a plain weight [out, in]: x [1, T, in] gives [1, T, out]."""
@@ -70,16 +77,28 @@ class Linear:
 
 @dataclass
 class QuantizedLinear:
-    """The same with a packed weight (shapes: FORMAT.md's table), multiplied without unpacking it."""
+    """The same with a packed weight (shapes: FORMAT.md's table), multiplied without unpacking it.
+
+    `factor`, float32, is that of the whole weight, () where one number serves all rows, else [out].
+    """
 
     weight: mx.array
     scales: mx.array
     biases: mx.array | None
     spec: QuantSpec
+    factor: mx.array | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
         if _takes_dense(x, self.rows * x.shape[-1], _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)):
             return _times_transposed(x, self.dequantized(x.dtype))
+        if self.factor is None:
+            return self._packed(x)
+        # MLX 0.32.4 takes no factor in this product. Before it, an output may be more than float16 holds.
+        wide = x.astype(mx.float32) if x.dtype == mx.float16 else x
+        return _scaled(self._packed(wide), self.factor).astype(x.dtype)
+
+    def _packed(self, x: mx.array) -> mx.array:
+        """The product without the factor, its rows shared out where that pays."""
         parts = shares(self.rows, x.shape[1], x.shape[-1])
         if parts == 1:
             return self._product(x)
@@ -100,26 +119,36 @@ class QuantizedLinear:
     def part(self, rows: slice | mx.array) -> "QuantizedLinear":
         """The rows of a run, a view, or those of some ids [...], a copy: the packed weight is then [..., in packed]."""
         biases = None if self.biases is None else self.biases[rows]
-        return QuantizedLinear(self.weight[rows], self.scales[rows], biases, self.spec)
+        factor = self.factor[rows] if self.factor is not None and self.factor.ndim else self.factor
+        return QuantizedLinear(self.weight[rows], self.scales[rows], biases, self.spec, factor)
 
     @property
     def rows(self) -> int:
         return self.weight.shape[0]
 
     def dequantized(self, dtype: mx.Dtype) -> mx.array:
-        """The weight unpacked, [out, in]."""
-        return mx.dequantize(
+        """The weight unpacked, [out, in]; with a factor each value is rounded once to float32, then to `dtype`."""
+        unpacked = mx.dequantize(
             self.weight,
             self.scales,
             self.biases,
             group_size=self.spec.group_size,
             bits=self.spec.bits,
             mode=self.spec.mode,
-            dtype=dtype,
+            dtype=dtype if self.factor is None else mx.float32,
         )
+        return unpacked if self.factor is None else (unpacked * self.factor[..., None]).astype(dtype)
 
 
 Projection = Linear | QuantizedLinear
+
+
+def packed_projection(arrays: dict[str, mx.array], module: str, spec: QuantSpec) -> QuantizedLinear:
+    """The projection of a quantised module, whose parts are taken out of `arrays`."""
+    weight, scales = arrays.pop(f"{module}.weight"), arrays.pop(f"{module}.scales")
+    name = tensor_scale_of(arrays, module)
+    factor = None if name is None else mx.array(factor_of(name, cast(float, arrays.pop(name).item())))
+    return QuantizedLinear(weight, scales, arrays.pop(f"{module}.biases", None), spec, factor)
 
 
 def joined(parts: Sequence[Projection]) -> Projection | None:
@@ -138,7 +167,15 @@ def joined(parts: Sequence[Projection]) -> Projection | None:
         mx.concatenate([part.scales for part in quantized]),
         mx.concatenate(biases) if biases else None,
         quantized[0].spec,
+        _joined_factor(quantized),
     )
+
+
+def _joined_factor(parts: Sequence[QuantizedLinear]) -> mx.array | None:
+    if all(part.factor is None for part in parts):
+        return None
+    factors = [mx.array(1.0) if part.factor is None else part.factor for part in parts]
+    return mx.concatenate([mx.broadcast_to(factor, (part.rows,)) for factor, part in zip(factors, parts, strict=True)])
 
 
 class Group:
@@ -175,11 +212,10 @@ class TensorSource:
         return self.arrays.pop(name)
 
     def projection(self, module: str) -> Projection:
-        weight = self.take(f"{module}.weight")
         spec = self.specs.get(module)
         if spec is None:
-            return Linear(weight)
-        return QuantizedLinear(weight, self.take(f"{module}.scales"), self.arrays.pop(f"{module}.biases", None), spec)
+            return Linear(self.take(f"{module}.weight"))
+        return packed_projection(self.arrays, module, spec)
 
     def group(self, prefix: str, *names: str) -> Group:
         """The projections `prefix` + each name, joined where possible.
@@ -190,7 +226,7 @@ class TensorSource:
         parts = [self.projection(module) for module in modules]
         combined = joined(parts) if all(map(self.join, modules)) else None
         if combined is not None:
-            mx.eval([getattr(combined, name, None) for name in ("weight", "scales", "biases")])
+            mx.eval([getattr(combined, name, None) for name in ("weight", "scales", "biases", "factor")])
         return Group(parts, combined)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from qwen_core.checkpoint.architecture import Kind, TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
+from qwen_core.checkpoint.tensor_scale import checked_factor, is_tensor_scale
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
@@ -113,7 +115,7 @@ def plan_tensors(
             continue
         # [C, 1, K] and [C, K, 1] are the same bytes, so the raw conv1d needs no transpose, only its shape.
         shape = tensor.shape if tensor and kind == "conv" else info.shape
-        wanted = mx.float32 if kind == "decay" else compute
+        wanted = mx.float32 if kind == "decay" or is_tensor_scale(name) else compute
         plans.append(TensorPlan(name, info, wanted, shape, add_one=raw and kind == "norm"))
     return plans
 
@@ -214,7 +216,7 @@ class _Loader:
     def load(self, plan: TensorPlan) -> mx.array:
         file = self._file(plan.info.file)
         if file is None:
-            array, tier = _finish(self._streamed(plan.info), plan), "streamed"
+            array, tier = _finish(self._streamed(plan.info).view(plan.stored_dtype), plan), "streamed"
         else:
             array, tier = self._from_memory(file, plan)
         self.bytes[tier] += plan.nbytes
@@ -321,12 +323,15 @@ def load_plans(
 
 
 def _load_one(loader: _Loader, plan: TensorPlan) -> mx.array:
+    where = f"tensor {quote(plan.info.name)} of {quote(plan.info.file)}"
     try:
-        return loader.load(plan)
+        array = loader.load(plan)
+        if is_tensor_scale(plan.name):
+            checked_factor(plan.name, cast(float, array.item()), where)
+        return array
     except QwenError:
         raise
     except (MemoryError, RuntimeError, OSError, ValueError) as error:
-        where = f"tensor {quote(plan.info.name)} of {quote(plan.info.file)}"
         if isinstance(error, MemoryError) or "allocate" in str(error):
             raise CapacityError(f"out of memory while loading {where} ({plan.nbytes:,} bytes)") from None
         raise CheckpointError(f"{where} cannot be loaded: {quote(error)}") from None

@@ -33,6 +33,7 @@ from qwen_core.tensors.stored_tensor import (
     StoredTensor,
     check_stop,
     in_pieces,
+    read_factor,
     read_float_bytes,
     read_packed,
 )
@@ -169,6 +170,8 @@ def read_byte_scaled(
     every_scale = decode_scales(np.arange(256, dtype=np.uint8), spec.mode)
     moments = Moments()
     values = every_scale[:, None] * elements[None, :]
+    if (factor := read_factor(source, tensor)) is not None:
+        values *= factor
     moments.add_weighted(values.reshape(-1), by_code.reshape(-1))
     code_counts = by_code.sum(axis=0)
     codes = _e2m1_counts(code_counts) if spec.bits == 4 else _e4m3_counts(code_counts)

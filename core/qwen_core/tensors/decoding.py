@@ -96,23 +96,29 @@ def decode_scales(scales: Bytes, mode: str) -> Floats:
     return (E4M3_VALUES if mode == "nvfp4" else E8M0_VALUES).take(scales)
 
 
-def dequantise(words: Words, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec) -> Floats:
+def dequantise(
+    words: Words, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec, factor: np.float32 | None = None
+) -> Floats:
     """The weight that packed parts stand for: float32 [rows, columns].
 
     `words` is [rows, columns * bits / 32]; `scales` is [rows, columns / group], bytes as stored for the modes with
-    byte scales and decoded floats for affine, whose `biases` have the same shape.
+    byte scales and decoded floats for affine, whose `biases` have the same shape. `factor` is a whole nvfp4 weight's:
+    element x scale is exact, so the product with it is the only one that is rounded.
     """
-    return dequantise_codes(unpack_codes(words, spec.bits), scales, biases, spec)
+    return dequantise_codes(unpack_codes(words, spec.bits), scales, biases, spec, factor)
 
 
-def dequantise_codes(codes: Bytes, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec) -> Floats:
+def dequantise_codes(
+    codes: Bytes, scales: Bytes | Floats, biases: Floats | None, spec: QuantSpec, factor: np.float32 | None = None
+) -> Floats:
     """`dequantise` for a weight that is unpacked already: `codes` is [rows, columns], one to a byte."""
     rows, columns = codes.shape
     grouped = codes.reshape(rows, columns // spec.group_size, spec.group_size)
     with np.errstate(all="ignore"):
         if biases is None:
             elements = (E2M1_VALUES if spec.bits == 4 else E4M3_VALUES).take(grouped)
-            return (elements * decode_scales(scales.view(np.uint8), spec.mode)[..., None]).reshape(rows, columns)
+            values = elements * decode_scales(scales.view(np.uint8), spec.mode)[..., None]
+            return (values if factor is None else values * factor).reshape(rows, columns)
         values = np.multiply(grouped, scales.view(np.float32)[..., None], dtype=np.float32)
         values += biases[..., None]
         return values.reshape(rows, columns)

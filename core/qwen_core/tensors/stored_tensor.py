@@ -15,8 +15,10 @@ import numpy as np
 
 from qwen_core.checkpoint.architecture import is_stack
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
+from qwen_core.checkpoint.nvidia import PARTS
 from qwen_core.checkpoint.quantization import FLOAT_DTYPES, QuantSpec, canonical_name
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
+from qwen_core.checkpoint.tensor_scale import TENSOR_SCALES, factor_of, tensor_scale_of
 from qwen_core.errors import CheckpointError, QwenError, quote
 from qwen_core.tensors.decoding import Bytes, Floats, decode_floats, dequantise
 
@@ -32,7 +34,7 @@ PIECE_ELEMENTS = 1 << 16
 
 FLOAT_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
 
-_PARTS = (".weight", ".scales", ".biases")
+_PARTS = (".weight", ".scales", ".biases", *(f".{part}" for part in (*TENSOR_SCALES, *PARTS)))
 _MAX_SUGGESTIONS = 3
 _MAX_CANDIDATES = 4096
 _MAX_COMPARED_LENGTH = 128
@@ -72,6 +74,7 @@ class StoredTensor:
     along rows; group i holds elements i * group_size and on (the last group of an unquantised tensor may be short).
     Of a stack of `experts` (else 0) the rows are those of one expert after the other; if `expert` says so, of that one
     alone, and then `shape` and the parts are that expert's.
+    `tensor_scale` holds the factor of a whole nvfp4 weight, where it has one.
     """
 
     module: str
@@ -80,12 +83,14 @@ class StoredTensor:
     biases: TensorInfo | None
     spec: QuantSpec | None
     shape: tuple[int, ...]
+    tensor_scale: TensorInfo | None = None
     experts: int = 0
     expert: int | None = None
 
     @property
     def parts(self) -> tuple[TensorInfo, ...]:
-        return tuple(part for part in (self.weight, self.scales, self.biases) if part is not None)
+        parts = self.weight, self.scales, self.biases, self.tensor_scale
+        return tuple(part for part in parts if part is not None)
 
     @property
     def where(self) -> str:
@@ -187,7 +192,9 @@ def _quantised(checkpoint: Checkpoint, module: str) -> StoredTensor:
     spec, tensors = checkpoint.used_specs[module], checkpoint.used_tensors
     weight = tensors[f"{module}.weight"]
     shape = (*weight.shape[:-1], weight.shape[-1] * 32 // spec.bits)
-    return StoredTensor(module, weight, tensors[f"{module}.scales"], tensors.get(f"{module}.biases"), spec, shape)
+    scales, biases = tensors[f"{module}.scales"], tensors.get(f"{module}.biases")
+    factor = tensor_scale_of(tensors, module)
+    return StoredTensor(module, weight, scales, biases, spec, shape, None if factor is None else tensors[factor])
 
 
 def _unquantised(info: TensorInfo, module: str) -> StoredTensor:
@@ -248,16 +255,18 @@ def group_runs(tensor: StoredTensor, limit_bytes: int, bytes_per_group: float | 
 class PackedRun:
     """A run of groups of a quantised weight: words [groups, words of one], scales and biases [groups, 1].
 
-    `stored_scales` are bytes for the modes with byte scales, else equal to the decoded scales of affine.
+    `stored_scales` are bytes for the modes with byte scales, else equal to the decoded scales of affine. `factor` is
+    the whole weight's.
     """
 
     words: np.ndarray
     stored_scales: np.ndarray
     biases: Floats | None
+    factor: np.float32 | None = None
 
     def values(self, spec: QuantSpec) -> Floats:
         """The elements, float32 [groups, group size], as MLX computes them in float32."""
-        return dequantise(self.words, self.stored_scales, self.biases, spec)
+        return dequantise(self.words, self.stored_scales, self.biases, spec, self.factor)
 
     def pieces(self, group_size: int) -> Iterator["PackedRun"]:
         """The run in pieces of whole groups, of about PIECE_ELEMENTS elements each. Views; nothing is copied."""
@@ -265,7 +274,7 @@ class PackedRun:
         for begin in range(0, len(self.words), step):
             part = slice(begin, begin + step)
             biases = None if self.biases is None else self.biases[part]
-            yield PackedRun(self.words[part], self.stored_scales[part], biases)
+            yield PackedRun(self.words[part], self.stored_scales[part], biases, self.factor)
 
 
 def read_packed(source: TensorBytes, tensor: StoredTensor, run: range) -> PackedRun:
@@ -274,9 +283,17 @@ def read_packed(source: TensorBytes, tensor: StoredTensor, run: range) -> Packed
     words = source.groups(tensor.weight, run, tensor.groups).view(np.dtype("<u4")).reshape(len(run), -1)
     scales = source.groups(tensor.scales, run, tensor.groups)
     if tensor.biases is None:
-        return PackedRun(words, scales[:, None], None)
+        return PackedRun(words, scales[:, None], None, read_factor(source, tensor))
     biases = decode_floats(source.groups(tensor.biases, run, tensor.groups), tensor.biases.dtype)
     return PackedRun(words, decode_floats(scales, tensor.scales.dtype)[:, None], biases[:, None])
+
+
+def read_factor(source: TensorBytes, tensor: StoredTensor) -> np.float32 | None:
+    """The factor of a whole nvfp4 weight, whatever number it is; None where there is none."""
+    info = tensor.tensor_scale
+    if info is None:
+        return None
+    return np.float32(factor_of(info.name, float(decode_floats(source.read(info, 0, 4), "F32")[0])))
 
 
 def read_float_bytes(source: TensorBytes, info: TensorInfo, begin: int, end: int) -> Bytes:

@@ -28,6 +28,7 @@ from qwen_core.tensors.stored_tensor import (
     StoredTensor,
     find_tensor,
     group_runs,
+    read_factor,
     read_float_bytes,
     read_packed,
 )
@@ -59,8 +60,8 @@ class TensorValues(Examined):
     stored type of the weight, `spec` None for floats, `shape` that of the unquantised weight. The four statistics are
     of finite elements, None without any; the standard deviation is the population's. `values` is there for float
     tensors; `scales`, `codes` and `groups` for quantised ones. Values are as stored: a norm of the raw layout is 1
-    less than the factor that it stands for. Of a stack of `experts` (else 0) all are counted, or `expert` alone, whose
-    `shape` it then is.
+    less than the factor that it stands for. `factor` is that of a whole nvfp4 weight, which every value has in it. Of a
+    stack of `experts` (else 0) all are counted, or `expert` alone, whose `shape` it then is.
     """
 
     module: str
@@ -83,6 +84,7 @@ class TensorValues(Examined):
     codes: CodeCounts | None
     groups: GroupValues | None
     first_rows: tuple[RowSample, ...]
+    factor: float | None = None
     experts: int = 0
     expert: int | None = None
 
@@ -114,6 +116,7 @@ def read_values(
         else:
             found = read_affine(source, tensor, tensor.spec, runs, stop)
         rows = tuple(_first_row(source, tensor, row) for row in range(min(FIRST_ROWS, tensor.rows)))
+        factor = read_factor(source, tensor)
     moments = found.moments
     return TensorValues(
         module=tensor.module,
@@ -138,6 +141,7 @@ def read_values(
         first_rows=rows if tensor.elements else (),
         experts=tensor.experts,
         expert=tensor.expert,
+        factor=None if factor is None else float(factor),
     )
 
 

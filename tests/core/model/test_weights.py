@@ -24,6 +24,7 @@ from qwen_core.model.model import load_model
 from qwen_core.model.weights import TensorPlan, Weights, copy_tensor, load_weights, map_tensor
 from qwen_core.protocol.events import WeightTiers
 from support.checkpoints import DTYPE_BYTES, Stored, Written, write_checkpoint
+from support.nvfp4_files import WAYS, Way, write_nvfp4
 from support.published_plan import text_plan
 from support.resident import linux_only, resident_bytes
 
@@ -162,6 +163,29 @@ def test_the_tier_of_each_tensor_follows_from_its_place_and_type(
     # The case must be able to fail: a bf16 model run in bf16 is mapped nearly whole, at an even offset.
     if (variant, dtype) == ("bf16", "bfloat16"):
         assert (mapped > total / 2) == (offset % 2 == 0)
+
+
+@pytest.mark.parametrize("offset", [0, 4, 8, 1])
+@pytest.mark.parametrize("way", WAYS)
+def test_parts_of_other_tools_are_mapped_where_they_are_aligned(
+    way: Way, offset: int, adopter: Adopter, tmp_path: Path
+) -> None:
+    """Their bytes are MLX's: nothing is converted, and nothing copied that lies at a multiple of four."""
+    files = write_nvfp4(tmp_path, way, offset=offset, text=LARGE)
+    checkpoint = open_checkpoint(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole_pages = file.stat().st_size // mmap.PAGESIZE * mmap.PAGESIZE
+    data = file.read_bytes()
+    loaded = load_weights(checkpoint, "bfloat16")
+    mapped = 0
+    for name, info in checkpoint.text.items():
+        if name.endswith(".scales") or (name.endswith(".weight") and name.removesuffix(".weight") in files.values):
+            stored = np.frombuffer(data[info.offset : info.offset + info.nbytes], np.uint8)
+            assert np.array_equal(np.array(loaded.arrays[name].reshape(-1).view(mx.uint8)), stored)
+            can_be = info.nbytes >= LEAST_MAPPED and info.offset + info.nbytes <= whole_pages
+            mapped += info.nbytes if can_be and info.offset % 4 == 0 else 0
+    assert loaded.tiers.mapped >= mapped
+    assert (mapped > 0) == (loaded.tiers.mapped > 0) == (offset != 1)
 
 
 PAGES = 3 * mmap.PAGESIZE + 600
