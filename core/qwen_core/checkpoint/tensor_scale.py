@@ -58,10 +58,25 @@ def checked_tensor_scale(tensors: Mapping[str, TensorInfo], module: str, spec: Q
 
 def factor_of(name: str, stored: float) -> float:
     """The factor, a float32, that the number `stored` in a tensor of this name stands for."""
+    return _float32(_FACTORS[name.rpartition(".")[2]](stored))
+
+
+def _float32(number: float) -> float:
     try:
-        return struct.unpack("<f", struct.pack("<f", _FACTORS[name.rpartition(".")[2]](stored)))[0]
+        return struct.unpack("<f", struct.pack("<f", number))[0]
     except OverflowError:
-        return math.inf
+        return math.copysign(math.inf, number)
+
+
+def as_global_scale(factor: float) -> float | None:
+    """The float32 that stands for exactly this factor in MLX's `global_scale`; None where none does.
+
+    Where the mantissa of the factor is above 32 / 21, the quotients of neighbouring float32 are further apart than
+    float32 are: a third of the factors there is none of them.
+    """
+    (bits,) = struct.unpack("<I", struct.pack("<f", _float32(factor * _LARGEST)))
+    near = (struct.unpack("<f", struct.pack("<I", bits + step & 0xFFFFFFFF))[0] for step in (0, 1, -1))
+    return next((stored for stored in near if factor_of(MLX, stored) == factor), None)
 
 
 def checked_factor(name: str, stored: float, where: str) -> float:

@@ -135,10 +135,10 @@ class ConversionPlan:
         default = self.rules.default(self.specs.values())
         if default is None:
             return config
-        block: dict[str, Any] = _entry(default)
+        block: dict[str, Any] = entry(default)
         for decision in sorted(self.decisions, key=lambda decision: decision.output_module):
             if decision.spec is not None and decision.spec != default:
-                block[decision.output_module] = _entry(decision.spec)
+                block[decision.output_module] = entry(decision.spec)
         return config | dict.fromkeys(BLOCKS, block)
 
 
@@ -167,7 +167,8 @@ def _with_tying(section: Mapping[str, Any], tied: bool) -> dict[str, Any]:
     return {**section, _TYING: tied}
 
 
-def _entry(spec: QuantSpec) -> dict[str, Any]:
+def entry(spec: QuantSpec) -> dict[str, Any]:
+    """A spec as config.json has it."""
     return {"group_size": spec.group_size, "bits": spec.bits, "mode": spec.mode}
 
 

@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from qwen_core.checkpoint.architecture import text_tensors
 from qwen_core.checkpoint.directory import Checkpoint
-from qwen_core.checkpoint.headers import TensorInfo
-from qwen_core.checkpoint.layout import PARTS
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.checkpoint.weight_files import INDEX
-from qwen_core.convert.plan import ConvertProgress, OutputTensor, Progress
+from qwen_core.convert.mlx_layout import REPLACED, Rewritten, is_foreign, rewritten, rewritten_config
+from qwen_core.convert.plan import ConvertProgress, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.writer import OutputDirectory, ShardFile, check_disk, check_link, check_target, clear_errors
 from qwen_core.errors import CheckpointError, QwenError, quote
@@ -30,54 +28,51 @@ def realign(
 ) -> tuple[Shard, ...]:
     """Write `checkpoint` aligned into the new directory `target`; gives its shards.
 
-    Names, types, shapes, bytes and all other files stay what they are. Raises as `convert` does, CheckpointError also
-    for a file that has the name of one to be written, and leaves nothing behind when it fails.
+    Names, types, shapes, bytes and all other files stay what they are, but of NVIDIA's files, which become MLX's
+    (mlx_layout.py). Raises as `convert` does, CheckpointError also for a file that has the name of one to be written,
+    and leaves nothing behind when it fails.
     """
     place = check_target(checkpoint.path, target)
-    infos = in_order(checkpoint)
-    shards = arrange([OutputTensor(info.name, info.dtype, info.shape) for info in infos], shard_cap)
-    others = _others(checkpoint, shards)
+    tensors = rewritten(checkpoint)
+    by_name = {tensor.output.name: tensor for tensor in tensors}
+    shards = arrange([tensor.output for tensor in tensors], shard_cap)
+    foreign = is_foreign(checkpoint)
+    others = _others(checkpoint, shards, REPLACED if foreign else ())
     check_disk(place, sum(shard.nbytes for shard in shards) + sum(require_file(file) for file in others))
     with clear_errors(f"realigning to {quote(target)}"), OutputDirectory(place) as output:
-        total, done, start = checkpoint.total_bytes, 0, time.monotonic()
+        total, done, start = sum(tensor.source.nbytes for tensor in tensors), 0, time.monotonic()
         for shard in shards:
             digests: dict[str, bytes] = {}
             with output.shard(shard) as file:
-                for info in sorted(
-                    (checkpoint.tensors[tensor.name] for tensor in shard.tensors),
-                    key=lambda info: (str(info.file), info.offset),
+                for tensor in sorted(
+                    (by_name[output.name] for output in shard.tensors),
+                    key=lambda tensor: (str(tensor.source.file), tensor.source.offset),
                 ):
-                    digests[info.name] = _copy(info, file)
-                    done += info.nbytes
+                    digests[tensor.output.name] = _copy(tensor, file)
+                    done += tensor.source.nbytes
                     if progress is not None:
-                        progress(ConvertProgress(done, total, time.monotonic() - start, info.name))
+                        progress(ConvertProgress(done, total, time.monotonic() - start, tensor.source.name))
                 file.check_complete()
             _verify(output.path / shard.file, shard, digests)
         output.write_index(shards)
+        if foreign:
+            output.write_json("config.json", rewritten_config(checkpoint))
         _copy_others(others, checkpoint.path, output.path)
         output.commit()
     return shards
 
 
-def in_order(checkpoint: Checkpoint) -> list[TensorInfo]:
-    """Every tensor: the text model's in the order of the computation, then the others by name."""
-    text = checkpoint.text
-    names: list[str] = []
-    for tensor in text_tensors(checkpoint.config, lm_head=not checkpoint.config.tie_word_embeddings):
-        names += [name for name in (tensor.name, *(tensor.module + part for part in PARTS[1:])) if name in text]
-    ordered = [text[name] for name in names]
-    known = {info.name for info in ordered}
-    return ordered + [info for info in checkpoint.tensors.values() if info.name not in known]
-
-
-def _copy(info: TensorInfo, target: ShardFile) -> bytes:
+def _copy(tensor: Rewritten, target: ShardFile) -> bytes:
     """Copy one tensor; gives the digest of what was read."""
-    digest = hashlib.blake2b()
+    digest, info = hashlib.blake2b(tensor.data or b""), tensor.source
+    if tensor.data is not None:
+        target.write(tensor.output.name, 0, tensor.data)
+        return digest.digest()
     with TensorBytes() as source:
         for begin in range(0, info.nbytes, _PIECE):
             piece = source.read(info, begin, min(begin + _PIECE, info.nbytes))
             digest.update(piece.data)
-            target.write(info.name, begin, piece.data)
+            target.write(tensor.output.name, begin, piece.data)
     return digest.digest()
 
 
@@ -100,14 +95,14 @@ def _verify(path: Path, shard: Shard, digests: dict[str, bytes]) -> None:
                 )
 
 
-def _others(checkpoint: Checkpoint, shards: Iterable[Shard]) -> list[Path]:
-    """Every other file of the directory, sidecars in folders of their own included; no hidden ones.
+def _others(checkpoint: Checkpoint, shards: Iterable[Shard], replaced: Iterable[str] = ()) -> list[Path]:
+    """Every other file of the directory but the `replaced`, sidecars in folders of their own included; no hidden ones.
 
     Raises CheckpointError for what cannot be copied, and for a weight file beside the model's own that bears the name
     of a new shard: nobody can tell whether it is wanted.
     """
     written = {shard.file.casefold() for shard in shards} | {INDEX.casefold()}
-    own = {path.name for path in checkpoint.shards} | {INDEX}
+    own = {path.name for path in checkpoint.shards} | {INDEX, *replaced}
     found: list[Path] = []
     for file in sorted(checkpoint.path.rglob("*")):
         inner = file.relative_to(checkpoint.path)

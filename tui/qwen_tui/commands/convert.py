@@ -241,8 +241,10 @@ def _realign(source: Path, target: Path) -> int:
     checkpoint = open_checkpoint(source)
     with ended_cleanly(), progress_bar() as show:
         shards = realign(checkpoint, target, progress=lambda step: show_step(step, show))
-    extent = _extent(len(checkpoint.tensors), checkpoint.total_bytes, len(shards))
-    click.echo(printable(f"{target}: {extent}"), err=True)
+    tensors = [tensor for shard in shards for tensor in shard.tensors]
+    extent = _extent(len(tensors), sum(shard.data_bytes for shard in shards), len(shards))
+    renamed = any(tensor.name not in checkpoint.tensors for tensor in tensors)
+    click.echo(printable(f"{target}: {extent}{', its NVFP4 weights as MLX has them' if renamed else ''}"), err=True)
     return 0
 
 
