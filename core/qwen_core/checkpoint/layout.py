@@ -17,7 +17,7 @@ from qwen_core.checkpoint.headers import DTYPE_BITS, TensorInfo
 from qwen_core.checkpoint.mtp import PREFIX
 from qwen_core.checkpoint.nvidia import PACKED, Writer, is_activation_scale, writer_of
 from qwen_core.checkpoint.quantization import QuantSpec
-from qwen_core.checkpoint.tensor_scale import TENSOR_SCALES
+from qwen_core.checkpoint.tensor_scale import TENSOR_SCALES, is_tensor_scale
 
 Source = Literal["override", "default", "unquantised", "headers"]
 LayerKind = Literal["linear", "full", "outside"]
@@ -83,10 +83,18 @@ class ModuleLayout:
 
     @property
     def format(self) -> str:
-        """Mode, bits and group for people, and NVIDIA's writer: "nvfp4 4-bit g16 (modelopt)", "affine 6-bit g64"."""
-        if self.spec is None:
-            return self.mode
-        return f"{self.mode} {self.bits}-bit g{self.group_size}" + ("" if self.writer == "mlx" else f" ({self.writer})")
+        """Mode, bits and group for people: "nvfp4 4-bit g16", "affine 6-bit g64", "bf16"."""
+        return self.mode if self.spec is None else f"{self.mode} {self.bits}-bit g{self.group_size}"
+
+    @property
+    def format_and_writer(self) -> str:
+        """The same with another tool than MLX: "nvfp4 4-bit g16, modelopt"."""
+        return self.format if self.writer == "mlx" else f"{self.format}, {self.writer}"
+
+    @property
+    def has_factor(self) -> bool:
+        """Whether one number scales the whole weight beside the scales of its groups."""
+        return any(map(is_tensor_scale, self.tensors))
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,11 @@ class Layout:
     def quantised(self) -> int:
         """How many modules are quantised."""
         return sum(module.spec is not None for module in self.modules)
+
+    @property
+    def writers(self) -> tuple[Writer, ...]:
+        """The tools other than MLX whose parts some modules have."""
+        return tuple(sorted({module.writer for module in self.everything} - {"mlx"}))
 
     @property
     def overrides(self) -> int:

@@ -17,7 +17,8 @@ from qwen_core.checkpoint.recipe import KEPT, VARIANTS, Variant, recipe_spec
 
 @dataclass(frozen=True)
 class Verdict:
-    """`name`: a published variant ("UD-NVFP4_K_XL"), "uniform affine 4-bit g64", "bf16", or "custom".
+    """`name`: a published variant ("UD-NVFP4_K_XL"), "uniform affine 4-bit g64", "modelopt nvfp4 4-bit g16",
+    "bf16", or "custom".
 
     `evidence` says in one line what it rests on; `nearest` is the published variant that agrees most, and `differing`
     the canonical names of the modules that do not follow it (empty for a published variant).
@@ -55,10 +56,13 @@ def identify(layout: Layout) -> Verdict:
     if len(specs) == 1:
         (spec,) = specs
         plain = [module.role for module in matrices if module.spec is None]
-        evidence = f"{specs[spec]} of {len(matrices)} matrices are {spec}"
+        writers = {module.writer for module in matrices if module.spec is not None}
+        writer = writers.pop() if len(writers) == 1 else "mlx"
+        first, written = ("uniform", "") if writer == "mlx" else (writer, f" as {writer} wrote them")
+        evidence = f"{specs[spec]} of {len(matrices)} matrices are {spec}{written}"
         if plain:
             evidence += f", the others ({', '.join(sorted(set(plain)))}) are not quantised"
-        return Verdict(f"uniform {spec.mode} {spec.bits}-bit g{spec.group_size}", evidence, nearest, differing)
+        return Verdict(f"{first} {spec.mode} {spec.bits}-bit g{spec.group_size}", evidence, nearest, differing)
     roles = ", ".join(sorted({role_of(name) for name in differing})[:6])
     evidence = f"{len(differing)} of {len(matrices)} matrices differ from the nearest, {nearest}: {roles}"
     return Verdict("custom", evidence, nearest, differing)

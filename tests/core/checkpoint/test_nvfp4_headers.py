@@ -42,13 +42,18 @@ def test_what_a_module_costs_and_who_wrote_it(way: Way, tmp_path: Path) -> None:
         assert found.name == name
         assert found.tensors == tuple(f"{name}.{part}" for part in PARTS[way])
         assert found.writer == WRITERS[way]
-        assert found.format == "nvfp4 4-bit g16" + ("" if way == "mlx" else f" ({WRITERS[way]})")
+        assert found.format == "nvfp4 4-bit g16"
+        assert found.format_and_writer == "nvfp4 4-bit g16" + ("" if way == "mlx" else f", {WRITERS[way]}")
+        assert found.has_factor
     assert layout.quantised == len(files.values)
+    assert layout.writers == (() if way == "mlx" else (WRITERS[way],))
     assert layout.nbytes == files.written.total_bytes
     used = layout.text.nbytes + sum(u.nbytes for u in layout.unused if u.what == "scales of activations")
     assert used == layout.nbytes
     assert {info.name for info in checkpoint.text.values()} <= set(checkpoint.tensors)
-    assert identify(layout).name == "uniform nvfp4 4-bit g16"
+    verdict = identify(layout)
+    assert verdict.name == ("uniform" if way == "mlx" else WRITERS[way]) + " nvfp4 4-bit g16"
+    assert (f"as {WRITERS[way]} wrote them" in verdict.evidence) == (way != "mlx")
 
 
 @pytest.mark.parametrize("way", ["modelopt", "compressed"])

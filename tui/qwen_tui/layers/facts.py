@@ -75,7 +75,9 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     else:
         scales = checkpoint.used_tensors.get(f"{module.canonical}.scales")
         kind = _SCALES.get(module.mode) or f"{scales.dtype.lower() if scales else 'float'} scales and biases"
-        stored_as = f"{module.mode} {module.bits}-bit, group {module.group_size} ({kind})"
+        factor = " and one factor for all" if module.has_factor else ""
+        stored_as = f"{module.mode} {module.bits}-bit, group {module.group_size} ({kind}{factor})"
+        stored_as += "" if module.writer == "mlx" else f", {as_written(module.writer)}"
     token = f"{percent(layout.share(module.token_bytes))} of a token"
     if not module.token_bytes:
         token = f"read by drafts alone, of {decimal_size(total(layout.mtp).nbytes)}"
@@ -101,7 +103,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     return ModuleFacts(
         title=title_of(module),
         format=stored_as,
-        short=f"{module.format}, {module.source}" if module.spec else module.format,
+        short=f"{module.format_and_writer}, {module.source}" if module.spec else module.format,
         source=source,
         about=about,
         shape=shape,
@@ -114,6 +116,11 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
             Fact(label, [FactText(text) for text in texts if text]) for label, texts in labelled.items() if any(texts)
         ),
     )
+
+
+def as_written(*writers: str) -> str:
+    """That NVIDIA's files are computed with as they are."""
+    return f"NVIDIA's NVFP4 as {' and '.join(writers)} wrote it, read as it is"
 
 
 def _file_of(module: ModuleLayout, layout: Layout) -> str:
@@ -129,7 +136,7 @@ def mtp_text(layout: Layout) -> str | None:
         return f"not used: {one_line(layout.mtp_problem, MAX_PROBLEM)}"
     if not layout.mtp:
         return None
-    formats = ", ".join(dict.fromkeys(module.format for module in layout.mtp if len(module.shape) == 2))
+    formats = ", ".join(dict.fromkeys(module.format_and_writer for module in layout.mtp if len(module.shape) == 2))
     where = _file_of(layout.mtp[0], layout)
     return f"{formats}, {decimal_size(total(layout.mtp).nbytes)} in {where}, used for drafts"
 

@@ -31,7 +31,8 @@ def described(module: ModuleLayout) -> str:
     """The words that a plain word is looked for in."""
     where = "outside" if module.layer is None else f"layer {module.kind}"
     label = _LABELS.get(module.role, module.role)
-    return f"{module.canonical} {label} {label.replace(' ', '-')} {where} {module.format} {module.source}".lower()
+    words = module.canonical, label, label.replace(" ", "-"), where, module.format_and_writer, module.source
+    return " ".join(words).lower()
 
 
 def _test(word: str) -> Test:

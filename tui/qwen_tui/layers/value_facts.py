@@ -1,5 +1,6 @@
 """What is said of the values inside a tensor, in words: by the inspector's screens and by `inspect`. Pure."""
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def value_facts(values: "TensorValues") -> list[Fact]:
         "experts": _experts(values),
         "examined": examined(values),
         "values": _values(values),
-        "scales": _scales(values.scales),
+        "scales": _scales(values.scales, values.factor),
         "groups": _groups(values),
         "not finite": _not_finite(values),
     }
@@ -74,7 +75,7 @@ def _values(values: "TensorValues") -> Iterator[FactText]:
         yield FactText(f"{percent(values.zero_count / values.examined)} zero")
 
 
-def _scales(scales: "ScaleValues | None") -> Iterator[FactText]:
+def _scales(scales: "ScaleValues | None", factor: float | None) -> Iterator[FactText]:
     if scales is None:
         return
     yield FactText(scales.format)
@@ -82,6 +83,8 @@ def _scales(scales: "ScaleValues | None") -> Iterator[FactText]:
     for count, what in ((scales.zero_count, "zero"), (scales.negative_count, "negative")):
         if count:
             yield FactText(f"{count:,} {what}")
+    if factor is not None:
+        yield FactText(f"all times {number(factor)}", is_bad=not 0 < factor < math.inf)
 
 
 def _groups(values: "TensorValues") -> Iterator[FactText]:

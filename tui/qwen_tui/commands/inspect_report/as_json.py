@@ -43,6 +43,7 @@ def model_fields(subject: Subject) -> dict[str, Any]:
         "tied": layout.tied,
         "converted": subject.checkpoint.converted,
         "shards": layout.shards,
+        "writers": layout.writers,
     }
 
 
@@ -99,6 +100,7 @@ def module_fields(module: ModuleLayout) -> dict[str, Any]:
         **fields_of(module, "source", "shard", "kind", "bits_per_weight", "offset", "alignment"),
         "mappable": module.element_aligned,
         "tensors": module.tensors,
+        "writer": module.writer,
     }
 
 

@@ -14,7 +14,7 @@ from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
 from qwen_tui.commands.inspect_report.subject import Subject
 from qwen_tui.commands.report import BAD, FAINT, HEADING, facts, line, paragraph
-from qwen_tui.layers.facts import choice_text, mtp_text
+from qwen_tui.layers.facts import as_written, choice_text, mtp_text
 from qwen_tui.text.formatting import counted, exact_size, parameters
 
 # Tokens of a pass with a few drafts and of a step of a prompt (session/generate.py, CHUNK), as examples.
@@ -146,6 +146,7 @@ def _quantised(subject: Subject) -> str:
     return (
         f"{layout.quantised:,} of {counted(len(layout.modules), 'module')}: {counted(layout.overrides, 'override')} in "
         f"config.json, {layout.quantised - layout.overrides:,} by its default"
+        + (f"; {as_written(*layout.writers)}" if layout.writers else "")
     )
 
 

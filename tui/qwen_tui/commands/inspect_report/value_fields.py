@@ -35,7 +35,7 @@ def value_fields(subject: Subject, values: TensorValues, error: TensorError | No
             "bytes": values.stored_bytes,
             "shard": info.file.name,
             "offset": info.offset,
-            **fields_of(values, *_STATISTICS),
+            **fields_of(values, *_STATISTICS, "factor"),
             "values": _histogram(values.values),
             "scales": scales and {**fields_of(scales, *_SCALES), "histogram": _histogram(scales.histogram)},
             "codes": values.codes and fields_of(values.codes, "label", "names", "counts"),
