@@ -2,8 +2,9 @@
 
     python tests/tools/fuzz_checkpoints.py [--count 200000] [--seed 1]
 
-Each input is a small checkpoint or tokenizer with some damage. Whatever it is, opening it, describing its layout and
-encoding with it ends well or with one line. Exit code 1 where it does not.
+Each input is a small checkpoint, of MLX's or of NVIDIA's tools, or a tokenizer, with some damage. Whatever it is,
+opening it, describing its layout, reading values of it and encoding with it ends well or with one line. Exit code 1
+where it does not.
 """
 
 import json
@@ -11,6 +12,7 @@ import struct
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,17 +21,21 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_core.convert.alignment import alignment_advice
+from qwen_core.tensors.values import read_values
 from qwen_core.text.tokenizer import Tokenizer, byte_alphabet
 from qwen_core.text.tokenizer_file import _CUTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from support.checkpoints import read_header_json, write_checkpoint
+from support.checkpoints import edit_config, read_header_json, write_checkpoint
 from support.fuzzing import change, damage, dumped, junk, main, words
+from support.nvfp4_files import MODELOPT, PARTS, WAYS, Way, write_nvfp4
 
 ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
-FILES = ("config.json", "generation_config.json", INDEX)
-DTYPES = ("U32", "U8", "BF16", "F16", "F32", "F8_E4M3", "I64", "F4", "BOOL", "Q4", 3)
+FILES = ("config.json", "generation_config.json", "hf_quant_config.json", INDEX)
+DTYPES = ("U32", "U8", "BF16", "F16", "F32", "F8_E4M3", "F8_E5M2", "I64", "F4", "BOOL", "Q4", 3)
+# The last words of names that some tool gives a part of a weight, or a scale beside it.
+ENDS = tuple({part for parts in PARTS.values() for part in parts} | {"biases", "input_scale", "k_scale", "g_idx"})
 TEXTS = ("Hello <|im_end|> 你好", "", "a" * 500, "\U0001f600\u0301 \r\n\t x", "'s 12 ===")
 TYPES = (
     "BPE", "Unigram", "WordPiece", "ByteLevel", "Sequence", "Split", "Replace", "Prepend", "NFC", "NFKC",
@@ -41,7 +47,10 @@ def attempt(random: Random, place: Path) -> str:
     kind = random.randrange(3)
     if kind == 2:
         return _tokenizer(random, place)
-    path = _checkpoint(place, random.choice(("nvfp4", "q4", "mxfp8")), random.random() < 0.3)
+    if random.random() < 0.4:
+        path = _nvfp4(place, random.choice(WAYS))
+    else:
+        path = _checkpoint(place, random.choice(("nvfp4", "q4", "mxfp8")), random.random() < 0.3)
     if kind == 1:
         return _config(random, path)
     return _header(random, path)
@@ -58,8 +67,21 @@ def _checkpoint(place: Path, variant: str, sharded: bool) -> Path:
     return path
 
 
+@cache
+def _nvfp4(place: Path, way: Way) -> Path:
+    """The same as other tools write it. Of modelopt the file beside config.json alone says so."""
+    path = place / way
+    write_nvfp4(path, way, text={"num_hidden_layers": 4})
+    if way == "modelopt":
+        edit_config(path, quantization_config=None)
+        (path / "hf_quant_config.json").write_text(json.dumps({"producer": {"name": way}, "quantization": MODELOPT}))
+    return path
+
+
 def _opened(path: Path) -> str:
     checkpoint = open_checkpoint(path)
+    for module in islice(checkpoint.used_specs, 2):
+        read_values(checkpoint, module)
     layout = make_layout(checkpoint)
     identify(layout)
     alignment_advice(checkpoint)
@@ -101,7 +123,7 @@ def _lies(random: Random, tree: dict[str, Any]) -> dict[str, Any]:
     for _ in range(random.randint(1, 2)):
         name = random.choice([name for name in tree if name != "__metadata__"])
         entry = tree[name]
-        what = random.randrange(5)
+        what = random.randrange(6)
         if what == 0:
             entry["dtype"] = random.choice(DTYPES)
         elif what == 1 and entry["shape"]:
@@ -110,6 +132,8 @@ def _lies(random: Random, tree: dict[str, Any]) -> dict[str, Any]:
             )
         elif what == 2:
             entry["shape"] = [random.choice((0, 1, 2, 1 << 32))] * random.randrange(40)
+        elif what == 4:
+            tree[f"{name.rpartition('.')[0]}.{random.choice(ENDS)}"] = tree.pop(name)
         elif what == 3:
             entry["data_offsets"] = [random.choice((0, -1, 1 << 62, random.randrange(10**6))) for _ in range(2)]
         else:

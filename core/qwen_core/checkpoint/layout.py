@@ -178,7 +178,7 @@ class Layout:
     @property
     def writers(self) -> tuple[Writer, ...]:
         """The tools other than MLX whose parts some modules have."""
-        return tuple(sorted({module.writer for module in self.everything} - {"mlx"}))
+        return tuple(dict.fromkeys(module.writer for module in self.everything if module.writer != "mlx"))
 
     @property
     def overrides(self) -> int:
