@@ -72,11 +72,10 @@ def as_global_scale(factor: float) -> float | None:
     """The float32 that stands for exactly this factor in MLX's `global_scale`; None where none does.
 
     Where the mantissa of the factor is above 32 / 21, the quotients of neighbouring float32 are further apart than
-    float32 are: a third of the factors there is none of them.
+    float32 are, and a third of the factors is none of them. What stands for a factor is the nearest to its product.
     """
-    (bits,) = struct.unpack("<I", struct.pack("<f", _float32(factor * _LARGEST)))
-    near = (struct.unpack("<f", struct.pack("<I", bits + step & 0xFFFFFFFF))[0] for step in (0, 1, -1))
-    return next((stored for stored in near if factor_of(MLX, stored) == factor), None)
+    nearest = _float32(factor * _LARGEST)
+    return nearest if factor_of(MLX, nearest) == factor else None
 
 
 def checked_factor(name: str, stored: float, where: str) -> float:

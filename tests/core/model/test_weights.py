@@ -17,6 +17,7 @@ from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.mapped_file import MappedFile
 from qwen_core.checkpoint.quantization import canonical_name
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
+from qwen_core.checkpoint.tensor_scale import is_tensor_scale
 from qwen_core.model import weights
 from qwen_core.model.block import Block
 from qwen_core.model.layers import FeedForward
@@ -184,6 +185,9 @@ def test_parts_of_other_tools_are_mapped_where_they_are_aligned(
             assert np.array_equal(np.array(loaded.arrays[name].reshape(-1).view(mx.uint8)), stored)
             can_be = info.nbytes >= LEAST_MAPPED and info.offset + info.nbytes <= whole_pages
             mapped += info.nbytes if can_be and info.offset % 4 == 0 else 0
+        elif is_tensor_scale(name):
+            assert loaded.arrays[name].dtype == mx.float32, "whatever the compute type"
+            assert np.array(loaded.arrays[name]).tobytes() == data[info.offset : info.offset + 4]
     assert loaded.tiers.mapped >= mapped
     assert (mapped > 0) == (loaded.tiers.mapped > 0) == (offset != 1)
 
