@@ -85,6 +85,16 @@ def test_logits_are_those_of_the_dequantised_model(files: Nvfp4Files, tmp_path: 
         assert np.abs(wanted).max() > 1
 
 
+def test_a_pass_of_several_tokens_is_as_many_passes(files: Nvfp4Files) -> None:
+    """As drafts are verified. Equal but for sums in another order, of logits of some 4."""
+    model = load_model(files.path, "float32")
+    ids = [7, 3, 9, 1, 4]
+    together, apart = model.new_state(), model.new_state()
+    found = np.array(model(mx.array([ids]), together))
+    wanted = np.concatenate([np.array(model(mx.array([[token]]), apart)) for token in ids], axis=1)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 @pytest.mark.parametrize(("dtype", "most"), [("bfloat16", 4), ("float16", 1.5)])
 def test_smaller_types_are_no_worse_with_the_factor(files: Nvfp4Files, dtype: str, most: float, tmp_path: Path) -> None:
     """One rounding more a product, but none of the weights. Against the dequantised model in the same type; MLX's
