@@ -49,6 +49,11 @@ def checked_tensor_scale(tensors: Mapping[str, TensorInfo], module: str, spec: Q
         raise CheckpointError(f"{where} has two factors, {quote(info.name)} and {quote(tensors[names[1]].name)}")
     if spec.mode != "nvfp4":
         raise CheckpointError(f"{where} is {spec}, which has no factor, but there is {quote(info.name)}")
+    if len(tensors[f"{module}.weight"].shape) != 2:
+        raise CheckpointError(
+            f"{where}: factors of a stack of experts ({quote(info.name)}) are not read; "
+            "convert the unquantised original"
+        )
     if info.dtype != "F32" or math.prod(info.shape) != 1:
         raise CheckpointError(
             f"{where}: its factor {quote(info.name)} must be one F32, not {quote(info.dtype)} {shape_text(info.shape)}"

@@ -9,8 +9,12 @@ import pytest
 
 from qwen_core.checkpoint.architecture import mtp_tensors
 from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.headers import TensorInfo
 from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.quantization import QuantSpec
+from qwen_core.checkpoint.tensor_scale import checked_tensor_scale
 from qwen_core.checkpoint.variants import identify
+from qwen_core.errors import CheckpointError
 from support.bad_checkpoints import complaint
 from support.checkpoints import Stored, disk_name, edit_config, write_checkpoint, write_safetensors
 from support.mixtures import packed
@@ -167,6 +171,17 @@ def test_a_factor_is_nvfp4s_alone(part: str, tmp_path: Path) -> None:
             path / "model.safetensors", dict(sorted((written.tensors | {name: Stored("F32", ())}).items()))
         )
         assert says in complaint(path)
+
+
+def test_a_factor_for_each_expert_of_a_stack_is_refused() -> None:
+    """As mlx-lm writes one for its stacks (`global_scale` [experts])."""
+    place = Path("model.safetensors")
+    tensors = {
+        "m.weight": TensorInfo("m.weight", "U32", (4, 8, 16), place, 0, 2048),
+        "m.global_scale": TensorInfo("m.global_scale", "F32", (4,), place, 2048, 16),
+    }
+    with pytest.raises(CheckpointError, match=r"stack of experts .m.global_scale. are not read"):
+        checked_tensor_scale(tensors, "m", QuantSpec("nvfp4", 4, 16), "here")
 
 
 def test_fp8_in_blocks_is_named_by_its_headers(tmp_path: Path) -> None:
