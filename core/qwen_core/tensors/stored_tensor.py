@@ -194,7 +194,8 @@ def _quantised(checkpoint: Checkpoint, module: str) -> StoredTensor:
     shape = (*weight.shape[:-1], weight.shape[-1] * 32 // spec.bits)
     scales, biases = tensors[f"{module}.scales"], tensors.get(f"{module}.biases")
     factor = tensor_scale_of(tensors, module)
-    return StoredTensor(module, weight, scales, biases, spec, shape, None if factor is None else tensors[factor])
+    held = None if factor is None else tensors[factor]
+    return StoredTensor(module, weight, scales, biases, spec, shape, tensor_scale=held)
 
 
 def _unquantised(info: TensorInfo, module: str) -> StoredTensor:

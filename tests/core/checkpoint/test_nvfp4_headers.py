@@ -127,9 +127,9 @@ BAD: dict[str, tuple[Edit, str]] = {
     "weight odd": (lambda t, m, p: changed(t, f"{m}.{p[0]}", "U8", (256, 63)), "holds no matrix of NVFP4 groups"),
     "another shape": (
         lambda t, m, p: (changed(t, f"{m}.{p[0]}", "U8", (256, 72)), changed(t, f"{m}.{p[1]}", "F8_E4M3", (256, 9))),
-        "does not hold a 256 x 128",
+        "does not hold a 256 ?x ?128",
     ),
-    "weight flat": (lambda t, m, p: changed(t, f"{m}.{p[0]}", "U8", (256 * 64,)), "256 x 128|NVFP4 groups"),
+    "weight flat": (lambda t, m, p: changed(t, f"{m}.{p[0]}", "U8", (256 * 64,)), "256 ?x ?128|NVFP4 groups"),
     "weight empty": (lambda t, m, p: changed(t, f"{m}.{p[0]}", "U8", (256, 0)), "does not fit a weight of 256x0"),
     "scales of 32": (
         lambda t, m, p: changed(t, f"{m}.{p[1]}", "F8_E4M3", (256, 4)),
