@@ -47,7 +47,7 @@ class MixtureConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and constants of a Qwen3.5/3.6 text model. `layer_types` holds LINEAR or FULL, one for each layer.
+    """Sizes and constants of a Qwen3.5, 3.6 or 3.8 text model. `layer_types` holds LINEAR or FULL, one for each layer.
 
     `intermediate_size` is the width of the feed-forward part, 0 where `mixture` stands in its place.
     `rotary_dim` is the number of leading dimensions of a head that RoPE turns. `max_position_embeddings` is the most

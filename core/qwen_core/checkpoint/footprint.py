@@ -35,13 +35,22 @@ def step_bytes(config: ModelConfig, tokens: int, scores: int, context: int, elem
     projected = 2 * heads * element_bytes + row_bytes(config, element_bytes)
     attention = scores * element_bytes + 6 * tokens * projected + row_bytes(config, element_bytes) * context
     linear = tokens * (5 * config.linear_conv_dim + 4 * config.linear_value_dim) * _FLOAT
-    feed_forward = 6 * tokens * config.intermediate_size * element_bytes
+    feed_forward = 6 * tokens * config.intermediate_size * element_bytes + _mixture_bytes(config, tokens)
     stream = 6 * tokens * config.hidden_size * element_bytes
     if gpu:
         return max(attention, linear, feed_forward) + stream
     widest = max(2 * config.intermediate_size, 2 * heads, config.linear_conv_dim + config.linear_value_dim)
     unpacked = min(2 * widest * config.hidden_size * _FLOAT, _UNPACKED)
     return max(attention, linear + tokens * _matrix_bytes(config), feed_forward) + stream + unpacked
+
+
+def _mixture_bytes(config: ModelConfig, tokens: int) -> int:
+    """A step through experts: a row for each expert of a token, before and behind it, and the router's shares."""
+    mixture = config.mixture
+    if mixture is None:
+        return 0
+    row = 5 * config.hidden_size + 5 * mixture.size
+    return tokens * (mixture.used * row + 4 * mixture.experts + 6 * mixture.shared_size) * _FLOAT
 
 
 def _matrix_bytes(config: ModelConfig) -> int:

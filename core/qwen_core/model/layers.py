@@ -1,4 +1,4 @@
-"""The layers of a Qwen3.5/3.6 text model, built from its tensors: projections in every format, the two mixers and the
+"""The layers of a Qwen3.5, 3.6 or 3.8 text model, built from its tensors: projections in every format, the two mixers and the
 feed-forward part (FORMAT.md, "The model").
 
 The block around them is in block.py, the mixture of experts in mixture.py, the gated delta rule itself in

@@ -32,6 +32,13 @@ SHAPES: dict[str, dict[str, Any]] = {
     "scores": {"num_attention_heads": 8},
     "long heads": {"head_dim": 256, "num_attention_heads": 2, "num_key_value_heads": 2},
     "feed-forward": {"intermediate_size": 2048},
+    "experts": {
+        "num_experts": 16,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 256,
+        "shared_expert_intermediate_size": 64,
+        "hidden_size": 256,
+    },
     "linear heads": {"linear_num_value_heads": 4, "linear_value_head_dim": 64},
 }
 
