@@ -1,5 +1,5 @@
-"""The layers of a Qwen3.5, 3.6 or 3.8 text model, built from its tensors: projections in every format, the two mixers and the
-feed-forward part (FORMAT.md, "The model").
+"""The layers of a Qwen3.5, 3.6 or 3.8 text model, built from its tensors: projections in every format, the two mixers
+and the feed-forward part (FORMAT.md, "The model").
 
 The block around them is in block.py, the mixture of experts in mixture.py, the gated delta rule itself in
 gated_delta.py; what is remembered between calls lives in `State`. Activations are
