@@ -97,7 +97,7 @@ def one(chance: random.Random, number: int) -> str:
         victim = processes[0] if kind == "app" else chance.choice(processes[1:])
         os.kill(victim, signal.SIGKILL)
         if kind == "engine" and victim == engine_of(processes):
-            terminal.wait(lambda screen: "Ctrl+T" in screen, "the app's word on its engine")
+            terminal.wait(lambda screen: "engine down" in screen.splitlines()[0], "the app's word on its engine")
             compare(middle, on_disk())
         if kind == "engine":
             os.kill(processes[0], signal.SIGKILL)

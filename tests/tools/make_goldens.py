@@ -53,6 +53,7 @@ def reference_logits(case: Case) -> np.ndarray:
 def reference_draft(case: Case) -> np.ndarray:
     """float32 logits [1, vocab] of the first draft behind the prompt's pairs (FORMAT.md, step 10)."""
     config = Qwen3_5TextConfig(**case.config)
+    assert config.layer_types is not None
     config._attn_implementation = "eager"
     tensors = {name: torch.from_numpy(value.copy()) for name, value in mtp_weights(case)}
     model = {name: torch.from_numpy(value.copy()) for name, value in weights(case)}

@@ -126,7 +126,7 @@ def test_snapshots_of_earlier_turns_make_room(session: Session) -> None:
     one = last.stats.recurrent_bytes
     assert last.stats.snapshot_bytes == 2 * one
     first, *_, last = session.send_stream("And Spain?", temperature=0, max_new_tokens=2, reasoning_effort="none")
-    assert last.stats.snapshot_bytes == 3 * one
+    assert last.stats is not None and last.stats.snapshot_bytes == 3 * one
     session.restore(session.messages[:-2], session.ids[: first.cached_tokens])
     with_memory(session, first.foreseen_bytes + one)
     assert ask(session, "And Spain?").stats.snapshot_bytes == one

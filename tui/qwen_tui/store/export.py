@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from qwen_core.errors import SettingsError, quote
 from qwen_tui.store import Store
@@ -11,12 +11,19 @@ from qwen_tui.store.export_json import export_json
 from qwen_tui.store.export_markdown import conversation_markdown
 
 ExportKind = Literal["markdown", "json", "html"]
-EXPORT_KINDS: tuple[ExportKind, ...] = get_args(ExportKind)
 ENDINGS: dict[ExportKind, str] = {"markdown": ".md", "json": ".json", "html": ".html"}
 _KINDS: dict[str, ExportKind] = {
     "": "markdown", ".md": "markdown", ".markdown": "markdown", ".txt": "markdown", ".json": "json", ".html": "html",
     ".htm": "html",
 }  # fmt: skip
+
+
+def kind_named(name: str) -> ExportKind | None:
+    """The kind that is called so, "html" or "md"; None where there is none."""
+    for kind, ending in ENDINGS.items():
+        if name.lower() in (kind, ending[1:]):
+            return kind
+    return None
 
 
 def kind_of(path: Path) -> ExportKind:

@@ -6,7 +6,7 @@ from pathlib import Path
 from qwen_core.errors import SettingsError, quote
 from qwen_core.files import write_private
 from qwen_tui.store import Store
-from qwen_tui.store.export import ENDINGS, EXPORT_KINDS, ExportKind, exported, kind_of
+from qwen_tui.store.export import ENDINGS, exported, kind_named, kind_of
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 60
@@ -30,8 +30,7 @@ def export_conversation(
     StoreError where there is no such conversation.
     """
     title = store.conversations.get(conversation_id).title
-    wanted = (kind for kind in EXPORT_KINDS if argument.lower() in (kind, ENDINGS[kind][1:]))
-    named: ExportKind | None = next(wanted, None)
+    named = kind_named(argument)
     if argument and named is None:
         candidates = [folder / Path(argument).expanduser()]
     else:
