@@ -1,7 +1,7 @@
 """Markdown of every construct, nested at random, and the words in it that a reader must find on the screen.
 
 Each word is there once and four cells wide, so that no column of a table is too narrow for it. What may vanish (marks,
-addresses, definitions of references, the language of code) holds none of them.
+addresses, the language of code) holds none of them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -123,7 +123,7 @@ class Author:
         return ["<div>", self.inline(2), self._rng.choice(["</div>", "", "<!-- "]) + self.inline(1)]
 
     def _reference(self) -> list[str]:
-        return ["", "[ref]: https://r.example/b 'title'", ""]
+        return ["", f"[{self.word()}]: {self.word()}", ""]
 
     def _table(self) -> list[str]:
         columns = self._rng.choice([1, 2, 3, 5, 8, 20, 70])

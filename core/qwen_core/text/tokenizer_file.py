@@ -80,7 +80,15 @@ def _problem(fields: dict[str, Any]) -> str:
                 return "it cuts text by a pattern of its own"
         elif entry.get("type") != "ByteLevel":
             return f"the pre-tokenizer {_named(entry)}, where Qwen has Split and ByteLevel"
-    for part, members in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers"), ("decoder", "decoders")):
+    for entry in _flat(fields.get("post_processor"), "processors"):
+        if entry.get("type") != "ByteLevel":
+            return f"the post-processor {_named(entry)}, where Qwen has ByteLevel or none"
+    for part, members in (
+        ("normalizer", "normalizers"),
+        ("pre_tokenizer", "pretokenizers"),
+        ("decoder", "decoders"),
+        ("post_processor", "processors"),
+    ):
         kinds = [json.dumps(entry.get("type")) for entry in _flat(fields.get(part), members)]
         if len(kinds) > MAX_STEPS or len(set(kinds)) < len(kinds):
             return f"its {part} takes a step twice, or more than {MAX_STEPS}"

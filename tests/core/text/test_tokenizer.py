@@ -204,6 +204,7 @@ def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
 
 
 REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}
+REPEATS = {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 9, "pair": []}
 CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
 
 
@@ -222,6 +223,8 @@ CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
         ("added_tokens", [{"id": n, "content": f"<{n}>"} for n in range(5000)], "512 added tokens"),
         ("normalizer", {"type": "Sequence", "normalizers": [{"type": "NFC"}] * 2}, "normalizer takes a step twice"),
         ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}] * 24}, "takes a step twice"),
+        ("post_processor", REPEATS, 'post-processor "TemplateProcessing"'),
+        ("post_processor", {"type": "Sequence", "processors": [REPEATS]}, 'post-processor "TemplateProcessing"'),
         ("added_tokens", ["<a>"], "an added token that is no text"),
         ("decoder", {"type": "Fuse"}, "byte-level BPE"),
     ],

@@ -49,6 +49,12 @@ STRANGE = {
     "a trigger that is called like SQLite's own": "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES "
     "('trigger', 'sqlite_t', 'inputs', 0, 'CREATE TRIGGER sqlite_t AFTER INSERT ON inputs BEGIN DELETE FROM messages; "
     "END')",
+    # A check runs within one call of SQLite's, which nothing can end.
+    "a check in a table of SQLite's own": "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+    "'CREATE TABLE sqlite_sequence(name,seq,CHECK(hex(zeroblob(9)) > 1))' WHERE name = 'sqlite_sequence'",
+    "a check in a table of the search": "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+    "'CREATE TABLE ''search_config''(k PRIMARY KEY, v, CHECK(v > hex(zeroblob(9)))) WITHOUT ROWID' "
+    "WHERE name = 'search_config'",
     "a missing column": "ALTER TABLE messages DROP COLUMN shown",
     "a missing table": "DROP TABLE inputs",
     "a table of its own": "CREATE TABLE other (a)",

@@ -3,6 +3,8 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from qwen_core.protocol.events import GenerationSettings, Message
 from qwen_tui.settings.themes import colours_of
 from qwen_tui.store.export import exported
@@ -61,3 +63,17 @@ def test_an_answer_is_markdown_a_question_is_not_and_reasoning_is_folded(tmp_pat
     assert "<strong>yes</strong>" in text and "<td>1</td>" in text
     _, _, folded = text.partition("<details><summary>Reasoning</summary>")
     assert "think &lt;of&gt; it" in folded.partition("</details>")[0]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param("- " * 60 + "WORD", id="nested deeper than is parsed"),
+        pytest.param("| a |\n|---|\n| 1 | WORD |\n", id="a cell without a column"),
+        pytest.param("```python WORD\nx\n```\n", id="behind the language of code"),
+        pytest.param("[Note]: WORD", id="what might define a link"),
+        pytest.param("".join(f"{n}. x\n" for n in range(20_000)) + "WORD", id="long"),
+    ],
+)
+def test_no_word_is_left_out(answer: str, tmp_path: Path) -> None:
+    assert "WORD" in Page(page(tmp_path, "q", answer)).words

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from qwen_tui.text.finished_blocks import MAX_BRACKETS, answer_parser, finished_length
+from qwen_tui.text.finished_blocks import MAX_BRACKETS, answer_parser, finished_length, is_costly
 from qwen_tui.text.markdown import parse_markdown
 
 LINES = st.sampled_from(
@@ -99,3 +99,20 @@ def test_a_long_answer_with_much_code_is_markdown() -> None:
     kinds = [block.kind for block in parse_markdown(text)]
     assert kinds.count("code") == 501
     assert parse_markdown(text)[1].content.plain == "a b"
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["- a\n  ```\n  x\n\npara\n\n", "```\n```~~~\n```\n", "> ```\n\n", "```\n", "   ```\n"],
+)
+def test_what_only_looks_like_code_counts(before: str) -> None:
+    """The parser ends a block of code with its list or quote, and at a line of its own marks alone."""
+    text = before + "- a\n" * 20_000
+    assert is_costly(text)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(60, 1_080), (400, 65), (3, 2_400)])
+def test_a_table_costs_the_cells_that_its_rows_leave_out(columns: int, rows: int) -> None:
+    head = "|a" * columns + "|\n" + "|-" * columns + "|\n"
+    assert is_costly(head + "|\n" * rows) == (columns > 3)
+    assert not is_costly(head + "|\n" * 9)

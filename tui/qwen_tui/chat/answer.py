@@ -4,8 +4,6 @@ Parsing markdown for every token would cost a large part of a core; a block that
 The block that is being written is left to a widget of its own: then most rows on the screen are not drawn again.
 """
 
-from typing import Any
-
 from qwen_tui.text.block_layout import Block
 from qwen_tui.text.finished_blocks import finished_length
 from qwen_tui.text.markdown import parse_markdown
@@ -32,7 +30,6 @@ class AnswerView(TextLines):
         self._done = 0  # characters of _text that are in finished blocks
         self._done_blocks = 0
         self._look_at = 0
-        self._references: dict[str, Any] = {}
 
     def show(self, text: str) -> str:
         """Draw the finished blocks of the answer so far. Returns the rest: the block that is being written."""
@@ -46,7 +43,7 @@ class AnswerView(TextLines):
             newly = finished_length(rest)
             self._look_at = 0 if newly or len(rest) < LOOK_AGAIN else len(rest) * 9 // 8
             if newly:
-                blocks = parse_markdown(rest[:newly], self._references)
+                blocks = parse_markdown(rest[:newly])
                 self.set_blocks(blocks, keep=self._done_blocks)
                 self._done += newly
                 self._done_blocks += len(blocks)
@@ -64,10 +61,7 @@ class AnswerView(TextLines):
         text = visible(text)
         if not text.startswith(self._text):
             self._begin()
-        rest = parse_markdown(text[self._done :], self._references)
-        if self._references:  # defined anywhere, a link may be meant anywhere
-            self._done_blocks = 0
-            rest = parse_markdown(text)
+        rest = parse_markdown(text[self._done :])
         self.set_blocks(rest, keep=self._done_blocks)
         self.display = bool(text.strip())
         self._begin()

@@ -3,18 +3,20 @@
 What a model wrote is markdown without HTML, its pictures are links; a policy in the file lets nothing run or load.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from string import Template
 
 from qwen_tui.store.export_markdown import dated, figures, heading
 from qwen_tui.store.records import ConversationSummary, StoredMessage, plain_line
-from qwen_tui.text.finished_blocks import answer_parser
+from qwen_tui.text.finished_blocks import answer_parser, is_costly
 from qwen_tui.text.safe import visible
 
 Conversation = tuple[ConversationSummary, Sequence[StoredMessage]]
 
 _PARSER = answer_parser().disable("image")
+_WORD = re.compile(r"\w+")
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -72,12 +74,18 @@ def _answer(message: StoredMessage) -> list[str]:
     parts = [f"<h2>{escape(heading(message))}</h2>"]
     if message.reasoning:
         parts.append(_folded("Reasoning", message.reasoning))
-    parts.append(_PARSER.render(visible(message.content)).rstrip("\n"))
+    parts.append(_markdown(visible(message.content)))
     if message.tool_calls:
         parts.append(_folded("Tool call", message.tool_calls))
     if said := figures(message):
         parts.append(_line(said))
     return parts
+
+
+def _markdown(text: str) -> str:
+    """An answer as it reads; as it was written where reading it would take long, or would leave a word out."""
+    page = "" if is_costly(text) else _PARSER.render(text).rstrip("\n")
+    return page if set(_WORD.findall(text)) <= set(_WORD.findall(page)) else _plain(text)
 
 
 def _plain(text: str, classes: str = "plain") -> str:

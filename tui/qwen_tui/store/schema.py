@@ -96,7 +96,21 @@ _SHOWN = "ALTER TABLE messages ADD COLUMN shown TEXT NOT NULL DEFAULT '';\n"
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN)
 LATEST = len(MIGRATIONS)
-SEARCH_TABLES = tuple(f"search_{part}" for part in ("data", "idx", "content", "docsize", "config"))
+# What SQLite makes by itself, with the texts that it gives them: a check or a default put in there would run.
+_SEARCH_TEXTS = {
+    "search_data": "CREATE TABLE 'search_data'(id INTEGER PRIMARY KEY, block BLOB)",
+    "search_idx": "CREATE TABLE 'search_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
+    "search_content": "CREATE TABLE 'search_content'(id INTEGER PRIMARY KEY, c0, c1)",
+    "search_docsize": "CREATE TABLE 'search_docsize'(id INTEGER PRIMARY KEY, sz BLOB)",
+    "search_config": "CREATE TABLE 'search_config'(k PRIMARY KEY, v) WITHOUT ROWID",
+}
+_OWN_TEXTS = {
+    "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
+    "sqlite_stat1": "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    "sqlite_stat4": "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+    **_SEARCH_TEXTS,
+}
+SEARCH_TABLES = tuple(_SEARCH_TEXTS)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -126,11 +140,9 @@ def _apply(connection: sqlite3.Connection, scripts: tuple[str, ...]) -> None:
                 connection.execute(statement)
 
 
-# Without what SQLite makes by itself: a trigger may bear a name like these, put there by an edit of the schema.
 _PARTS = """
 SELECT type, name, sql FROM sqlite_schema
-WHERE NOT (type = 'table' AND name IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4'))
-AND NOT (type = 'index' AND name LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\' AND sql IS NULL)
+WHERE NOT (type = 'index' AND name LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\' AND sql IS NULL)
 """
 
 
@@ -140,7 +152,7 @@ def strange_part(connection: sqlite3.Connection) -> str:
     A view or a trigger that someone put there would run, without end maybe, whenever a table is read or written.
     """
     rows = connection.execute(_PARTS)
-    found = {(str(row[0]), str(row[1]), str(row[2])) for row in rows if not _is_for_search(row)}
+    found = {(str(row[0]), str(row[1]), str(row[2])) for row in rows if not _is_sqlites(row)}
     own = _own(MIGRATIONS[: version_of(connection)])
     if found == own:
         return ""
@@ -148,11 +160,11 @@ def strange_part(connection: sqlite3.Connection) -> str:
     return f"its {kind} {name} is not as this program makes it"
 
 
-def _is_for_search(row: sqlite3.Row) -> bool:
-    """The full-text table, and those that SQLite keeps it in."""
+def _is_sqlites(row: sqlite3.Row) -> bool:
+    """What SQLite makes by itself, and the full-text table. A trigger may bear a name like these."""
     if row[1] == "search":
         return row[0] == "table" and str(row[2]).startswith("CREATE VIRTUAL TABLE search USING fts5(")
-    return row[0] == "table" and row[1] in SEARCH_TABLES
+    return row[0] == "table" and row[1] in _OWN_TEXTS and row[2] == _OWN_TEXTS[row[1]]
 
 
 @cache
@@ -160,7 +172,7 @@ def _own(scripts: tuple[str, ...]) -> set[tuple[str, str, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         _apply(connection, scripts)
         rows = connection.execute(_PARTS)
-        return {(row[0], row[1], row[2]) for row in rows}
+        return {(row[0], row[1], row[2]) for row in rows if not _is_sqlites(row)}
 
 
 _MOST = 1 << 62  # of a number that SQLite gives

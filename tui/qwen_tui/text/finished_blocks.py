@@ -20,18 +20,28 @@ MAX_BRACKETS = 1_000
 MAX_LINES, MAX_CHARACTERS, MAX_ALL_BRACKETS = 2_500, 80_000, 8_000
 """Of a text that is read as markdown, its code aside: what takes at most some half a second. Answers have a tenth."""
 
-_CODE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^`\n]*\n(?s:.*?)(?:^ {0,3}\1[`~]* *$|\Z)", re.MULTILINE)
+MAX_CELLS = 10_000
+"""Of the tables of a text, were each line one row of the widest: the parser makes the cells that a row leaves out."""
+
+_CODE = re.compile(r"^(([`~])\2{2,})[^`\n]*\n(?s:.*?)^\1\2* *$", re.MULTILINE)
+"""A block of code that nothing can be said to end earlier: in no list or quote, and with its end."""
 
 # Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
-_BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"], ignoreInvalid=True)
+_BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(
+    ["inline", "linkify", "text_join", "reference"], ignoreInvalid=True
+)
 
 
 def is_costly(text: str) -> bool:
     """Whether reading `text` as markdown would keep the screen waiting."""
-    if len(text) <= MAX_LINES:
-        return False
     prose = _CODE.sub("", text)
-    return prose.count("\n") > MAX_LINES or len(prose) > MAX_CHARACTERS or prose.count("[") > MAX_ALL_BRACKETS
+    lines = prose.split("\n")
+    return (
+        len(lines) > MAX_LINES
+        or len(prose) > MAX_CHARACTERS
+        or prose.count("[") > MAX_ALL_BRACKETS
+        or sum("|" in line for line in lines) * max(line.count("|") for line in lines) > MAX_CELLS
+    )
 
 
 def finished_length(text: str) -> int:
@@ -72,8 +82,11 @@ def _inline(state: StateCore) -> None:
 
 
 def answer_parser() -> MarkdownIt:
-    """The parser for model text: raw HTML is shown as text, bare addresses are not made links."""
-    parser = MarkdownIt("gfm-like", {"html": False, "linkify": False, "maxNesting": MAX_NESTING})
+    """The parser for model text: raw HTML is shown as text, bare addresses are not made links.
+
+    "[Note]: this" is a paragraph: as the definition of a link, which it is in Markdown, nobody would see it.
+    """
+    parser = MarkdownIt("gfm-like", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}).disable("reference")
     parser.core.ruler.at("inline", _inline)
     parser.core.ruler.push("printable", _printable_tokens)
     return parser

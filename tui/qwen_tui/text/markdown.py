@@ -7,7 +7,7 @@ is block_layout.py's.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from markdown_it.token import Token
 from textual.content import Content, Span
@@ -30,23 +30,16 @@ MAX_COLUMNS = 64
 _PARSER = answer_parser()
 
 
-def parse_markdown(text: str, references: dict[str, Any] | None = None) -> list[Block]:
-    """The blocks of `text`, which has been through `visible`. Link definitions in it are added to `references`.
+def parse_markdown(text: str) -> list[Block]:
+    """The blocks of `text`, which has been through `visible`.
 
     What would take too long, or is nested too deep, is one block that reads as it was written.
     """
-    if is_costly(text):
-        return [_as_written(text)]
-    environment: dict[str, Any] = {"references": references if references is not None else {}}
-    tokens = _PARSER.parse(text, environment)
+    tokens = [] if is_costly(text) else _PARSER.parse(text)
     # Deeper than this the parser leaves out what is there.
-    if any(token.level + 1 >= MAX_NESTING for token in tokens):
-        return [_as_written(text)]
+    if any(token.level + 1 >= MAX_NESTING for token in tokens) or not tokens:
+        return [Block(Content(text.strip("\n")))] if text.strip() else []
     return _Builder(text).build(tokens)
-
-
-def _as_written(text: str) -> Block:
-    return Block(Content(text.strip("\n")))
 
 
 class _Builder:
