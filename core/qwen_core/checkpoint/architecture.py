@@ -4,11 +4,15 @@ The one list that directory.py checks headers against and that layout.py takes i
 model"). It knows no files and no quantisation.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from qwen_core.checkpoint.config import FULL, MixtureConfig, ModelConfig
+from qwen_core.errors import CheckpointError, quote
+
+_ONE_EXPERT = re.compile(r"\.mlp\.experts\.\d+\.")
 
 Kind = Literal["matrix", "experts", "norm", "gated_norm", "conv", "decay"]
 
@@ -85,9 +89,18 @@ def mtp_tensors(config: ModelConfig) -> Iterator[TextTensor]:
 
 
 def with_experts_of(config: ModelConfig, names: Iterable[str]) -> ModelConfig:
-    """`config` with gate and up of the experts in one tensor or two, as canonical `names` of tensors say."""
+    """`config` with gate and up of the experts in one tensor or two, as canonical `names` of tensors say.
+
+    Raises CheckpointError where each expert has tensors of its own.
+    """
     if config.mixture is None:
         return config
+    names = tuple(names)
+    if single := next(filter(_ONE_EXPERT.search, names), None):
+        raise CheckpointError(
+            f"tensor {quote(single)}: the experts are stored one by one; only stacks of them can be read, as the "
+            "original files and MLX's have them; download one of these"
+        )
     fused = any(name.endswith(".mlp.experts.gate_up_proj") for name in names)
     return replace(config, mixture=replace(config.mixture, fused=fused))
 

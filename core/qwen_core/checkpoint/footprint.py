@@ -6,8 +6,8 @@ What is then done about it is session/foresight.py's.
 from qwen_core.checkpoint.config import FULL, ModelConfig
 
 _FLOAT = 4
-_UNPACKED = 2 * (64 << 20) * _FLOAT
-"""Most that a CPU holds of one weight unpacked and transposed: layers.py unpacks none of more than 64 M elements."""
+_MOST_UNPACKED = 64 << 20
+"""Elements of the largest weight that layers.py unpacks on a CPU."""
 
 
 def state_bytes(config: ModelConfig, context: int, element_bytes: int) -> tuple[int, int]:
@@ -39,9 +39,16 @@ def step_bytes(config: ModelConfig, tokens: int, scores: int, context: int, elem
     stream = 6 * tokens * config.hidden_size * element_bytes
     if gpu:
         return max(attention, linear, feed_forward) + stream
-    widest = max(2 * config.intermediate_size, 2 * heads, config.linear_conv_dim + config.linear_value_dim)
-    unpacked = min(2 * widest * config.hidden_size * _FLOAT, _UNPACKED)
-    return max(attention, linear + tokens * _matrix_bytes(config), feed_forward) + stream + unpacked
+    return max(attention, linear + tokens * _matrix_bytes(config), feed_forward) + stream + _unpacked_bytes(config)
+
+
+def _unpacked_bytes(config: ModelConfig) -> int:
+    """Weights that a CPU has unpacked, each transposed as well: it works ahead, but by less than three layers."""
+    heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    inner = config.intermediate_size if config.mixture is None else config.mixture.shared_size
+    mixers = (2 * heads, kv, kv, heads), (config.linear_conv_dim, config.linear_value_dim, config.linear_value_dim)
+    layers = ([rows * config.hidden_size for rows in (*mixer, inner, inner, inner)] for mixer in mixers)
+    return 3 * 2 * max(sum(size for size in layer if size <= _MOST_UNPACKED) for layer in layers) * _FLOAT
 
 
 def _mixture_bytes(config: ModelConfig, tokens: int) -> int:

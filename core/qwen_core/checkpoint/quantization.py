@@ -139,7 +139,7 @@ def _block(raw: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
 def has_block(raw: Mapping[str, Any], where: str) -> bool:
     """Whether config.json says anything of quantisation."""
     sections = raw, text_section(raw, quote(where))
-    return any(section.get(key) is not None for section in sections for key in BLOCKS)
+    return any(section.get(key) for section in sections for key in BLOCKS)
 
 
 def parse_quantization(raw: Mapping[str, Any], where: str, ignored: tuple[str, ...] = ()) -> QuantConfig:

@@ -59,7 +59,10 @@ def read_weight_files(directory: Path) -> WeightFiles:
             return WeightFiles(named, tensors, _lacks(directory, lacking, weight_map) if lacking else "")
     problem = _stale(directory, missing, there) if there or missing is None else _incomplete(missing, weight_map)
     shards = (*(file for file in named if file.exists()), *there)
-    return WeightFiles(shards, _read_headers(shards), problem)
+    try:
+        return WeightFiles(shards, _read_headers(shards), problem)
+    except CheckpointError as error:
+        raise CheckpointError(f"{problem}; {error}") from None
 
 
 def _read_index(index_file: Path) -> dict[str, str]:

@@ -69,3 +69,15 @@ def test_a_stale_index_is_passed_over_where_the_files_are_whole(
         message = complaint(tmp_path)
         assert f"{INDEX} is stale" in message
         assert "download" not in message
+
+
+def test_a_stale_index_is_named_where_its_files_and_others_overlap(tmp_path: Path) -> None:
+    """A shard of the original lies there still, beside the files that were made of it."""
+    sharded(tmp_path)
+    (tmp_path / FIRST).rename(tmp_path / "model-whole.safetensors")
+    sharded(tmp_path / "again")
+    (tmp_path / "again" / FIRST).rename(tmp_path / FIRST)
+    edit_index(tmp_path, lambda m: m.update(dict.fromkeys(list(m)[:1], "model-00009-of-00009.safetensors")))
+    message = complaint(tmp_path)
+    assert f"{INDEX} is stale" in message
+    assert "is stored twice" in message

@@ -105,6 +105,7 @@ STACK = "language_model.model.layers.1.mlp.switch_mlp.up_proj"
         ),
         ("language_model.model.layers.0.mlp.experts.gate_up_proj", Stored("BF16", (8, 128, 128)), "is missing"),
         ("language_model.model.layers.0.mlp.experts.down_proj", Stored("BF16", (8, 128, 64)), "is not part of"),
+        ("language_model.model.layers.0.mlp.experts.3.up_proj.weight", Stored("BF16", (64, 128)), "stored one by one"),
         ("language_model.model.layers.0.mlp.up_proj.weight", Stored("BF16", (8, 128)), "is not part of"),
     ],
 )

@@ -89,6 +89,8 @@ def test_the_file_beside_config_tells_it_too(algorithm: str | None, tmp_path: Pa
     message = complaint(tmp_path)
     assert "hf_quant_config.json: quantization_config says quant_method 'modelopt'" in message
     assert f"quant_algo {algorithm!r}" in message
+    edit_config(tmp_path, quantization_config={})
+    assert f"quant_algo {algorithm!r}" in complaint(tmp_path)
     beside.write_text("[")
     assert "hf_quant_config.json" in complaint(tmp_path)
     edit_config(tmp_path, quantization={"bits": 4, "group_size": 64})

@@ -44,10 +44,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("tokens", [100, 700])
+@pytest.mark.parametrize("variant", ["bf16", "q4"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(shape: str, tokens: int, tmp_path: Path) -> None:
-    """MLX's own count of what its arrays hold, at the most, over what the state keeps. Measured: 0.4 to 0.95 of it."""
-    write_checkpoint(tmp_path, "bf16", text={**SMALL, **SHAPES[shape], "max_position_embeddings": 8192})
+def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
+    shape: str, variant: str, tokens: int, tmp_path: Path
+) -> None:
+    """MLX's own count of what its arrays hold, at the most, over what the state keeps. Measured: 0.2 to 0.8 of it."""
+    write_checkpoint(tmp_path, variant, text={**SMALL, **SHAPES[shape], "max_position_embeddings": 8192})
     model = load_model(tmp_path, "float32")
     config, state = model.config, model.new_state()
     mx.eval(state.arrays())

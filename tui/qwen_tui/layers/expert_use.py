@@ -24,7 +24,7 @@ def use_lines(use: ExpertUse, layer: int, width: int) -> Lines:
         counted(use.tokens, "token"),
         f"{met} of {use.experts} experts",
         f"{whole_percent(evenness(counts))} even",
-        f"last token: {', '.join(map(str, last))}",
+        f"last counted token: {', '.join(map(str, last))}",
     )
     row = Content.assemble((LABEL, MUTED), (heat, HEAT))
     return [row.truncate(width), *flowed((Content.styled(figure, MUTED) for figure in figures), width)]
