@@ -8,7 +8,7 @@ import numpy as np
 from qwen_core.checkpoint.config import MixtureConfig
 from qwen_core.device.backend import mx
 from qwen_core.model.model import Model
-from qwen_core.protocol.events import ExpertUse
+from qwen_core.protocol.expert_use import ExpertUse
 
 
 class ExpertTally:

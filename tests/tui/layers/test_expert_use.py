@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import Delta, ExpertUse, TurnStarted, Watch
+from qwen_core.protocol.events import Delta, TurnStarted, Watch
+from qwen_core.protocol.expert_use import ExpertUse
 from qwen_tui.layers.expert_use import evenness, use_lines
 from support.app_stage import stage
 from support.checkpoints import write_checkpoint

@@ -57,7 +57,7 @@ class Copying:
     async def _copy_code(self, answer: str, number: str) -> None:
         blocks = code_blocks(answer)
         if not blocks:
-            self._context.flash("There is nothing to copy: the last answer has no block of code.")
+            self._context.flash("The last answer has no block of code.")
             return
         if number and not (
             number.isascii() and number.isdigit() and len(number) < 7 and 1 <= int(number) <= len(blocks)

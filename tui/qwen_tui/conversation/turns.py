@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwen_core.protocol.events import ExpertUse, FinishReason, Message, Part, Piece, joined, text_of
+from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
+from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.records import StoredMessage, all_reasoning, reasoning_before, turn_stats
 

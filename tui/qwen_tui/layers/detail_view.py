@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.message import Message
 
-from qwen_core.protocol.events import ExpertUse
+from qwen_core.protocol.expert_use import ExpertUse
 from qwen_tui.layers.detail import expert_line, header_lines
 from qwen_tui.layers.expert_use import use_lines
 from qwen_tui.layers.inspection import Opened

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from qwen_core.figures import whole_percent
-from qwen_core.protocol.events import ExpertUse
+from qwen_core.protocol.expert_use import ExpertUse
 from qwen_tui.layers.map_text import MUTED, Lines, Paint, flowed
 from qwen_tui.text.formatting import counted
 from qwen_tui.text.sparkline import sparkline
