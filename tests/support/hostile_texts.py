@@ -97,7 +97,19 @@ def _junk(rng: Random, author: Author) -> str:
 def _large(rng: Random, author: Author) -> str:
     """What an ordinary parser takes seconds for: tens of thousands of short lines, or of links."""
     unit = rng.choice(
-        ("{}. x\n", "- a\n", "> a\n", "ab\n\n", "---\n", "[a](b) ", "[" * 9 + "\n\n", "|a|b|\n", "**a `b`\n")
+        (
+            "{}. x\n",
+            "- a\n",
+            "> a\n",
+            "ab\n\n",
+            "---\n",
+            "[a](b) ",
+            "[" * 9 + "\n\n",
+            "|a|b|\n",
+            "**a `b`\n",
+            "~" * 9,
+            "```a\n",
+        )
     )
     body = "".join(unit.replace("{}", str(number)) for number in range(rng.choice((500, 2_000, 5_000))))
     return _apart(rng, author, body, body[: rng.randint(0, len(body))])

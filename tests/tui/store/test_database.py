@@ -278,6 +278,25 @@ def test_damage_met_later_is_told_and_the_file_looked_through_at_the_next_start(
         assert store.conversations.listed() == []
 
 
+def test_a_file_that_takes_too_long_to_check_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path) as store:
+        turn(store, store.conversations.begin(), "Q", "A")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+    sound = module.strange_value
+
+    def slow(connection: sqlite3.Connection) -> str:
+        old = connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        return str(connection.execute(endless).fetchone()) if old else sound(connection)
+
+    monkeypatch.setattr(module, "strange_value", slow)
+    monkeypatch.setattr(module, "CHECK_S", 0.0)
+    with opened(tmp_path) as store:
+        (notice,) = store.notices
+        assert "takes too long" in notice
+        turn(store, store.conversations.begin(), "anew", "A")  # and what takes long later is not ended
+        assert store.database.read(endless.replace("FROM n)", "+ 1 FROM n LIMIT 200000)"))[0][0] == 200_000
+
+
 def test_two_programs_that_find_the_damage_move_one_file(tmp_path: Path) -> None:
     path = tmp_path / "conversations.db"
     path.write_bytes(b"no database")

@@ -111,6 +111,13 @@ def test_what_only_looks_like_code_counts(before: str) -> None:
     assert is_costly(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["~" * 90_000, "```a\n" * 30_000, "- " * 9_000, "*a* " * 5_000, "1. " * 9_000, ">" * 9_000]
+)
+def test_marks_again_and_again_are_found_costly_in_one_pass(text: str) -> None:
+    assert is_costly(text)
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(60, 1_080), (400, 65), (3, 2_400)])
 def test_a_table_costs_the_cells_that_its_rows_leave_out(columns: int, rows: int) -> None:
     head = "|a" * columns + "|\n" + "|-" * columns + "|\n"

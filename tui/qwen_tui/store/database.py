@@ -22,6 +22,9 @@ from qwen_tui.store.schema import APPLICATION_ID, LATEST, migrate, strange_part,
 BUSY_S = 10.0
 CHECKED_BYTES = 64 << 20
 """Files up to this size are checked whenever they are opened: some milliseconds a MiB. Larger ones on suspicion."""
+CHECK_S, CHECK_S_PER_MIB = 10.0, 0.05
+"""Of processor time that checking a file may take: a hundred times what a sound one needs."""
+_STEPS = 100_000  # of SQLite's machine, between two looks at the clock: under a millisecond
 _DAMAGED = "{} is damaged; the next start keeps it aside and begins a new one"
 _LEAST_BYTES = 512  # of a database: one page of the smallest size
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -124,7 +127,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreError(f"the conversations cannot be opened: {_reason(error, path)}") from error
     try:
-        _prepare(connection, path)
+        with _deadline(connection, path):
+            _prepare(connection, path)
     except sqlite3.Error as error:
         connection.close()
         # SQLite has no error code for a header that names an unknown format, only these words.
@@ -168,6 +172,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     migrate(connection)
+
+
+@contextmanager
+def _deadline(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """End what SQLite does in here when it has used its time: such a file is damaged."""
+    end = time.thread_time() + CHECK_S + CHECK_S_PER_MIB * path.stat().st_size / 2**20
+    connection.set_progress_handler(lambda: time.thread_time() > end, _STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:
+            raise _DamagedError("checking it takes too long") from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 def _patiently(action: Callable[[], object]) -> None:

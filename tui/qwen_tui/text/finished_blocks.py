@@ -17,14 +17,16 @@ MAX_NESTING = 40
 MAX_BRACKETS = 1_000
 """Of one paragraph: each may begin a link, and five thousand that do not take most of a second."""
 
-MAX_LINES, MAX_CHARACTERS, MAX_ALL_BRACKETS = 2_500, 80_000, 8_000
+MAX_LINES, MAX_CHARACTERS, MAX_MARKS = 2_500, 80_000, 8_000
 """Of a text that is read as markdown, its code aside: what takes at most some half a second. Answers have a tenth."""
+
+_MARKS = re.compile(r"[\[*_>]|(?:[-+]|\d[.)]) ")
+"""What may begin a link, emphasis, a list or a quote: each of them costs the more, the more of them stand together."""
 
 MAX_CELLS = 10_000
 """Of the tables of a text, were each line one row of the widest: the parser makes the cells that a row leaves out."""
 
-_CODE = re.compile(r"^(([`~])\2{2,})[^`\n]*\n(?s:.*?)^\1\2* *$", re.MULTILINE)
-"""A block of code that nothing can be said to end earlier: in no list or quote, and with its end."""
+_FENCE = re.compile(r"(`{3,}|~{3,})[^`]*")
 
 # Blocks only: what is inside a paragraph does not matter for where it ends, and costs most of a parse.
 _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(
@@ -34,14 +36,28 @@ _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(
 
 def is_costly(text: str) -> bool:
     """Whether reading `text` as markdown would keep the screen waiting."""
-    prose = _CODE.sub("", text)
-    lines = prose.split("\n")
+    lines = _prose(text)
+    prose = "\n".join(lines)
     return (
         len(lines) > MAX_LINES
         or len(prose) > MAX_CHARACTERS
-        or prose.count("[") > MAX_ALL_BRACKETS
-        or sum("|" in line for line in lines) * max(line.count("|") for line in lines) > MAX_CELLS
+        or len(_MARKS.findall(prose)) > MAX_MARKS
+        or sum("|" in line for line in lines) * max((line.count("|") for line in lines), default=0) > MAX_CELLS
     )
+
+
+def _prose(text: str) -> list[str]:
+    """The lines of `text` but those of blocks of code that certainly are such: in no list or quote, with their end."""
+    prose: list[str] = []
+    fence, start = "", 0  # of the block that is open, and which line of `prose` it begins with
+    for line in text.split("\n"):
+        prose.append(line)
+        if not fence and (match := _FENCE.fullmatch(line)):
+            fence, start = match[1], len(prose) - 1
+        elif fence and line.startswith(fence) and not line.rstrip(" ").strip(fence[0]):
+            del prose[start:]
+            fence = ""
+    return prose
 
 
 def finished_length(text: str) -> int:
