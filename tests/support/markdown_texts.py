@@ -63,6 +63,8 @@ class Author:
                 "[no]",
             ]
         )
+        if "title" in target:
+            target = target.replace("title", f"{self.word()} a")
         return f"{self._rng.choice(['', '!'])}[{label}]{target}"
 
     def _entity(self) -> str:

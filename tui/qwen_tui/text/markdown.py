@@ -183,13 +183,19 @@ def inline(token: Token) -> Content:
     """The text of a paragraph, heading or cell with its styles and links."""
     texts: list[str] = []
     spans: list[Span] = []
-    open_spans: list[tuple[int, str | Style]] = []
+    open_spans: list[tuple[int, str | Style, str]] = []
     length = 0
 
     def add(text: str) -> None:
         nonlocal length
         texts.append(text)
         length += len(text)
+
+    def add_title(title: str) -> None:
+        if title:
+            start = length
+            add(f" ({title})")
+            spans.append(Span(start, length, "$muted"))
 
     for child in token.children or ():
         kind = child.type
@@ -206,19 +212,26 @@ def inline(token: Token) -> Content:
             start = length
             add(f"🖼  {child.content}" if child.content else "🖼")
             spans.append(Span(start, length, _link(child.attrs.get("src", ""))))
+            add_title(_title(child))
         elif kind == "link_open":
-            open_spans.append((length, _link(child.attrs.get("href", ""))))
+            open_spans.append((length, _link(child.attrs.get("href", "")), _title(child)))
         elif child.nesting > 0:
-            open_spans.append((length, INLINE.get(kind.removesuffix("_open"), "")))
+            open_spans.append((length, INLINE.get(kind.removesuffix("_open"), ""), ""))
         elif child.nesting < 0 and open_spans:
-            start, style = open_spans.pop()
+            start, style, title = open_spans.pop()
             if style:
                 spans.append(Span(start, length, style))
                 if isinstance(style, Style):
                     spans.append(Span(start, length, "underline $secondary"))
+            add_title(title)
         else:
             add(child.content)
     return Content("".join(texts), spans=spans)
+
+
+def _title(link: Token) -> str:
+    """What a pointer would show elsewhere, on one line."""
+    return re.sub(r"\s+", " ", visible(str(link.attrs.get("title", "")))).strip()
 
 
 def _link(address: object) -> Style:
