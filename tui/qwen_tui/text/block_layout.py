@@ -93,8 +93,8 @@ def lay_out(block: Block, width: int, find: re.Pattern[str] | None = None) -> La
     laid = Laid()
     match block.kind:
         case "rule":
-            left = width - block.first.cell_length
-            _add(laid, Content.styled("─" * max(1, left), LINE_STYLE), block.first)
+            signs = _fitting(block.first, width)
+            _add(laid, Content.styled("─" * (width - signs.cell_length), LINE_STYLE), signs)
         case "table":
             _lay_table(laid, block, width, find)
         case "code":
@@ -103,6 +103,11 @@ def lay_out(block: Block, width: int, find: re.Pattern[str] | None = None) -> La
         case "text":
             _lay_lines(laid, block.content, block.first, block.rest, width, find)
     return laid
+
+
+def _fitting(signs: Content, width: int) -> Content:
+    """`signs`, or nothing where they leave too little room."""
+    return signs if width - signs.cell_length >= LEAST_WIDTH else NOTHING
 
 
 def _add(laid: Laid, content: Content, signs: Content, fill: str = "") -> None:
@@ -194,7 +199,7 @@ def _lay_table_as_list(
     head = [cell.stylize_before("bold $primary") for cell in rows[0]]
     for number, row in enumerate(rows[1:]):
         if number:
-            _add(laid, Content(""), block.rest)
+            _add(laid, Content(""), _fitting(block.rest, width))
         for name, cell in zip(head, row, strict=True):
             _lay_lines(laid, Content.assemble(name, ": ", cell), block.rest, block.rest + "  ", width, find)
     if len(rows) == 1:

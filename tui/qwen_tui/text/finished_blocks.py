@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
+from qwen_tui.text.formula_rules import block_rules, formula_rules
 from qwen_tui.text.safe import visible
 
 MAX_NESTING = 40
@@ -17,7 +18,7 @@ MAX_NESTING = 40
 MAX_BRACKETS = 1_000
 """Of one paragraph: each may begin a link, and five thousand that do not take most of a second."""
 
-MAX_LINES, MAX_CHARACTERS, MAX_MARKS = 2_500, 80_000, 8_000
+MAX_LINES, MAX_CHARACTERS, MAX_MARKS = 2_000, 60_000, 6_000
 """Of a text that is read as markdown, its code aside: what takes at most some half a second. Answers have a tenth."""
 
 _MARKS = re.compile(r"[\[*_>]|(?:[-+]|\d[.)]) ")
@@ -32,6 +33,7 @@ _FENCE = re.compile(r"(`{3,}|~{3,})[^`]*")
 _BLOCKS = MarkdownIt("gfm-like", {"html": False}).disable(
     ["inline", "linkify", "text_join", "reference"], ignoreInvalid=True
 )
+block_rules(_BLOCKS)
 
 
 def is_costly(text: str) -> bool:
@@ -103,6 +105,7 @@ def answer_parser() -> MarkdownIt:
     "[Note]: this" is a paragraph: as the definition of a link, which it is in Markdown, nobody would see it.
     """
     parser = MarkdownIt("gfm-like", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}).disable("reference")
+    formula_rules(parser)
     parser.core.ruler.at("inline", _inline)
     parser.core.ruler.push("printable", _printable_tokens)
     return parser

@@ -72,6 +72,8 @@ class _Builder:
                         self._add(Block(Content.styled(more, "$muted")))
                     code = token.content.removesuffix("\n").expandtabs(4)
                     self._add(Block(Content(code), "code", language=language))
+                case "formula_block":
+                    self._indented(Content(token.content))
                 case "hr":
                     self._add(Block(Content(""), "rule"))
                 case "table_open":
@@ -93,6 +95,12 @@ class _Builder:
         if style or self._quoted:
             content = content.stylize_before(style or "$muted")
         self._add(Block(content))
+
+    def _indented(self, content: Content) -> None:
+        rest = self._rest
+        self._first, self._rest = self._first + "  ", rest + "  "
+        self._add(Block(content.stylize_before("$muted") if self._quoted else content))
+        self._first = self._rest = rest
 
     def _quote(self, inside: Sequence[Token]) -> None:
         first, rest, quoted = self._first, self._rest, self._quoted
@@ -208,6 +216,8 @@ def inline(token: Token) -> Content:
         elif kind == "code_inline":
             spans.append(Span(length, length + len(child.content), "$secondary"))
             add(child.content)
+        elif kind == "formula":
+            add(child.content.replace("\n", "; "))
         elif kind == "image":
             start = length
             add(f"🖼  {child.content}" if child.content else "🖼")
