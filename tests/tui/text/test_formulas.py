@@ -123,9 +123,9 @@ def test_a_block_that_is_very_long_is_shown_as_written() -> None:
 
 
 def test_after_very_much_mathematics_it_is_shown_as_written() -> None:
-    shown = _shown("$a_1$ " * (MAX_ALL_CHARACTERS // 3 + 1))
-    assert shown.count("a₁") == MAX_ALL_CHARACTERS // 3
-    assert shown.endswith("$a_1$")
+    shown = _shown("$a_{11}$ " * (MAX_ALL_CHARACTERS // 6 + 1))
+    assert shown.count("a₁₁") == MAX_ALL_CHARACTERS // 6
+    assert shown.endswith("$a_{11}$")
 
 
 def test_a_page_shows_formulas_and_keeps_their_source() -> None:
