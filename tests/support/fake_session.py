@@ -104,6 +104,8 @@ def said(text: str, *ids: int, part: Part = "answer", cached: int = 0) -> Stream
 class FakeSession:
     """What the worker knows of a session (worker.SessionLike), with ids that count up."""
 
+    peak_gb_s: float | None = 400.0
+
     def __init__(self, name: str, system: str | None, loaded_with: LoadSettings | None = None) -> None:
         self.ids: list[int] = []
         self.conversation_ids: list[int] = []
@@ -115,7 +117,10 @@ class FakeSession:
         self.watched: list[bool] = []
 
     def summary(self) -> ModelSummary:
-        return ModelSummary(self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, WeightTiers(copied=1))
+        tiers = WeightTiers(copied=1)
+        return ModelSummary(
+            self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, tiers, peak_bandwidth_gb_s=self.peak_gb_s
+        )
 
     def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None:
         if system == "refuse":
@@ -125,6 +130,10 @@ class FakeSession:
 
     def watch_experts(self, on: bool) -> None:
         self.watched.append(on)
+
+    def measure_machine(self, stop: Stopped) -> bool:
+        self.peak_gb_s = None if stop() else 42.0
+        return self.peak_gb_s is not None
 
     def draft_refusal(self, mode: DraftMode) -> str:
         return "no MTP layer" if mode == "mtp" else ""

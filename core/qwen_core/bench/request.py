@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -52,8 +53,10 @@ class BenchRequest:
     def machine(self) -> Hardware:
         """The machine, with what the person says of it."""
         from qwen_core.device.machine import this_machine
+        from qwen_core.device.memory_peak import measured_peak
 
-        return this_machine(self.load.peak_bandwidth_gb_s, self.load.gpu_cores)
+        measured = partial(measured_peak, self.load.cache_folder)
+        return this_machine(self.load.peak_bandwidth_gb_s, self.load.gpu_cores, measured=measured)
 
 
 def versions() -> dict[str, str]:

@@ -64,6 +64,11 @@ class Inbox:
                 self._waiting.append(Job(command))
             self._changed.notify()
 
+    def has_work(self, wait_s: float = 0.0) -> bool:
+        """Whether there is something to do; if not yet, maybe within `wait_s` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._leaving, wait_s)
+
     def next(self) -> Job | None:
         """The next job, waiting for it; the one before it counts as finished. None: time to leave."""
         with self._changed:

@@ -30,6 +30,7 @@ from qwen_core.protocol.events import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    MachineMeasured,
     Message,
     ModelSummary,
     Notice,
@@ -43,6 +44,7 @@ from qwen_core.protocol.events import (
 )
 from qwen_core.settings.paths import engine_log_path
 
+IDLE_S = 2.0
 Stopped = Callable[[], bool]
 Result = TypeVar("Result")
 
@@ -62,6 +64,7 @@ class SessionLike(Protocol):
     def load_state(self, path: str) -> int: ...
     def draft_refusal(self, mode: DraftMode) -> str: ...
     def watch_experts(self, on: bool) -> None: ...
+    def measure_machine(self, stop: Stopped) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -82,10 +85,11 @@ class Worker:
         self._told = ""  # about drafts
         self._clock = clock
         self._session: SessionLike | None = None
+        self._unmeasured: SessionLike | None = None  # on a machine whose bandwidth is not known
         self._watching = False  # what the session was told of that
 
     def run(self) -> None:
-        while (job := self._inbox.next()) is not None:
+        while (job := self._next()) is not None:
             bound_log(sys.stderr.fileno())
             match job.command:
                 case Load():
@@ -96,6 +100,15 @@ class Worker:
                     self._save_state(job.command)
                 case Send() | Continue():
                     self._answer(job.command, job)
+
+    def _next(self) -> Job | None:
+        """The next job; where none comes soon after a model was loaded, the machine is measured meanwhile."""
+        session, self._unmeasured = self._unmeasured, None
+        if session is not None and not self._inbox.has_work(IDLE_S):
+            stop = self._inbox.has_work
+            if self._guard("measuring the memory's bandwidth", lambda: session.measure_machine(stop)) is True:
+                self._send(MachineMeasured(session.summary()))
+        return self._inbox.next()
 
     def close(self) -> None:
         """Let go of the model, in the thread that loaded it."""
@@ -138,6 +151,7 @@ class Worker:
             self._send(LoadFailed("loading was stopped" if job.stop.is_set() else result.message))
         else:
             self._send(Loaded(result))
+            self._unmeasured = self._session if result.peak_bandwidth_gb_s is None else None
             self._tell_of_drafts(command.settings.draft)
 
     def _tell_of_drafts(self, mode: DraftMode) -> bool:

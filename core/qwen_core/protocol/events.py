@@ -343,6 +343,13 @@ class TurnFailed:
 
 
 @dataclass(frozen=True)
+class MachineMeasured:
+    """What is known of the model that is loaded, now with the peak of this machine's memory bandwidth."""
+
+    model: ModelSummary
+
+
+@dataclass(frozen=True)
 class StateSaved:
     """What `SaveState` wrote."""
 
@@ -376,6 +383,7 @@ Event = (
     | Delta
     | TurnDone
     | TurnFailed
+    | MachineMeasured
     | StateSaved
     | Notice
     | EngineDied

@@ -6,14 +6,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qwen_core.device.backend import mx
-from qwen_core.errors import QwenError
-from qwen_core.files import json_text, read_json_object, write_private
+from qwen_core.kept_figures import KeptFigures
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.session.draft_count import MOST_DRAFTS
@@ -24,7 +21,6 @@ BUDGET_S = 0.9
 ROWS = (1, 2, 4, MOST_DRAFTS + 1)
 LEAST_TIMED = 3
 SLOW_S = 0.1
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,16 +34,14 @@ class DraftCosts:
 def draft_costs(model: Model, layer: MtpLayer | None, folder: str, fingerprint: str) -> DraftCosts:
     """The costs for `model`, from `folder` where they were kept for its fingerprint, compute type and MLX's version."""
     key = f"{fingerprint} {model.dtype} {version('mlx')} {_drafter(model, layer)}"
-    file = Path(folder) / "draft-costs.json" if folder and fingerprint else None
-    kept = _kept(file)
+    figures = KeptFigures(folder if fingerprint else "", "draft-costs.json")
     with suppress(KeyError, TypeError, ValueError):
-        passes, draft = tuple(map(float, kept[key]["passes"])), float(kept[key]["draft"])
+        kept = figures.get(key)
+        passes, draft = tuple(map(float, kept["passes"])), float(kept["draft"])
         if len(passes) > 1 and min(passes) > 0 and draft >= 0:
             return DraftCosts(passes, draft)
     costs = measure(model, layer)
-    if file is not None:
-        with suppress(OSError):
-            write_private(file, json_text({**kept, key: asdict(costs)}).encode())
+    figures.keep(key, asdict(costs))
     return costs
 
 
@@ -57,14 +51,6 @@ def _drafter(model: Model, layer: MtpLayer | None) -> str:
     if layer is None or tensors is None:
         return "lookup"
     return f"mtp {tensors.nbytes} {' '.join(sorted({str(spec) for spec in tensors.specs.values()}))}"
-
-
-def _kept(file: Path | None) -> dict[str, Any]:
-    """What the file holds; nothing where it is missing or damaged."""
-    try:
-        return read_json_object(file, MAX_BYTES) if file is not None else {}
-    except QwenError:
-        return {}
 
 
 def measure(

@@ -6,7 +6,8 @@ and completion.py's business.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -16,7 +17,9 @@ from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
+from qwen_core.device.hardware import Hardware
 from qwen_core.device.machine import this_machine
+from qwen_core.device.memory_peak import kept_peak, measured_peak
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
 from qwen_core.session.drafters import Drafters
@@ -36,6 +39,17 @@ class LoadedModel:
     stop_ids: frozenset[int]
     summary: ModelSummary
     drafters: Drafters
+    settings: LoadSettings
+
+    def measure_machine(self, stop: Stopped = lambda: False) -> bool:
+        """Measure the peak of the memory's bandwidth, which takes up to some seconds, where it is not known: whether
+        `summary` has it now and had not. `stop` is asked between copies."""
+        if self.summary.peak_bandwidth_gb_s is not None:
+            return False
+        machine = _machine(self.settings, partial(measured_peak, self.settings.cache_folder, stop))
+        peak, source = machine.peak_bandwidth_gb_s, machine.peak_source
+        self.summary = replace(self.summary, peak_bandwidth_gb_s=peak, peak_source=source)
+        return peak is not None
 
     def close(self) -> None:
         """Release the weights and the mapped files."""
@@ -59,6 +73,10 @@ class ModelOwner:
     def close(self) -> None:
         self.loaded.close()
 
+    def measure_machine(self, stop: Stopped = lambda: False) -> bool:
+        """As `LoadedModel.measure_machine`."""
+        return self.loaded.measure_machine(stop)
+
     def summary(self) -> ModelSummary:
         """What is known of the model, as plain values."""
         return self.loaded.summary
@@ -80,7 +98,7 @@ def load(
     model = load_model(checkpoint, dtype, progress=progress, stop=stop)
     config = checkpoint.config
     load_s = time.perf_counter() - start
-    machine = this_machine(settings.peak_bandwidth_gb_s, settings.gpu_cores)
+    machine = _machine(settings, partial(kept_peak, settings.cache_folder))
     layout = make_layout(checkpoint)
     summary = ModelSummary(
         name=model_name(checkpoint.path),
@@ -102,7 +120,11 @@ def load(
     )
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
     drafters.prepare(settings.draft)
-    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafters)
+    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafters, settings)
+
+
+def _machine(settings: LoadSettings, measured: Callable[[], float | None]) -> Hardware:
+    return this_machine(settings.peak_bandwidth_gb_s, settings.gpu_cores, measured=measured)
 
 
 def _checked(settings: LoadSettings) -> LoadSettings:

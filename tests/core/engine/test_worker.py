@@ -19,6 +19,7 @@ from qwen_core.protocol.events import (
     LoadFailed,
     LoadProgress,
     LoadSettings,
+    MachineMeasured,
     Notice,
     PrefillProgress,
     Restore,
@@ -30,7 +31,7 @@ from qwen_core.protocol.events import (
     TurnStarted,
     Watch,
 )
-from support.fake_session import FACTORY, fail, prefill, progress, say, script, show, until_stop
+from support.fake_session import FACTORY, FakeSession, fail, prefill, progress, say, script, show, until_stop
 
 LOAD = Load(script())
 
@@ -52,6 +53,15 @@ def work(*commands: Command, factory: str = FACTORY) -> list[Event]:
         inbox.put(command)
     Worker(inbox, events.append, factory, lambda: 0.0).run()
     return events
+
+
+def test_a_machine_is_measured_once_nothing_is_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen_core.engine.worker.IDLE_S", 0.0)
+    monkeypatch.setattr(FakeSession, "peak_gb_s", None)
+    measured = [event.model for event in work(LOAD) if isinstance(event, MachineMeasured)]
+    assert [model.peak_bandwidth_gb_s for model in measured] == [42.0]
+    busy = kinds(work(LOAD, Send(1, script(say("a")), GenerationSettings())))
+    assert MachineMeasured not in busy[: busy.index(TurnDone)]
 
 
 def kinds(events: list[Event]) -> list[type]:

@@ -29,8 +29,11 @@ PROBE_SECONDS = 60
 PROBE = """
 import json, sys
 from qwen_core.device.backend import default_dtype, describe_device, device_info, mx
+from functools import partial
 from qwen_core.device.machine import this_machine
-machine = this_machine(*json.loads(sys.argv[1]))
+from qwen_core.device.memory_peak import measured_peak
+peak_gb_s, gpu_cores, folder = json.loads(sys.argv[1])
+machine = this_machine(peak_gb_s, gpu_cores, measured=partial(measured_peak, folder))
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
 print(json.dumps({
@@ -138,8 +141,8 @@ def _backend() -> dict[str, Any]:
 
     from qwen_tui.settings.file import load_settings
 
-    hardware = load_settings().settings.hardware
-    configured = json.dumps([hardware.peak_bandwidth_gb_s, hardware.gpu_cores])
+    load = load_settings().settings.for_load()
+    configured = json.dumps([load.peak_bandwidth_gb_s, load.gpu_cores, load.cache_folder])
     command = [sys.executable, "-c", PROBE, configured]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)

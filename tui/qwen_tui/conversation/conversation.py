@@ -16,6 +16,7 @@ from qwen_core.protocol.events import (
     Loaded,
     LoadFailed,
     LoadProgress,
+    MachineMeasured,
     ModelSummary,
     Notice,
     PrefillProgress,
@@ -226,6 +227,8 @@ class Conversation:
                 self.engine, self.model, self.progress, self.held = "ready", model, None, None
                 if self._restore_after_load:
                     return self.restore(saved_state=True)
+            case MachineMeasured(model):
+                self.model = model
             case LoadFailed(message):
                 self.engine, self.progress = "no model", None
                 self.note(message, "error")
