@@ -1,6 +1,7 @@
 """What a model writes, in whatever pieces it comes: the same final screen, nothing taken as markup, nothing raw."""
 
 import random
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from qwen_core.protocol.events import FinishReason, Part, TurnStarted
 from qwen_tui.chat.turn_view import TurnView
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, done, loads_only
-from support.raw_output import raw_parts
+from support.raw_output import CapturingDriver, raw_parts
 
 ANSWER = """Intro with **bold**, `code` and [a link](https://example.org).
 
@@ -145,6 +146,28 @@ async def test_a_clicked_link_is_copied_and_not_opened(monkeypatch: pytest.Monke
         await here.settle()
         assert "not opened" in here.lines()[-1]
         assert opened == []
+
+
+@pytest.mark.parametrize(("head", "shown"), [("python a.py", "⧉ python a.py"), ("", "⧉ copy")])
+async def test_a_click_on_the_head_of_a_block_copies_its_code(head: str, shown: str) -> None:
+    async with stage(loads_only) as here:
+        await here.ask("q")
+        await here.feed(done(1, f"1. one\n\n   ```{head}\n   if x:\n   \ty = 1\n   ```\n\n```\nother\n```\n"))
+        row = next(y for y, line in enumerate(here.lines()) if shown in line)
+        for column in (0, len(shown) - 1):
+            here.app.copy_to_clipboard("")
+            await here.pilot.click(offset=(here.lines()[row].index(shown) + column, row))
+            await here.wait(lambda: here.app.clipboard == "if x:\n\ty = 1\n")
+
+
+async def test_a_link_of_a_page_is_handed_to_the_terminal_and_no_other() -> None:
+    async with stage(loads_only) as here:
+        await here.ask("q")
+        driver = CapturingDriver(here.app)
+        await here.feed(done(1, "[page](https://a.example/x;y) [mail](mailto:a@b.example) [file](file:///etc/passwd)"))
+        await here.settle()
+        links = re.findall(r"\x1b\]8;[^;]*;([^\x1b]+)\x1b\\", driver.taken())
+        assert set(links) == {"https://a.example/x;y", "mailto:a@b.example"}
 
 
 CALL = "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n</function>\n</tool_call>"

@@ -163,7 +163,7 @@ def test_a_table_too_wide_for_the_screen_becomes_lines(width: int) -> None:
 
 def test_what_a_list_a_quote_and_code_look_like() -> None:
     text = "1. one\n2. two\n   - inner\n\n> said\n\n```\nx = 1\n\ty\n```\n"
-    assert rows(parse_markdown(text), 20) == ["1. one", "2. two", "   ▪ inner", "▌ said", " x = 1", "     y"]
+    assert rows(parse_markdown(text), 20) == ["1. one", "2. two", "   ▪ inner", "▌ said", "⧉ copy", " x = 1", "     y"]
 
 
 @given(
@@ -212,7 +212,7 @@ def test_what_has_no_place_in_markdown_is_shown_all_the_same() -> None:
         "│ 6 │   │           │",
         "└───┴───┴───────────┘",
     ]
-    assert rows(parse_markdown("```js app.js  (new)\nx\n```"), 40) == ["app.js  (new)", " x"]
+    assert rows(parse_markdown("```js app.js  (new)\nx\n```"), 40) == ["⧉ js app.js (new)", " x"]
 
 
 @pytest.mark.parametrize("mark", ["- ", "> ", "1. ", "> - "])

@@ -97,8 +97,8 @@ def _shown(text: str) -> str:
         ("- item\n\n  \\[\n  x^2\n  \\]\n\n  more", "item\nx²\nmore"),
         ("> $$x^2$$\n> more", "x²\nmore"),
         ("$$ x\n\ny $$", "$$ x\ny $$"),
-        ("    $$x^2$$\n", "$$x^2$$"),
-        ("```\n$$x^2$$\n```\n", "$$x^2$$"),
+        ("    $$x^2$$\n", "\n$$x^2$$"),
+        ("```\n$$x^2$$\n```\n", "\n$$x^2$$"),
     ],
 )
 def test_where_a_formula_begins_and_ends(text: str, shown: str) -> None:

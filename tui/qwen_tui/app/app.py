@@ -24,6 +24,7 @@ from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
 from qwen_tui.app.appearance import Appearance, rebindable
+from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
@@ -52,6 +53,7 @@ from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.settings.tree import AppSettings, value_of
 from qwen_tui.store.thread import StoreThread
+from qwen_tui.widgets.text_lines import TextLines
 
 QUIT_PROMPT = "Press Ctrl+C again to quit."
 
@@ -98,6 +100,7 @@ class QwenApp(App[None]):
         )
         context.changed = self._take_on
         self.conversation, self.chat = context.conversation, context.chat
+        self.attention: Attention | None = None  # of a terminal alone
         self._resume = resume
         self._has_begun = False  # before that nothing was written, and the draft on disk is not on the screen
         self._rebindable = rebindable((QwenApp, ChatScreen, Editor, TurnView))
@@ -140,6 +143,9 @@ class QwenApp(App[None]):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self.exit)
             leave_on_hangup(loop, self.exit)
+        if isinstance(self._driver, TerminalDriver):
+            self.attention = Attention(self.context, self._driver)
+            self._look()
         # The first paint comes before the engine: reading 20 GB must not be what the person waits for.
         self.call_after_refresh(lambda: self.context.link.start(self.context.load))
         self.call_after_refresh(self._begin)
@@ -184,10 +190,15 @@ class QwenApp(App[None]):
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
             GenerationCommands(self.context).tell_effort()
+        self._look()
         self.chat.request_draw()
         for screen in self.screen_stack[-1:]:  # none while the app is left
             if isinstance(screen, LayersScreen):
                 screen.request_draw()
+
+    def _look(self) -> None:
+        if self.attention is not None:
+            self.attention.look(watched=self.app_focus)
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
@@ -238,6 +249,10 @@ class QwenApp(App[None]):
     @on(TurnView.Asked)
     async def _turn_asked(self, message: TurnView.Asked) -> None:
         await self.turns.do(message.turn, message.what)
+
+    @on(TextLines.CodeChosen)
+    async def _copy_code(self, message: TextLines.CodeChosen) -> None:
+        await self.copying.put(message.code, "the block of code")
 
     @on(ChatScreen.BannerLeft)
     def _banner_left(self) -> None:

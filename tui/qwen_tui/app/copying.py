@@ -46,11 +46,11 @@ class Copying:
         name, _, number = what.lower().partition(" ")
         if name == "all":
             text = conversation_text(message for turn in conversation.turns for message in turn.messages())
-            await self._put(text, "the conversation")
+            await self.put(text, "the conversation")
         elif name == "code":
             await self._copy_code(answer, number.strip())
         elif name in ("", "answer"):
-            await self._put(answer, "the answer")
+            await self.put(answer, "the answer")
         else:
             self._context.flash("/copy takes: answer, code, code 2 (the second block), or all.")
 
@@ -67,9 +67,10 @@ class Copying:
             )
             return
         place = int(number) if number else len(blocks)
-        await self._put(blocks[place - 1], f"block {place} of {len(blocks)}")
+        await self.put(blocks[place - 1], f"block {place} of {len(blocks)}")
 
-    async def _put(self, text: str, named: str) -> None:
+    async def put(self, text: str, named: str) -> None:
+        """Copy `text`, which people know as `named`, and say what took it."""
         if not text:
             self._context.flash(f"There is nothing to copy: {named} is empty.")
             return

@@ -16,6 +16,10 @@ from typing import Any
 from textual.drivers.linux_driver import LinuxDriver
 
 from qwen_tui.app.paste_parser import PasteParser
+from qwen_tui.text.safe import one_line
+
+KEEP_TITLE, TAKE_TITLE_BACK = "\x1b[22;2t", "\x1b[23;2t"
+"""XTWINOPS: put the title of the window on the terminal's stack, and take it from there."""
 
 POLL_S = 0.1
 READ_BYTES = 4096
@@ -26,10 +30,24 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._title = ""
         if sys.__stderr__ is not None:
             encoding, errors = sys.__stderr__.encoding, sys.__stderr__.errors
             drawn_on = BufferedWriter(FileIO(sys.__stderr__.fileno(), "w", closefd=False))
             self._file = _Screen(drawn_on, encoding, errors)
+
+    def set_title(self, title: str) -> None:
+        """Have `title`, an untrusted text, as the title of the terminal's window for as long as the app has it."""
+        self._title = f"\x1b]2;{one_line(title)}\a"
+        self.write(self._title)
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()
+        self.write(KEEP_TITLE + self._title)
+
+    def stop_application_mode(self) -> None:
+        self.write(TAKE_TITLE_BACK)
+        super().stop_application_mode()
 
     def run_input_thread(self) -> None:
         """Hand on what the terminal sends, until the driver is closed or the terminal ends."""

@@ -15,6 +15,7 @@ from qwen_core.settings.paths import location
 from qwen_core.settings.tree import Settings
 
 SidePanel = Literal["auto", "on", "off"]
+WhenAnswered = Literal["bell", "notification", "off"]
 
 MAX_KEYS_OF_ACTION = 8
 _ACTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -52,6 +53,11 @@ class LooksSection:
         Choice(get_args(SidePanel)),
         "The meters beside the chat: auto shows them where the window is wide enough.",
         "auto",
+    )
+    when_answered: WhenAnswered = setting(
+        Choice(get_args(WhenAnswered)),
+        "What tells that an answer of more than 10 seconds has ended while another window had the keys.",
+        "bell",
     )
 
 

@@ -34,6 +34,8 @@ class Block:
     gap: Content | None = NOTHING
     """What stands in the empty row before it; None: there is none. The very first block has none either."""
     language: str = ""
+    source: str = ""
+    """What is copied by the sign before it."""
     table: tuple[tuple[Content, ...], ...] = ()
     """Rows of as many cells each, the head first."""
     aligns: tuple[Align, ...] = ()

@@ -7,7 +7,7 @@ is block_layout.py's.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from urllib.parse import quote
 
 from markdown_it.token import Token
 from textual.content import Content, Span
@@ -21,8 +21,16 @@ BULLETS = "•▪‣◦"
 HEADINGS = ("bold $primary", "bold $primary", "bold $primary", "bold $foreground", "bold $foreground", "bold $muted")
 QUOTE = Content.styled("▌ ", "$panel")
 INLINE = {"em": "italic", "strong": "bold", "s": "strike"}
+COPY = "copy"
+"""The name in a style's meta of the sign that copies a block of code."""
+COPY_SIGN = Style.from_meta({COPY: True})
 ADDRESS = "address"
 """The name in a style's meta under which a link carries its address."""
+
+MAX_ADDRESS = 2_000
+"""Characters of a link that is handed to the terminal: several take no more."""
+
+_OPENED = re.compile(r"(?:https?://|mailto:)[^/]", re.IGNORECASE)
 
 MAX_COLUMNS = 64
 """Of a table. Laid out one by one a thousand would take seconds."""
@@ -67,9 +75,8 @@ class _Builder:
                 case "heading_open":
                     self._text(inside, HEADINGS[int(token.tag[1:]) - 1])
                 case "fence" | "code_block":
-                    language, *words = token.info.split(maxsplit=1) or [""]
-                    for more in words:  # a file's name, say
-                        self._add(Block(Content.styled(more, "$muted")))
+                    language = (token.info.split(maxsplit=1) or [""])[0]
+                    self._code_head(token)
                     code = token.content.removesuffix("\n").expandtabs(4)
                     self._add(Block(Content(code), "code", language=language))
                 case "formula_block":
@@ -95,6 +102,12 @@ class _Builder:
         if style or self._quoted:
             content = content.stylize_before(style or "$muted")
         self._add(Block(content))
+
+    def _code_head(self, token: Token) -> None:
+        """What it says of its code, a language and maybe a file's name, behind a sign that copies it."""
+        said = " ".join(token.info.split())
+        self._first += Content.styled("⧉ " if said else "⧉ copy", COPY_SIGN)
+        self._add(Block(Content.styled(said, "$muted").stylize(COPY_SIGN), source=token.content))
 
     def _indented(self, content: Content) -> None:
         rest = self._rest
@@ -245,4 +258,12 @@ def _title(link: Token) -> str:
 
 
 def _link(address: object) -> Style:
-    return Style.from_meta({ADDRESS: visible(cast(str, address)) if isinstance(address, str) else ""})
+    """A click copies the address; terminals that know links (OSC 8) open those of web pages and mail themselves."""
+    text = visible(address) if isinstance(address, str) else ""
+    return Style.from_meta({ADDRESS: text}) + Style(link=for_terminal(text) or None)
+
+
+def for_terminal(address: str) -> str:
+    """`address` as a terminal gets it, of letters that end no sequence; "" for what is no page and no mail."""
+    written = quote(address, safe="!#$%&'()*+,/:;=?@[]~")
+    return written if len(written) <= MAX_ADDRESS and _OPENED.match(written) else ""

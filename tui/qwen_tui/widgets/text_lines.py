@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.style import Style
 
 from qwen_tui.text.block_layout import NOTHING, Block, Laid, Row, finder, holds, lay_out
-from qwen_tui.text.markdown import ADDRESS
+from qwen_tui.text.markdown import ADDRESS, COPY
 from qwen_tui.widgets.colour_process import COLOUR_PROCESS, Colours
 from qwen_tui.widgets.line_strips import LineStrips
 
@@ -67,6 +67,13 @@ class TextLines(LineStrips):
         def __init__(self, address: str) -> None:
             super().__init__()
             self.address = address
+
+    class CodeChosen(Message):
+        """The word that copies a block of code was clicked."""
+
+        def __init__(self, code: str) -> None:
+            super().__init__()
+            self.code = code
 
     def __init__(self, *, classes: str | None = None) -> None:
         super().__init__(classes=classes)
@@ -248,3 +255,6 @@ class TextLines(LineStrips):
         if isinstance(address, str) and address:
             event.stop()
             self.post_message(self.LinkChosen(address))
+        elif event.style.meta.get(COPY):
+            event.stop()
+            self.post_message(self.CodeChosen(self._place(event.y)[0].block.source))
