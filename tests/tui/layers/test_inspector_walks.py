@@ -130,7 +130,7 @@ async def test_colours_change_and_stay_as_they_were_left(full: Path) -> None:
         assert "colour by bits" in here.text()
         await here.press("c")
         assert "bytes a token" in here.text()
-        assert "█ 62.91 MB" in here.text()
+        assert "▇ 62.91 MB" in here.text()
         await here.press("right", "f2", "ctrl+l")
         assert "bytes a token" in here.text()
         assert place(here) == ("ffn gate", 1)

@@ -191,12 +191,12 @@ def test_bytes_a_token_are_bars_and_the_cursor_shows_its_glyph(full: LayerMap) -
         " mixer      " + "···█" * 16,
         " qkv        " + ("▅▅▅ " * 16).rstrip(),  # 42.6 of 62.9 MB
         " z          " + ("▃▃▃ " * 16).rstrip(),
-        " a          " + ("▁▁▁ " * 16).rstrip(),
-        " b          " + ("▁▁▁ " * 16).rstrip(),
-        " out        " + ("███ " * 16).rstrip(),
+        " a          " + ("... " * 16).rstrip(),
+        " b          " + ("... " * 16).rstrip(),
+        " out        " + ("▇▇▇ " * 16).rstrip(),
     ]
-    assert rows[11] == "▸ffn gate   ▆N" + "▆" * 62
-    assert rows[14].endswith("▁█")  # the head is dearer than any bar is tall
+    assert rows[11] == "▸ffn gate   ▅N" + "▅" * 62
+    assert rows[14].endswith(".▇")  # the head is dearer than any bar is tall
 
 
 def test_while_a_token_is_read_every_cell_is_lit_but_the_embedding(full: LayerMap) -> None:
@@ -255,7 +255,8 @@ def test_the_legend_of_the_full_27b(full: LayerMap) -> None:
         "8 8-bit",
         "B 16-bit",
     ]
-    assert beside(full, "bytes", 22, 17)[2].plain == "█ 62.91 MB"
+    assert beside(full, "bytes", 22, 17)[2].plain == "▇ 62.91 MB"
+    assert beside(full, "bytes", 22, 17)[6].plain == ". below 4.49 MB"
 
 
 def test_a_legend_below_the_map_says_less_rather_than_leaving_a_format_out(full: LayerMap) -> None:

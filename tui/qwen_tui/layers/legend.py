@@ -7,9 +7,18 @@ from textual.content import Content
 from qwen_core.checkpoint.layout import Layout
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, SHARED_MARK, STACK_MARK, LayerMap, glyph_of, hue_of
-from qwen_tui.layers.map_text import MUTED, STRONG, Colouring, Lines, Paint, bits_step, flowed
+from qwen_tui.layers.map_text import (
+    MUTED,
+    STRONG,
+    TALLEST,
+    Colouring,
+    Lines,
+    Paint,
+    bits_step,
+    bytes_glyph,
+    flowed,
+)
 from qwen_tui.text.formatting import bar
-from qwen_tui.text.sparkline import BARS
 
 WIDTH = 18  # the least that a legend beside the map needs
 MOST = 22
@@ -29,12 +38,13 @@ def entries(layer_map: LayerMap, colouring: Colouring) -> list[Entry]:
     """What is on the map, most read first."""
     layout = layer_map.layout
     if colouring == "bytes":
-        # Whole eighths from the tallest bar down, every second one: enough to read the ones between by.
+        # From the tallest bar down, every second one: enough to read the ones between by.
         steps = [
-            Entry(BARS[n - 1], Paint("bar", "bytes", n), f"{decimal_size(layer_map.tallest * n // 8)}", None)
-            for n in (8, 6, 4, 2, 1)
+            Entry(bytes_glyph(n), Paint("bar", "bytes", n), decimal_size(layer_map.tallest * n // TALLEST), None)
+            for n in range(TALLEST, 0, -2)
         ]
-        return steps if layer_map.tallest else []
+        least = f"below {decimal_size(layer_map.tallest // (2 * TALLEST))}"
+        return [*steps, Entry(bytes_glyph(0), Paint("bar", "bytes", 0), least, None)] if layer_map.tallest else []
     read: dict[tuple[str, Paint, str], int] = {}
     for module in layout.everything:
         glyph, hue, step = glyph_of(module), hue_of(module), bits_step(module.bits)

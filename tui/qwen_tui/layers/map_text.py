@@ -103,7 +103,11 @@ def look_of(cell: Cell, layer_map: LayerMap, view: View) -> tuple[str, Paint | s
             return cell.glyph, Paint("tile", "bits", bits_step(cell.bits), lit)
         case "bytes":
             step = bytes_step(module.token_bytes, layer_map.tallest)
-            return BARS[step - 1], Paint("bar", "bytes", step, lit)
+            return bytes_glyph(step), Paint("bar", "bytes", step, lit)
+
+
+TALLEST = 7
+"""Eighths of a row that the tallest bar fills: a whole row would run into the bar above it."""
 
 
 def bits_step(bits: int) -> int:
@@ -112,8 +116,13 @@ def bits_step(bits: int) -> int:
 
 
 def bytes_step(token_bytes: int, tallest: int) -> int:
-    """Eighths of the costliest module inside the layers, at least 1, at most 8."""
-    return min(8, max(1, round(8 * token_bytes / tallest))) if tallest else 1
+    """Sevenths of the costliest module inside the layers, at most TALLEST; 0 for what is less than half of one."""
+    return min(TALLEST, round(TALLEST * token_bytes / tallest)) if tallest else 0
+
+
+def bytes_glyph(step: int) -> str:
+    """A bar, or for step 0 a point: a byte is not to look like a megabyte."""
+    return BARS[step - 1] if step else "."
 
 
 def row_line(row: MapRow, layer_map: LayerMap, view: View) -> Content:
