@@ -245,6 +245,7 @@ class ModelSummary:
     """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
 
     `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
+    `prefill_step_bytes`: those that a whole step of a prompt reads, of a mixture of experts about all; 0: not told.
     `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
     of them it takes unasked.
@@ -265,6 +266,7 @@ class ModelSummary:
     memory_bytes: int = 0
     recommended_bytes: int | None = None
     token_parts: tuple[tuple[str, int], ...] = ()
+    prefill_step_bytes: int = 0
     fingerprint: str = ""
     efforts: tuple[tuple[Effort, int], ...] = ()
     default_effort: Effort | None = None

@@ -112,6 +112,7 @@ def test_a_sessions_events_say_it_while_somebody_looks(tmp_path: Path) -> None:
         if (demo / name).exists():
             shutil.copyfile(demo / name, tmp_path / name)
     with load_session(tmp_path, dtype="float32") as session:
+        assert session.summary().prefill_step_bytes > session.summary().weight_bytes_per_token
         for watched in (False, True, False):
             session.watch_experts(watched)
             *events, last = session.send_stream("Which?", temperature=0.0, max_new_tokens=7, reasoning_effort="none")
