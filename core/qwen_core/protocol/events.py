@@ -327,13 +327,16 @@ class Delta:
 
 @dataclass(frozen=True)
 class TurnDone:
-    """The turn is over. `ids` are all ids of the session now; `message` is the answer as stored."""
+    """The turn is over. `ids` are all ids of the session now; `message` is the answer as stored. `ways_back`: of the
+    numbers that `ModelSummary.efforts` gives its levels, those with which the next question need not read all again,
+    and how many tokens are kept then: for the one that this turn had, all."""
 
     turn: int
     finish_reason: FinishReason
     message: Message
     ids: tuple[int, ...]
     stats: TurnStats
+    ways_back: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
