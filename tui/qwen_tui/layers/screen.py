@@ -174,9 +174,8 @@ class InspectorScreen(LayersScreen):
 
     def _arrange(self) -> None:
         view, opened = self._map, self.inspection.opened
-        if view is None or opened is None:
-            return
-        view.arranged(self._arrangement(opened), self.size.width)
+        if view is not None and opened is not None:
+            view.arranged(self._arrangement(opened), self.size.width)
 
     def _arrangement(self, opened: Opened) -> Arrangement:
         rows = opened.layer_map.rows
@@ -227,10 +226,9 @@ class InspectorScreen(LayersScreen):
     # The cursor.
 
     def _cursor_moved(self) -> None:
-        view, opened = self._map, self.inspection.opened
-        if view is not None and opened is not None:
-            self.inspection.view = view.view
-            self.reader.want(opened.layer_map.module_at(view.view.place))
+        if self._map is not None:
+            self.inspection.view = self._map.view
+            self.reader.want(self._module)
             self._draw_detail()
 
     @on(LayerMapView.Moved)
@@ -299,10 +297,7 @@ class InspectorScreen(LayersScreen):
             return
         matches = view.view.matches
         modules = opened.layer_map.layout.everything
-        table.show(
-            (module for module in modules if matches is None or module.canonical in matches),
-            opened.layer_map.module_at(view.view.place),
-        )
+        table.show((one for one in modules if matches is None or one.canonical in matches), self._module)
 
     def action_open(self) -> None:
         opened, module = self.inspection.opened, self._module
