@@ -25,12 +25,13 @@ class Run:
         return bool(self.ids) and is_answered and self.messages == tuple(messages[:told])
 
 
-def opening_ids(
-    template: ChatTemplate, tokenizer: Tokenizer, system: str | None, kwargs: Mapping[str, Any]
-) -> list[int]:
-    """What the template writes before the first message, whatever that says: an effort may change it.
+def begins_alike(
+    ids: Sequence[int], template: ChatTemplate, tokenizer: Tokenizer, system: str | None, kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether `ids` begin with what the template writes before the first message: an effort may change it.
 
-    Up to the last control token: what follows it may be one token with the beginning of the message.
+    Tokens are compared up to the last control token. What follows that may be one token with the beginning of the
+    message, so it is compared as text: where nothing else stands there, it alone tells a question from a system prompt.
     """
     chat = [{"role": "system", "content": system}] if system else []
     one, two = (
@@ -42,6 +43,8 @@ def opening_ids(
     )
     same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
     control = frozenset(tokenizer.special_tokens.values())
-    while same and one[same - 1] not in control:
-        same -= 1
-    return one[:same]
+    last = next((n for n in range(same, 0, -1) if one[n - 1] in control), 0)
+    behind = tokenizer.decode(one[last:same])
+    # No token is shorter than a byte.
+    there = tokenizer.decode(list(ids[last : last + len(behind.encode())]))
+    return list(ids[:last]) == one[:last] and there.startswith(behind)

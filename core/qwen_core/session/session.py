@@ -27,7 +27,7 @@ from qwen_core.protocol.events import (
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.left_runs import Run, opening_ids
+from qwen_core.session.left_runs import Run, begins_alike
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -272,9 +272,7 @@ class Session(ModelOwner):
         return [*base, *closing, *suffix]
 
     def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
-        """Whether `ids` begin with what the template writes before the first message: an effort may change it."""
-        head = opening_ids(self.template, self.tokenizer, self.system, kwargs)
-        return list(ids[: len(head)]) == head
+        return begins_alike(ids, self.template, self.tokenizer, self.system, kwargs)
 
     def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
         """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.

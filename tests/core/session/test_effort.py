@@ -47,6 +47,21 @@ def kept(session: Session, effort: Effort, drop: bool = False) -> dict[str, int]
     return {level: ways[group] for level, group in session.efforts.groups.items() if group in ways}
 
 
+def test_a_level_without_a_text_of_its_own_does_not_go_on_behind_anothers(loaded: Session) -> None:
+    """Without a system prompt nothing stands before the first question then, and all of it begins with one token."""
+    session = Session(loaded.loaded, loaded.tokenizer, ChatTemplate(EFFORT_TEMPLATE))
+    ask(session, "low")
+    low = len(session.ids)
+    assert "Think at" in session.tokenizer.decode(session.ids)
+    assert kept(session, "low") == {"low": low}
+    assert ask(session, "medium") == 0
+    assert "Think at" not in session.tokenizer.decode(session.ids)
+    assert kept(session, "medium")["low"] == low
+    medium = len(session.ids)
+    assert ask(session, "low") == low
+    assert ask(session, "medium") == medium
+
+
 def test_the_way_back_without_reasoning_is_what_is_said_of_it(session: Session) -> None:
     """The last answer is read again there, without its reasoning: so fewer tokens are kept than were read."""
     ask(session, "low", drop=True)
