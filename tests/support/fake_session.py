@@ -15,6 +15,7 @@ from typing import Any
 from qwen_core.errors import CheckpointError, TextError
 from qwen_core.protocol.events import (
     DraftMode,
+    Effort,
     GenerationSettings,
     LoadProgress,
     LoadSettings,
@@ -134,6 +135,9 @@ class FakeSession:
     def measure_machine(self, stop: Stopped) -> bool:
         self.peak_gb_s = None if stop() else 42.0
         return self.peak_gb_s is not None
+
+    def ways_back(self, effort: Effort | None, *, drop_reasoning: bool) -> tuple[tuple[int, int], ...]:
+        return ()
 
     def draft_refusal(self, mode: DraftMode) -> str:
         return "no MTP layer" if mode == "mtp" else ""

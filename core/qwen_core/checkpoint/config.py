@@ -121,7 +121,7 @@ class _Reader:
             raise self.fail(f"{key} is {quote(value)}, outside {least} to {most}")
         return value
 
-    def number(self, key: str, default: float | None) -> float:
+    def number(self, key: str, default: float | None, *, or_zero: bool = False) -> float:
         value = self.get(key)
         if value is None:
             if default is None:
@@ -133,7 +133,7 @@ class _Reader:
             number = float(value)
         except OverflowError:
             number = math.inf
-        if not (math.isfinite(number) and number > 0):
+        if not (math.isfinite(number) and (number > 0 or (or_zero and number == 0))):
             raise self.fail(f"{key} must be a positive finite number, not {quote(value)}")
         return number
 
@@ -303,17 +303,19 @@ def _yarn(reader: _Reader, rope: _Reader, theta: float) -> Yarn:
         raise rope.fail(f"rope_theta is {theta:g}, YaRN needs more than 1")
     declared = reader.integer("max_position_embeddings", most=MAX_POSITIONS)
     key = "original_max_position_embeddings"
-    original = reader.integer(key, rope.integer(key, declared, most=MAX_POSITIONS), most=MAX_POSITIONS)
+    original = reader.number(key, rope.number(key, float(declared)))
+    if not 1 <= original <= MAX_POSITIONS:
+        raise rope.fail(f"{key} is {quote(original)}, outside 1 to {MAX_POSITIONS}")
     factor = rope.number("factor", None)
     if not 1 <= factor <= MAX_STRETCH:
         raise rope.fail(f"factor is {quote(factor)}, outside 1 to {MAX_STRETCH:,}")
-    scale, scale_all = (rope.number(key, 0.0) for key in ("mscale", "mscale_all_dim"))
+    scale, scale_all = (rope.number(key, 0.0, or_zero=True) for key in ("mscale", "mscale_all_dim"))
     return Yarn(
         factor=factor,
-        original=original,
+        original=int(original) if original.is_integer() else original,
         attention_factor=rope.number("attention_factor", attention_factor(factor, scale, scale_all)),
-        beta_fast=rope.number("beta_fast", 32.0),
-        beta_slow=rope.number("beta_slow", 1.0),
+        beta_fast=rope.number("beta_fast", 32.0, or_zero=True) or 32.0,
+        beta_slow=rope.number("beta_slow", 1.0, or_zero=True) or 1.0,
         truncate=rope.flag("truncate", True),
     )
 

@@ -157,11 +157,13 @@ class Layout:
         """Bytes of weights, as stored, that decoding one token reads. Recurrent state and KV come on top."""
         return self.text.token_bytes
 
-    def pass_bytes(self, tokens: int) -> int:
-        """Bytes of weights that a pass of so many tokens reads: of a mixture those of the experts that any token uses.
+    def pass_bytes(self, tokens: float) -> int:
+        """Bytes of weights that a pass of so many tokens, or of so many on average, reads: of a mixture those of the
+        experts that any of them uses.
 
-        How many these are is expected for tokens that choose evenly and apart: E (1 - (1 - k / E)^tokens) of E. Real
-        tokens of one text agree more, so that it is about the most.
+        At most that is min(E, tokens * k) of E experts. It is less where tokens share some: expected of tokens that
+        choose evenly and apart are E (1 - (1 - k / E)^tokens), which is what counts here. Real tokens of one text agree
+        more than those, so that it is about the most that is read.
         """
         if self.mixture is None or tokens <= 1:
             return self.token_bytes

@@ -44,6 +44,13 @@ class MtpTensors:
     def nbytes(self) -> int:
         return sum(info.nbytes for info in self.tensors.values())
 
+    def draft_bytes(self, config: ModelConfig) -> int:
+        """Bytes of weights that one draft reads of the layer: of its experts those that a token uses."""
+        sizes = {name: info.nbytes for name, info in self.tensors.items()}
+        stacks = sum(size for name, size in sizes.items() if ".switch_mlp." in name or ".experts." in name)
+        used = 0 if config.mixture is None else stacks * config.mixture.used // config.mixture.experts
+        return self.nbytes - stacks + used
+
     def expected(self, config: ModelConfig) -> Iterator[TextTensor]:
         """What the architecture has there; experts as they are stored here."""
         return mtp_tensors(with_experts_of(config, self.tensors))

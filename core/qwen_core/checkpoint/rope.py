@@ -14,7 +14,8 @@ _PUBLISHED_FROM, _PUBLISHED_FACTOR, _PUBLISHED_LIMIT = 262_144, 4.0, 1_010_000
 
 @dataclass(frozen=True)
 class Yarn:
-    """A stretched context: `factor` times the `original` tokens that the model was trained on.
+    """A stretched context: `factor` times the `original` tokens that the model was trained on, a whole number but for
+    what some config.json say.
 
     Frequencies that turn more than `beta_fast` times within the original length stay, those that turn less than
     `beta_slow` times are divided by the factor; `truncate` rounds the ends of the ramp between them outwards.
@@ -22,7 +23,7 @@ class Yarn:
     """
 
     factor: float
-    original: int
+    original: float
     attention_factor: float
     beta_fast: float
     beta_slow: float
@@ -67,6 +68,6 @@ def inverse_frequencies(theta: float, rotary_dim: int, yarn: Yarn | None) -> lis
     ]
 
 
-def _pair_that_turns(turns: float, theta: float, rotary_dim: int, length: int) -> float:
+def _pair_that_turns(turns: float, theta: float, rotary_dim: int, length: float) -> float:
     """Which pair, as a real number, turns this often within `length` tokens."""
     return rotary_dim * (math.log(length) - math.log(turns) - math.log(2 * math.pi)) / (2 * math.log(theta))

@@ -5,7 +5,7 @@ tensors that no file has: then the files that are there count, and directory.py 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def read_weight_files(directory: Path) -> WeightFiles:
         return WeightFiles(shards, _read_headers(shards))
     weight_map = _read_index(index_file)
     named = tuple(directory / name for name in sorted(set(weight_map.values())))
-    there = tuple(file for file in _weight_files(directory) if file not in named)
     missing = next((file for file in named if not file.exists()), None)
+    there = _unnamed(directory, named)
     if missing is None and (named or not there):
         tensors = _read_headers(named)
         lacking = _first_lacking(weight_map, tensors)
@@ -117,10 +117,15 @@ def _incomplete(missing: Path, weight_map: Mapping[str, str]) -> str:
     return f"{quote(missing)} is missing; {INDEX} places tensor {quote(tensor)} in it; download the model again"
 
 
-def _weight_files(directory: Path) -> Iterable[Path]:
-    """What other programs load where they read no index: without files of an MTP layer beside the model."""
-    beside = set(sidecars(directory))
-    return (file for file in sorted(directory.glob("model*.safetensors"))[:MAX_SHARDS] if file not in beside)
+def _unnamed(directory: Path, named: Collection[Path]) -> tuple[Path, ...]:
+    """The files there that an index does not name: what other programs load where they read no index, so without files
+    of an MTP layer beside the model. Where there are none of these, and none of the `named` either, by any name.
+    """
+    beside = {*named, *sidecars(directory)}
+    found = [file for file in sorted(directory.glob("model*.safetensors"))[:MAX_SHARDS] if file not in beside]
+    if not found and named and not any(file.exists() for file in named):
+        found = [file for file in sorted(directory.glob("*.safetensors"))[:MAX_SHARDS] if file not in beside]
+    return tuple(found)
 
 
 def _shards_without_index(directory: Path) -> tuple[Path, ...]:

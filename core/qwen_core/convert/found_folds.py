@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from qwen_core.checkpoint.architecture import is_stack
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import PARTS
-from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.convert.awq import Fold, ScaledGroup, Vector, groups
+from qwen_core.convert.matrices import matrices
 from qwen_core.device.backend import mx
-from qwen_core.model.layers import packed_projection
 from qwen_core.model.weights import load_weights
 
 # Below this correlation of the rows' and the columns' factors (their logarithms) there was no fold, or one that is
@@ -31,13 +31,6 @@ def load_modules(checkpoint: Checkpoint, modules: Iterable[str], dtype: str) -> 
     wanted = {module + part for module in modules for part in PARTS}
     some = {name: info for name, info in checkpoint.text.items() if name in wanted}
     return load_weights(replace(checkpoint, text=some), dtype).arrays
-
-
-def unpacked(arrays: dict[str, mx.array], module: str, spec: QuantSpec | None) -> mx.array:
-    """The weight of one of the `arrays`, float32."""
-    if spec is None:
-        return arrays[f"{module}.weight"].astype(mx.float32)
-    return packed_projection(dict(arrays), module, spec).dequantized(mx.float32)
 
 
 def find_folds(original: Checkpoint, model: Checkpoint) -> dict[str, Fold]:
@@ -73,22 +66,33 @@ def _of_norm(original: Checkpoint, model: Checkpoint, norm: str) -> Vector | Non
 def _between_matrices(
     original: Checkpoint, model: Checkpoint, group: ScaledGroup, folded: Vector | None
 ) -> Vector | None:
-    """The factors of the columns that the producer's rows feed; `folded` are those of its own columns."""
+    """The factors of the columns that the producer's rows feed, of a stack those of each expert; `folded` are those of
+    its own columns."""
     (consumer,) = group.wanted
-    before, after = (load_modules(c, (group.producer, consumer), "float32") for c in (original, model))
-    row = unpacked(before, group.producer, None)
-    if folded is not None:
-        row = row * mx.array(folded)
-    shrunk = _gain(row, unpacked(after, group.producer, model.specs.get(group.producer)), axis=1)
-    grown = _gain(unpacked(before, consumer, None), unpacked(after, consumer, model.specs.get(consumer)), axis=0)
+    shrunk, grown = [], []
+    checkpoints = (original, model)
+    weights = [matrices(checkpoint, module) for module in (group.producer, consumer) for checkpoint in checkpoints]
+    for before, after, consumer_before, consumer_after in zip(*weights, strict=True):
+        row = before if folded is None else before * mx.array(folded)
+        shrunk.append(_gain(row, after, axis=1))
+        grown.append(_gain(consumer_before, consumer_after, axis=0))
+    if not _are_opposite(np.stack(grown), np.stack(shrunk)):
+        return None
+    scale = (1 / np.stack(shrunk)).astype(np.float32)
+    return scale if is_stack(group.producer) else scale[0]
+
+
+def _are_opposite(grown: np.ndarray, shrunk: np.ndarray) -> bool:
+    """Whether the columns [experts, channels] have grown by what the rows that feed them have shrunk.
+
+    All experts of a stack were folded or none, each around a centre of its own: so they are judged together.
+    """
     logarithms = np.stack([np.log(grown), -np.log(shrunk)]).astype(np.float64)
-    spread = logarithms.std(axis=1)
+    centred = logarithms - logarithms.mean(axis=-1, keepdims=True)
+    spread = np.sqrt((centred**2).mean(axis=(1, 2)))
     if not spread.all():
-        return None
-    centred = logarithms - logarithms.mean(axis=1, keepdims=True)
-    if float((centred[0] * centred[1]).mean() / spread.prod()) < _LEAST_CORRELATION:
-        return None
-    return (1 / shrunk).astype(np.float32)
+        return False
+    return float((centred[0] * centred[1]).mean() / spread.prod()) >= _LEAST_CORRELATION
 
 
 def _gain(before: mx.array, after: mx.array, axis: int) -> Vector:

@@ -8,24 +8,25 @@ The two models are never in memory together: the original's log-probabilities wa
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from qwen_core.checkpoint.architecture import with_experts_of
+from qwen_core.checkpoint.architecture import is_stack, raw_place, text_tensors, with_experts_of
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import role_of
 from qwen_core.convert.awq import Fold
-from qwen_core.convert.found_folds import find_folds, load_modules, unpacked
+from qwen_core.convert.found_folds import find_folds, load_modules
+from qwen_core.convert.matrices import unfolded
 from qwen_core.device.backend import mx
 from qwen_core.errors import CapacityError, CheckpointError, SettingsError, quote
 from qwen_core.figures import decimal_size
 from qwen_core.files import read_text
 from qwen_core.model.model import Model, default_dtype, load_model
-from qwen_core.model.weights import DTYPES, Weights, load_weights
+from qwen_core.model.weights import Weights, load_weights
 from qwen_core.protocol.events import WeightTiers
 from qwen_core.text.tokenizer import load_tokenizer
 
@@ -123,13 +124,10 @@ def compare_roles(
     role comes first. Raises CheckpointError where the reference is quantised itself.
     """
     other, original = open_checkpoint(model), open_checkpoint(reference)
-    if original.config.mixture is not None:
-        raise CheckpointError(
-            f"{quote(reference)} is a mixture of experts, of which single roles cannot be measured: leave out "
-            "--per-tensor"
-        )
     if original.specs:
         raise CheckpointError(f"{quote(reference)} is quantised: single roles need an unquantised reference")
+    if other.specs and other.config.mixture is not None and other.config.mixture.fused:
+        raise CheckpointError(f"{quote(model)} has gate and up of its experts in one: single roles need them apart")
     roles: dict[str, list[str]] = {}
     for module in other.specs:
         roles.setdefault(role_of(module), []).append(module)
@@ -163,24 +161,33 @@ def with_modules_of(
     What `found` says was folded into those is taken out again, so that they fit the original's norms and neighbours.
     Such a weight is unpacked, in the compute type; all others stay packed as they are stored.
     """
-    arrays = load_weights(original, dtype).arrays
     modules = list(modules)
+    arrays = _arrays_beside(original, modules, dtype)
     specs = {module: other.specs[module] for module in modules if module not in found}
-    for module in specs:
-        arrays.pop(f"{module}.weight", None)  # a tied original has no lm_head of its own
     arrays |= load_modules(other, specs, dtype)
     for module in modules:
-        fold = found.get(module)
-        if fold is None:
-            continue
-        weight = unpacked(load_modules(other, [module], "float32"), module, other.specs[module])
-        if fold.rows is not None:
-            weight = weight / mx.array(fold.rows)[:, None]
-        if fold.columns is not None:
-            weight = weight / mx.array(fold.columns)
-        arrays[f"{module}.weight"] = weight.astype(DTYPES[dtype])
-        mx.eval(arrays[f"{module}.weight"])
+        if module in found:
+            arrays[f"{module}.weight"] = unfolded(other, module, found[module], dtype)
     return Model(original, Weights(arrays, WeightTiers(0, 0, 0)), specs, dtype, joined=False)
+
+
+def _arrays_beside(original: Checkpoint, modules: Collection[str], dtype: str) -> dict[str, mx.array]:
+    """The weights of the unquantised `original` without those of `modules`, which are in MLX's layout.
+
+    Where one of these is a stack of experts, so are all that raw files name otherwise; gate and up are two then.
+    """
+    text, apart = dict(original.text), list[str]()
+    if any(map(is_stack, modules)):
+        config = with_experts_of(original.config, ())
+        for tensor in text_tensors(config, lm_head=False):
+            place = raw_place(tensor.module)
+            if place is not None and place.name in original.text:
+                text.pop(place.name, None)
+                apart.append(tensor.module)
+    for module in modules:
+        text.pop(f"{module}.weight", None)  # a tied original has no lm_head of its own
+    arrays = load_weights(replace(original, text=text), dtype).arrays
+    return arrays | {f"{m}.weight": unfolded(original, m, Fold(), dtype) for m in apart if m not in modules}
 
 
 class Reference:

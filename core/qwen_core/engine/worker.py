@@ -24,6 +24,7 @@ from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.protocol.events import (
     Continue,
     DraftMode,
+    Effort,
     Event,
     GenerationSettings,
     Load,
@@ -65,6 +66,7 @@ class SessionLike(Protocol):
     def draft_refusal(self, mode: DraftMode) -> str: ...
     def watch_experts(self, on: bool) -> None: ...
     def measure_machine(self, stop: Stopped) -> bool: ...
+    def ways_back(self, effort: Effort | None, *, drop_reasoning: bool) -> tuple[tuple[int, int], ...]: ...
     def close(self) -> None: ...
 
 
@@ -217,7 +219,8 @@ class Worker:
         # A turn that ended before its question was read leaves no message behind, and no ids that a Restore could use.
         kept = isinstance(command, Continue) or len(session.messages) > known
         said = session.messages[-1] if kept else Message("assistant", "")
-        return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats)
+        ways_back = session.ways_back(settings.effort, drop_reasoning=settings.drop_reasoning)
+        return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats, ways_back)
 
     def _look(self, session: SessionLike) -> None:
         """Tell the session if somebody began, or ceased, to look at its experts."""

@@ -90,11 +90,10 @@ class Model:
         for mixture in self._mixtures():
             mixture.watched, mixture.chosen = on, None
 
-    def used_experts(self) -> mx.array | None:
-        """The experts that the T tokens of the last pass with all outputs were given, [layers, T, used] uint16; None
-        where nobody watches. Lazy."""
-        chosen = [mixture.chosen for mixture in self._mixtures() if mixture.chosen is not None]
-        return mx.concatenate(chosen).astype(mx.uint16) if chosen else None
+    def used_experts(self) -> list[mx.array]:
+        """The experts that the T tokens of the last pass with all outputs were given, of each layer [1, T, used]; none
+        where nobody watches. Lazy, and nothing that the pass does not compute anyway."""
+        return [mixture.chosen for mixture in self._mixtures() if mixture.chosen is not None]
 
     def _mixtures(self) -> list[Mixture]:
         return [block.feed_forward for block in self._blocks if isinstance(block.feed_forward, Mixture)]

@@ -245,6 +245,7 @@ class ModelSummary:
     """What the app says of a loaded model. `peak_source`, `memory_bytes` and `recommended_bytes`: see `Hardware`.
 
     `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
+    `prefill_step_bytes`: those that a whole step of a prompt reads, of a mixture of experts about all; 0: not told.
     `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
     of them it takes unasked.
@@ -265,6 +266,7 @@ class ModelSummary:
     memory_bytes: int = 0
     recommended_bytes: int | None = None
     token_parts: tuple[tuple[str, int], ...] = ()
+    prefill_step_bytes: int = 0
     fingerprint: str = ""
     efforts: tuple[tuple[Effort, int], ...] = ()
     default_effort: Effort | None = None
@@ -325,13 +327,16 @@ class Delta:
 
 @dataclass(frozen=True)
 class TurnDone:
-    """The turn is over. `ids` are all ids of the session now; `message` is the answer as stored."""
+    """The turn is over. `ids` are all ids of the session now; `message` is the answer as stored. `ways_back`: of the
+    numbers that `ModelSummary.efforts` gives its levels, those with which the next question need not read all again,
+    and how many tokens are kept then: for the one that this turn had, all."""
 
     turn: int
     finish_reason: FinishReason
     message: Message
     ids: tuple[int, ...]
     stats: TurnStats
+    ways_back: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

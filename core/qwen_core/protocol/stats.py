@@ -4,6 +4,7 @@ Nothing here reads a clock: whoever measures hands the moments in, so tests are 
 """
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -38,8 +39,9 @@ class TurnStats:
     length: weights, state in and out, KV. `stop_s` is the time lost to a stop: from the request to the turn's end.
     `reasoning_s` is the time from the first token to the last one of reasoning, None where there was none. With drafts
     one pass gives several tokens: `bytes_per_pass` is what it moves, its drafts included, `bandwidth_gb_s` counts
-    passes, `draft` says what became of the drafts and `draft_bytes` what was read of weights for all of them. Without,
-    `draft_off` says why, where that is known.
+    passes, `draft` says what became of the drafts and `draft_bytes` what was read of weights for all of them: to
+    propose them, and of a mixture of experts also to check them (`checked_bytes`). Without, `draft_off` says why,
+    where it is known.
     """
 
     prompt_tokens: int
@@ -147,6 +149,16 @@ def ceiling_tok_s(bytes_per_token: int, peak_gb_s: float | None) -> float | None
 def bytes_per_token(weight_bytes: int, recurrent_bytes: int, kv_bytes: int) -> int:
     """Bytes that decoding one token moves: weights and KV read once, the recurrent state read and written."""
     return weight_bytes + 2 * recurrent_bytes + kv_bytes
+
+
+def checked_bytes(drafted_by_depth: Sequence[int], pass_bytes: Callable[[int], int]) -> int:
+    """Bytes of weights that passes with drafts read beside those of one token each.
+
+    `drafted_by_depth`: how many passes had a first draft, a second one and so on; `pass_bytes`: what a pass of so many
+    tokens reads. Of a dense model that is what one token reads. Of a mixture of experts each row reads its own: what
+    `Layout.pass_bytes` takes for granted of them counts here too.
+    """
+    return sum(passes * (pass_bytes(depth + 1) - pass_bytes(depth)) for depth, passes in enumerate(drafted_by_depth, 1))
 
 
 def remaining_s(done: int, total: int, spent_s: float | None) -> float | None:

@@ -111,7 +111,8 @@ class Drafters:
             return "lookup", LookupDrafter(self._index, waits=not is_gpu())
         tensors = self._model.checkpoint.mtp
         assert self._layer is not None and tensors is not None
-        mtp = MtpDrafter(self._layer, state, vocab_limit, tensors.nbytes + self._model.checkpoint.head_bytes)
+        a_draft = tensors.draft_bytes(self._model.config) + self._model.checkpoint.head_bytes
+        mtp = MtpDrafter(self._layer, state, vocab_limit, a_draft)
         if mode == "mtp":
             return "mtp", mtp
         return "mtp+lookup", LongestFirst(mtp, LookupDrafter(self._index, LONG_MATCH, waits=not is_gpu()))

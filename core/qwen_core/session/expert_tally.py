@@ -20,30 +20,28 @@ class ExpertTally:
         self._counts = np.zeros((model.config.num_hidden_layers, mixture.experts), np.uint32)
         self._last = np.zeros((model.config.num_hidden_layers, 0), np.uint16)
         self._tokens = 0
-        self._waiting: mx.array | None = None
-        self._scheduled: mx.array | None = None
+        self._waiting: list[mx.array] = []
+        self._scheduled: list[mx.array] = []
 
     def schedule(self) -> list[mx.array]:
         """What the pass just built has to compute beside its token."""
         self._scheduled = self._model.used_experts()
-        return [] if self._scheduled is None else [self._scheduled]
+        return self._scheduled
 
     def passed(self) -> None:
         """The pass before the one just scheduled is over."""
         self.flush()
-        self._waiting, self._scheduled = self._scheduled, None
+        self._waiting, self._scheduled = self._scheduled, []
 
     def drafted(self, row: int) -> None:
         """The pass just scheduled is over, and this token of it counts."""
         self.flush()
-        if self._scheduled is not None:
-            self._add(np.array(self._scheduled[:, row : row + 1]))
+        self._add(self._scheduled, row)
 
     def flush(self) -> None:
         """Count what waits."""
-        if self._waiting is not None:
-            self._add(np.array(self._waiting))
-        self._waiting = None
+        self._add(self._waiting, 0)
+        self._waiting = []
 
     def use(self) -> ExpertUse | None:
         """The counts by now; None while there are none."""
@@ -52,8 +50,12 @@ class ExpertTally:
         experts, used = self._mixture.experts, self._mixture.used
         return ExpertUse(self._tokens, experts, used, self._counts.tobytes(), self._last.tobytes())
 
-    def _add(self, chosen: np.ndarray) -> None:
-        """The experts [layers, 1, used] of a token; no expert is named twice in a layer."""
-        np.put_along_axis(self._counts, chosen[:, 0], np.take_along_axis(self._counts, chosen[:, 0], 1) + 1, 1)
-        self._last = np.ascontiguousarray(chosen[:, 0])
+    def _add(self, layers: list[mx.array], row: int) -> None:
+        """The experts of one token of a pass, of each layer [1, T, used]; no expert is named twice in a layer."""
+        if not layers:
+            return
+        # Each by itself: to join them would be as many copies on the device as there are layers.
+        chosen = np.stack([np.array(layer)[0, row] for layer in layers])
+        np.put_along_axis(self._counts, chosen, np.take_along_axis(self._counts, chosen, 1) + 1, 1)
+        self._last = chosen.astype(np.uint16)
         self._tokens += 1

@@ -23,6 +23,7 @@ from qwen_core.device.memory_peak import kept_peak, measured_peak
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
 from qwen_core.session.drafters import Drafters
+from qwen_core.session.generate import CHUNK
 from qwen_core.settings.kinds import Choice, Number, checked
 from qwen_core.settings.ranges import GPU_CORES, PEAK_BANDWIDTH_GB_S, SNAPSHOT_BUDGET_MB
 
@@ -32,7 +33,8 @@ Stopped = Callable[[], bool]
 
 @dataclass
 class LoadedModel:
-    """A model in memory and the plain facts about it. `stop_ids` are generation_config's, else config's."""
+    """A model in memory and the plain facts about it. `stop_ids` are generation_config's, else config's; `pass_bytes`
+    is the layout's: what a pass of so many tokens reads of weights."""
 
     model: Model
     generation_config: Mapping[str, Any]
@@ -40,6 +42,7 @@ class LoadedModel:
     summary: ModelSummary
     drafters: Drafters
     settings: LoadSettings
+    pass_bytes: Callable[[int], int]
 
     def measure_machine(self, stop: Stopped = lambda: False) -> bool:
         """Measure the peak of the memory's bandwidth, which takes up to some seconds, where it is not known: whether
@@ -116,11 +119,13 @@ def load(
         memory_bytes=machine.memory_bytes,
         recommended_bytes=machine.recommended_bytes,
         fingerprint=fingerprint(checkpoint),
+        prefill_step_bytes=layout.pass_bytes(CHUNK),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
     drafters.prepare(settings.draft)
-    return LoadedModel(model, checkpoint.generation_config, stop_ids(checkpoint), summary, drafters, settings)
+    ends = stop_ids(checkpoint)
+    return LoadedModel(model, checkpoint.generation_config, ends, summary, drafters, settings, layout.pass_bytes)
 
 
 def _machine(settings: LoadSettings, measured: Callable[[], float | None]) -> Hardware:

@@ -5,7 +5,7 @@ turn.py's, the text of a template chat_encoding.py's, getting a model into memor
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError, SettingsError, quote
 from qwen_core.protocol.events import (
     DraftMode,
+    Effort,
     GenerationSettings,
     LoadSettings,
     Message,
@@ -26,6 +27,7 @@ from qwen_core.protocol.events import (
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
+from qwen_core.session.left_runs import Run, begins_alike
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -34,7 +36,7 @@ from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import Turn, TurnPlan
 from qwen_core.text.chat_encoding import encode_chat, turn_suffix
-from qwen_core.text.effort import find_levels
+from qwen_core.text.effort import find_levels, resolve_effort
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
@@ -42,15 +44,6 @@ from qwen_core.text.template_process import TEMPLATE_PROCESS
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 _MOST_LEFT = 4
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The ids of finished turns as they were fed, the messages they stand for, and whether they end in reasoning."""
-
-    ids: tuple[int, ...]
-    messages: tuple[Message, ...]
-    reasoning_open: bool
 
 
 class Session(ModelOwner):
@@ -80,11 +73,10 @@ class Session(ModelOwner):
         self.state = self.model.new_state()
         self._snapshots = SnapshotStore(snapshot_budget_bytes)
         self._reasoning_open = False
-        self._left: list[_Run] = []
+        self._left: list[Run] = []
         self.efforts = find_levels(template)
         groups, default = tuple(self.efforts.groups.items()), self.efforts.default
         loaded.summary = replace(loaded.summary, efforts=groups, default_effort=default)
-        self._control = frozenset(tokenizer.special_tokens.values())
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
 
@@ -256,17 +248,15 @@ class Session(ModelOwner):
         The ids of finished turns are kept as they were generated whenever the template's own text can be appended
         to them, also those of an effort that the conversation comes back to; otherwise all of it is rendered again.
         """
-        present = _Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
+        present = Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
         for run in (present, *reversed(self._left)):
-            told = len(run.messages)
-            is_answered = told > 0 and run.messages[-1].role == "assistant"
-            if run.ids and is_answered and run.messages == tuple(self.messages[:told]):
+            if run.begins(self.messages):
                 ids = self._continued(run, chat, kwargs) if self._begins_alike(run.ids, kwargs) else None
                 if ids is not None:
                     return ids
         return encode_chat(self.template, self.tokenizer, chat, **kwargs)
 
-    def _continued(self, run: "_Run", chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int] | None:
+    def _continued(self, run: Run, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int] | None:
         """The ids of `run` and then the rest of `chat`; None where the template shows its last answer otherwise."""
         base, answer = run.ids, len(run.messages) - 1 + bool(self.system)
         # Reasoning and tool calls of that answer are in `base` already: only what follows them counts.
@@ -282,20 +272,7 @@ class Session(ModelOwner):
         return [*base, *closing, *suffix]
 
     def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
-        """Whether `ids` begin with what the template writes before the first message: an effort may change it."""
-        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
-        one, two = (
-            encode_chat(
-                *(self.template, self.tokenizer, [*chat, {"role": "user", "content": word}]),
-                **{**kwargs, "add_generation_prompt": False},
-            )
-            for word in ("a", "1")
-        )
-        same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
-        # Up to the last control token: what follows it may be one token with the beginning of the message.
-        while same and one[same - 1] not in self._control:
-            same -= 1
-        return list(ids[:same]) == one[:same]
+        return begins_alike(ids, self.template, self.tokenizer, self.system, kwargs)
 
     def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
         """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
@@ -326,6 +303,29 @@ class Session(ModelOwner):
         """How many of the target's ids the state holds, as a proper prefix; -1 where it holds another sequence."""
         return len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
 
+    def ways_back(self, effort: Effort | None, *, drop_reasoning: bool = False) -> tuple[tuple[int, int], ...]:
+        """Which `efforts.groups` the next question can have without reading all again, and how many tokens need none
+        then: all of them in that of `effort`, which the last question had."""
+        found: dict[int, int] = {}
+        present = effort or self.efforts.default
+        if present is not None and self.efforts.groups:
+            present, _ = resolve_effort(tuple(self.efforts.groups), present)
+            found[self.efforts.groups[present]] = len(self.conversation_ids)
+        for level, group in self.efforts.groups.items() if self._left else ():
+            kwargs = {**self.efforts.given(level), "preserve_thinking": not drop_reasoning}
+            runs = (run for run in reversed(self._left) if run.begins(self.messages))
+            run = next((run for run in runs if self._begins_alike(run.ids, kwargs)), None)
+            if run is None or found.get(group):
+                continue
+            target = [*run.ids, -1]
+            if drop_reasoning:
+                chat = [*self._chat(), {"role": "user", "content": "x"}]
+                target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
+            kept = self._snapshots.longest_prefix(target)
+            if kept is not None:
+                found[group] = len(kept.ids)
+        return tuple(found.items())
+
     def _known_of(self, target: list[int]) -> int:
         """How many of the target's first ids need no prefill."""
         kept = self._snapshots.longest_prefix(target)
@@ -339,7 +339,7 @@ class Session(ModelOwner):
         leaves = live < 0 and self.ids == self.conversation_ids and (kept is None or self._snapshots.is_aside(kept))
         if leaves:
             self._snapshots.set_aside(self.ids, self.state)
-            self._left.append(_Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
+            self._left.append(Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
             del self._left[:-_MOST_LEFT]
         if kept is not None and len(kept.ids) > live:
             self._snapshots.go_to(kept)

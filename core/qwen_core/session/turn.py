@@ -17,6 +17,7 @@ from qwen_core.protocol.stats import (
     TokenRate,
     TurnStats,
     bytes_per_token,
+    checked_bytes,
     decode_rate,
     effective_bandwidth,
     prefill_rate,
@@ -76,7 +77,7 @@ class Turn:
         pieces: PieceStream,
         stop: Stopped | None = None,
     ) -> None:
-        self._model, self._summary = loaded.model, loaded.summary
+        self._model, self._summary, self._pass_bytes = loaded.model, loaded.summary, loaded.pass_bytes
         self._state = state
         self._ids = ids
         self._plan = plan
@@ -98,6 +99,7 @@ class Turn:
         self._reason: FinishReason | None = None  # what a token or a stop ended the turn for
         self._notice = ""
         self._forced_passes = self._forced_tokens = 0  # fed in place of sampled ones, several a pass
+        self._forced_bytes = 0  # that these read beside a token's
         self._forced: Sequence[int] = ()  # what is to be fed after the last token in place of a sampled one
 
     def run(self) -> Iterator[StreamEvent]:
@@ -170,6 +172,7 @@ class Turn:
             behind = step.logits
             self._forced_passes += 1
             self._forced_tokens += len(step.ids)
+            self._forced_bytes += self._pass_bytes(len(step.ids)) - self._pass_bytes(1)
             yield self._step(step.ids)
         return behind
 
@@ -229,9 +232,12 @@ class Turn:
         decode_tok_s = decode_rate(self._generated - self._first_pass + 1, self._first, self._last)
         moved = bytes_per_token(weight_bytes, recurrent_bytes, kv_bytes)
         drafting = self._plan.drafting
-        draft, draft_bytes = (None, 0) if drafting is None else (drafting.stats(), drafting.drafter.bytes_read)
+        draft, draft_bytes = None, 0
+        if drafting is not None:
+            checked = checked_bytes(drafting.counts.drafted_by_depth, self._pass_bytes)
+            draft, draft_bytes = drafting.stats(), drafting.drafter.bytes_read + checked
         passes = self._generated - self._forced_tokens if draft is None else draft.passes
-        all_moved = moved * (passes + self._forced_passes) + draft_bytes
+        all_moved = moved * (passes + self._forced_passes) + draft_bytes + self._forced_bytes
         return TurnStats(
             prompt_tokens=self._prompt,
             cached_tokens=self._cached,

@@ -71,6 +71,28 @@ def test_a_stale_index_is_passed_over_where_the_files_are_whole(
         assert "download" not in message
 
 
+def test_a_whole_file_of_any_name_beside_a_stale_index(tmp_path: Path) -> None:
+    """Where nothing else is there; beside files that the index names, it is the download that is not whole."""
+    whole = open_checkpoint(single(tmp_path))
+    (tmp_path / "model.safetensors").rename(tmp_path / "Qwen3.6-27B-nvfp4.safetensors")
+    sharded(tmp_path / "other")
+    (tmp_path / "other" / INDEX).rename(tmp_path / INDEX)
+    edit_index(tmp_path, carried_over)
+    write_safetensors(tmp_path / "mtp.safetensors", {"norm.weight": Stored("BF16", (1,), b"xx")})
+    checkpoint = open_checkpoint(tmp_path)
+    (warning,) = checkpoint.warnings
+    assert f"{INDEX} is stale" in warning
+    assert "does not name Qwen3.6-27B-nvfp4.safetensors" in warning
+    assert checkpoint.tensors.keys() == whole.tensors.keys()
+    assert [file.name for file in checkpoint.shards] == ["Qwen3.6-27B-nvfp4.safetensors"]
+    # A second one that holds some of it too: nobody can tell which counts.
+    (tmp_path / "again.safetensors").write_bytes((tmp_path / "Qwen3.6-27B-nvfp4.safetensors").read_bytes())
+    assert "is stored twice" in complaint(tmp_path)
+    (tmp_path / "again.safetensors").unlink()
+    (tmp_path / "other" / FIRST).rename(tmp_path / "model-00001-of-00003.safetensors")
+    assert "download the model again" in complaint(tmp_path)
+
+
 def test_a_stale_index_is_named_where_its_files_and_others_overlap(tmp_path: Path) -> None:
     """A shard of the original lies there still, beside the files that were made of it."""
     sharded(tmp_path)

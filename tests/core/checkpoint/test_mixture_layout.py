@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qwen_core.bench.synthetic import synthetic_checkpoint
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import Layout, make_layout, total
 from qwen_core.checkpoint.recipe import find_variant
@@ -63,6 +64,20 @@ def test_a_pass_of_more_tokens_reads_more(full: tuple[Checkpoint, Layout]) -> No
     stacks = total(module for module in layout.modules if module.experts)
     # Two tokens meet 8 + 8 x 248 / 256 experts.
     assert passes[1] - passes[0] == pytest.approx(stacks.token_bytes * 248 / 256, abs=1)
+    for rows in range(2, 8):  # expected is never more than what as many rows can read at most
+        assert layout.pass_bytes(rows) <= layout.token_bytes + (rows - 1) * stacks.token_bytes
+        assert layout.pass_bytes(rows - 1) < layout.pass_bytes(rows - 0.5) < layout.pass_bytes(rows)
+
+
+def test_a_draft_reads_a_tokens_experts_of_the_mtp_layer() -> None:
+    checkpoint = synthetic_checkpoint("35b-a3b", find_variant("nvfp4"), 4, mtp=True)
+    assert checkpoint.mtp is not None
+    sizes = {name: info.nbytes for name, info in checkpoint.mtp.tensors.items()}
+    read = sum(size // 32 if ".switch_mlp." in name else size for name, size in sizes.items())
+    assert checkpoint.mtp.draft_bytes(checkpoint.config) == read < checkpoint.mtp.nbytes / 4
+    dense = synthetic_checkpoint("27b", find_variant("nvfp4"), 4, mtp=True)
+    assert dense.mtp is not None
+    assert dense.mtp.draft_bytes(dense.config) == dense.mtp.nbytes
 
 
 @pytest.mark.parametrize("case", MIXTURES, ids=lambda case: case.name)

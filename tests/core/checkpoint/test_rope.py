@@ -51,6 +51,8 @@ def test_frequencies_and_attention_factor_are_those_of_transformers(name: str, f
         (4096, {"original_max_position_embeddings": 4096}, 16_384),
         (16384, {"original_max_position_embeddings": 4096}, 16_384),
         (262144, {"factor": 1.0}, 262_144),
+        (262144, {"original_max_position_embeddings": 262144.0}, 1_010_000),
+        (4096, {"original_max_position_embeddings": 4096.5}, 16_386),
     ],
 )
 def test_the_limit_is_the_stretched_one(declared: int, section: dict[str, Any], limit: int) -> None:
@@ -92,7 +94,10 @@ def test_other_schemes_are_refused_by_name_wherever_they_stand(scheme: Any, key:
         ({"factor": 1e300}, "outside 1 to"),
         ({"factor": "4"}, "factor must be a number"),
         ({"original_max_position_embeddings": 0}, "original_max_position_embeddings"),
-        ({"original_max_position_embeddings": 1.5}, "original_max_position_embeddings"),
+        ({"original_max_position_embeddings": 0.5}, "original_max_position_embeddings is 0.5, outside 1 to"),
+        ({"original_max_position_embeddings": 1e300}, "outside 1 to"),
+        ({"attention_factor": 0}, "attention_factor must be a positive"),
+        ({"mscale": -1}, "mscale must be a positive"),
         ({"truncate": 1}, "truncate must be true or false"),
         ({"beta_fast": -1}, "beta_fast"),
         ({"rope_theta": 1}, "rope_theta is 1, YaRN needs more"),
@@ -108,11 +113,12 @@ POSITIVE = st.floats(5e-324, 1.7e308)
 
 
 @given(
-    theta=POSITIVE, original=st.integers(1, 1 << 40), factor=st.floats(1, 1024), fast=POSITIVE, slow=POSITIVE,
+    theta=POSITIVE, original=st.integers(1, 1 << 40) | st.floats(1, 1 << 40),
+    factor=st.floats(1, 1024), fast=POSITIVE, slow=POSITIVE,
     truncate=st.booleans(),
 )  # fmt: skip
 def test_any_numbers_give_frequencies_between_those_of_both_ends(
-    theta: float, original: int, factor: float, fast: float, slow: float, truncate: bool
+    theta: float, original: float, factor: float, fast: float, slow: float, truncate: bool
 ) -> None:
     section = {"rope_theta": theta, "original_max_position_embeddings": original, "factor": factor}
     ramp = {"beta_fast": fast, "beta_slow": slow, "truncate": truncate}

@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 
 from qwen_core.checkpoint.directory import open_checkpoint
-from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.layout import make_layout, role_of
 from qwen_core.checkpoint.tensor_bytes import TensorBytes, TensorInfo
 from qwen_core.checkpoint.variants import identify
-from qwen_core.convert import transform
+from qwen_core.convert import matrices, transform
 from qwen_core.convert.awq import folds
 from qwen_core.convert.convert import convert
+from qwen_core.convert.found_folds import find_folds
 from qwen_core.convert.imatrix import read_imatrix
 from qwen_core.convert.plan import make_plan
-from qwen_core.convert.quality import Text, compare_roles
+from qwen_core.convert.quality import Text, compare, compare_roles
 from qwen_core.convert.rules import Rules, built_in_rules
+from qwen_core.convert.rules_file import read_rules
 from qwen_core.convert.shards import arrange
 from qwen_core.errors import CheckpointError
 from qwen_core.model.model import load_model
+from qwen_core.model.weights import TensorPlan, copy_tensor
 from support.checkpoints import write_checkpoint
 from support.conversion import headers, load_all, variant_rules, write_raw
 from support.importance import random_importance, write_imatrix
@@ -184,6 +187,72 @@ def test_importance_that_is_not_of_this_model(
         read_imatrix(write_experts(tmp_path / "bad", "blk.0.ffn_down_exps", sums, counts), config)
 
 
-def test_single_roles_of_a_mixture_are_refused(source: Path) -> None:
-    with pytest.raises(CheckpointError, match="leave out --per-tensor"):
-        compare_roles(source, source, Text((1, 2, 3), 512))
+@pytest.fixture(scope="module", params=["raw", "converted"])
+def original(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gate and up of the experts in one tensor, or in two."""
+    if request.param == "raw":
+        return source
+    path = tmp_path_factory.mktemp("float") / "bf16"
+    convert(make_plan(open_checkpoint(source), Rules()), path)
+    return path
+
+
+@pytest.mark.parametrize("is_folded", [True, False])
+def test_each_role_of_a_mixture_does_alone_what_it_does_in_the_model(
+    is_folded: bool, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against conversions of one role alone, with all factors folded in and everything else in float32.
+
+    An unpacked stack is never asked for: what is read to be unpacked is one expert's.
+    """
+    checkpoint, text = (
+        open_checkpoint(original),
+        Text(tuple(np.random.RandomState(5).randint(0, 500, 40).tolist()), 500),
+    )
+    plan, made = make_plan(checkpoint, variant_rules("nvfp4")), None
+    if is_folded:
+        file = write_imatrix(tmp_path / "im.gguf", random_importance(checkpoint.config, 3), 2)
+        made = folds(checkpoint.config, read_imatrix(file, checkpoint.config), set(plan.specs))
+    convert(plan, tmp_path / "all", folds=made)
+    read: dict[str, int] = {}
+
+    def noting(source: TensorBytes, plan: TensorPlan) -> mx.array:
+        read[plan.name] = max(read.get(plan.name, 0), plan.info.nbytes)
+        return copy_tensor(source, plan)
+
+    monkeypatch.setattr(matrices, "copy_tensor", noting)
+    _, roles = compare_roles(original, tmp_path / "all", text, dtype="float32")
+    assert max(size for name, size in read.items() if ".switch_mlp." in name) == 64 * 128 * 2
+    assert {entry.role for entry in roles} == {role_of(module) for module in plan.specs}
+    for entry in roles:
+        if entry.role not in ("switch_mlp.gate_proj", "switch_mlp.down_proj", "shared_expert.up_proj"):
+            continue
+        spec = next(spec for module, spec in plan.specs.items() if role_of(module) == entry.role)
+        toml = f'match = "{entry.role}"\nmode = "{spec.mode}"\nbits = {spec.bits}\ngroup_size = {spec.group_size}\n'
+        (tmp_path / "rules.toml").write_text(f"[[rule]]\n{toml}")
+        alone = tmp_path / entry.role
+        convert(make_plan(checkpoint, read_rules(tmp_path / "rules.toml"), float_dtype="F32"), alone, folds=made)
+        expected = compare(original, alone, text, dtype="float32").kl_mean
+        assert expected > 1e-5
+        assert entry.quality.kl_mean == pytest.approx(expected, rel=0.03), entry.role
+
+
+@pytest.mark.parametrize("variant", ["q2", "nvfp4", "q8"])
+def test_folds_of_experts_are_found_again(variant: str, original: Path, tmp_path: Path) -> None:
+    """Each expert's own, or none where none were made."""
+    checkpoint = open_checkpoint(original)
+    file = write_imatrix(tmp_path / "im.gguf", random_importance(checkpoint.config, 3), 2)
+    plan = make_plan(checkpoint, variant_rules(variant))
+    made = folds(checkpoint.config, read_imatrix(file, checkpoint.config), set(plan.specs))
+    convert(plan, tmp_path / "folded", folds=made)
+    found = find_folds(checkpoint, open_checkpoint(tmp_path / "folded"))
+    assert set(found) == {module for module in made if not module.endswith("norm")}
+    down = "layers.1.mlp.switch_mlp.down_proj"
+    one, other = found[down].columns, made[down].columns
+    assert one is not None
+    assert other is not None
+    assert one.shape == other.shape == (8, 64)
+    noise = {"q2": 0.3, "nvfp4": 0.06, "q8": 0.006}[variant]
+    np.testing.assert_allclose(one, other, rtol=noise)
+    convert(plan, tmp_path / "plain")
+    assert find_folds(checkpoint, open_checkpoint(tmp_path / "plain")) == {}

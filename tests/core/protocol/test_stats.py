@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.stats import DraftStats, bytes_per_token, decode_rate, effective_bandwidth, prefill_rate
+from qwen_core.protocol.stats import (
+    DraftStats,
+    bytes_per_token,
+    checked_bytes,
+    decode_rate,
+    effective_bandwidth,
+    prefill_rate,
+)
 from support.fake_engine import stats
 
 SECONDS = st.floats(0.001, 1e4)
@@ -66,6 +73,16 @@ def test_a_pass_moves_its_drafts_too_and_the_ceiling_is_that_of_its_tokens() -> 
     assert (drafted.bytes_per_pass, drafted.tokens_a_pass) == (1300, 2.5)
     assert drafted.ceiling_tok_s == pytest.approx(2.5 * 1e6 / 1300)
     assert drafted.as_dict().items() >= {"bytes_per_pass": 1300, "tokens_a_pass": 2.5}.items()
+
+
+@given(drafts=st.lists(st.integers(0, 5), max_size=30), experts=st.integers(2, 300), used=st.integers(1, 8))
+def test_passes_of_several_rows_are_counted_one_by_one(drafts: list[int], experts: int, used: int) -> None:
+    """However the passes come: as much as the sum of each, and nothing where all rows read the same weights."""
+    used = min(used, experts)
+    by_depth = [sum(drafted > depth for drafted in drafts) for depth in range(5)]
+    reads = {rows: 1000 + 7 * min(experts, rows * used) for rows in range(1, 7)}
+    assert checked_bytes(by_depth, reads.__getitem__) == sum(reads[1 + drafted] - reads[1] for drafted in drafts)
+    assert checked_bytes(by_depth, lambda rows: 1000) == 0
 
 
 def test_the_published_27b_at_its_published_rate() -> None:

@@ -122,7 +122,8 @@ def test_a_turn_is_the_same_with_any_drafts(
     np.testing.assert_allclose(found, fresh, rtol=0, atol=TOLERANCE)
 
 
-def test_the_tokens_that_were_drafts_are_told_one_by_one(loaded: Session) -> None:
+def test_the_tokens_that_were_drafts_are_told_one_by_one(loaded: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded.loaded, "pass_bytes", lambda rows: 100 * rows)
     asked: dict[str, Any] = {**SAMPLING["greedy"], "reasoning_effort": "none", "max_new_tokens": 16}
     free = Played(loaded, QUESTIONS[1], asked, MOST_TOKENS, None)
     assert not any(event.drafted for event in free.events)
@@ -136,3 +137,6 @@ def test_the_tokens_that_were_drafts_are_told_one_by_one(loaded: Session) -> Non
     assert [event.drafted for event in tokens] == [False, True, True, True] * 4
     assert sum(event.drafted for event in tokens) == stats.draft.accepted == 12
     assert stats.draft.passes == 4
+    # The drafter reads nothing, each row that looks at a draft 100 bytes.
+    assert stats.draft_bytes == 12 * 100
+    assert stats.bytes_per_pass == stats.bytes_per_token + 300

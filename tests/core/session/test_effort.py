@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qwen_core.errors import SettingsError
+from qwen_core.protocol.events import Effort
 from qwen_core.session.session import Session, load_session
 from qwen_core.text.chat_encoding import encode_chat
 from qwen_core.text.template import ChatTemplate
@@ -40,6 +41,39 @@ def ask(session: Session, effort: str | None, drop: bool = False) -> int:
     return last.stats.cached_tokens
 
 
+def kept(session: Session, effort: Effort, drop: bool = False) -> dict[str, int]:
+    """By level how many tokens are said to need no reading after a turn with `effort`."""
+    ways = dict(session.ways_back(effort, drop_reasoning=drop))
+    return {level: ways[group] for level, group in session.efforts.groups.items() if group in ways}
+
+
+def test_a_level_without_a_text_of_its_own_does_not_go_on_behind_anothers(loaded: Session) -> None:
+    """Without a system prompt nothing stands before the first question then, and all of it begins with one token."""
+    session = Session(loaded.loaded, loaded.tokenizer, ChatTemplate(EFFORT_TEMPLATE))
+    ask(session, "low")
+    low = len(session.ids)
+    assert "Think at" in session.tokenizer.decode(session.ids)
+    assert kept(session, "low") == {"low": low}
+    assert ask(session, "medium") == 0
+    assert "Think at" not in session.tokenizer.decode(session.ids)
+    assert kept(session, "medium")["low"] == low
+    medium = len(session.ids)
+    assert ask(session, "low") == low
+    assert ask(session, "medium") == medium
+
+
+def test_the_way_back_without_reasoning_is_what_is_said_of_it(session: Session) -> None:
+    """The last answer is read again there, without its reasoning: so fewer tokens are kept than were read."""
+    ask(session, "low", drop=True)
+    ask(session, "low", drop=True)
+    low = len(session.ids)
+    ask(session, "medium", drop=True)
+    said = kept(session, "medium", drop=True)
+    assert set(said) == {"low", "none", "medium"}
+    assert 0 < said["low"] < low
+    assert ask(session, "low", drop=True) == said["low"]
+
+
 def test_a_level_that_changes_the_text_before_reads_all_anew(session: Session) -> None:
     ask(session, "low")
     assert ask(session, "low") > 0
@@ -58,10 +92,13 @@ def test_going_back_to_a_level_goes_on_from_what_was_read_with_it(session: Sessi
     ask(session, "low")
     ask(session, "low")
     low = len(session.ids)
+    assert kept(session, "low") == {"low": low}, "nothing of other levels was read"
     assert ask(session, "medium") == 0
     medium = len(session.ids)
-    assert ask(session, "low") >= low
-    assert ask(session, "medium") >= medium
+    assert kept(session, "medium") == {"low": low, "none": medium, "medium": medium}
+    assert ask(session, "low") == low
+    assert kept(session, "low") == {"low": len(session.ids), "none": medium, "medium": medium}
+    assert ask(session, "medium") == medium
     text = session.tokenizer.decode(session.ids)
     assert "Think at" not in text, "medium has no text of its own"
     assert text.count("Why?") == 5
@@ -79,6 +116,7 @@ def test_a_way_back_counts_with_its_keys_and_values_and_goes_first(session: Sess
     assert kept.nbytes == session.state.recurrent_nbytes + buffers
     kept.budget_bytes = kept.nbytes - 1
     ask(session, "medium")
+    assert len(session.ways_back("medium")) == 1, "what is gone is not said"
     assert kept.nbytes == session.state.recurrent_nbytes, "of the present run alone"
     assert ask(session, "low") == 0
     session.restore([])

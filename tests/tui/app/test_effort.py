@@ -55,6 +55,20 @@ async def test_what_has_all_be_read_again_is_said_before() -> None:
         assert "again" not in await say(here, "/think none")
 
 
+async def test_what_was_read_already_is_said_too() -> None:
+    """Where the engine has kept the conversation as another effort has it; and where the state has it still."""
+    async with stage(script, size=(60, 20), settings=GenerationSettings(effort="low")) as here:
+        await here.ask("one")
+        await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
+        tokens = here.app.conversation.context_tokens
+        here.app.conversation.ways_back = {1: tokens, 0: 11}
+        assert "medium: the next message goes on from 11 tokens." in await say(here, "/think medium")
+        assert f"reads all {tokens:,} tokens again." in await say(here, "/think xhigh")
+        assert "is low from the next message on" in await say(here, "/think low"), "what the state holds"
+        here.app.conversation.restore()
+        assert f"reads all {tokens:,} tokens again." in await say(here, "/think medium"), "nobody knows any more"
+
+
 async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
     async with stage(script, size=(60, 20), settings=GenerationSettings(effort="high")) as here:
         await here.ask("one")

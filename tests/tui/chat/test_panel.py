@@ -125,6 +125,16 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
     assert "drafts  off · as set" in text(replace(shown, stats=replace(stats(), draft_off="setting")))
 
 
+def test_a_mixture_reads_more_for_a_prompt_than_for_a_token() -> None:
+    """Said while the prompt is read; of a dense model, whose steps read what a token reads, nothing."""
+    mixture = replace(MODEL, prefill_step_bytes=21_400_000_000)
+    reading = MeterSnapshot("prefill", mixture, None, (), True, 4096, 8192)
+    assert "reads   up to 21.40 GB a step\n" in text(reading)
+    assert "reads" not in text(replace(reading, model=replace(MODEL, prefill_step_bytes=MODEL.weight_bytes_per_token)))
+    assert "reads" not in text(replace(reading, stats=stats()))
+    assert "reads" not in text(MeterSnapshot("decoding", mixture, stats(), (), True))
+
+
 def test_a_prompt_being_read_as_text() -> None:
     snapshot = MeterSnapshot("prefill", MODEL, None, (), True, 4096, 8192, 12.5, 100, cached=42, held=stats())
     assert digits(snapshot) == "-"

@@ -16,7 +16,7 @@ from qwen_tui.commands.inspect_report.subject import open_subject
 from qwen_tui.text.safe import cells
 from support.checkpoints import write_checkpoint
 from support.mixtures import MATRICES, write_mixture
-from support.published_plan import Spec, text_config, text_plan
+from support.published_plan import SMALL_MIXTURE, Spec, text_config, text_plan
 from support.reports import report_text
 
 SPECS = (None, Spec("nvfp4", 4, 16), Spec("mxfp8", 8, 32), Spec("affine", 4, 64), Spec("affine", 4, 32))
@@ -45,6 +45,26 @@ def test_a_model_compared_with_itself_is_alike(tmp_path: Path) -> None:
     fields = comparison_fields(found)
     assert (fields["modules"], fields["compared"]) == ([], 56)
     assert fields["left"] == fields["right"]
+
+
+@pytest.mark.parametrize("variant", ["bf16", "nvfp4"])
+def test_experts_of_raw_files_and_of_mlx(variant: str, tmp_path: Path) -> None:
+    """The same stacks under other names: alike where they are stored alike, and of a conversion what it changed."""
+    write_checkpoint(tmp_path / "raw", "bf16", names="raw", text=SMALL_MIXTURE)
+    write_checkpoint(tmp_path / "mlx", variant, text=SMALL_MIXTURE)
+    raw, mlx = open_subject(tmp_path / "raw"), open_subject(tmp_path / "mlx")
+    assert any(module.role == "experts.gate_up_proj" for module in raw.layout.modules)
+    for left, right in ((raw, mlx), (mlx, raw)):
+        found = compare(left, right, Filters())
+        stacks = [pair for pair in found.pairs if "experts." in pair.name or "switch_mlp." in pair.name]
+        assert len(stacks) == 3 * 4
+        assert {pair.differences for pair in stacks} == {("spec",) if variant == "nvfp4" else ()}
+        assert "only in" not in text_of(found)
+        assert sum(module.nbytes for role in found.by_role() for module in role.left) == left.layout.text.nbytes
+        assert sum(module.nbytes for role in found.by_role() for module in role.right) == right.layout.text.nbytes
+        chosen = compare(left, right, Filters(roles=("switch_mlp.up_proj",)))
+        assert len(chosen.pairs) == 4
+    assert {pair.name for pair in compare(raw, raw, Filters()).pairs} == {m.canonical for m in raw.layout.modules}
 
 
 def test_two_variants_of_the_27b(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,15 @@
 """A mixture of experts in the inspector: a cell is a layer's stack, marked as such; the values of one expert."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.figures import decimal_size
+from qwen_core.protocol.stats import DraftStats
 from qwen_core.tensors.values import read_values
-from qwen_tui.layers.facts import facts_of, headline
+from qwen_tui.layers.facts import facts_of, headline, reading_line
 from qwen_tui.layers.legend import below, beside
 from qwen_tui.layers.map import LayerMap, Place
 from qwen_tui.layers.map_text import View, look_of
@@ -14,6 +17,7 @@ from qwen_tui.layers.table import COLUMNS
 from qwen_tui.layers.value_facts import number
 from support.app_stage import stage
 from support.checkpoints import write_checkpoint
+from support.fake_engine import stats
 from support.inspector_stage import below_rule, inspect
 from support.layouts import drawn, map_at
 from support.published_plan import FULL_MIXTURE, SMALL_MIXTURE
@@ -63,6 +67,14 @@ def test_what_is_said_of_a_stack(full: LayerMap) -> None:
     assert cell is not None
     _, paint = look_of(cell, full, View(full.start, reading=True))
     assert str(getattr(paint, "style", "")).endswith("lit")
+
+
+def test_a_pass_with_drafts_reads_the_experts_of_its_rows(full: LayerMap) -> None:
+    """As many as are expected of a pass's mean rows; without drafts a token's, to the byte."""
+    draft = DraftStats("mtp", 3, passes=10, drafted=30, accepted=15, accepted_by_depth=(8, 5, 2))
+    four = decimal_size(full.layout.pass_bytes(4))
+    assert reading_line(full, None, 0, replace(stats(), draft=draft)) == [f"a pass reads about {four}"]
+    assert reading_line(full, None, 0, stats())[0].endswith(f"({full.layout.token_bytes:,} B)")
 
 
 def test_the_cost_of_a_stack_is_that_of_its_used_experts(small: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import get_args
 
 from qwen_core.errors import SettingsError
+from qwen_core.protocol.events import Effort
 from qwen_core.settings.kinds import refused
 from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
@@ -82,11 +83,22 @@ class GenerationCommands:
             return
         context.change(_FIELDS["effort"].key, effort)
         tokens = context.conversation.context_tokens
-        if tokens and context.effort_group(effort) != context.effort_group(present):
-            # Its text stands before the conversation. In few words: a narrow terminal shows no more.
+        kept = self._kept(effort, present)
+        # An effort's text stands before the conversation. In few words: a narrow terminal shows no more.
+        if not kept and tokens:
             context.flash(f"{effort}: the next message reads all {tokens:,} tokens again.")
+        elif kept < tokens:
+            context.flash(f"{effort}: the next message goes on from {kept:,} tokens.")
         else:
             context.flash(f"{notice or f'Reasoning effort is {effort} from the next message on'}.")
+
+    def _kept(self, effort: Effort, present: Effort | None) -> int:
+        """How many tokens of the conversation the next message need not read with another effort than the present."""
+        context = self._context
+        group, ways_back = context.effort_group(effort), context.conversation.ways_back
+        if ways_back and group is not None:
+            return ways_back.get(group, 0)
+        return context.conversation.context_tokens if group == context.effort_group(present) else 0
 
     def tell_effort(self) -> None:
         """Once a model is loaded: that it calls the effort that is set otherwise, or has it not."""

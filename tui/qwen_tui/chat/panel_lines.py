@@ -94,6 +94,8 @@ def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
         if snapshot.prefill_left_s is not None:
             lines.append(_figure(width, "left", formatting.seconds(snapshot.prefill_left_s), " est."))
         lines.append(_figure(width, "prompt", f"{total:,} new · {snapshot.cached:,} kept"))
+        if model is not None and model.prefill_step_bytes > model.weight_bytes_per_token:
+            lines.append(_figure(width, "reads", f"up to {decimal_size(model.prefill_step_bytes)}", " a step"))
     elif stats is not None:
         lines += _answer(stats, width)
     if model is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from qwen_core.errors import QwenError, quote
+from qwen_tui.commands.effort import check_effort
 from qwen_tui.commands.options import WholeNumber, generation_options, model_argument, overrides_from
 
 
@@ -76,6 +77,7 @@ def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | N
 
     if latest and resume is not None:
         raise click.UsageError("--continue and --resume exclude each other.")
+    check_effort(options["effort"], model_dir)
     check_terminal()
     check_backend()
     path = None if model_dir is None else str(resolve_model_path(model_dir))

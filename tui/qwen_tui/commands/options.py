@@ -41,6 +41,13 @@ class WholeNumber(NumberType):
         super().__init__(Number(low, high, whole=True))
 
 
+class EffortLevel(click.Choice[str]):
+    """Completed as the levels that there are; for what is none of them `check_effort` has better words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+
 class TokenIds(click.ParamType[tuple[int, ...]]):
     """Comma-separated token ids: 1,2,3."""
 
@@ -98,7 +105,7 @@ def generation_options(function: Function) -> Function:
         ),
         click.option(
             "--effort",
-            type=click.Choice(EFFORTS),
+            type=EffortLevel(EFFORTS),
             metavar="LEVEL",
             help="Reasoning effort, of those that the model's template has: none, low, medium, high or xhigh.",
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qwen_core.errors import QwenError
+from qwen_tui.commands.effort import check_effort
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
 from qwen_tui.commands.output import json_line
@@ -49,6 +50,7 @@ def run(
     --meter standard error gets the figures and nothing else. What is not given is taken from config.toml (doctor names
     it) and from QWEN_TUI_GENERATION_... variables.
     """
+    check_effort(options["effort"], model_dir)
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
         raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")

@@ -57,6 +57,8 @@ class Conversation:
     state_path: str = ""
     held: TurnStats | None = None
     """What the engine said last of its memory; None where it has nothing of this conversation yet."""
+    ways_back: dict[int, int] = field(default_factory=dict)
+    """By the number of an effort's text how many tokens the next question need not read; empty where nobody knows."""
     snapshot_budget: int = 0  # bytes that states of earlier turns may take
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
@@ -194,7 +196,7 @@ class Conversation:
     def restarting(self) -> None:
         """The engine is being started again: once the model is loaded, the conversation must be put back."""
         self._interrupt()
-        self.engine, self.progress, self.held = "starting", None, None
+        self.engine, self.progress, self.held, self.ways_back = "starting", None, None, {}
         self._restore_after_load = bool(self.turns) or self.system is not None
 
     def restore(self, *, saved_state: bool = False) -> Restore:
@@ -206,7 +208,7 @@ class Conversation:
         The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
         After an engine that died in an answer they are not: then the template renders the messages anew.
         """
-        self._restore_after_load = self.engine != "ready"
+        self._restore_after_load, self.ways_back = self.engine != "ready", {}
         messages = tuple(message for turn in self.turns for message in turn.messages())
         known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
         return Restore(messages, self._ids if known else (), self.system, self.state_path if saved_state else "")
@@ -290,13 +292,13 @@ class Conversation:
         if said.content or said.reasoning or said.tool_calls:
             turn.kept(said)
         self._figures(turn, event.stats)
-        self.stopping = False
+        self.stopping, self.ways_back = False, dict(event.ways_back)
         self._ids, self._ids_cover_all = event.ids, True
         self._ids_from = self.model.fingerprint if self.model is not None else ""
 
     def _died(self, event: EngineDied) -> None:
         self._interrupt()
-        self.engine, self.progress, self.held = "engine down", None, None
+        self.engine, self.progress, self.held, self.ways_back = "engine down", None, None, {}
         log = f" · log: {event.log_path}" if event.log_path else ""
         self.note(f"{event.reason}{log}", "error")
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
 from qwen_core.figures import decimal_size, percent, shape_text
-from qwen_core.protocol.stats import effective_bandwidth
+from qwen_core.protocol.stats import TurnStats, effective_bandwidth
 from qwen_tui.layers.map import ABOUT, MTP, LayerMap, Place
 from qwen_tui.text.formatting import exact_size, number, parameters, rate, tokens_short
 from qwen_tui.text.safe import one_line
@@ -204,11 +204,16 @@ def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
     )
 
 
-def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int, tokens_a_pass: float = 1.0) -> list[str]:
+def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int, stats: TurnStats | None = None) -> list[str]:
     """While a token is decoded: what a pass of the model reads, to the byte what the layout counts, and what that comes
-    to."""
-    count = layer_map.layout.token_bytes
-    pieces = [f"a {'token' if tokens_a_pass == 1 else 'pass'} reads {decimal_size(count)} ({count:,} B)"]
+    to. With drafts a pass of a mixture reads what is expected of its rows: see `Layout.pass_bytes`."""
+    draft = stats.draft if stats is not None and stats.draft is not None and stats.draft.passes else None
+    rows = 1 + draft.drafted / draft.passes if draft is not None else 1.0
+    tokens_a_pass = stats.tokens_a_pass if stats is not None else 1.0
+    count = layer_map.layout.pass_bytes(rows)
+    exact = f" ({count:,} B)" if count == layer_map.layout.token_bytes else ""
+    what, about = "token" if tokens_a_pass == 1 else "pass", "" if exact else "about "
+    pieces = [f"a {what} reads {about}{decimal_size(count)}{exact}"]
     if tok_s is not None:
         pieces.append(rate(tok_s))
         pieces.append(f"{number(effective_bandwidth(count, tok_s / tokens_a_pass) or 0)} GB/s of weights, estimated")

@@ -51,8 +51,9 @@ class LayerHeadline(Vertical):
             matters = True
         if view.reading:
             turn = conversation.current
-            tokens, a_pass = (turn.generated_tokens, turn.stats.tokens_a_pass) if turn and turn.stats else (0, 1.0)
-            second = reading_line(layer_map, conversation.live_tok_s, tokens, a_pass)
+            stats = turn.stats if turn is not None else None
+            tokens = turn.generated_tokens if turn is not None and stats is not None else 0
+            second = reading_line(layer_map, conversation.live_tok_s, tokens, stats)
             matters = True
         below = Content.styled(f" {fit(second, width)}", HERE if matters else MUTED)
         has_both = self.height == 2

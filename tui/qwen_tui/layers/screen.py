@@ -21,6 +21,7 @@ from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.layers.arrangement import Arrangement, arrange
 from qwen_tui.layers.base_screen import EXPERT_KEYS, LayersScreen
 from qwen_tui.layers.detail_view import LayerDetail
+from qwen_tui.layers.experts_screen import ExpertsScreen
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.headline import LayerHeadline
 from qwen_tui.layers.inspection import Inspection, Opened, open_model
@@ -33,6 +34,8 @@ from qwen_tui.layers.values_reader import ValuesReader
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.header import Header
 from qwen_tui.widgets.key_order import OneLine
+
+KEYS = ("Esc chat", "⏎ tensor", "/ filter", "c colour", "t table")
 
 
 class InspectorScreen(LayersScreen):
@@ -49,6 +52,7 @@ class InspectorScreen(LayersScreen):
         Binding("c", "colour", "Colour by", show=False),
         Binding("s", "small", "Small tensors", show=False),
         Binding("t", "table", "Table", show=False),
+        Binding("e", "experts", "Experts", show=False),
         Binding("enter", "open", "The whole tensor", show=False),
         Binding("r", "reload", "Read the headers again", show=False),
         *EXPERT_KEYS,
@@ -81,7 +85,7 @@ class InspectorScreen(LayersScreen):
                 select_on_focus=False,
                 placeholder="role, mode, source, words, a layer or 8-15",
             )
-        yield InspectorStatus("Esc chat", "⏎ tensor", "/ filter", "c colour", "t table", "F1 keys")
+        yield InspectorStatus(*KEYS, "F1 keys")
 
     async def on_mount(self) -> None:
         self.draw()
@@ -132,6 +136,7 @@ class InspectorScreen(LayersScreen):
         if opened.layer_map.layout.mixture is not None and not self._watching:
             self._watching = True
             self._watch(True)
+            self.status.offer(*KEYS, "e experts", "F1 keys")
         table = LayerTable(opened.layer_map.layout)
         table.display = False
         layers = LayerMapView(opened.layer_map, view)
@@ -154,6 +159,12 @@ class InspectorScreen(LayersScreen):
         found = self.query(LayerTable)
         return found.first() if found and found.first().display else None
 
+    @property
+    def _module(self) -> ModuleLayout | None:
+        """What the cursor is on."""
+        view, opened = self._map, self.inspection.opened
+        return opened.layer_map.module_at(view.view.place) if view is not None and opened is not None else None
+
     # Sizes.
 
     def on_resize(self) -> None:
@@ -163,9 +174,8 @@ class InspectorScreen(LayersScreen):
 
     def _arrange(self) -> None:
         view, opened = self._map, self.inspection.opened
-        if view is None or opened is None:
-            return
-        view.arranged(self._arrangement(opened), self.size.width)
+        if view is not None and opened is not None:
+            view.arranged(self._arrangement(opened), self.size.width)
 
     def _arrangement(self, opened: Opened) -> Arrangement:
         rows = opened.layer_map.rows
@@ -216,10 +226,9 @@ class InspectorScreen(LayersScreen):
     # The cursor.
 
     def _cursor_moved(self) -> None:
-        view, opened = self._map, self.inspection.opened
-        if view is not None and opened is not None:
-            self.inspection.view = view.view
-            self.reader.want(opened.layer_map.module_at(view.view.place))
+        if self._map is not None:
+            self.inspection.view = self._map.view
+            self.reader.want(self._module)
             self._draw_detail()
 
     @on(LayerMapView.Moved)
@@ -288,21 +297,30 @@ class InspectorScreen(LayersScreen):
             return
         matches = view.view.matches
         modules = opened.layer_map.layout.everything
-        table.show(
-            (module for module in modules if matches is None or module.canonical in matches),
-            opened.layer_map.module_at(view.view.place),
-        )
+        table.show((one for one in modules if matches is None or one.canonical in matches), self._module)
 
     def action_open(self) -> None:
-        view, opened = self._map, self.inspection.opened
-        module = opened.layer_map.module_at(view.view.place) if view is not None and opened is not None else None
+        opened, module = self.inspection.opened, self._module
         if opened is not None and module is not None:
             self.app.push_screen(TensorScreen(self.inspection, opened, self._conversation, module), self._tensor_closed)
 
+    def action_experts(self) -> None:
+        """All layers of a mixture at once; closes onto the layer that was looked at there."""
+        view, opened = self._map, self.inspection.opened
+        mixture = opened.layer_map.layout.mixture if opened is not None else None
+        if view is None or opened is None or mixture is None:
+            return
+        layer = min(view.view.place.column, len(opened.layer_map.layout.layer_kinds) - 1)
+        screen = ExpertsScreen(opened.layer_map, mixture, self._conversation, layer, self._watch)
+        self.app.push_screen(screen, self._tensor_closed)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Of a model without experts there is nothing to say of them."""
+        return action not in ("expert", "experts") or self._watching
+
     def action_expert(self, step: int) -> None:
         """The values of another expert, where the cursor is on a stack of them."""
-        view, opened = self._map, self.inspection.opened
-        module = opened.layer_map.module_at(view.view.place) if view is not None and opened is not None else None
+        module = self._module
         if module is not None and module.experts:
             self.inspection.pick(module, step)
             self._cursor_moved()

@@ -12,3 +12,8 @@ class InspectorStatus(Status):
 
     def hints(self) -> list[str]:
         return list(self._keys)
+
+    def offer(self, *keys: str) -> None:
+        """Other keys from now on."""
+        self._keys = keys
+        self.refresh()

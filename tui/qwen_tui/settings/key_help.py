@@ -51,6 +51,7 @@ _WORDS = {
     "InspectorScreen.table": "the same as a table, and back",
     "InspectorScreen.open": "the whole tensor with its values",
     "InspectorScreen.expert": "the values of another expert, of 16 on",
+    "InspectorScreen.experts": "which experts the answer uses, all layers at once",
     "LayerMapView.move": "walk the map; the details follow",
     "LayerMapView.column": "first and last layer",
     "LayerMapView.row": "first and last row",
@@ -77,6 +78,7 @@ _NUMBERS = re.compile(r"\([-\d, ]*\)$")
 _PLACES = {
     "InspectorScreen": "in the layers",
     "TensorScreen": "of a tensor",
+    "ExpertsScreen": "of the experts",
 }
 
 

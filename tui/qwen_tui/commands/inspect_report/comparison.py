@@ -1,11 +1,11 @@
 """Two checkpoints side by side: which modules differ, and how. Lines and JSON are comparison_lines.py's."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from qwen_core.checkpoint.layout import ModuleLayout, Total, total
+from qwen_core.checkpoint.layout import Layout, ModuleLayout, Total, total
 from qwen_tui.commands.inspect_report.roles import FAMILIES, family_of
 from qwen_tui.commands.inspect_report.selection import Filters, selector
 from qwen_tui.commands.inspect_report.subject import Subject
@@ -85,13 +85,45 @@ class Comparison:
         )
 
 
+def _named_alike(*layouts: Layout) -> Iterator[Layout]:
+    """The layouts, with stacks of experts called as MLX calls them where raw files are compared with MLX's."""
+    differ = len({layout.mixture.fused for layout in layouts if layout.mixture is not None}) > 1
+    for layout in layouts:
+        modules = (part for module in layout.modules for part in (_parts(module) if differ else (module,)))
+        yield replace(layout, modules=tuple(modules))
+
+
+def _parts(module: ModuleLayout) -> Iterator[ModuleLayout]:
+    """A module under the names that MLX has for it: gate and up of experts, which raw files have in one, are two."""
+    raw = module.canonical
+    names = _MLX_STACKS.get(module.role, (module.role,))
+    for name in names:
+        experts, *rest = module.shape
+        yield replace(
+            module,
+            canonical=raw.removesuffix(module.role) + name,
+            role=name,
+            shape=(experts, rest[0] // len(names), *rest[1:]) if rest else module.shape,
+            nbytes=module.nbytes // len(names),
+            token_bytes=module.token_bytes // len(names),
+        )
+
+
+_MLX_STACKS = {
+    "experts.gate_up_proj": ("switch_mlp.gate_proj", "switch_mlp.up_proj"),
+    "experts.down_proj": ("switch_mlp.down_proj",),
+}
+
+
 def compare(left: Subject, right: Subject, filters: Filters) -> Comparison:
-    """Pair the modules of two models by name. Raises FilterError for a word that neither knows."""
-    passes: Callable[[ModuleLayout], bool] = selector(filters, left.layout, right.layout)
-    names = dict.fromkeys(module.canonical for side in (left, right) for module in side.layout.modules)
+    """Pair the modules of two models by name, stacks of experts by MLX's. Raises FilterError for a word that neither
+    knows."""
+    one, other = _named_alike(left.layout, right.layout)
+    passes: Callable[[ModuleLayout], bool] = selector(filters, one, other)
+    names = dict.fromkeys(module.canonical for layout in (one, other) for module in layout.modules)
     pairs = []
     for name in names:
-        pair = Pair(name, left.layout.index.get(name), right.layout.index.get(name))
+        pair = Pair(name, one.index.get(name), other.index.get(name))
         if any(module is not None and passes(module) for module in (pair.left, pair.right)):
             pairs.append(pair)
     return Comparison(left, right, tuple(pairs))

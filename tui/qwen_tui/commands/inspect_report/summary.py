@@ -91,7 +91,7 @@ def summary_facts(subject: Subject) -> Iterator[tuple[str, str]]:
 
 def _context(config: ModelConfig) -> str:
     limit, yarn = f"{config.max_position_embeddings:,} tokens", config.yarn
-    return limit if yarn is None else f"{limit}: {yarn.original:,} stretched by YaRN, factor {yarn.factor:g}"
+    return limit if yarn is None else f"{limit}: {yarn.original:,.12g} stretched by YaRN, factor {yarn.factor:g}"
 
 
 def _sizes(config: ModelConfig) -> str:
