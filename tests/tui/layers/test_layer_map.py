@@ -195,7 +195,7 @@ def test_bytes_a_token_are_bars_and_the_cursor_shows_its_glyph(full: LayerMap) -
         " b          " + ("... " * 16).rstrip(),
         " out        " + ("▇▇▇ " * 16).rstrip(),
     ]
-    assert rows[11] == "▸ffn gate   ▅N" + "▅" * 62
+    assert rows[11] == "▸ffn gate   ▆N" + "▆" * 62
     assert rows[14].endswith(".▇")  # the head is dearer than any bar is tall
 
 
