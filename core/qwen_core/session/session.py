@@ -171,8 +171,8 @@ class Session(ModelOwner):
     ) -> Generator[StreamEvent, None, None]:
         """Go on with the last answer, which was stopped or reached a limit, as events like `send_stream`'s.
 
-        Its message grows by what is said now. The answer's own tokens are prefilled once more: the state behind the
-        last one has no logits. Raises SettingsError where there is nothing to go on with.
+        Its message grows by what is said now. Nothing is prefilled where the state, or a snapshot, is still behind its
+        last token: it has the logits. Raises SettingsError where there is nothing to go on with.
         """
         settings = merge_settings(settings, overrides)
         target = self.conversation_ids
@@ -323,8 +323,9 @@ class Session(ModelOwner):
         return chat
 
     def _held_of(self, target: list[int]) -> int:
-        """How many of the target's ids the state holds, as a proper prefix; -1 where it holds another sequence."""
-        return len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
+        """How many of the target's ids the state holds; -1 where it holds another sequence, or all without logits."""
+        most = len(target) - (self.state.logits is None)
+        return len(self.ids) if len(self.ids) <= most and self.ids == target[: len(self.ids)] else -1
 
     def _known_of(self, target: list[int]) -> int:
         """How many of the target's first ids need no prefill."""
@@ -332,7 +333,7 @@ class Session(ModelOwner):
         return max(0, self._held_of(target), len(kept.ids) if kept is not None else 0)
 
     def _enter(self, target: list[int]) -> None:
-        """Bring state and `ids` to the longest known proper prefix of `target`, and remember where that was."""
+        """Bring state and `ids` to the longest known prefix of `target`, and remember where that was."""
         live = self._held_of(target)
         kept = self._snapshots.longest_prefix(target)
         # The conversation as another effort or system prompt has it: there is a way back to what was read of it.

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -23,6 +24,7 @@ from qwen_core.protocol.events import (
     text_of,
     with_late_reasoning,
 )
+from qwen_core.protocol.stats import went_on
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler
@@ -92,12 +94,63 @@ def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Se
     assert first[-1].finish_reason == "length"
     rest = list(session.continue_stream(**GREEDY))
     assert ids_of(first) + ids_of(rest) == whole
+    assert first[-1].stats is not None and rest[-1].stats is not None
+    assert rest[-1].stats.cached_tokens == rest[-1].stats.prompt_tokens == first[-1].stats.context_tokens
+    figures = went_on(first[-1].stats, rest[-1].stats)
+    assert (figures.generated_tokens, figures.reread_tokens) == (len(whole), 0)
+    assert (figures.prompt_tokens, figures.cached_tokens) == (
+        first[-1].stats.prompt_tokens,
+        first[-1].stats.cached_tokens,
+    )
     assert session.messages[-1].content == text
     assert len(session.messages) == 4
     assert rest[-1].finish_reason == "stop"
     assert_the_state_is_what_the_ids_say(session)
     with pytest.raises(SettingsError, match="complete"):
         list(session.continue_stream())
+
+
+@pytest.mark.parametrize("draft", ["off", "mtp", "lookup"])
+def test_an_answer_goes_on_from_wherever_it_was_stopped_and_nothing_is_read_again(draft: str, session: Session) -> None:
+    """Also in the middle of a pass with drafts, and after another question: the snapshot has the logits."""
+    settings: dict[str, Any] = {**GREEDY, "draft": draft, "num_draft_tokens": 3}
+    whole = ids_of(list(session.send_stream(PARAGRAPH, **GREEDY)))
+    for length in (1, 2, 3, 4, 7):
+        session.restore(())
+        stream = session.send_stream(PARAGRAPH, **settings)
+        said: list[int] = []
+        while len(said) < length:
+            said += next(stream).token_ids
+        stream.close()
+        messages, ids = list(session.messages), list(session.conversation_ids)
+        list(session.send_stream("And then?", max_new_tokens=3, **settings))
+        session.restore(messages, ids)
+        events = list(session.continue_stream(**settings))
+        assert said + ids_of(events) == whole
+        assert events[-1].stats is not None
+        assert events[-1].stats.prompt_tokens == events[-1].stats.cached_tokens == len(ids)
+        assert_the_state_is_what_the_ids_say(session)
+
+
+def test_an_answer_goes_on_from_a_saved_state_without_reading(session: Session, tmp_path: Path) -> None:
+    whole = ids_of(list(session.send_stream(PARAGRAPH, **GREEDY)))
+    session.restore(())
+    first = list(session.send_stream(PARAGRAPH, max_new_tokens=5, **GREEDY))
+    session.save_state(tmp_path / "state")
+    later = Session(session.loaded, session.tokenizer, session.template)
+    later.restore(session.messages, session.conversation_ids)
+    later.load_state(tmp_path / "state")
+    rest = list(later.continue_stream(**GREEDY))
+    assert rest[-1].stats is not None
+    assert rest[-1].stats.prompt_tokens == rest[-1].stats.cached_tokens
+    assert ids_of(first) + ids_of(rest) == whole
+    # Without the file all of it is read, and the figures say so.
+    bare = Session(session.loaded, session.tokenizer, session.template)
+    bare.restore(session.messages, session.conversation_ids)
+    again = list(bare.continue_stream(**GREEDY))
+    assert ids_of(again) == ids_of(rest)
+    assert first[-1].stats is not None and again[-1].stats is not None
+    assert went_on(first[-1].stats, again[-1].stats).reread_tokens == len(session.conversation_ids)
 
 
 def test_there_must_be_an_answer_to_go_on_with(session: Session) -> None:

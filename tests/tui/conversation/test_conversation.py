@@ -86,7 +86,7 @@ def test_the_time_of_reasoning_and_the_rate_are_the_engines() -> None:
 
 
 def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning() -> None:
-    """The figures of the engine count what it was asked for last."""
+    """Those of the engine count what it was asked for last."""
     conversation = loaded()
     stopped = conversation.ask("hi")
     figures = replace(stats(4, reasoning=13), reasoning_s=1.5)
@@ -98,6 +98,7 @@ def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning()
     assert (again.reasoning_tokens, again.reasoning_s) == (15, 3.5)
     after(conversation, TurnDone(2, "stop", Message("assistant", "d", "abc"), (1, 2), stats(2, reasoning=0)))
     assert (again.reasoning_tokens, again.reasoning_s) == (13, 1.5)
+    assert (again.generated_tokens, again.stats and again.stats.prompt_tokens) == (19, 1242)
 
 
 PIECES = st.lists(st.tuples(st.sampled_from(["reasoning", "answer", "tool_call"]), st.text(max_size=5)), max_size=12)

@@ -187,8 +187,10 @@ class TurnActions:
             return
         again = context.conversation.go_on(turn)
         self._drafts.leave_lost_edit()
-        stored = context.recorder.reopen(again.number, turn.answer_id).result if turn.answer_id is not None else None
-        context.send(Continue(again.number, context.request()), first=stored)
+        reopened = None
+        if turn.answer_id is not None:
+            reopened = context.recorder.reopen(again.number, turn.answer_id, turn.stats).result
+        context.send(Continue(again.number, context.request()), first=reopened)
 
     async def delete(self, turn: Turn | None) -> None:
         """Take a turn out; what follows goes on without it."""

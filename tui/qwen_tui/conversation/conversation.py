@@ -172,7 +172,7 @@ class Conversation:
         """The answer of the last turn goes on, as a turn of a new number that takes its place."""
         again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
         again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
-        again.reasoning_before = (turn.reasoning_tokens, turn.reasoning_s or 0.0)
+        again.before = turn.stats
         self._next_turn += 1
         self.items[self.items.index(turn)] = again
         self.rates, self.stopping = RateHistory(), False

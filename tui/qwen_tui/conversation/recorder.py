@@ -18,15 +18,17 @@ from qwen_core.protocol.events import (
     Delta,
     EngineDied,
     Event,
+    FinishReason,
     GenerationSettings,
     Loaded,
+    Message,
     ModelSummary,
     Part,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
-from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread
 
@@ -75,9 +77,15 @@ class _Running:
 
     answer_id: int
     goes_on: bool = False  # it had tokens of its own before
+    before: TurnStats | None = None  # its figures by then
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     stats: TurnStats | None = None
+
+    def finish(
+        self, store: Store, message: Message, reason: FinishReason, ids: Sequence[int], stats: TurnStats
+    ) -> None:
+        store.answers.finish(self.answer_id, message, reason, ids, went_on(self.before, stats))
 
 
 def after(seconds: float, action: Callable[[], None]) -> None:
@@ -122,13 +130,13 @@ class Recorder:
         """Put a question and the start of its answer on disk. None where the store could not take them."""
         return self._submit(lambda store: self._begin(store, new))
 
-    def reopen(self, turn: int, answer_id: int) -> "Future[object]":
-        """A stopped answer goes on under a new number of turn."""
+    def reopen(self, turn: int, answer_id: int, before: TurnStats | None = None) -> "Future[object]":
+        """A stopped answer, whose figures are `before`, goes on under a new number of turn."""
 
         def work(store: Store) -> None:
             store.answers.reopen(answer_id)
             with self._lock:
-                self._running[turn] = _Running(answer_id, goes_on=True)
+                self._running[turn] = _Running(answer_id, goes_on=True, before=before)
 
         return self._submit(work)
 
@@ -161,14 +169,14 @@ class Recorder:
             case Delta():
                 self._add(event)
             case TurnDone(turn, reason, message, ids, stats):
-                self._end(turn, lambda store, answer: store.answers.finish(answer, message, reason, ids, stats))
+                self._end(turn, lambda store, its: its.finish(store, message, reason, ids, stats))
             case TurnFailed(turn, message):
                 self.flush()
-                self._end(turn, lambda store, answer: store.answers.fail(answer, message))
+                self._end(turn, lambda store, its: store.answers.fail(its.answer_id, message))
             case EngineDied():
                 self.flush()
                 for turn in self._turns():
-                    self._end(turn, lambda store, answer: store.answers.interrupt(answer))
+                    self._end(turn, lambda store, its: store.answers.interrupt(its.answer_id))
             case _:
                 pass
 
@@ -197,17 +205,18 @@ class Recorder:
                 return
             running.pieces += event.pieces
             running.ids += event.ids
-            running.stats = event.stats or running.stats
+            if event.stats is not None:
+                running.stats = went_on(running.before, event.stats)
             begin, self._flush_due = not self._flush_due, True
         if begin:
             self._later(FLUSH_S, self.flush)
 
-    def _end(self, turn: int, work: Callable[[Store, int], None]) -> None:
+    def _end(self, turn: int, work: Callable[[Store, _Running], None]) -> None:
         """The turn is over: its last word is on disk when this returns, or has failed to get there."""
         with self._lock:
             running = self._running.pop(turn, None)
         if running is not None:
-            self._submit(lambda store: work(store, running.answer_id)).result()
+            self._submit(lambda store: work(store, running)).result()
 
     def _turns(self) -> Sequence[int]:
         with self._lock:

@@ -155,6 +155,8 @@ def turn_pieces(stats: TurnStats) -> list[str]:
         pieces.append(f"first {seconds(stats.ttft_s)}")
     fed = stats.prompt_tokens - stats.cached_tokens
     pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
+    if stats.reread_tokens:
+        pieces.append(f"{stats.reread_tokens:,} read again to go on")
     return pieces
 
 
@@ -170,6 +172,8 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         f"prompt {tokens(stats.prompt_tokens)}, {kept}; answer {tokens(stats.generated_tokens)}, "
         f"{stats.reasoning_tokens:,} of them reasoning; context {tokens(stats.context_tokens)}",
     ]
+    if stats.reread_tokens:
+        lines.append(f"{tokens(stats.reread_tokens)} read again so that the answer could go on")
     times = [f"first token {seconds(stats.ttft_s)}"] if stats.ttft_s is not None else []
     if stats.prefill_tok_s is not None:
         times.append(f"prefill {rate(stats.prefill_tok_s)}")
