@@ -122,7 +122,9 @@ class FakeSession:
             self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, tiers, peak_bandwidth_gb_s=self.peak_gb_s
         )
 
-    def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None:
+    def restore(
+        self, messages: Sequence[Message], ids: Sequence[int], system: str | None, known: int | None = None
+    ) -> None:
         if system == "refuse":
             raise TextError("this conversation cannot be put back")
         self.messages, self.ids, self.system = list(messages), list(ids), system

@@ -173,7 +173,8 @@ class Restore:
     """Put a conversation back, after a crash, on resume or at an earlier turn: messages, and the ids fed for them.
 
     The next `Send` prefills what neither the state nor a snapshot of an earlier turn holds. `ids` may be empty: then
-    the template renders the messages. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
+    the template renders the messages; or those of the first `known` messages alone, None meaning all: what follows is
+    rendered behind them. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
     over with a notice.
     """
 
@@ -181,6 +182,7 @@ class Restore:
     ids: tuple[int, ...] = ()
     system: str | None = None
     state_path: str = ""
+    known: int | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ turn.py's, the text of a template chat_encoding.py's, getting a model into memor
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +27,20 @@ from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
+from qwen_core.session.prompts import Prompts, Run
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import Turn, TurnPlan
-from qwen_core.text.chat_encoding import encode_chat, turn_suffix
 from qwen_core.text.effort import find_levels
 from qwen_core.text.piece_stream import PieceStream
-from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
 from qwen_core.text.template_process import TEMPLATE_PROCESS
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 _MOST_LEFT = 4
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The ids of finished turns as they were fed, the messages they stand for, and whether they end in reasoning."""
-
-    ids: tuple[int, ...]
-    messages: tuple[Message, ...]
-    reasoning_open: bool
 
 
 class Session(ModelOwner):
@@ -80,11 +70,10 @@ class Session(ModelOwner):
         self.state = self.model.new_state()
         self._snapshots = SnapshotStore(snapshot_budget_bytes)
         self._reasoning_open = False
-        self._left: list[_Run] = []
+        self._left: list[Run] = []
         self.efforts = find_levels(template)
         groups, default = tuple(self.efforts.groups.items()), self.efforts.default
         loaded.summary = replace(loaded.summary, efforts=groups, default_effort=default)
-        self._control = frozenset(tokenizer.special_tokens.values())
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
 
@@ -97,18 +86,29 @@ class Session(ModelOwner):
         """Change the system prompt. The next turn renders the whole conversation again."""
         self.system = system
 
-    def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
+    def restore(
+        self,
+        messages: Sequence[Message],
+        ids: Sequence[int] = (),
+        system: str | None = None,
+        known: int | None = None,
+    ) -> None:
         """Put a conversation back: after a crash, on resume, or an earlier turn of this one, to take it elsewhere.
 
-        `ids` are the tokens that were fed for `messages`, generated ones as generated; without them (or when one of
-        them is no token of this model) the template renders the messages. The next turn prefills what neither the
-        state nor the snapshot of an earlier turn holds.
+        `ids` are the tokens that were fed for `messages`, or the first `known` of them, generated ones as generated;
+        the template renders the others, or all where an id is no token of this model. The next turn prefills what
+        neither the state nor a snapshot holds. What was there before is remembered, for the way back.
         """
+        if self.conversation_ids:
+            self._leave(Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open))
         self.system = system
         self.messages = list(messages)
+        known = len(self.messages) if known is None else known
         valid = all(0 <= token < self.model.config.vocab_size for token in ids)
-        self.conversation_ids = list(ids) if valid else []
+        self.conversation_ids = list(ids) if valid and known >= len(self.messages) else []
         self._reasoning_open = self._opens_reasoning(self.conversation_ids)
+        if valid and 0 < known < len(self.messages):
+            self._leave(Run(tuple(ids), tuple(self.messages[:known]), self._opens_reasoning(ids)))
 
     def release(self) -> None:
         """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
@@ -159,8 +159,8 @@ class Session(ModelOwner):
         kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
         chat = [*self._chat(), {"role": "user", "content": text}]
         if settings.drop_reasoning:
-            target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
-            boundary = self._answer_boundary(chat, target, kwargs)
+            target = self._prompts.encode(chat, kwargs)
+            boundary = self._prompts.boundary(chat, target, kwargs)
         else:
             target, boundary = self._target_ids(chat, kwargs), None
         before = [*self.messages, Message("user", text)]
@@ -179,7 +179,7 @@ class Session(ModelOwner):
         if not self.messages or self.messages[-1].role != "assistant":
             raise SettingsError("there is no answer to continue; ask something first")
         heads = self.efforts.variables.values() or ({},)
-        if not target or not any(self._begins_alike(target, given) for given in heads):
+        if not target or not any(self._prompts.begins_alike(target, self.system, given) for given in heads):
             raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
         if target[-1] in self._stop_ids:
             raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
@@ -256,71 +256,22 @@ class Session(ModelOwner):
         The ids of finished turns are kept as they were generated whenever the template's own text can be appended
         to them, also those of an effort that the conversation comes back to; otherwise all of it is rendered again.
         """
-        present = _Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
-        for run in (present, *reversed(self._left)):
+        present = Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
+        for run in sorted((present, *reversed(self._left)), key=lambda run: -len(run.messages)):
             told = len(run.messages)
             is_answered = told > 0 and run.messages[-1].role == "assistant"
             if run.ids and is_answered and run.messages == tuple(self.messages[:told]):
-                ids = self._continued(run, chat, kwargs) if self._begins_alike(run.ids, kwargs) else None
+                ids = self._prompts.continued(run, self.system, chat, kwargs)
                 if ids is not None:
                     return ids
-        return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+        return self._prompts.encode(chat, kwargs)
 
-    def _continued(self, run: "_Run", chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int] | None:
-        """The ids of `run` and then the rest of `chat`; None where the template shows its last answer otherwise."""
-        base, answer = run.ids, len(run.messages) - 1 + bool(self.system)
-        # Reasoning and tool calls of that answer are in `base` already: only what follows them counts.
-        last = {"role": "assistant", "content": run.messages[-1].content}
-        whole = [*chat[:answer], last, *chat[answer + 1 :]]
-        suffix = turn_suffix(self.template, self.tokenizer, whole, kwargs, answer)
-        if suffix is None:
-            return None
-        if suffix and suffix[0] == self._im_end == base[-1]:
-            suffix = suffix[1:]
-        cut_off = run.reasoning_open and base[-1] not in self._stop_ids
-        closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
-        return [*base, *closing, *suffix]
-
-    def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
-        """Whether `ids` begin with what the template writes before the first message: an effort may change it."""
-        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
-        one, two = (
-            encode_chat(
-                *(self.template, self.tokenizer, [*chat, {"role": "user", "content": word}]),
-                **{**kwargs, "add_generation_prompt": False},
-            )
-            for word in ("a", "1")
-        )
-        same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
-        # Up to the last control token: what follows it may be one token with the beginning of the message.
-        while same and one[same - 1] not in self._control:
-            same -= 1
-        return list(ids[:same]) == one[:same]
-
-    def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
-        """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
-
-        That is where the text of the generation prompt and that of a finished answer part ways. None if it cannot
-        be told.
-        """
-        answered = [*chat, {"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]
-        later = encode_chat(self.template, self.tokenizer, answered, **kwargs)
-        same = next((n for n, pair in enumerate(zip(target, later, strict=False)) if pair[0] != pair[1]), len(target))
-        return same if 0 < same < len(target) else None
+    @property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.template, self.tokenizer, frozenset(self._stop_ids))
 
     def _chat(self) -> list[dict[str, Any]]:
-        """The conversation as the template takes it."""
-        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
-        for message in self.messages:
-            entry: dict[str, Any] = {"role": message.role, "content": message.content}
-            if message.role == "assistant":
-                entry["reasoning_content"] = message.reasoning
-                calls = parse_tool_calls(message.tool_calls)
-                functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
-                if functions:
-                    entry["tool_calls"] = [{"type": "function", "function": function} for function in functions]
-            chat.append(entry)
-        return chat
+        return self._prompts.chat(self.messages, self.system)
 
     def _held_of(self, target: list[int]) -> int:
         """How many of the target's ids the state holds; -1 where it holds another sequence, or all without logits."""
@@ -340,8 +291,7 @@ class Session(ModelOwner):
         leaves = live < 0 and self.ids == self.conversation_ids and (kept is None or self._snapshots.is_aside(kept))
         if leaves:
             self._snapshots.set_aside(self.ids, self.state)
-            self._left.append(_Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
-            del self._left[:-_MOST_LEFT]
+            self._leave(Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
         if kept is not None and len(kept.ids) > live:
             self._snapshots.go_to(kept)
             self.state.restore(kept.snapshot)
@@ -355,6 +305,10 @@ class Session(ModelOwner):
             self._snapshots.keep(self.ids, self.state)
         else:
             self._snapshots.trim()
+
+    def _leave(self, run: Run) -> None:
+        """Remember ids that messages of the conversation were fed as."""
+        self._left = [*(other for other in self._left if other != run), run][-_MOST_LEFT:]
 
     def _opens_reasoning(self, ids: Sequence[int]) -> bool:
         """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""

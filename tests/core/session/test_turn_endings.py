@@ -83,6 +83,38 @@ def test_an_edit_of_an_earlier_turn_prefills_only_what_changed(session: Session)
     assert session.ids == ends[1], "the same question as before has the same answer"
 
 
+def test_what_stands_before_a_deleted_turn_is_kept_and_the_turn_comes_back_for_nothing(session: Session) -> None:
+    ends = []
+    for question in QUESTIONS:
+        list(session.send_stream(question, **GREEDY))
+        ends.append(list(session.conversation_ids))
+    everything = list(session.messages)
+    session.restore([*everything[:2], *everything[4:]], ends[0], known=2)
+    session.restore(everything, ends[1], known=4)
+    events = list(session.send_stream("And Spain?", **GREEDY))
+    assert events[-1].cached_tokens == len(ends[2]), "deleted and brought back: nothing is read again"
+    session.restore([*everything[:2], *everything[4:]], ends[0], known=2)
+    events = list(session.send_stream("And Italy?", **GREEDY))
+    assert events[-1].cached_tokens == len(ends[0])
+    text = session.tokenizer.decode(session.ids)
+    assert QUESTIONS[1] not in text
+    assert text.index(QUESTIONS[0]) < text.index(QUESTIONS[2]) < text.index("And Italy?")
+    chat = [*session._chat()[:-2], {"role": "user", "content": "And Italy?"}]
+    rendered = encode_chat(session.template, session.tokenizer, chat, enable_thinking=False, preserve_thinking=True)
+    assert session.tokenizer.decode(session.ids).startswith(session.tokenizer.decode(rendered))
+    assert_the_state_is_what_the_ids_say(session)
+
+
+def test_ids_that_are_said_to_stand_for_no_message_or_for_too_many_are_no_harm(session: Session) -> None:
+    list(session.send_stream(QUESTIONS[0], **GREEDY))
+    messages, ids = list(session.messages), list(session.ids)
+    for known in (-1, 0, 1, 9):
+        session.restore(messages, ids, known=known)
+        list(session.send_stream(QUESTIONS[1], **GREEDY))
+        assert QUESTIONS[0] in session.tokenizer.decode(session.ids)
+        assert_the_state_is_what_the_ids_say(session)
+
+
 @pytest.mark.parametrize("length", [1, 13])
 def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Session) -> None:
     list(session.send_stream(QUESTIONS[0], **GREEDY))

@@ -126,7 +126,7 @@ def test_events_of_another_turn_change_nothing() -> None:
     assert (turn.answer, second.answer, second.state) == ("first", "", "waiting")
 
 
-def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_it_again() -> None:
+def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_that_again_alone() -> None:
     conversation = loaded("be kind")
     conversation.ask("one")
     after(conversation, *answered(1, "first"))
@@ -143,7 +143,7 @@ def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_it_again()
         Message("user", "two"),
         Message("assistant", "half an ans"),
     )
-    assert conversation.apply(Loaded(MODEL)) == Restore(messages, (), "be kind")
+    assert conversation.apply(Loaded(MODEL)) == Restore(messages, tuple(range(10)), "be kind", known=2)
     assert conversation.apply(Loaded(MODEL)) is None
     conversation.ask("three")
     after(conversation, *answered(3, "third"))

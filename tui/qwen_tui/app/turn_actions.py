@@ -106,15 +106,16 @@ class TurnActions:
     ) -> None:
         """Ask at the place of `turn`; what follows it stays on the branch that it was on."""
         context, conversation = self._context, self._context.conversation
-        ids, fingerprint = (), ""
+        ids, fingerprint, known, kept = (), "", 0, conversation.kept.id
         earlier = conversation.turns[: conversation.turns.index(turn)]
         try:
-            ids, fingerprint = await context.store.use(lambda store: ids_before(store, earlier))
+            if kept is not None:
+                ids, fingerprint, known = await context.store.use(lambda store: ids_before(store, kept, earlier))
         except QwenError as error:
             context.flash(str(error))
         if turn not in conversation.items:
             return
-        before = conversation.cut(turn, ids, fingerprint)
+        before = conversation.cut(turn, ids, fingerprint, known)
         self._drafts.leave_lost_edit()
         self._begin(conversation.ask(text, shown), before, question_id=question_id, edits=edits)
 
