@@ -21,6 +21,7 @@ from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
 from qwen_core.engine.log import bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
+from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import (
     Continue,
     DraftMode,
@@ -59,6 +60,7 @@ class SessionLike(Protocol):
     def summary(self) -> ModelSummary: ...
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
+    def count(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> PromptCount | None: ...
     def restore(
         self, messages: Sequence[Message], ids: Sequence[int], system: str | None, known: int | None
     ) -> None: ...
@@ -100,6 +102,8 @@ class Worker:
                     self._restore(job.command)
                 case SaveState():
                     self._save_state(job.command)
+                case Count():
+                    self._count(job.command)
                 case Send() | Continue():
                     self._answer(job.command, job)
 
@@ -187,6 +191,13 @@ class Worker:
             return
         result = self._guard("saving the state", lambda: session.save_state(command.path))
         self._send(Notice(result.message) if isinstance(result, Failure) else result)
+
+    def _count(self, command: Count) -> None:
+        session, waited_for = self._session, self._inbox.has_work
+        counted = None
+        if session is not None:
+            counted = self._guard("counting", lambda: session.count(command.text, command.settings, stop=waited_for))
+        self._send(Counted(command.number, None if isinstance(counted, Failure) else counted))
 
     def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)

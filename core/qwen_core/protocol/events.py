@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Literal
 
+from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats
 
@@ -226,7 +227,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | SaveState | Send | Continue | Stop | Watch | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Count | Stop | Watch | Shutdown
 
 
 # Events, worker to app.
@@ -386,6 +387,7 @@ Event = (
     | TurnDone
     | TurnFailed
     | MachineMeasured
+    | Counted
     | StateSaved
     | Notice
     | EngineDied

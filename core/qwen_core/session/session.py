@@ -12,6 +12,7 @@ from typing import Any
 from qwen_core.checkpoint.config import replaced_rope
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     DraftMode,
     GenerationSettings,
@@ -33,7 +34,7 @@ from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
-from qwen_core.session.turn import Turn, TurnPlan
+from qwen_core.session.turn import Turn, TurnPlan, never
 from qwen_core.text.effort import find_levels
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.template import ChatTemplate, load_template
@@ -156,15 +157,34 @@ class Session(ModelOwner):
         QwenError before anything is fed if a setting is out of its range or the template fails.
         """
         settings = merge_settings(settings, overrides)
-        kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
-        chat = [*self._chat(), {"role": "user", "content": text}]
-        if settings.drop_reasoning:
-            target = self._prompts.encode(chat, kwargs)
-            boundary = self._prompts.boundary(chat, target, kwargs)
-        else:
-            target, boundary = self._target_ids(chat, kwargs), None
+        chat, target, kwargs = self._asked(text, settings)
+        boundary = self._prompts.boundary(chat, target, kwargs) if settings.drop_reasoning else None
         before = [*self.messages, Message("user", text)]
         yield from self._turn(target, settings, stop, before=before, said=[], boundary=boundary)
+
+    def count(
+        self, text: str, settings: GenerationSettings | None = None, *, stop: Stopped = never
+    ) -> PromptCount | None:
+        """What it would take to send `text` now, in tokens; nothing is read or changed for that.
+
+        A text that alone is longer than the context is counted no further. None where `stop` said so meanwhile. Raises
+        QwenError as `send_stream` does.
+        """
+        limit = self.loaded.summary.context_limit
+        own = self.tokenizer.count_up_to(text, limit, stop)
+        if own is None or stop():
+            return None
+        if own > limit:
+            return PromptCount(own, 0, own, at_least=True)
+        _, target, _ = self._asked(text, settings or GenerationSettings())
+        return PromptCount(len(target), self._known_of(target), own)
+
+    def _asked(self, text: str, settings: GenerationSettings) -> tuple[list[dict[str, Any]], list[int], dict[str, Any]]:
+        """The conversation with the question `text`, its ids, and what the template was given beside it."""
+        kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
+        chat = [*self._chat(), {"role": "user", "content": text}]
+        target = self._prompts.encode(chat, kwargs) if settings.drop_reasoning else self._target_ids(chat, kwargs)
+        return chat, target, kwargs
 
     def continue_stream(
         self, settings: GenerationSettings | None = None, *, stop: Stopped | None = None, **overrides: Any

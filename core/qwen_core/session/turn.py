@@ -119,8 +119,8 @@ class Turn:
             if rest := self._pieces.flush():
                 yield StreamEvent(joined(rest), cached_tokens=self._cached)
         else:
-            needs = f"this turn needs {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
-            self._notice = f"The context is full: {needs}. Start a new conversation, or send less."
+            needs = f"with it there are {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
+            self._notice = f"The question does not fit and was not read: {needs}. Make room, or send less."
         if self._tally is not None:
             self._tally.flush()
         yield StreamEvent(

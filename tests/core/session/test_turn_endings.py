@@ -11,6 +11,7 @@ import pytest
 
 from qwen_core import demo_model_path, load_session
 from qwen_core.errors import SettingsError
+from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     Continue,
     Delta,
@@ -103,6 +104,30 @@ def test_what_stands_before_a_deleted_turn_is_kept_and_the_turn_comes_back_for_n
     rendered = encode_chat(session.template, session.tokenizer, chat, enable_thinking=False, preserve_thinking=True)
     assert session.tokenizer.decode(session.ids).startswith(session.tokenizer.decode(rendered))
     assert_the_state_is_what_the_ids_say(session)
+
+
+def test_a_count_is_what_sending_takes_and_changes_nothing(session: Session) -> None:
+    for question in QUESTIONS:
+        held = list(session.ids)
+        count = session.count(question, GenerationSettings(effort="none"))
+        assert (session.ids, session.state.length) == (held, len(held))
+        first = next(iter(session.send_stream(question, **GREEDY)))
+        assert count == PromptCount(
+            len(first.prompt_ids), first.cached_tokens, len(session.tokenizer.encode_ordinary(question))
+        )
+
+
+def test_a_huge_text_is_counted_no_further_than_the_context_and_can_be_stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, huge = session.loaded.summary.context_limit, "never mind " * 10_000_000
+    encoded: list[int] = []
+    encode = session.tokenizer.encode_ordinary
+    monkeypatch.setattr(session.tokenizer, "encode_ordinary", lambda text: (encoded.append(len(text)), encode(text))[1])
+    count = session.count(huge)
+    assert count is not None and count.at_least and count.text_tokens > limit
+    assert sum(encoded) < len(huge) / 100
+    assert session.count(huge, stop=lambda: True) is None
 
 
 def test_ids_that_are_said_to_stand_for_no_message_or_for_too_many_are_no_harm(session: Session) -> None:

@@ -22,7 +22,8 @@ from textual.widgets import TextArea
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
-from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
+from qwen_core.protocol.counting import Counted
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, LoadFailed, Notice, TurnDone, TurnFailed
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
@@ -37,6 +38,7 @@ from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
@@ -108,7 +110,8 @@ class QwenApp(App[None]):
         self.drafts = Drafts(context)
         self.conversations = ConversationActions(context, self.drafts)
         self.copying = Copying(context, self.copy_to_clipboard)
-        self.turns = TurnActions(context, self.drafts, self.conversations, self.copying)
+        self.tokens = TokenCount(context)
+        self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -172,6 +175,7 @@ class QwenApp(App[None]):
     def receive(self, event: Event) -> None:
         """Take an event from whichever thread the engine calls on: onto the disk first, then to the screen."""
         self.context.recorder.record(event)
+        self.tokens.hear(event)
         self._post(event)
 
     def _post(self, event: Event) -> None:
@@ -185,8 +189,11 @@ class QwenApp(App[None]):
         command = self.conversation.apply(event)
         if command is not None:
             self.context.send(command)
+        self._count_after(event)
         if isinstance(event, EngineDied):
             self._engine_died(running)
+        if isinstance(event, TurnDone) and running is not None and not running.was_read:
+            self.chat.offer_draft(running.shown or running.question)
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
             GenerationCommands(self.context).tell_effort()
@@ -199,6 +206,22 @@ class QwenApp(App[None]):
     def _look(self) -> None:
         if self.attention is not None:
             self.attention.look(watched=self.app_focus)
+
+    def _count_after(self, event: Event) -> None:
+        """What is being written is counted where the engine can, anew where another context stands before it."""
+        match event:
+            case Counted():
+                self.tokens.told(event)
+            case EngineDied() | LoadFailed():
+                self.tokens.lost()
+            case Loaded() | TurnDone() | TurnFailed():
+                self._count_draft()
+            case _:
+                pass
+
+    def _count_draft(self) -> None:
+        self.tokens.editing = self.drafts.editing
+        self.tokens.written()
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
@@ -286,7 +309,9 @@ class QwenApp(App[None]):
             status.flash(QUIT_PROMPT)
 
     @on(TextArea.Changed)
-    def _draft_changed(self) -> None:
+    def _draft_changed(self, event: TextArea.Changed) -> None:
+        if event.text_area is self.chat.editor:
+            self._count_draft()
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
 
@@ -348,6 +373,7 @@ class QwenApp(App[None]):
     def action_restart(self) -> None:
         """Start the engine again, load, and put the conversation back."""
         self.conversation.restarting()
+        self.tokens.lost()
         self.context.link.start(self.context.load, again=True)
         self.chat.request_draw()
 

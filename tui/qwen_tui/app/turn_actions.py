@@ -13,6 +13,7 @@ from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.chat.turn_view import What
 from qwen_tui.composer.attachments import attach
 from qwen_tui.conversation.branch import ids_before
@@ -27,9 +28,15 @@ class TurnActions:
     """`busy` while something is on its way that leads to a question for the engine."""
 
     def __init__(
-        self, context: AppContext, drafts: Drafts, conversations: ConversationActions, copying: Copying
+        self,
+        context: AppContext,
+        drafts: Drafts,
+        conversations: ConversationActions,
+        copying: Copying,
+        tokens: TokenCount,
     ) -> None:
         self._context = context
+        self._tokens = tokens
         self._drafts = drafts
         self._conversations = conversations
         self._copying = copying
@@ -49,8 +56,11 @@ class TurnActions:
         self.busy = True
         try:
             content, shown = await self._compose(text)
-            if not content:
+            self._tokens.editing = self._drafts.editing
+            if not content or self._context.refuse(await self._tokens.refusal(content)):
                 return
+            if self._context.refuse(self._context.conversation.refusal):
+                return  # the engine ended while it was asked
             edited = self._drafts.sent(written)
             if edited is not None and edited in self._context.conversation.items:
                 await self._again(edited, content, shown, edits=edited.question_id)

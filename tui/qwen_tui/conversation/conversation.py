@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from qwen_core.protocol.counting import Counted
 from qwen_core.protocol.events import (
     Delta,
     EngineDied,
@@ -240,6 +241,8 @@ class Conversation:
             case StateSaved():
                 saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
                 self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
+            case Counted():
+                pass  # of what is being written: token_count.py's
             case _:
                 self._apply_to_turn(event)
         return None

@@ -78,6 +78,11 @@ class Turn:
         return self.state in ("failed", "interrupted") and not self.has_text
 
     @property
+    def was_read(self) -> bool:
+        """Whether the engine took the question up; one that does not fit into the context it does not."""
+        return self.finish_reason != "context" or self.generated_tokens > 0
+
+    @property
     def continuable(self) -> bool:
         """Whether the answer was cut off where it could go on."""
         return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
