@@ -35,6 +35,7 @@ from qwen_tui.app.first_start import first_start
 from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
@@ -112,6 +113,7 @@ class QwenApp(App[None]):
         self.copying = Copying(context, self.copy_to_clipboard)
         self.tokens = TokenCount(context)
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
+        self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -123,7 +125,8 @@ class QwenApp(App[None]):
             "quit": lambda _: self.exit(),
         }
         themes = self.appearance.themes
-        self.commands = SlashCommands(context, self.conversations, self.turns, self.copying, actions, themes)
+        parts = (self.conversations, self.turns, self.copying, self.room)
+        self.commands = SlashCommands(context, *parts, actions, themes)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -190,9 +193,10 @@ class QwenApp(App[None]):
         if command is not None:
             self.context.send(command)
         self._count_after(event)
+        self.room.event(event, running)
         if isinstance(event, EngineDied):
             self._engine_died(running)
-        if isinstance(event, TurnDone) and running is not None and not running.was_read:
+        if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
             self.chat.offer_draft(running.shown or running.question)
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
@@ -215,6 +219,7 @@ class QwenApp(App[None]):
             case EngineDied() | LoadFailed():
                 self.tokens.lost()
             case Loaded() | TurnDone() | TurnFailed():
+                self.room.warn()
                 self._count_draft()
             case _:
                 pass
@@ -225,7 +230,7 @@ class QwenApp(App[None]):
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
-        if turn is not None and turn.unanswered:
+        if turn is not None and turn.unanswered and not turn.aside:
             self.chat.offer_draft(turn.question)
 
     def _take_on(self, key: str) -> None:

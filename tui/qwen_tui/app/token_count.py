@@ -11,7 +11,7 @@ from textual.timer import Timer
 
 from qwen_core.errors import EngineError
 from qwen_core.protocol.counting import Count, Counted, PromptCount
-from qwen_core.protocol.events import EngineDied, Event, LoadFailed
+from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed
 from qwen_tui.app.context import AppContext
 from qwen_tui.composer.attachments import attach
 from qwen_tui.composer.slash import MessageText, parse_input
@@ -20,6 +20,8 @@ from qwen_tui.text import formatting
 from qwen_tui.text.safe import typed
 
 DELAY_S = 0.25  # without a key until the engine is asked
+PATIENCE_S = 10.0  # for a count that a question waits for; without it the engine itself refuses what does not fit
+_ENDED = "The engine has ended: your text is kept."
 FRAME_TOKENS = 512
 """More than a template writes around a question."""
 
@@ -33,6 +35,7 @@ class TokenCount:
         self._number = 0
         self._timer: Timer | None = None
         self._answer: asyncio.Future[PromptCount | None] | None = None
+        self._gone = True  # nobody is there to count
 
     # While the person types.
 
@@ -78,6 +81,8 @@ class TokenCount:
 
     def hear(self, event: Event) -> None:
         """Take an event in, on the engine's thread: what waits for a count holds the app's own messages up."""
+        if isinstance(event, EngineDied | LoadFailed | Loaded):
+            self._gone = not isinstance(event, Loaded)
         answer = self._answer
         if answer is not None and isinstance(event, Counted | EngineDied | LoadFailed):
             answer.get_loop().call_soon_threadsafe(self._settle, answer, event)
@@ -86,7 +91,7 @@ class TokenCount:
         if answer.done():
             return
         if not isinstance(event, Counted):
-            answer.set_exception(EngineError("The engine has ended: your text is kept."))
+            answer.set_exception(EngineError(_ENDED))
         elif event.number == self._number:
             answer.set_result(event.count)
 
@@ -130,8 +135,13 @@ class TokenCount:
         """What it takes to send `content` now; None where the engine cannot tell. Raises EngineError where it ends."""
         self._answer = asyncio.get_running_loop().create_future()
         try:
+            # Asked after `_answer` is there: whatever ends the engine from now on reaches it.
+            if self._gone:
+                raise EngineError(_ENDED)
             self._send(content)
-            return await self._answer
+            return await asyncio.wait_for(self._answer, PATIENCE_S)
+        except TimeoutError:
+            return None
         finally:
             self._answer = None
 

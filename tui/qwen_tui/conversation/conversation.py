@@ -41,6 +41,10 @@ Phase = Literal[
 ]  # fmt: skip
 
 
+FULL_FROM = 0.8
+"""Share of the context from which on it is said to fill up."""
+
+
 @dataclass
 class Conversation:
     """State of the app: `items` in the order they appear, the engine's state, and the figures of the status line."""
@@ -58,6 +62,7 @@ class Conversation:
     state_path: str = ""
     held: TurnStats | None = None
     """What the engine said last of its memory; None where it has nothing of this conversation yet."""
+    warned_full: bool = False  # it was said that the context of this conversation fills up
     snapshot_budget: int = 0  # bytes that states of earlier turns may take
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
@@ -119,6 +124,11 @@ class Conversation:
         return turn.stats.live_tok_s
 
     @property
+    def is_nearly_full(self) -> bool:
+        """Whether little of the context is left: time to make room."""
+        return self.model is not None and self.context_tokens >= FULL_FROM * self.model.context_limit
+
+    @property
     def next_number(self) -> int:
         """The number that the next turn gets."""
         return self._next_turn
@@ -131,6 +141,18 @@ class Conversation:
         self._next_turn += 1
         self.items.append(turn)
         self.rates, self.stopping = RateHistory(), False
+        return turn
+
+    def begin_aside(self, kept_id: int, text: str, shown: str) -> Turn:
+        """A new conversation whose first question is asked of the present one: the engine goes on with that until the
+        answer is there, so the tokens that it feeds are not those of the new one.
+        """
+        self.kept, self.state_path = KeptConversation(kept_id), ""
+        tokens = self.context_tokens
+        self._put([], (), "", 0)
+        self.context_tokens = tokens
+        turn = self.ask(text, shown)
+        turn.aside = True
         return turn
 
     def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> Note:
@@ -184,7 +206,7 @@ class Conversation:
         self._ids, self._ids_from, self._known = ids, fingerprint, known
         stats = next((turn.stats for turn in self.latest if turn.stats is not None), None)
         self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
-        self.held, self.rates = None, RateHistory()
+        self.held, self.rates, self.warned_full = None, RateHistory(), False
 
     def forget(self, turn: Turn) -> Restore:
         """Take an unanswered turn out, to send its question again."""
@@ -295,7 +317,7 @@ class Conversation:
             turn.kept(said)
         self._figures(turn, event.stats)
         self.stopping = False
-        self._ids, self._known = event.ids, sum(len(turn.messages()) for turn in self.turns)
+        self._ids, self._known = () if turn.aside else event.ids, sum(len(turn.messages()) for turn in self.turns)
         self._ids_from = self.model.fingerprint if self.model is not None else ""
 
     def _died(self, event: EngineDied) -> None:

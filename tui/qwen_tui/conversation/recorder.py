@@ -60,6 +60,7 @@ class Beginning:
     question_id: int | None = None
     edits: int | None = None
     after: int | Literal["end"] | None = "end"
+    aside: bool = False  # see `Turn.aside`
 
 
 @dataclass
@@ -78,6 +79,7 @@ class _Running:
     answer_id: int
     goes_on: bool = False  # it had tokens of its own before
     before: TurnStats | None = None  # its figures by then
+    aside: bool = False  # the tokens fed for it are another conversation's
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     stats: TurnStats | None = None
@@ -85,6 +87,7 @@ class _Running:
     def finish(
         self, store: Store, message: Message, reason: FinishReason, ids: Sequence[int], stats: TurnStats
     ) -> None:
+        ids = () if self.aside else ids
         store.answers.finish(self.answer_id, message, reason, ids, went_on(self.before, stats))
 
 
@@ -153,7 +156,7 @@ class Recorder:
             question = store.answers.ask(new.kept.id, new.text, new.shown, after=after)
         answer = store.answers.begin(question, new.settings, self.model)
         with self._lock:
-            self._running[new.turn] = _Running(answer)
+            self._running[new.turn] = _Running(answer, aside=new.aside)
         return Begun(question, answer, stored_place(store, question, answer))
 
     # What the engine says.
@@ -184,7 +187,7 @@ class Recorder:
         """Keep what the answer follows: with that, one that a crash cuts off is resumed token for token."""
         with self._lock:
             running = self._running.get(turn)
-        if running is not None and ids and not running.goes_on:
+        if running is not None and ids and not running.goes_on and not running.aside:
             self._submit(lambda store: store.answers.prompt(running.answer_id, ids))
 
     def flush(self) -> None:

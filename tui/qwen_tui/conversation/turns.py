@@ -51,6 +51,8 @@ class Turn:
     stats: TurnStats | None = None
     experts: ExpertUse | None = None
     error: str = ""
+    aside: bool = False
+    """Asked of another conversation than it is kept in: the tokens that the engine feeds are that one's."""
 
     @property
     def running(self) -> bool:
