@@ -37,7 +37,7 @@ class ContextStage:
         self.drafts = Drafts(self.context)
         self.conversations = ConversationActions(self.context, self.drafts)
         self.copying = Copying(self.context, self.copied.append)
-        tokens = TokenCount(self.context)
+        tokens = TokenCount(self.context, self.drafts)
         self.turns = TurnActions(self.context, self.drafts, self.conversations, self.copying, tokens)
         self.room = MakingRoom(self.context, self.drafts, self.conversations, self.turns, tokens)
 

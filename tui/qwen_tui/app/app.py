@@ -22,8 +22,7 @@ from textual.widgets import TextArea
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
-from qwen_core.protocol.counting import Counted
-from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, LoadFailed, Notice, TurnDone, TurnFailed
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
@@ -111,7 +110,7 @@ class QwenApp(App[None]):
         self.drafts = Drafts(context)
         self.conversations = ConversationActions(context, self.drafts)
         self.copying = Copying(context, self.copy_to_clipboard)
-        self.tokens = TokenCount(context)
+        self.tokens = TokenCount(context, self.drafts)
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
         actions: dict[str, Handler] = {
@@ -192,7 +191,7 @@ class QwenApp(App[None]):
         command = self.conversation.apply(event)
         if command is not None:
             self.context.send(command)
-        self._count_after(event)
+        self.tokens.after(event)
         self.room.event(event, running)
         if isinstance(event, EngineDied):
             self._engine_died(running)
@@ -210,23 +209,6 @@ class QwenApp(App[None]):
     def _look(self) -> None:
         if self.attention is not None:
             self.attention.look(watched=self.app_focus)
-
-    def _count_after(self, event: Event) -> None:
-        """What is being written is counted where the engine can, anew where another context stands before it."""
-        match event:
-            case Counted():
-                self.tokens.told(event)
-            case EngineDied() | LoadFailed():
-                self.tokens.lost()
-            case Loaded() | TurnDone() | TurnFailed():
-                self.room.warn()
-                self._count_draft()
-            case _:
-                pass
-
-    def _count_draft(self) -> None:
-        self.tokens.editing = self.drafts.editing
-        self.tokens.written()
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
@@ -316,7 +298,7 @@ class QwenApp(App[None]):
     @on(TextArea.Changed)
     def _draft_changed(self, event: TextArea.Changed) -> None:
         if event.text_area is self.chat.editor:
-            self._count_draft()
+            self.tokens.written()
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from qwen_core.errors import QwenError
 from qwen_core.figures import whole_percent
-from qwen_core.protocol.events import Command, Event, TurnDone
+from qwen_core.protocol.events import Command, Event, Loaded, TurnDone, TurnFailed
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.drafts import Drafts
@@ -144,7 +144,9 @@ class MakingRoom:
         self._turns.ask(turn, asked, *before)
 
     def event(self, event: Event, running: Turn | None) -> None:
-        """The engine has said something: of a summary it may have been the end."""
+        """The engine has said something: the context may be nearly full by now, or a summary at its end."""
+        if isinstance(event, Loaded | TurnDone | TurnFailed):
+            self.warn()
         if self._summary is None or running is None or running is not self._summary[0] or running.running:
             return
         turn, kept, rest, tokens = self._summary

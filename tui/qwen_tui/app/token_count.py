@@ -11,11 +11,11 @@ from textual.timer import Timer
 
 from qwen_core.errors import EngineError
 from qwen_core.protocol.counting import Count, Counted, PromptCount
-from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed
+from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed, TurnDone, TurnFailed
 from qwen_tui.app.context import AppContext
+from qwen_tui.app.drafts import Drafts
 from qwen_tui.composer.attachments import attach
 from qwen_tui.composer.slash import MessageText, parse_input
-from qwen_tui.conversation.turns import Turn
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import typed
 
@@ -27,11 +27,11 @@ FRAME_TOKENS = 512
 
 
 class TokenCount:
-    """Belongs to the thread of the app's loop. `editing`: the turn whose question is being written anew, if one is."""
+    """Belongs to the thread of the app's loop."""
 
-    def __init__(self, context: AppContext) -> None:
+    def __init__(self, context: AppContext, drafts: Drafts) -> None:
         self._context = context
-        self.editing: Turn | None = None
+        self._drafts = drafts
         self._number = 0
         self._timer: Timer | None = None
         self._answer: asyncio.Future[PromptCount | None] | None = None
@@ -95,6 +95,18 @@ class TokenCount:
         elif event.number == self._number:
             answer.set_result(event.count)
 
+    def after(self, event: Event) -> None:
+        """On the app's loop: an answer is shown; where another context stands before the text, it is counted anew."""
+        match event:
+            case Counted():
+                self.told(event)
+            case EngineDied() | LoadFailed():
+                self.lost()
+            case Loaded() | TurnDone() | TurnFailed():
+                self.written()
+            case _:
+                pass
+
     def told(self, counted: Counted) -> None:
         """Show an answer, unless the text is another by now."""
         if counted.number == self._number:
@@ -127,7 +139,7 @@ class TokenCount:
             return str(error)
         if count is None or (left := self._left(count, limit)) > 0:
             return ""
-        can = "" if self._context.conversation.turns and self.editing is None else ": shorten it"
+        can = "" if self._context.conversation.turns and self._drafts.editing is None else ": shorten it"
         most = f"{'more than ' if count.at_least else ''}{formatting.tokens(count.text_tokens)}"
         return f"Not sent: {most}, {1 - left:,} too many{can}." + ("" if can else " /drop or /summary makes room.")
 
@@ -154,14 +166,14 @@ class TokenCount:
     def _before(self) -> int:
         """Tokens of the context that a question comes after, as far as it is known here."""
         conversation = self._context.conversation
-        if self.editing is None or self.editing not in conversation.turns:
+        if self._drafts.editing is None or self._drafts.editing not in conversation.turns:
             system = len((conversation.system or "").encode("utf-8", "replace"))
             return conversation.context_tokens or system
-        earlier = conversation.turns[: conversation.turns.index(self.editing)]
+        earlier = conversation.turns[: conversation.turns.index(self._drafts.editing)]
         return next((turn.stats.context_tokens for turn in reversed(earlier) if turn.stats is not None), 0)
 
     def _left(self, count: PromptCount, limit: int) -> int:
         """Tokens left for an answer; none, or less, where the question does not fit."""
-        if self.editing is None or count.at_least:
+        if self._drafts.editing is None or count.at_least:
             return limit - count.prompt_tokens
         return limit - self._before - count.text_tokens

@@ -57,7 +57,6 @@ class TurnActions:
         self.busy = True
         try:
             content, shown = await self._compose(text)
-            self._tokens.editing = self._drafts.editing
             if not content or self._context.refuse(await self._tokens.refusal(content)):
                 return
             if self._context.refuse(self._context.conversation.refusal):
