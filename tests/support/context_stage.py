@@ -13,6 +13,8 @@ from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.engine_link import EngineLink
+from qwen_tui.app.making_room import MakingRoom
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.conversation.turns import Note
@@ -35,7 +37,9 @@ class ContextStage:
         self.drafts = Drafts(self.context)
         self.conversations = ConversationActions(self.context, self.drafts)
         self.copying = Copying(self.context, self.copied.append)
-        self.turns = TurnActions(self.context, self.drafts, self.conversations, self.copying)
+        tokens = TokenCount(self.context, self.drafts)
+        self.turns = TurnActions(self.context, self.drafts, self.conversations, self.copying, tokens)
+        self.room = MakingRoom(self.context, self.drafts, self.conversations, self.turns, tokens)
 
     @property
     def said(self) -> str:

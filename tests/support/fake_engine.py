@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from qwen_core.protocol.counting import Count
 from qwen_core.protocol.events import (
     Command,
     Delta,
@@ -115,6 +116,7 @@ class FakeEngine:
         self._on_event = on_event
         self._script = script or default_script
         self.commands: list[Command] = []
+        self.counts: list[Count] = []  # asked for while the person types: no part of what a test has sent
         self.started = self.stopped = self.restarted = self.closed = 0
         self.alive = False
         self.pid = 4242
@@ -125,7 +127,10 @@ class FakeEngine:
         self.alive = True
 
     def send(self, command: Command) -> None:
-        self.commands.append(command)
+        if isinstance(command, Count):
+            self.counts.append(command)
+        else:
+            self.commands.append(command)
         steps = list(self._script(command))
         if all(delay == 0 for delay, _ in steps):
             self.feed(*(event for _, event in steps))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.errors import CheckpointError, TextError
+from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     DraftMode,
     Effort,
@@ -123,11 +124,20 @@ class FakeSession:
             self.name, "nowhere", "fake", 1, 1, "none", "float32", 99, 0.0, tiers, peak_bandwidth_gb_s=self.peak_gb_s
         )
 
-    def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None:
+    def restore(
+        self, messages: Sequence[Message], ids: Sequence[int], system: str | None, known: int | None = None
+    ) -> None:
         if system == "refuse":
             raise TextError("this conversation cannot be put back")
         self.messages, self.ids, self.system = list(messages), list(ids), system
         self.conversation_ids = list(ids)
+
+    def count(
+        self, text: str, settings: GenerationSettings | None = None, *, stop: Stopped | None = None
+    ) -> PromptCount | None:
+        if text == "refuse":
+            raise TextError("this cannot be rendered")
+        return PromptCount(len(self.ids) + len(text), len(self.ids), len(text))
 
     def watch_experts(self, on: bool) -> None:
         self.watched.append(on)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+from qwen_core.protocol.counting import Count
 from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop, Watch
 
 
@@ -28,7 +29,7 @@ class StopFlag(threading.Event):
         super().set()
 
 
-Work = Load | Restore | SaveState | Send | Continue
+Work = Load | Restore | SaveState | Send | Continue | Count
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Inbox:
             elif isinstance(command, Watch):
                 self.watching = command.experts
             else:
+                if isinstance(command, Count):  # those that wait are of what has been typed over
+                    self._waiting = deque(job for job in self._waiting if not isinstance(job.command, Count))
                 self._waiting.append(Job(command))
             self._changed.notify()
 

@@ -21,6 +21,7 @@ from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
 from qwen_core.engine.log import bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
+from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import (
     Continue,
     DraftMode,
@@ -60,7 +61,10 @@ class SessionLike(Protocol):
     def summary(self) -> ModelSummary: ...
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
-    def restore(self, messages: Sequence[Message], ids: Sequence[int], system: str | None) -> None: ...
+    def count(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> PromptCount | None: ...
+    def restore(
+        self, messages: Sequence[Message], ids: Sequence[int], system: str | None, known: int | None
+    ) -> None: ...
     def save_state(self, path: str) -> StateSaved: ...
     def load_state(self, path: str) -> int: ...
     def draft_refusal(self, mode: DraftMode) -> str: ...
@@ -100,6 +104,8 @@ class Worker:
                     self._restore(job.command)
                 case SaveState():
                     self._save_state(job.command)
+                case Count():
+                    self._count(job.command)
                 case Send() | Continue():
                     self._answer(job.command, job)
 
@@ -170,7 +176,8 @@ class Worker:
         if session is None:
             return  # The load before it failed, which has been told.
         result = self._guard(
-            "restoring the conversation", lambda: session.restore(command.messages, command.ids, command.system)
+            "restoring the conversation",
+            lambda: session.restore(command.messages, command.ids, command.system, command.known),
         )
         if isinstance(result, Failure):
             self._send(Notice(result.message))
@@ -186,6 +193,13 @@ class Worker:
             return
         result = self._guard("saving the state", lambda: session.save_state(command.path))
         self._send(Notice(result.message) if isinstance(result, Failure) else result)
+
+    def _count(self, command: Count) -> None:
+        session, waited_for = self._session, self._inbox.has_work
+        counted = None
+        if session is not None:
+            counted = self._guard("counting", lambda: session.count(command.text, command.settings, stop=waited_for))
+        self._send(Counted(command.number, None if isinstance(counted, Failure) else counted))
 
     def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)

@@ -54,11 +54,13 @@ class Snapshot:
     linear: dict[int, LinearLayerState]
     lineage: Lineage
     mtp: "MtpPoint | None"
+    logits: mx.array | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes that only this snapshot keeps alive: recurrent state, not the keys and values it shares."""
-        return sum(layer.nbytes for layer in self.linear.values())
+        """Bytes that only this snapshot keeps alive: recurrent state and logits, not the keys and values it shares."""
+        logits = 0 if self.logits is None else self.logits.nbytes
+        return sum(layer.nbytes for layer in self.linear.values()) + logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +137,14 @@ class MtpState:
 class State:
     """The memory of one sequence, empty at first. `length` counts the tokens that were fed.
 
-    Arrays may be lazy: `arrays()` lists what to evaluate. Not thread-safe.
+    `logits` [1, vocab] are those behind the last of them, None where whoever fed it put none there: with them a
+    sequence goes on from here without feeding anything twice. Arrays may be lazy: `arrays()` lists what to evaluate
+    beside `logits`. Not thread-safe.
     """
 
     def __init__(self, config: ModelConfig, dtype: mx.Dtype) -> None:
         self.length = 0
+        self.logits: mx.array | None = None
         channels = (
             2 * config.linear_num_key_heads * config.linear_key_head_dim
             + config.linear_num_value_heads * config.linear_value_head_dim
@@ -156,7 +161,7 @@ class State:
         self._first = dict(self._linear)
         self._full_layers = [n for n, kind in enumerate(config.layer_types) if kind != "linear_attention"]
         self._heads, self._head_dim, self._dtype = config.num_key_value_heads, config.head_dim, dtype
-        self._hidden_size = config.hidden_size
+        self._hidden_size, self._vocab_size = config.hidden_size, config.vocab_size
         self._key_values: dict[int, KeyValueBuffer] = {}
         self._lineage = Lineage()
         self._drafted: DraftedPass | None = None
@@ -184,7 +189,7 @@ class State:
         """Of the last pass, which fed drafts, the first `tokens` count. May be said again, until the next pass."""
         assert self._drafted is not None and 0 <= tokens <= self._drafted.fed
         self._drafted.kept = tokens
-        self.length = self._drafted.begin + tokens
+        self.length, self.logits = self._drafted.begin + tokens, None
 
     def append(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Put keys and values [1, heads, T, head_dim] behind the `length` rows of a full layer; return all of them.
@@ -231,6 +236,8 @@ class State:
         mtp = self.mtp.point()
         if mtp is not None and mtp.length:
             named |= {"mtp.hidden": mtp.hidden, **self._stored_rows(self.mtp.layer, "mtp", mtp.length)}
+        if self.logits is not None:
+            named["logits"] = self.logits
         return named
 
     def _stored_rows(self, layer: int, name: str, rows: int) -> dict[str, mx.array]:
@@ -260,9 +267,12 @@ class State:
             pairs = min(rows.shape[2] if rows is not None and rows.ndim == 4 else 0, length - 1)
             hidden = _like(arrays, "mtp.hidden", mx.zeros((1, 1, self._hidden_size), self._dtype))
             full[self.mtp.layer] = self._rows_like(arrays, "mtp", pairs)
-        if len(arrays) != 2 * (len(linear) + len(full)) + (hidden is not None):
+        logits = arrays.get("logits")
+        if logits is not None:
+            logits = _like(arrays, "logits", mx.zeros((1, self._vocab_size), logits.dtype))
+        if len(arrays) != 2 * (len(linear) + len(full)) + (hidden is not None) + (logits is not None):
             raise ValueError("it has arrays that this model's state does not have")
-        self.length = length
+        self.length, self.logits = length, logits
         self._linear, self._key_values = linear, full
         if hidden is not None:
             self.mtp.adopt(pairs, hidden)
@@ -274,6 +284,7 @@ class State:
     def advance(self, tokens: int) -> None:
         """Every layer has taken `tokens` more tokens."""
         self.length += tokens
+        self.logits = None
         if self._drafted is None:
             return
         if self._drafted.kept is None:
@@ -311,7 +322,7 @@ class State:
         and keys and values are found again in the buffers that go on growing (see `Lineage`).
         """
         linear = {index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in self.linear.items()}
-        snapshot = Snapshot(self.length, linear, self._lineage, self.mtp.point())
+        snapshot = Snapshot(self.length, linear, self._lineage, self.mtp.point(), self.logits)
         self._lineage.snapshots.add(snapshot)
         return snapshot
 
@@ -320,7 +331,7 @@ class State:
         self._lineage.buffers = self._key_values
         self._lineage = Lineage()
         self._key_values, self._linear, self._drafted = {}, dict(self._first), None
-        self.length = 0
+        self.length, self.logits = 0, None
         self.mtp.begin_run()
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -343,7 +354,7 @@ class State:
                 target.snapshots.discard(other)
                 other.lineage = self._lineage
                 self._lineage.snapshots.add(other)
-        self.length = snapshot.length
+        self.length, self.logits = snapshot.length, snapshot.logits
         self.mtp.go_to(snapshot.mtp)
         self._key_values = dict(buffers)
         self._drafted = None

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Literal
 
+from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats
 
@@ -173,7 +174,8 @@ class Restore:
     """Put a conversation back, after a crash, on resume or at an earlier turn: messages, and the ids fed for them.
 
     The next `Send` prefills what neither the state nor a snapshot of an earlier turn holds. `ids` may be empty: then
-    the template renders the messages. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
+    the template renders the messages; or those of the first `known` messages alone, None meaning all: what follows is
+    rendered behind them. `state_path`: a file that `SaveState` wrote; one that does not fit is passed
     over with a notice.
     """
 
@@ -181,6 +183,7 @@ class Restore:
     ids: tuple[int, ...] = ()
     system: str | None = None
     state_path: str = ""
+    known: int | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | SaveState | Send | Continue | Stop | Watch | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Count | Stop | Watch | Shutdown
 
 
 # Events, worker to app.
@@ -389,6 +392,7 @@ Event = (
     | TurnDone
     | TurnFailed
     | MachineMeasured
+    | Counted
     | StateSaved
     | Notice
     | EngineDied

@@ -5,7 +5,8 @@ Nothing here reads a clock: whoever measures hands the moments in, so tests are 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal
 
 RATE_WINDOW_S = 1.0
@@ -41,7 +42,8 @@ class TurnStats:
     one pass gives several tokens: `bytes_per_pass` is what it moves, its drafts included, `bandwidth_gb_s` counts
     passes, `draft` says what became of the drafts and `draft_bytes` what was read of weights for all of them: to
     propose them, and of a mixture of experts also to check them (`checked_bytes`). Without, `draft_off` says why,
-    where it is known.
+    where that is known. `decode_s` is the time from the first to the last token, which `decode_tok_s` divides by.
+    `reread_tokens`: of an answer that went on, those that had to be read again for that.
     """
 
     prompt_tokens: int
@@ -67,6 +69,8 @@ class TurnStats:
     draft: DraftStats | None = None
     draft_off: DraftOff | None = None
     draft_bytes: int = 0
+    decode_s: float | None = None
+    reread_tokens: int = 0
 
     @property
     def bytes_per_pass(self) -> int:
@@ -98,6 +102,71 @@ class TurnStats:
         """Every figure by name, the derived ones too, as JSON takes them."""
         derived = ("bytes_per_pass", "tokens_a_pass", "share_of_peak", "ceiling_tok_s")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def went_on(before: TurnStats | None, stats: TurnStats) -> TurnStats:
+    """The figures of an answer that went on: `before` from its beginning to where it was cut off, `stats` since then.
+
+    Tokens, seconds and passes add up, rates are over both. What the first part stood on stays the prompt; what was read
+    since is `reread_tokens`. Where nothing was, the first token since then was decoded like any other, and counts so.
+    Memory, context and the time of a stop are those of now.
+    """
+    if before is None:
+        return stats
+    reread = stats.prompt_tokens - stats.cached_tokens
+    decoded, decode_s, moved = _decoded(before)
+    tokens, seconds, moved_since = _decoded(stats)
+    if not reread and stats.ttft_s is not None:
+        tokens, seconds = stats.generated_tokens, seconds + stats.ttft_s
+        moved_since = stats.bytes_per_pass * tokens / stats.tokens_a_pass / 1e9
+    decode_s, decoded, moved = decode_s + seconds, decoded + tokens, moved + moved_since
+    reasoning_s = [part.reasoning_s for part in (before, stats) if part.reasoning_s is not None]
+    drafts = _drafted_both(before, stats)
+    return replace(
+        stats,
+        prompt_tokens=before.prompt_tokens,
+        cached_tokens=before.cached_tokens,
+        reread_tokens=before.reread_tokens + reread,
+        generated_tokens=before.generated_tokens + stats.generated_tokens,
+        reasoning_tokens=before.reasoning_tokens + stats.reasoning_tokens,
+        ttft_s=stats.ttft_s if before.ttft_s is None else before.ttft_s,
+        prefill_tok_s=stats.prefill_tok_s if before.prefill_tok_s is None else before.prefill_tok_s,
+        decode_tok_s=decoded / decode_s if decode_s > 0 else None,
+        decode_s=decode_s if decode_s > 0 else None,
+        bandwidth_gb_s=moved / decode_s if decode_s > 0 else None,
+        reasoning_s=sum(reasoning_s) if reasoning_s else None,
+        draft=drafts,
+        draft_off=stats.draft_off if drafts is None else None,
+        draft_bytes=before.draft_bytes + stats.draft_bytes,
+        peak_memory_bytes=max(before.peak_memory_bytes, stats.peak_memory_bytes),
+    )
+
+
+def _decoded(stats: TurnStats) -> tuple[float, float, float]:
+    """(tokens that the decode rate counts, the seconds they took, GB that they moved); zeros where none was decoded."""
+    if not stats.decode_tok_s or stats.decode_tok_s < 0:
+        return 0.0, 0.0, 0.0
+    # Figures kept by an earlier version have no time: with one token before it the rate gives it back.
+    seconds = (stats.generated_tokens - 1) / stats.decode_tok_s if stats.decode_s is None else stats.decode_s
+    return stats.decode_tok_s * seconds, seconds, (stats.bandwidth_gb_s or 0.0) * seconds
+
+
+def _drafted_both(before: TurnStats, stats: TurnStats) -> DraftStats | None:
+    """The drafts of both parts; a part without any had a pass for each of its tokens."""
+    first, second = before.draft, stats.draft
+    if first is None and second is None:
+        return None
+    first = first or DraftStats(second.kind if second else "", 0, before.generated_tokens, 0, 0, ())
+    second = second or DraftStats(first.kind, 0, stats.generated_tokens, 0, 0, ())
+    pairs = zip_longest(first.accepted_by_depth, second.accepted_by_depth, fillvalue=0)
+    return DraftStats(
+        kind=first.kind if first.kind == second.kind else f"{first.kind}, {second.kind}",
+        num_draft_tokens=max(first.num_draft_tokens, second.num_draft_tokens),
+        passes=first.passes + second.passes,
+        drafted=first.drafted + second.drafted,
+        accepted=first.accepted + second.accepted,
+        accepted_by_depth=tuple(one + other for one, other in pairs),
+    )
 
 
 class TokenRate:

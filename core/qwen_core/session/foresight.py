@@ -38,7 +38,7 @@ def foresee(loaded: LoadedModel, tokens: int, new: int) -> Foresight:
     drafting = loaded.drafters.layer_bytes
     state = sum(state_bytes(config, tokens, size)) + (tokens * row_bytes(config, size) if drafting else 0)
     scores = most_scores(config.num_attention_heads, tokens, new)
-    step = step_bytes(config, min(new, CHUNK), scores, tokens, size, gpu=is_gpu())
+    step = step_bytes(config, max(1, min(new, CHUNK)), scores, tokens, size, gpu=is_gpu())
     return Foresight(tokens, model.tiers.total + drafting, state, step)
 
 

@@ -1,7 +1,7 @@
 """Token ids in, token ids out: prefill in chunks, decode one step ahead. Knows nothing of text.
 
 The rule that everything above relies on: what was yielded is exactly what the state holds, at any moment in which
-the caller has control.
+the caller has control. Its `logits` are those behind the last token then, so that decoding may go on from there.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -84,6 +84,7 @@ def prefill(
             drafting.fed(part, None)
         if end < len(ids):
             logits = None
+        state.logits = logits
         mx.eval([] if logits is None else [logits], state.arrays())
         yield PrefillStep(part, logits)
         start = end
@@ -126,8 +127,9 @@ def decode(
         if limit > 1:
             upcoming = sampler(logits)
             mx.async_eval(upcoming, *beside)
-        else:
-            mx.async_eval(state.arrays(), *beside)
+        else:  # the logits too: lazy ones would keep old keys and values alive
+            mx.async_eval(logits, state.arrays(), *beside)
+        state.logits = logits
         value = read(token)
         if tally is not None:
             tally.passed()
@@ -167,6 +169,7 @@ def _drafted_pass(
     accepted = next((n for n in range(len(drafts)) if new[n] != fed[n + 1]), len(drafts))
     for row in range(accepted + 1):
         state.keep(row + 1)
+        state.logits = logits[:, row]
         if tally is not None:
             tally.drafted(row)
         # Without drafts the token after the last one would not have been drawn.

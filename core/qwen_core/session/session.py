@@ -12,6 +12,7 @@ from typing import Any
 from qwen_core.checkpoint.config import replaced_rope
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     DraftMode,
     Effort,
@@ -27,18 +28,16 @@ from qwen_core.protocol.events import (
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.left_runs import Run, begins_alike
 from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
+from qwen_core.session.prompts import Prompts, Run
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
-from qwen_core.session.turn import Turn, TurnPlan
-from qwen_core.text.chat_encoding import encode_chat, turn_suffix
+from qwen_core.session.turn import Turn, TurnPlan, never
 from qwen_core.text.effort import find_levels, resolve_effort
 from qwen_core.text.piece_stream import PieceStream
-from qwen_core.text.reasoning import parse_tool_calls
 from qwen_core.text.template import ChatTemplate, load_template
 from qwen_core.text.template_process import TEMPLATE_PROCESS
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
@@ -89,18 +88,29 @@ class Session(ModelOwner):
         """Change the system prompt. The next turn renders the whole conversation again."""
         self.system = system
 
-    def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
+    def restore(
+        self,
+        messages: Sequence[Message],
+        ids: Sequence[int] = (),
+        system: str | None = None,
+        known: int | None = None,
+    ) -> None:
         """Put a conversation back: after a crash, on resume, or an earlier turn of this one, to take it elsewhere.
 
-        `ids` are the tokens that were fed for `messages`, generated ones as generated; without them (or when one of
-        them is no token of this model) the template renders the messages. The next turn prefills what neither the
-        state nor the snapshot of an earlier turn holds.
+        `ids` are the tokens that were fed for `messages`, or the first `known` of them, generated ones as generated;
+        the template renders the others, or all where an id is no token of this model. The next turn prefills what
+        neither the state nor a snapshot holds. What was there before is remembered, for the way back.
         """
+        if self.conversation_ids:
+            self._leave(Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open))
         self.system = system
         self.messages = list(messages)
+        known = len(self.messages) if known is None else known
         valid = all(0 <= token < self.model.config.vocab_size for token in ids)
-        self.conversation_ids = list(ids) if valid else []
+        self.conversation_ids = list(ids) if valid and known >= len(self.messages) else []
         self._reasoning_open = self._opens_reasoning(self.conversation_ids)
+        if valid and 0 < known < len(self.messages):
+            self._leave(Run(tuple(ids), tuple(self.messages[:known]), self._opens_reasoning(ids)))
 
     def release(self) -> None:
         """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
@@ -148,30 +158,49 @@ class Session(ModelOwner):
         QwenError before anything is fed if a setting is out of its range or the template fails.
         """
         settings = merge_settings(settings, overrides)
-        kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
-        chat = [*self._chat(), {"role": "user", "content": text}]
-        if settings.drop_reasoning:
-            target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
-            boundary = self._answer_boundary(chat, target, kwargs)
-        else:
-            target, boundary = self._target_ids(chat, kwargs), None
+        chat, target, kwargs = self._asked(text, settings)
+        boundary = self._prompts.boundary(chat, target, kwargs) if settings.drop_reasoning else None
         before = [*self.messages, Message("user", text)]
         yield from self._turn(target, settings, stop, before=before, said=[], boundary=boundary)
+
+    def count(
+        self, text: str, settings: GenerationSettings | None = None, *, stop: Stopped = never
+    ) -> PromptCount | None:
+        """What it would take to send `text` now, in tokens; nothing is read or changed for that.
+
+        A text that alone is longer than the context is counted no further. None where `stop` said so meanwhile. Raises
+        QwenError as `send_stream` does.
+        """
+        limit = self.loaded.summary.context_limit
+        own = self.tokenizer.count_up_to(text, limit, stop)
+        if own is None or stop():
+            return None
+        if own > limit:
+            return PromptCount(own, 0, own, at_least=True)
+        _, target, _ = self._asked(text, settings or GenerationSettings())
+        return PromptCount(len(target), self._known_of(target), own)
+
+    def _asked(self, text: str, settings: GenerationSettings) -> tuple[list[dict[str, Any]], list[int], dict[str, Any]]:
+        """The conversation with the question `text`, its ids, and what the template was given beside it."""
+        kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
+        chat = [*self._chat(), {"role": "user", "content": text}]
+        target = self._prompts.encode(chat, kwargs) if settings.drop_reasoning else self._target_ids(chat, kwargs)
+        return chat, target, kwargs
 
     def continue_stream(
         self, settings: GenerationSettings | None = None, *, stop: Stopped | None = None, **overrides: Any
     ) -> Generator[StreamEvent, None, None]:
         """Go on with the last answer, which was stopped or reached a limit, as events like `send_stream`'s.
 
-        Its message grows by what is said now. The answer's own tokens are prefilled once more: the state behind the
-        last one has no logits. Raises SettingsError where there is nothing to go on with.
+        Its message grows by what is said now. Nothing is prefilled where the state, or a snapshot, is still behind its
+        last token: it has the logits. Raises SettingsError where there is nothing to go on with.
         """
         settings = merge_settings(settings, overrides)
         target = self.conversation_ids
         if not self.messages or self.messages[-1].role != "assistant":
             raise SettingsError("there is no answer to continue; ask something first")
         heads = self.efforts.variables.values() or ({},)
-        if not target or not any(self._begins_alike(target, given) for given in heads):
+        if not target or not any(self._prompts.begins_alike(target, self.system, given) for given in heads):
             raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
         if target[-1] in self._stop_ids:
             raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
@@ -249,59 +278,25 @@ class Session(ModelOwner):
         to them, also those of an effort that the conversation comes back to; otherwise all of it is rendered again.
         """
         present = Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
-        for run in (present, *reversed(self._left)):
+        runs = sorted((present, *reversed(self._left)), key=lambda run: -len(run.messages))
+        for run in runs:
             if run.begins(self.messages):
-                ids = self._continued(run, chat, kwargs) if self._begins_alike(run.ids, kwargs) else None
+                ids = self._prompts.continued(run, self.system, chat, kwargs)
                 if ids is not None:
                     return ids
-        return encode_chat(self.template, self.tokenizer, chat, **kwargs)
+        return self._prompts.encode(chat, kwargs)
 
-    def _continued(self, run: Run, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]) -> list[int] | None:
-        """The ids of `run` and then the rest of `chat`; None where the template shows its last answer otherwise."""
-        base, answer = run.ids, len(run.messages) - 1 + bool(self.system)
-        # Reasoning and tool calls of that answer are in `base` already: only what follows them counts.
-        last = {"role": "assistant", "content": run.messages[-1].content}
-        whole = [*chat[:answer], last, *chat[answer + 1 :]]
-        suffix = turn_suffix(self.template, self.tokenizer, whole, kwargs, answer)
-        if suffix is None:
-            return None
-        if suffix and suffix[0] == self._im_end == base[-1]:
-            suffix = suffix[1:]
-        cut_off = run.reasoning_open and base[-1] not in self._stop_ids
-        closing = self.tokenizer.encode("\n</think>\n\n") if cut_off else []
-        return [*base, *closing, *suffix]
-
-    def _begins_alike(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
-        return begins_alike(ids, self.template, self.tokenizer, self.system, kwargs)
-
-    def _answer_boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
-        """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
-
-        That is where the text of the generation prompt and that of a finished answer part ways. None if it cannot
-        be told.
-        """
-        answered = [*chat, {"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]
-        later = encode_chat(self.template, self.tokenizer, answered, **kwargs)
-        same = next((n for n, pair in enumerate(zip(target, later, strict=False)) if pair[0] != pair[1]), len(target))
-        return same if 0 < same < len(target) else None
+    @property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.template, self.tokenizer, frozenset(self._stop_ids))
 
     def _chat(self) -> list[dict[str, Any]]:
-        """The conversation as the template takes it."""
-        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
-        for message in self.messages:
-            entry: dict[str, Any] = {"role": message.role, "content": message.content}
-            if message.role == "assistant":
-                entry["reasoning_content"] = message.reasoning
-                calls = parse_tool_calls(message.tool_calls)
-                functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
-                if functions:
-                    entry["tool_calls"] = [{"type": "function", "function": function} for function in functions]
-            chat.append(entry)
-        return chat
+        return self._prompts.chat(self.messages, self.system)
 
     def _held_of(self, target: list[int]) -> int:
-        """How many of the target's ids the state holds, as a proper prefix; -1 where it holds another sequence."""
-        return len(self.ids) if len(self.ids) < len(target) and self.ids == target[: len(self.ids)] else -1
+        """How many of the target's ids the state holds; -1 where it holds another sequence, or all without logits."""
+        most = len(target) - (self.state.logits is None)
+        return len(self.ids) if len(self.ids) <= most and self.ids == target[: len(self.ids)] else -1
 
     def ways_back(self, effort: Effort | None, *, drop_reasoning: bool = False) -> tuple[tuple[int, int], ...]:
         """Which `efforts.groups` the next question can have without reading all again, and how many tokens need none
@@ -314,13 +309,13 @@ class Session(ModelOwner):
         for level, group in self.efforts.groups.items() if self._left else ():
             kwargs = {**self.efforts.given(level), "preserve_thinking": not drop_reasoning}
             runs = (run for run in reversed(self._left) if run.begins(self.messages))
-            run = next((run for run in runs if self._begins_alike(run.ids, kwargs)), None)
+            run = next((run for run in runs if self._prompts.begins_alike(run.ids, self.system, kwargs)), None)
             if run is None or found.get(group):
                 continue
             target = [*run.ids, -1]
             if drop_reasoning:
                 chat = [*self._chat(), {"role": "user", "content": "x"}]
-                target = encode_chat(self.template, self.tokenizer, chat, **kwargs)
+                target = self._prompts.encode(chat, kwargs)
             kept = self._snapshots.longest_prefix(target)
             if kept is not None:
                 found[group] = len(kept.ids)
@@ -332,15 +327,14 @@ class Session(ModelOwner):
         return max(0, self._held_of(target), len(kept.ids) if kept is not None else 0)
 
     def _enter(self, target: list[int]) -> None:
-        """Bring state and `ids` to the longest known proper prefix of `target`, and remember where that was."""
+        """Bring state and `ids` to the longest known prefix of `target`, and remember where that was."""
         live = self._held_of(target)
         kept = self._snapshots.longest_prefix(target)
         # The conversation as another effort or system prompt has it: there is a way back to what was read of it.
         leaves = live < 0 and self.ids == self.conversation_ids and (kept is None or self._snapshots.is_aside(kept))
         if leaves:
             self._snapshots.set_aside(self.ids, self.state)
-            self._left.append(Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
-            del self._left[:-_MOST_LEFT]
+            self._leave(Run(tuple(self.ids), tuple(self.messages), self._reasoning_open))
         if kept is not None and len(kept.ids) > live:
             self._snapshots.go_to(kept)
             self.state.restore(kept.snapshot)
@@ -354,6 +348,10 @@ class Session(ModelOwner):
             self._snapshots.keep(self.ids, self.state)
         else:
             self._snapshots.trim()
+
+    def _leave(self, run: Run) -> None:
+        """Remember ids that messages of the conversation were fed as."""
+        self._left = [*(other for other in self._left if other != run), run][-_MOST_LEFT:]
 
     def _opens_reasoning(self, ids: Sequence[int]) -> bool:
         """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""

@@ -74,9 +74,14 @@ class SnapshotStore:
         return [*self._kept, *self._aside]
 
     def longest_prefix(self, target: Sequence[int]) -> KeptSnapshot | None:
-        """The longest snapshot whose ids are a proper prefix of `target`: at least one id is left to feed."""
+        """The longest snapshot whose ids are a prefix of `target`; all of it only where the logits behind it are kept,
+        as something must be left to feed else.
+        """
         fitting = (
-            kept for kept in self._all() if len(kept.ids) < len(target) and kept.ids == tuple(target[: len(kept.ids)])
+            kept
+            for kept in self._all()
+            if len(kept.ids) < len(target) + (kept.snapshot.logits is not None)
+            and kept.ids == tuple(target[: len(kept.ids)])
         )
         return max(fitting, key=lambda kept: len(kept.ids), default=None)
 

@@ -61,7 +61,7 @@ class TurnPlan:
 
 
 class Turn:
-    """Feeds the new ids of `plan`, then decodes. Made for one `run`.
+    """Feeds the new ids of `plan`, then decodes; without any it decodes from the logits of `state`. Made for one `run`.
 
     `ids` are those that `state` holds already; every fed id is appended. Closing the iterator at any event leaves the
     two in agreement: the token after the last one yielded may be scheduled, but it is not fed.
@@ -113,7 +113,7 @@ class Turn:
                 prompt_ids=prompt_ids,
                 foreseen_bytes=self._plan.foreseen_bytes,
             )
-            logits = yield from self._prefill()
+            logits = self._state.logits if not new else (yield from self._prefill())
             if logits is None or self._stop():
                 self._reason = "cancelled"
             while logits is not None and self._reason is None and self._generated < self._limit:
@@ -121,8 +121,8 @@ class Turn:
             if rest := self._pieces.flush():
                 yield StreamEvent(joined(rest), cached_tokens=self._cached)
         else:
-            needs = f"this turn needs {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
-            self._notice = f"The context is full: {needs}. Start a new conversation, or send less."
+            needs = f"with it there are {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
+            self._notice = f"The question does not fit and was not read: {needs}. Make room, or send less."
         if self._tally is not None:
             self._tally.flush()
         yield StreamEvent(
@@ -239,7 +239,7 @@ class Turn:
         passes = self._generated - self._forced_tokens if draft is None else draft.passes
         all_moved = moved * (passes + self._forced_passes) + draft_bytes + self._forced_bytes
         return TurnStats(
-            prompt_tokens=self._prompt,
+            prompt_tokens=min(self._prompt, len(self._ids)),  # of a prompt not read to its end, what was read
             cached_tokens=self._cached,
             generated_tokens=self._generated,
             reasoning_tokens=self._pieces.reasoning_tokens,
@@ -261,4 +261,5 @@ class Turn:
             draft=draft,
             draft_off=self._plan.draft_off,
             draft_bytes=draft_bytes,
+            decode_s=self._last - self._first if decode_tok_s and self._last and self._first is not None else None,
         )

@@ -6,7 +6,7 @@ tokenizer_config.json is not read: the hub's files name a wrong one, tokenizer.j
 """
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tokenizers
@@ -30,6 +30,8 @@ def byte_alphabet() -> dict[str, int]:
 
 
 _BYTES = byte_alphabet()
+_PIECE = 1 << 16
+"""Characters of a text that is counted piece by piece: some 30 ms each."""
 
 
 class Tokenizer:
@@ -68,6 +70,20 @@ class Tokenizer:
     def encode_ordinary(self, text: str) -> list[int]:
         """Token ids of `text` with every spelling of a control token taken as ordinary text."""
         return self._encoding(self._ordinary, text).ids
+
+    def count_up_to(self, text: str, most: int, stop: Callable[[], bool]) -> int | None:
+        """How many tokens ordinary `text` is, counted piece by piece until there are more than `most`: however long it
+        is, one call is short. Exact for a text of one piece, a token or two too many for each further one. None where
+        `stop` said so between two pieces.
+        """
+        count = 0
+        for start in range(0, len(text), _PIECE):
+            if start and stop():
+                return None
+            count += len(self.encode_ordinary(text[start : start + _PIECE]))
+            if count > most:
+                break
+        return count
 
     def _encoding(self, tokenizer: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
         return called(self.path, lambda: tokenizer.encode(_well_formed(text), add_special_tokens=False))

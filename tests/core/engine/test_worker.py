@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qwen_core.engine.command_queue import Inbox, Job
 from qwen_core.engine.worker import Worker
+from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import (
     Command,
     Delta,
@@ -160,6 +161,14 @@ def test_a_turn_whose_prompt_was_not_read_to_its_end_leaves_the_conversation_as_
     first, second = (event for event in events if isinstance(event, TurnDone))
     assert (first.message.content, first.ids) == ("a", (0, 1, 2, 3))
     assert (second.finish_reason, second.message.content, second.ids) == ("cancelled", "", first.ids)
+
+
+def test_a_count_is_always_answered_and_of_those_that_wait_the_last_alone(tmp_path: Path) -> None:
+    asked = GenerationSettings()
+    events = work(LOAD, Count(1, "a", asked), Count(2, "ab", asked), Send(1, script(say("x"))), Count(3, "abc", asked))
+    assert [event for event in events if isinstance(event, Counted)] == [Counted(3, PromptCount(4, 1, 3))]
+    assert work(Count(4, "a", asked)) == [Counted(4, None)]
+    assert work(LOAD, Count(5, "refuse", asked))[-1] == Counted(5, None)
 
 
 def test_settings_arrive() -> None:

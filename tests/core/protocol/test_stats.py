@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.stats import (
     DraftStats,
+    TurnStats,
     bytes_per_token,
     checked_bytes,
     decode_rate,
     effective_bandwidth,
     prefill_rate,
+    went_on,
 )
 from support.fake_engine import stats
 
@@ -83,6 +85,54 @@ def test_passes_of_several_rows_are_counted_one_by_one(drafts: list[int], expert
     reads = {rows: 1000 + 7 * min(experts, rows * used) for rows in range(1, 7)}
     assert checked_bytes(by_depth, reads.__getitem__) == sum(reads[1 + drafted] - reads[1] for drafted in drafts)
     assert checked_bytes(by_depth, lambda rows: 1000) == 0
+
+
+def run(tokens: int, first: float, step: float, prompt: int, cached: int, reasoning: int = 0) -> TurnStats:
+    """The figures of one run without drafts whose tokens came `step` seconds apart, the first after `first`."""
+    rate = decode_rate(tokens, first, first + step * (tokens - 1))
+    return replace(
+        stats(tokens - reasoning, reasoning, prompt, cached),
+        ttft_s=first,
+        prefill_tok_s=prefill_rate(prompt - cached, first),
+        decode_tok_s=rate,
+        decode_s=None if rate is None else step * (tokens - 1),
+        reasoning_s=step * reasoning,
+        bandwidth_gb_s=effective_bandwidth(stats().bytes_per_token, rate),
+        prompt_tokens=prompt,
+    )
+
+
+@given(parts=st.lists(st.integers(1, 500), min_size=2, max_size=6), first=SECONDS, step=st.floats(0.001, 1))
+def test_an_answer_that_was_cut_has_the_figures_of_one_that_was_not(
+    parts: list[int], first: float, step: float
+) -> None:
+    """Nothing is read between its parts, so the first token of a later part takes as long as any other."""
+    figures, context = run(parts[0], first, step, 100, 40), 100 + parts[0]
+    for tokens in parts[1:]:
+        figures = went_on(figures, run(tokens, step, step, context, context))
+        context += tokens
+    whole = run(sum(parts), first, step, 100, 40)
+    names = ("prompt_tokens", "cached_tokens", "reread_tokens", "generated_tokens", "context_tokens", "ttft_s")
+    assert [getattr(figures, name) for name in names] == [getattr(whole, name) for name in names]
+    for name in ("prefill_tok_s", "decode_tok_s", "decode_s", "bandwidth_gb_s", "reasoning_s"):
+        assert getattr(figures, name) == pytest.approx(getattr(whole, name), rel=1e-6), name
+
+
+def test_what_is_read_again_to_go_on_is_said_apart_and_is_no_time_of_decoding() -> None:
+    figures = went_on(run(11, 1.0, 0.1, 100, 40), run(11, 9.0, 0.1, 111, 0))
+    assert (figures.prompt_tokens, figures.cached_tokens, figures.reread_tokens) == (100, 40, 111)
+    assert (figures.decode_tok_s, figures.decode_s) == (pytest.approx(10), pytest.approx(2))
+
+
+def test_drafts_of_both_parts_add_up_and_a_part_without_had_a_pass_a_token() -> None:
+    drafts = DraftStats("mtp", 2, passes=4, drafted=8, accepted=5, accepted_by_depth=(3, 2))
+    plain = run(11, 1.0, 0.1, 100, 40)
+    drafted = replace(run(9, 0.1, 0.1, 111, 111), draft=drafts, draft_bytes=700)
+    for both in (went_on(plain, drafted), went_on(drafted, plain)):
+        assert both.draft == DraftStats("mtp", 2, passes=15, drafted=8, accepted=5, accepted_by_depth=(3, 2))
+        assert both.draft_bytes == 700
+    other = replace(drafted, draft=DraftStats("lookup", 1, 2, 2, 1, (1,)))
+    assert went_on(drafted, other).draft == DraftStats("mtp, lookup", 2, 6, 10, 6, (4, 2))
 
 
 def test_the_published_27b_at_its_published_rate() -> None:

@@ -297,7 +297,9 @@ def test_a_full_context_is_a_clear_stop(tmp_path: Path) -> None:
         reasons = [answer(session, "hello", max_new_tokens=None)[-1] for _ in range(3)]
         assert [event.finish_reason for event in reasons] == ["context"] * 3
         assert len(session.ids) == 64
-        assert "context is full" in reasons[-1].notice
+        assert "does not fit" in reasons[-1].notice
+        last = reasons[-1].stats
+        assert last is not None and last.prompt_tokens == last.cached_tokens <= 64, "nothing was read"
         assert_ids_are_the_truth(session)
         session.restore(())
         assert answer(session, "hi", max_new_tokens=1)[-1].finish_reason == "length"

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -10,6 +11,7 @@ import pytest
 
 from qwen_core import demo_model_path, load_session
 from qwen_core.errors import SettingsError
+from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     Continue,
     Delta,
@@ -23,6 +25,7 @@ from qwen_core.protocol.events import (
     text_of,
     with_late_reasoning,
 )
+from qwen_core.protocol.stats import went_on
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler
@@ -81,6 +84,62 @@ def test_an_edit_of_an_earlier_turn_prefills_only_what_changed(session: Session)
     assert session.ids == ends[1], "the same question as before has the same answer"
 
 
+def test_what_stands_before_a_deleted_turn_is_kept_and_the_turn_comes_back_for_nothing(session: Session) -> None:
+    ends = []
+    for question in QUESTIONS:
+        list(session.send_stream(question, **GREEDY))
+        ends.append(list(session.conversation_ids))
+    everything = list(session.messages)
+    session.restore([*everything[:2], *everything[4:]], ends[0], known=2)
+    session.restore(everything, ends[1], known=4)
+    events = list(session.send_stream("And Spain?", **GREEDY))
+    assert events[-1].cached_tokens == len(ends[2]), "deleted and brought back: nothing is read again"
+    session.restore([*everything[:2], *everything[4:]], ends[0], known=2)
+    events = list(session.send_stream("And Italy?", **GREEDY))
+    assert events[-1].cached_tokens == len(ends[0])
+    text = session.tokenizer.decode(session.ids)
+    assert QUESTIONS[1] not in text
+    assert text.index(QUESTIONS[0]) < text.index(QUESTIONS[2]) < text.index("And Italy?")
+    chat = [*session._chat()[:-2], {"role": "user", "content": "And Italy?"}]
+    rendered = encode_chat(session.template, session.tokenizer, chat, enable_thinking=False, preserve_thinking=True)
+    assert session.tokenizer.decode(session.ids).startswith(session.tokenizer.decode(rendered))
+    assert_the_state_is_what_the_ids_say(session)
+
+
+def test_a_count_is_what_sending_takes_and_changes_nothing(session: Session) -> None:
+    for question in QUESTIONS:
+        held = list(session.ids)
+        count = session.count(question, GenerationSettings(effort="none"))
+        assert (session.ids, session.state.length) == (held, len(held))
+        first = next(iter(session.send_stream(question, **GREEDY)))
+        assert count == PromptCount(
+            len(first.prompt_ids), first.cached_tokens, len(session.tokenizer.encode_ordinary(question))
+        )
+
+
+def test_a_huge_text_is_counted_no_further_than_the_context_and_can_be_stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, huge = session.loaded.summary.context_limit, "never mind " * 10_000_000
+    encoded: list[int] = []
+    encode = session.tokenizer.encode_ordinary
+    monkeypatch.setattr(session.tokenizer, "encode_ordinary", lambda text: (encoded.append(len(text)), encode(text))[1])
+    count = session.count(huge)
+    assert count is not None and count.at_least and count.text_tokens > limit
+    assert sum(encoded) < len(huge) / 100
+    assert session.count(huge, stop=lambda: True) is None
+
+
+def test_ids_that_are_said_to_stand_for_no_message_or_for_too_many_are_no_harm(session: Session) -> None:
+    list(session.send_stream(QUESTIONS[0], **GREEDY))
+    messages, ids = list(session.messages), list(session.ids)
+    for known in (-1, 0, 1, 9):
+        session.restore(messages, ids, known=known)
+        list(session.send_stream(QUESTIONS[1], **GREEDY))
+        assert QUESTIONS[0] in session.tokenizer.decode(session.ids)
+        assert_the_state_is_what_the_ids_say(session)
+
+
 @pytest.mark.parametrize("length", [1, 13])
 def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Session) -> None:
     list(session.send_stream(QUESTIONS[0], **GREEDY))
@@ -92,12 +151,63 @@ def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(length: int, session: Se
     assert first[-1].finish_reason == "length"
     rest = list(session.continue_stream(**GREEDY))
     assert ids_of(first) + ids_of(rest) == whole
+    assert first[-1].stats is not None and rest[-1].stats is not None
+    assert rest[-1].stats.cached_tokens == rest[-1].stats.prompt_tokens == first[-1].stats.context_tokens
+    figures = went_on(first[-1].stats, rest[-1].stats)
+    assert (figures.generated_tokens, figures.reread_tokens) == (len(whole), 0)
+    assert (figures.prompt_tokens, figures.cached_tokens) == (
+        first[-1].stats.prompt_tokens,
+        first[-1].stats.cached_tokens,
+    )
     assert session.messages[-1].content == text
     assert len(session.messages) == 4
     assert rest[-1].finish_reason == "stop"
     assert_the_state_is_what_the_ids_say(session)
     with pytest.raises(SettingsError, match="complete"):
         list(session.continue_stream())
+
+
+@pytest.mark.parametrize("draft", ["off", "mtp", "lookup"])
+def test_an_answer_goes_on_from_wherever_it_was_stopped_and_nothing_is_read_again(draft: str, session: Session) -> None:
+    """Also in the middle of a pass with drafts, and after another question: the snapshot has the logits."""
+    settings: dict[str, Any] = {**GREEDY, "draft": draft, "num_draft_tokens": 3}
+    whole = ids_of(list(session.send_stream(PARAGRAPH, **GREEDY)))
+    for length in (1, 2, 3, 4, 7):
+        session.restore(())
+        stream = session.send_stream(PARAGRAPH, **settings)
+        said: list[int] = []
+        while len(said) < length:
+            said += next(stream).token_ids
+        stream.close()
+        messages, ids = list(session.messages), list(session.conversation_ids)
+        list(session.send_stream("And then?", max_new_tokens=3, **settings))
+        session.restore(messages, ids)
+        events = list(session.continue_stream(**settings))
+        assert said + ids_of(events) == whole
+        assert events[-1].stats is not None
+        assert events[-1].stats.prompt_tokens == events[-1].stats.cached_tokens == len(ids)
+        assert_the_state_is_what_the_ids_say(session)
+
+
+def test_an_answer_goes_on_from_a_saved_state_without_reading(session: Session, tmp_path: Path) -> None:
+    whole = ids_of(list(session.send_stream(PARAGRAPH, **GREEDY)))
+    session.restore(())
+    first = list(session.send_stream(PARAGRAPH, max_new_tokens=5, **GREEDY))
+    session.save_state(tmp_path / "state")
+    later = Session(session.loaded, session.tokenizer, session.template)
+    later.restore(session.messages, session.conversation_ids)
+    later.load_state(tmp_path / "state")
+    rest = list(later.continue_stream(**GREEDY))
+    assert rest[-1].stats is not None
+    assert rest[-1].stats.prompt_tokens == rest[-1].stats.cached_tokens
+    assert ids_of(first) + ids_of(rest) == whole
+    # Without the file all of it is read, and the figures say so.
+    bare = Session(session.loaded, session.tokenizer, session.template)
+    bare.restore(session.messages, session.conversation_ids)
+    again = list(bare.continue_stream(**GREEDY))
+    assert ids_of(again) == ids_of(rest)
+    assert first[-1].stats is not None and again[-1].stats is not None
+    assert went_on(first[-1].stats, again[-1].stats).reread_tokens == len(session.conversation_ids)
 
 
 def test_there_must_be_an_answer_to_go_on_with(session: Session) -> None:

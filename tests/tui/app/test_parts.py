@@ -132,7 +132,7 @@ async def test_commands_do_what_they_say(tmp_path: Path, monkeypatch: pytest.Mon
     actions = {name: lambda text, name=name: acted.append((name, text)) for name in names}
     async with context_stage(tmp_path) as here:
         commands = SlashCommands(
-            here.context, here.conversations, here.turns, here.copying, actions, lambda: ["ember", "paper"]
+            here.context, here.conversations, here.turns, here.copying, here.room, actions, lambda: ["ember", "paper"]
         )
         for name in names:
             await commands.call(Call(name))

@@ -134,7 +134,7 @@ async def test_deleting_a_turn_and_bringing_it_back() -> None:
         await here.settle()
         assert said(here) == ["one", "answer 1 to one", "three", "answer 3 to three"]
         assert [message.content for message in last_restore(here).messages] == said(here)
-        assert last_restore(here).ids == ()
+        assert (last_restore(here).ids, last_restore(here).known) == (tuple(range(10)), 2)
         await here.enter("/undo")
         await here.wait(lambda: len(here.app.conversation.turns) == 3)
         assert said(here) == everything

@@ -244,7 +244,7 @@ def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
 
 
 def from_disk(turns: list[Turn]) -> Branch:
-    return Branch(1, None, turns, (1, 2, 3), "", Draft(""))
+    return Branch(1, None, turns, (1, 2, 3), "", Draft(""), 2 * len(turns))
 
 
 def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:

@@ -86,7 +86,7 @@ def test_the_time_of_reasoning_and_the_rate_are_the_engines() -> None:
 
 
 def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning() -> None:
-    """The figures of the engine count what it was asked for last."""
+    """Those of the engine count what it was asked for last."""
     conversation = loaded()
     stopped = conversation.ask("hi")
     figures = replace(stats(4, reasoning=13), reasoning_s=1.5)
@@ -98,6 +98,7 @@ def test_an_answer_that_goes_on_keeps_the_tokens_and_the_time_of_its_reasoning()
     assert (again.reasoning_tokens, again.reasoning_s) == (15, 3.5)
     after(conversation, TurnDone(2, "stop", Message("assistant", "d", "abc"), (1, 2), stats(2, reasoning=0)))
     assert (again.reasoning_tokens, again.reasoning_s) == (13, 1.5)
+    assert (again.generated_tokens, again.stats and again.stats.prompt_tokens) == (19, 1242)
 
 
 PIECES = st.lists(st.tuples(st.sampled_from(["reasoning", "answer", "tool_call"]), st.text(max_size=5)), max_size=12)
@@ -125,7 +126,7 @@ def test_events_of_another_turn_change_nothing() -> None:
     assert (turn.answer, second.answer, second.state) == ("first", "", "waiting")
 
 
-def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_it_again() -> None:
+def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_that_again_alone() -> None:
     conversation = loaded("be kind")
     conversation.ask("one")
     after(conversation, *answered(1, "first"))
@@ -142,7 +143,7 @@ def test_a_crash_in_an_answer_keeps_its_text_and_the_template_renders_it_again()
         Message("user", "two"),
         Message("assistant", "half an ans"),
     )
-    assert conversation.apply(Loaded(MODEL)) == Restore(messages, (), "be kind")
+    assert conversation.apply(Loaded(MODEL)) == Restore(messages, tuple(range(10)), "be kind", known=2)
     assert conversation.apply(Loaded(MODEL)) is None
     conversation.ask("three")
     after(conversation, *answered(3, "third"))

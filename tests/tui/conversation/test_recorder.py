@@ -1,20 +1,21 @@
 """What is said is on disk in time, in order, and once; a store that fails never stops the chat."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnFailed
+from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnDone, TurnFailed
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.conversation.turns import stored_turns
 from qwen_tui.store import Store, StoredMessage, StoreError, open_store
 from qwen_tui.store.records import turn_stats
 from qwen_tui.store.thread import StoreThread
-from support.fake_engine import MODEL, delta, done
+from support.fake_engine import MODEL, delta, done, stats
 
 
 class Timer:
@@ -156,7 +157,7 @@ def test_an_answer_that_goes_on_is_one_answer(scene: Scene) -> None:
 
 @pytest.mark.parametrize("end", [done(2, "ab", "why"), done(2, "ab", "why", reason="cancelled"), EngineDied("gone", 1)])
 def test_figures_of_an_answer_that_goes_on_read_the_same_from_the_disk(scene: Scene, end: Event) -> None:
-    """Those of its last run, also where that was cut off; and the reasoning of all runs."""
+    """They add up, also where the last part was cut off."""
     conversation = Conversation()
 
     def tell(*events: Event) -> None:
@@ -167,15 +168,23 @@ def test_figures_of_an_answer_that_goes_on_read_the_same_from_the_disk(scene: Sc
     tell(Loaded(MODEL))
     turn, begun = conversation.ask("Q"), scene.begin(1)
     tell(delta(1, ("reasoning", "why"), reasoning=40, count=40), done(1, "a", "why", reason="cancelled"))
-    scene.recorder.reopen(2, begun.answer_id).result()
-    assert turn_stats(scene.path()[-1].stats) is None
+    scene.recorder.reopen(2, begun.answer_id, turn.stats).result()
+    assert turn_stats(scene.path()[-1].stats) == turn.stats
     conversation.go_on(turn)
     tell(delta(2, ("answer", "b"), ids=(2,), count=7, reasoning=5), end)
     (shown,) = conversation.turns
     (read,) = stored_turns(scene.path(), [(1, 1)], 1)
     assert read.stats == shown.stats is not None
-    assert read.reasoning_tokens == shown.reasoning_tokens
-    assert read.reasoning_before[0] == shown.reasoning_before[0] == 96
+    last = end.stats if isinstance(end, TurnDone) else stats(generated=2, reasoning=5)  # as the last delta has them
+    assert read.generated_tokens == 508 + last.generated_tokens
+    assert read.reasoning_tokens == shown.reasoning_tokens == 96 + last.reasoning_tokens
+
+
+def test_figures_that_an_earlier_version_kept_of_an_answer_that_went_on_have_all_of_its_reasoning() -> None:
+    kept = {**asdict(stats(generated=7, reasoning=5)), "reasoning_tokens_before": 96, "reasoning_s_before": 1.5}
+    figures = turn_stats(kept)
+    assert figures is not None
+    assert (figures.generated_tokens, figures.reasoning_tokens, figures.reasoning_s) == (108, 101, 1.5)
 
 
 def test_leaving_marks_what_runs_as_interrupted(scene: Scene, tmp_path: Path) -> None:

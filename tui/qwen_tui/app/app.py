@@ -22,7 +22,7 @@ from textual.widgets import TextArea
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
-from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
@@ -34,9 +34,11 @@ from qwen_tui.app.first_start import first_start
 from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
@@ -108,7 +110,9 @@ class QwenApp(App[None]):
         self.drafts = Drafts(context)
         self.conversations = ConversationActions(context, self.drafts)
         self.copying = Copying(context, self.copy_to_clipboard)
-        self.turns = TurnActions(context, self.drafts, self.conversations, self.copying)
+        self.tokens = TokenCount(context, self.drafts)
+        self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
+        self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -120,7 +124,8 @@ class QwenApp(App[None]):
             "quit": lambda _: self.exit(),
         }
         themes = self.appearance.themes
-        self.commands = SlashCommands(context, self.conversations, self.turns, self.copying, actions, themes)
+        parts = (self.conversations, self.turns, self.copying, self.room)
+        self.commands = SlashCommands(context, *parts, actions, themes)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -172,6 +177,7 @@ class QwenApp(App[None]):
     def receive(self, event: Event) -> None:
         """Take an event from whichever thread the engine calls on: onto the disk first, then to the screen."""
         self.context.recorder.record(event)
+        self.tokens.hear(event)
         self._post(event)
 
     def _post(self, event: Event) -> None:
@@ -185,8 +191,12 @@ class QwenApp(App[None]):
         command = self.conversation.apply(event)
         if command is not None:
             self.context.send(command)
+        self.tokens.after(event)
+        self.room.event(event, running)
         if isinstance(event, EngineDied):
             self._engine_died(running)
+        if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
+            self.chat.offer_draft(running.shown or running.question)
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
             GenerationCommands(self.context).tell_effort()
@@ -202,7 +212,7 @@ class QwenApp(App[None]):
 
     def _engine_died(self, turn: Turn | None) -> None:
         self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
-        if turn is not None and turn.unanswered:
+        if turn is not None and turn.unanswered and not turn.aside:
             self.chat.offer_draft(turn.question)
 
     def _take_on(self, key: str) -> None:
@@ -286,7 +296,9 @@ class QwenApp(App[None]):
             status.flash(QUIT_PROMPT)
 
     @on(TextArea.Changed)
-    def _draft_changed(self) -> None:
+    def _draft_changed(self, event: TextArea.Changed) -> None:
+        if event.text_area is self.chat.editor:
+            self.tokens.written()
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
 
@@ -348,6 +360,7 @@ class QwenApp(App[None]):
     def action_restart(self) -> None:
         """Start the engine again, load, and put the conversation back."""
         self.conversation.restarting()
+        self.tokens.lost()
         self.context.link.start(self.context.load, again=True)
         self.chat.request_draw()
 

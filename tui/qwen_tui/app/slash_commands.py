@@ -9,6 +9,7 @@ from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
+from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import COMMANDS, Call
@@ -29,6 +30,7 @@ class SlashCommands:
         conversations: ConversationActions,
         turns: TurnActions,
         copying: Copying,
+        room: MakingRoom,
         actions: Mapping[str, Handler],
         themes: Callable[[], Sequence[str]],
     ) -> None:
@@ -51,6 +53,8 @@ class SlashCommands:
             "continue": lambda _: turns.do(None, "continue"),
             "delete": lambda _: turns.do(None, "delete"),
             "undo": lambda _: turns.do(None, "undo"),
+            "drop": room.drop,
+            "summary": lambda _: room.summarise(),
             "copy": lambda what: copying.copy(None, what),
             "export": self._export,
             "system": generation.system,

@@ -4,15 +4,17 @@ Each begins on disk (recorder.py), then on the screen (conversation.py), then in
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
 from qwen_core.errors import QwenError
-from qwen_core.protocol.events import Command, Continue, Send
+from qwen_core.protocol.events import Command, Continue, GenerationSettings, Send
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.chat.turn_view import What
 from qwen_tui.composer.attachments import attach
 from qwen_tui.conversation.branch import ids_before
@@ -27,14 +29,20 @@ class TurnActions:
     """`busy` while something is on its way that leads to a question for the engine."""
 
     def __init__(
-        self, context: AppContext, drafts: Drafts, conversations: ConversationActions, copying: Copying
+        self,
+        context: AppContext,
+        drafts: Drafts,
+        conversations: ConversationActions,
+        copying: Copying,
+        tokens: TokenCount,
     ) -> None:
         self._context = context
+        self._tokens = tokens
         self._drafts = drafts
         self._conversations = conversations
         self._copying = copying
         self.busy = False
-        self._deleted: list[tuple[int, DeletedTurn]] = []
+        self._ways_back: list[tuple[int, Callable[[], Awaitable[None]]]] = []
 
     # Asking.
 
@@ -49,8 +57,10 @@ class TurnActions:
         self.busy = True
         try:
             content, shown = await self._compose(text)
-            if not content:
+            if not content or self._context.refuse(await self._tokens.refusal(content)):
                 return
+            if self._context.refuse(self._context.conversation.refusal):
+                return  # the engine ended while it was asked
             edited = self._drafts.sent(written)
             if edited is not None and edited in self._context.conversation.items:
                 await self._again(edited, content, shown, edits=edited.question_id)
@@ -76,14 +86,24 @@ class TurnActions:
             context.flash(f"Attached {names}.")
         return attached.text, sent if attached.files else ""
 
-    def _begin(self, turn: Turn, *before: Command, question_id: int | None = None, edits: int | None = None) -> None:
-        """Have a turn that is on the screen stored, then answered."""
+    def ask(self, turn: Turn, settings: GenerationSettings, *before: Command) -> None:
+        """Have a turn that is on the screen stored, then answered with settings of its own."""
+        self._begin(turn, *before, settings=settings)
+
+    def _begin(
+        self,
+        turn: Turn,
+        *before: Command,
+        question_id: int | None = None,
+        edits: int | None = None,
+        settings: GenerationSettings | None = None,
+    ) -> None:
         context, conversation = self._context, self._context.conversation
-        settings = context.request()
+        settings = settings or context.request()
         begun = context.recorder.begin(
             Beginning(
                 turn.number, conversation.kept, turn.question, turn.shown, settings, conversation.system, question_id,
-                edits, self._last_before(turn),
+                edits, self._last_before(turn), turn.aside,
             )
         )  # fmt: skip
 
@@ -106,15 +126,16 @@ class TurnActions:
     ) -> None:
         """Ask at the place of `turn`; what follows it stays on the branch that it was on."""
         context, conversation = self._context, self._context.conversation
-        ids, fingerprint = (), ""
+        ids, fingerprint, known, kept = (), "", 0, conversation.kept.id
         earlier = conversation.turns[: conversation.turns.index(turn)]
         try:
-            ids, fingerprint = await context.store.use(lambda store: ids_before(store, earlier))
+            if kept is not None:
+                ids, fingerprint, known = await context.store.use(lambda store: ids_before(store, kept, earlier))
         except QwenError as error:
             context.flash(str(error))
         if turn not in conversation.items:
             return
-        before = conversation.cut(turn, ids, fingerprint)
+        before = conversation.cut(turn, ids, fingerprint, known)
         self._drafts.leave_lost_edit()
         self._begin(conversation.ask(text, shown), before, question_id=question_id, edits=edits)
 
@@ -144,7 +165,7 @@ class TurnActions:
             case "delete":
                 await self.delete(turn)
             case "undo":
-                await self.undo_delete()
+                await self.undo()
             case "previous":
                 await self.walk(turn, -1)
             case "next":
@@ -187,8 +208,10 @@ class TurnActions:
             return
         again = context.conversation.go_on(turn)
         self._drafts.leave_lost_edit()
-        stored = context.recorder.reopen(again.number, turn.answer_id).result if turn.answer_id is not None else None
-        context.send(Continue(again.number, context.request()), first=stored)
+        reopened = None
+        if turn.answer_id is not None:
+            reopened = context.recorder.reopen(again.number, turn.answer_id, turn.stats).result
+        context.send(Continue(again.number, context.request()), first=reopened)
 
     async def delete(self, turn: Turn | None) -> None:
         """Take a turn out; what follows goes on without it."""
@@ -201,23 +224,32 @@ class TurnActions:
             context.restore(conversation.forget(turn))
             context.flash("The turn is deleted.")
         else:
-            self._deleted.append((kept, await context.store.use(lambda store: store.tree.delete_turn(question))))
+            deleted = await context.store.use(lambda store: store.tree.delete_turn(question))
+            self.can_undo(kept, lambda: self._bring_back(deleted))
             await self._conversations.reload()
             context.flash("The turn is deleted; u on a turn, or /undo, brings it back.")
         self._drafts.leave_lost_edit()
 
-    async def undo_delete(self) -> None:
+    def can_undo(self, kept: int, way_back: Callable[[], Awaitable[None]]) -> None:
+        """Something was done to the conversation `kept` that `way_back` undoes."""
+        self._ways_back.append((kept, way_back))
+
+    async def undo(self) -> None:
+        """Take back what was done last to this conversation: a turn deleted, turns left out, a summary."""
         context = self._context
         kept = context.conversation.kept.id
-        mine = [entry for entry in self._deleted if entry[0] == kept]
+        mine = [entry for entry in self._ways_back if entry[0] == kept]
         if not mine:
             context.flash("There is nothing to bring back.")
         if not mine or context.still_answering():
             return
-        await context.store.use(lambda store: store.tree.undo_delete(mine[-1][1]))
-        self._deleted.remove(mine[-1])
+        await mine[-1][1]()
+        self._ways_back.remove(mine[-1])
+
+    async def _bring_back(self, deleted: DeletedTurn) -> None:
+        await self._context.store.use(lambda store: store.tree.undo_delete(deleted))
         await self._conversations.reload()
-        context.flash("The turn is back.")
+        self._context.flash("The turn is back.")
 
     async def walk(self, turn: Turn | None, step: int) -> None:
         """Show the alternative to the left or right of a turn, with the branch that goes on from it."""

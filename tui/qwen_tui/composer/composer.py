@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.events import DescendantBlur
 from textual.message import Message
 from textual.screen import Screen
@@ -36,6 +38,9 @@ class Composer(Vertical):
     DEFAULT_CSS = """
     Composer { height: auto; max-height: 10; border-top: solid $panel; border-bottom: solid $panel; }
     Composer:focus-within { border-top: solid $panel; }
+    Composer { border-subtitle-color: $muted; border-subtitle-background: $background; }
+    Composer.-count-warning { border-subtitle-color: $warning; }
+    Composer.-count-error { border-subtitle-color: $error; }
     Composer > .line { height: auto; padding: 0 1; }
     Composer > .line > .prompt { width: 2; height: 1; color: $primary; text-style: bold; }
     """
@@ -71,6 +76,12 @@ class Composer(Vertical):
     def on_mount(self) -> None:
         self.editor.first = self._take_key
         self.screen.screen_layout_refresh_signal.subscribe(self, self._laid_out)
+
+    def show_count(self, line: str, look: Literal["", "warning", "error"] = "") -> None:
+        """Say in the border how long what is being written is; "" says nothing."""
+        self.border_subtitle = Content(f" {line} " if line else "")
+        self.set_class(look == "warning", "-count-warning")
+        self.set_class(look == "error", "-count-error")
 
     # What is being written.
 

@@ -41,7 +41,9 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("retry", "/retry", "another answer to the last question", "Answer again"),
     SlashCommand("continue", "/continue", "go on with an answer that was cut off", "Continue the answer"),
     SlashCommand("delete", "/delete", "take the last turn out", "Delete the last turn"),
-    SlashCommand("undo", "/undo", "bring a deleted turn back", "Undo deleting"),
+    SlashCommand("undo", "/undo", "bring back what was deleted, left out or summed up", "Undo"),
+    SlashCommand("drop", "/drop [N]", "go on without the N oldest turns, which are kept", "Make room", (), True),
+    SlashCommand("summary", "/summary", "go on from a summary, in a new conversation", "Go on from a summary"),
     SlashCommand(
         "copy", "/copy [WHAT]", "the last answer; code or code 2: its blocks; all", "Copy the answer", (), True
     ),

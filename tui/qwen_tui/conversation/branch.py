@@ -11,7 +11,8 @@ from qwen_tui.store import Draft, Store
 class Branch:
     """The branch of a conversation that is shown.
 
-    `ids` are the tokens that were fed for it, () where they are not known; `fingerprint` is that of their model.
+    `ids` are the tokens that were fed for its first `known` messages, () where there are none; `fingerprint` is that of
+    their model.
     """
 
     conversation_id: int
@@ -20,6 +21,7 @@ class Branch:
     ids: tuple[int, ...]
     fingerprint: str
     draft: Draft
+    known: int = 0
 
 
 def read_branch(store: Store, conversation_id: int, first_number: int) -> Branch:
@@ -27,16 +29,19 @@ def read_branch(store: Store, conversation_id: int, first_number: int) -> Branch
     system = store.conversations.get(conversation_id).system
     path = store.tree.path(conversation_id)
     turns = stored_turns(path, store.tree.places(path), first_number)
-    return Branch(conversation_id, system, turns, *ids_before(store, turns), store.writing.draft(conversation_id))
+    ids, fingerprint, known = ids_before(store, conversation_id, turns)
+    return Branch(conversation_id, system, turns, ids, fingerprint, store.writing.draft(conversation_id), known)
 
 
-def ids_before(store: Store, turns: Sequence[Turn]) -> tuple[tuple[int, ...], str]:
-    """The tokens that were fed for `turns`, the beginning of a branch, and the fingerprint of the model they are of.
-
-    No tokens where they are not known.
+def ids_before(store: Store, conversation_id: int, turns: Sequence[Turn]) -> tuple[tuple[int, ...], str, int]:
+    """The tokens that were fed for `turns`, the beginning of a branch, as far as they are known; the fingerprint of the
+    model they are of; and how many messages of these turns they stand for.
     """
-    answered = [turn for turn in turns if turn.has_text]
-    if not answered or answered[-1].answer_id is None:
-        return (), ""
-    message = store.tree.message(answered[-1].answer_id)
-    return store.tree.ids(message.id) or (), message.model.fingerprint if message.model is not None else ""
+    told = store.tree.with_ids(conversation_id)
+    end = next((n for n in range(len(turns), 0, -1) if turns[n - 1].answer_id in told and turns[n - 1].has_text), 0)
+    answer_id = turns[end - 1].answer_id if end else None
+    ids = store.tree.ids(answer_id) if answer_id is not None else None
+    if answer_id is None or not ids:
+        return (), "", 0
+    model = store.tree.message(answer_id).model
+    return ids, model.fingerprint if model is not None else "", sum(len(turn.messages()) for turn in turns[:end])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from qwen_core.protocol.counting import Counted
 from qwen_core.protocol.events import (
     Delta,
     EngineDied,
@@ -40,6 +41,10 @@ Phase = Literal[
 ]  # fmt: skip
 
 
+FULL_FROM = 0.8
+"""Share of the context from which on it is said to fill up."""
+
+
 @dataclass
 class Conversation:
     """State of the app: `items` in the order they appear, the engine's state, and the figures of the status line."""
@@ -59,10 +64,11 @@ class Conversation:
     """What the engine said last of its memory; None where it has nothing of this conversation yet."""
     ways_back: dict[int, int] = field(default_factory=dict)
     """By the number of an effort's text how many tokens the next question need not read; empty where nobody knows."""
+    warned_full: bool = False  # it was said that the context of this conversation fills up
     snapshot_budget: int = 0  # bytes that states of earlier turns may take
     _next_turn: int = 1
     _ids: tuple[int, ...] = ()
-    _ids_cover_all: bool = True
+    _known: int = 0  # of the messages, so many were fed as `_ids`
     _ids_from: str = ""
     _restore_after_load: bool = False
 
@@ -120,6 +126,11 @@ class Conversation:
         return turn.stats.live_tok_s
 
     @property
+    def is_nearly_full(self) -> bool:
+        """Whether little of the context is left: time to make room."""
+        return self.model is not None and self.context_tokens >= FULL_FROM * self.model.context_limit
+
+    @property
     def next_number(self) -> int:
         """The number that the next turn gets."""
         return self._next_turn
@@ -134,6 +145,18 @@ class Conversation:
         self.rates, self.stopping = RateHistory(), False
         return turn
 
+    def begin_aside(self, kept_id: int, text: str, shown: str) -> Turn:
+        """A new conversation whose first question is asked of the present one: the engine goes on with that until the
+        answer is there, so the tokens that it feeds are not those of the new one.
+        """
+        self.kept, self.state_path = KeptConversation(kept_id), ""
+        tokens = self.context_tokens
+        self._put([], (), "", 0)
+        self.context_tokens = tokens
+        turn = self.ask(text, shown)
+        turn.aside = True
+        return turn
+
     def note(self, text: str, kind: Literal["notice", "error"] = "notice") -> Note:
         """A line of the program's own. The same line twice in a row is shown once."""
         last = self.items[-1] if self.items else None
@@ -146,7 +169,7 @@ class Conversation:
     def clear(self) -> Restore:
         """Begin a new conversation; the returned command tells the engine."""
         self.kept, self.state_path = KeptConversation(), ""
-        self._put([], (), "")
+        self._put([], (), "", 0)
         return self.restore()
 
     def load(self, kept: KeptConversation, branch: Branch) -> Restore:
@@ -161,32 +184,31 @@ class Conversation:
             (there.get((turn.question_id, turn.answer_id, turn.place, turn.state)) if same else None) or turn
             for turn in branch.turns
         ]
-        self._put(items, branch.ids, branch.fingerprint)
+        self._put(items, branch.ids, branch.fingerprint, branch.known)
         self._next_turn = max([self._next_turn, *(turn.number + 1 for turn in branch.turns)])
         return self.restore(saved_state=not same)
 
-    def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str) -> Restore:
-        """Take `turn` and all after it out; `ids` are the tokens fed for what is left, as far as they are known."""
-        self._put(self.items[: self.items.index(turn)], ids, fingerprint)
+    def cut(self, turn: Turn, ids: tuple[int, ...], fingerprint: str, known: int) -> Restore:
+        """Take `turn` and all after it out; `ids` are the tokens fed for the first `known` messages of what is left."""
+        self._put(self.items[: self.items.index(turn)], ids, fingerprint, known)
         return self.restore()
 
     def go_on(self, turn: Turn) -> Turn:
         """The answer of the last turn goes on, as a turn of a new number that takes its place."""
         again = replace(turn, number=self._next_turn, state="waiting", finish_reason=None, error="", prefilled=0)
         again.to_prefill, again.prefill_began, again.prefill_s = 0, None, None
-        again.reasoning_before = (turn.reasoning_tokens, turn.reasoning_s or 0.0)
+        again.before = turn.stats
         self._next_turn += 1
         self.items[self.items.index(turn)] = again
         self.rates, self.stopping = RateHistory(), False
         return again
 
-    def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str) -> None:
+    def _put(self, items: list[Item], ids: tuple[int, ...], fingerprint: str, known: int) -> None:
         self.items[:] = items
-        self._ids, self._ids_from = ids, fingerprint
-        self._ids_cover_all = bool(ids) or not self.turns
+        self._ids, self._ids_from, self._known = ids, fingerprint, known
         stats = next((turn.stats for turn in self.latest if turn.stats is not None), None)
         self.context_tokens = len(ids) or (stats.context_tokens if stats is not None else 0)
-        self.held, self.rates = None, RateHistory()
+        self.held, self.rates, self.warned_full = None, RateHistory(), False
 
     def forget(self, turn: Turn) -> Restore:
         """Take an unanswered turn out, to send its question again."""
@@ -205,17 +227,19 @@ class Conversation:
         `saved_state`: with the file of its state, where there is one. Only where the engine has nothing of it: an edit
         goes back to a snapshot, not to what lies on the disk.
 
-        The ids go along only when they are known to be what was fed for exactly these messages, and to be this model's.
-        After an engine that died in an answer they are not: then the template renders the messages anew.
+        The ids go along only when they are known to be what was fed for these messages, or the first of them, and to be
+        this model's. What an engine that died in an answer had been fed of it is not: the template renders that anew.
         """
         self._restore_after_load, self.ways_back = self.engine != "ready", {}
         messages = tuple(message for turn in self.turns for message in turn.messages())
-        known = self._ids_cover_all and (self.model is None or self._ids_from in ("", self.model.fingerprint))
-        return Restore(messages, self._ids if known else (), self.system, self.state_path if saved_state else "")
+        ours = self.model is None or self._ids_from in ("", self.model.fingerprint)
+        ids = self._ids if ours and self._known <= len(messages) else ()
+        known = self._known if ids and self._known < len(messages) else None
+        return Restore(messages, ids, self.system, self.state_path if saved_state else "", known)
 
     def restore_rendered(self) -> Restore:
         """The same, rendered anew by the template: after a change to what stands before the first question."""
-        self._ids, self._ids_cover_all = (), not self.turns
+        self._ids, self._known = (), 0
         return self.restore()
 
     # What the engine says.
@@ -241,6 +265,8 @@ class Conversation:
             case StateSaved():
                 saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
                 self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
+            case Counted():
+                pass  # of what is being written: token_count.py's
             case _:
                 self._apply_to_turn(event)
         return None
@@ -266,7 +292,7 @@ class Conversation:
                 self._done(turn, event)
             case TurnFailed(_, message):
                 turn.state, turn.error = "failed", message
-                self._ids_cover_all = False
+                self._lose(turn)
 
     def _delta(self, turn: Turn, event: Delta) -> None:
         came_drafted = event.drafted or (False,) * len(event.pieces)
@@ -293,7 +319,7 @@ class Conversation:
             turn.kept(said)
         self._figures(turn, event.stats)
         self.stopping, self.ways_back = False, dict(event.ways_back)
-        self._ids, self._ids_cover_all = event.ids, True
+        self._ids, self._known = () if turn.aside else event.ids, sum(len(turn.messages()) for turn in self.turns)
         self._ids_from = self.model.fingerprint if self.model is not None else ""
 
     def _died(self, event: EngineDied) -> None:
@@ -308,5 +334,10 @@ class Conversation:
         turn = self.current
         if turn is not None:
             turn.state = "interrupted"
-            if turn.has_text:
-                self._ids_cover_all = False
+            self._lose(turn)
+
+    def _lose(self, turn: Turn) -> None:
+        """What the engine was fed for `turn` is not known. An answer that went on has lost what it had been before."""
+        before = sum(len(other.messages()) for other in self.turns if other is not turn)
+        if turn.has_text and self._known > before:
+            self._ids, self._known = (), 0

@@ -18,15 +18,17 @@ from qwen_core.protocol.events import (
     Delta,
     EngineDied,
     Event,
+    FinishReason,
     GenerationSettings,
     Loaded,
+    Message,
     ModelSummary,
     Part,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
-from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread
 
@@ -58,6 +60,7 @@ class Beginning:
     question_id: int | None = None
     edits: int | None = None
     after: int | Literal["end"] | None = "end"
+    aside: bool = False  # see `Turn.aside`
 
 
 @dataclass
@@ -75,9 +78,17 @@ class _Running:
 
     answer_id: int
     goes_on: bool = False  # it had tokens of its own before
+    before: TurnStats | None = None  # its figures by then
+    aside: bool = False  # the tokens fed for it are another conversation's
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     stats: TurnStats | None = None
+
+    def finish(
+        self, store: Store, message: Message, reason: FinishReason, ids: Sequence[int], stats: TurnStats
+    ) -> None:
+        ids = () if self.aside else ids
+        store.answers.finish(self.answer_id, message, reason, ids, went_on(self.before, stats))
 
 
 def after(seconds: float, action: Callable[[], None]) -> None:
@@ -122,13 +133,13 @@ class Recorder:
         """Put a question and the start of its answer on disk. None where the store could not take them."""
         return self._submit(lambda store: self._begin(store, new))
 
-    def reopen(self, turn: int, answer_id: int) -> "Future[object]":
-        """A stopped answer goes on under a new number of turn."""
+    def reopen(self, turn: int, answer_id: int, before: TurnStats | None = None) -> "Future[object]":
+        """A stopped answer, whose figures are `before`, goes on under a new number of turn."""
 
         def work(store: Store) -> None:
             store.answers.reopen(answer_id)
             with self._lock:
-                self._running[turn] = _Running(answer_id, goes_on=True)
+                self._running[turn] = _Running(answer_id, goes_on=True, before=before)
 
         return self._submit(work)
 
@@ -145,7 +156,7 @@ class Recorder:
             question = store.answers.ask(new.kept.id, new.text, new.shown, after=after)
         answer = store.answers.begin(question, new.settings, self.model)
         with self._lock:
-            self._running[new.turn] = _Running(answer)
+            self._running[new.turn] = _Running(answer, aside=new.aside)
         return Begun(question, answer, stored_place(store, question, answer))
 
     # What the engine says.
@@ -161,14 +172,14 @@ class Recorder:
             case Delta():
                 self._add(event)
             case TurnDone(turn, reason, message, ids, stats):
-                self._end(turn, lambda store, answer: store.answers.finish(answer, message, reason, ids, stats))
+                self._end(turn, lambda store, its: its.finish(store, message, reason, ids, stats))
             case TurnFailed(turn, message):
                 self.flush()
-                self._end(turn, lambda store, answer: store.answers.fail(answer, message))
+                self._end(turn, lambda store, its: store.answers.fail(its.answer_id, message))
             case EngineDied():
                 self.flush()
                 for turn in self._turns():
-                    self._end(turn, lambda store, answer: store.answers.interrupt(answer))
+                    self._end(turn, lambda store, its: store.answers.interrupt(its.answer_id))
             case _:
                 pass
 
@@ -176,7 +187,7 @@ class Recorder:
         """Keep what the answer follows: with that, one that a crash cuts off is resumed token for token."""
         with self._lock:
             running = self._running.get(turn)
-        if running is not None and ids and not running.goes_on:
+        if running is not None and ids and not running.goes_on and not running.aside:
             self._submit(lambda store: store.answers.prompt(running.answer_id, ids))
 
     def flush(self) -> None:
@@ -197,17 +208,18 @@ class Recorder:
                 return
             running.pieces += event.pieces
             running.ids += event.ids
-            running.stats = event.stats or running.stats
+            if event.stats is not None:
+                running.stats = went_on(running.before, event.stats)
             begin, self._flush_due = not self._flush_due, True
         if begin:
             self._later(FLUSH_S, self.flush)
 
-    def _end(self, turn: int, work: Callable[[Store, int], None]) -> None:
+    def _end(self, turn: int, work: Callable[[Store, _Running], None]) -> None:
         """The turn is over: its last word is on disk when this returns, or has failed to get there."""
         with self._lock:
             running = self._running.pop(turn, None)
         if running is not None:
-            self._submit(lambda store: work(store, running.answer_id)).result()
+            self._submit(lambda store: work(store, running)).result()
 
     def _turns(self) -> Sequence[int]:
         with self._lock:

@@ -9,8 +9,8 @@ from typing import Literal
 
 from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
 from qwen_core.protocol.expert_use import ExpertUse
-from qwen_core.protocol.stats import TurnStats
-from qwen_tui.store.records import StoredMessage, all_reasoning, reasoning_before, turn_stats
+from qwen_core.protocol.stats import TurnStats, went_on
+from qwen_tui.store.records import StoredMessage, turn_stats
 
 TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
 _RUNNING = ("waiting", "prefill", "reasoning", "decoding")
@@ -25,7 +25,7 @@ class Turn:
     what was said, in order; `answer`, `reasoning` and `tool_calls` read one part of it. `drafted`: where in a part's
     text stands what accepted drafts said, as (begin, end); known while the program runs.
     `experts`: which of a mixture it used while somebody looked.
-    `reasoning_before`: tokens and seconds of reasoning from before the answer went on; figures count the last run.
+    `before`: the figures up to where the answer was cut off, where it went on; `stats` are those of all of it.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Turn:
     cached: int = 0
     generated_tokens: int = 0
     reasoning_tokens: int = 0
-    reasoning_before: tuple[int, float] = (0, 0.0)
+    before: TurnStats | None = None
     prefill_began: float | None = None
     prefill_s: float | None = None
     foreseen_bytes: int = 0
@@ -51,6 +51,8 @@ class Turn:
     stats: TurnStats | None = None
     experts: ExpertUse | None = None
     error: str = ""
+    aside: bool = False
+    """Asked of another conversation than it is kept in: the tokens that the engine feeds are that one's."""
 
     @property
     def running(self) -> bool:
@@ -78,6 +80,11 @@ class Turn:
         return self.state in ("failed", "interrupted") and not self.has_text
 
     @property
+    def was_read(self) -> bool:
+        """Whether the engine took the question up; one that does not fit into the context it does not."""
+        return self.finish_reason != "context" or self.generated_tokens > 0
+
+    @property
     def continuable(self) -> bool:
         """Whether the answer was cut off where it could go on."""
         return self.state == "done" and self.finish_reason in ("cancelled", "length", "repetition")
@@ -102,10 +109,10 @@ class Turn:
             self.drafted = {}  # the places are no longer where they were
 
     def take(self, stats: TurnStats) -> None:
-        """The figures by now, as the engine has them."""
-        self.stats, self.generated_tokens = stats, stats.generated_tokens
-        self.reasoning_tokens, seconds = all_reasoning(self.reasoning_before, stats)
-        self.reasoning_s = seconds or None
+        """The figures by now, as the engine has them of what it was asked last."""
+        self.stats = stats = went_on(self.before, stats)
+        self.generated_tokens, self.reasoning_tokens = stats.generated_tokens, stats.reasoning_tokens
+        self.reasoning_s = stats.reasoning_s or None
 
     def messages(self) -> tuple[Message, ...]:
         """The turn as messages for `Restore`; an unanswered question is left out."""
@@ -148,7 +155,5 @@ def _answered(turn: Turn, message: StoredMessage) -> None:
     # An answer that another program is writing this moment counts as interrupted here.
     turn.state = _STATES.get(message.status, "interrupted")
     turn.finish_reason, turn.error = message.finish_reason, message.error
-    turn.reasoning_before = reasoning_before(message.stats)
-    turn.reasoning_tokens, turn.reasoning_s = turn.reasoning_before[0], turn.reasoning_before[1] or None
     if (stats := turn_stats(message.stats)) is not None:
         turn.take(stats)

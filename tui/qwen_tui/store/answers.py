@@ -10,7 +10,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from qwen_core.protocol.events import FinishReason, GenerationSettings, Message, Part
 from qwen_core.protocol.stats import TurnStats
@@ -20,14 +20,10 @@ from qwen_tui.store.models import model_id
 from qwen_tui.store.process_locks import is_gone
 from qwen_tui.store.records import (
     ModelIdentity,
-    all_reasoning,
     clean,
-    from_json,
-    reasoning_before,
     settings_json,
     stats_json,
     title_from,
-    turn_stats,
 )
 from qwen_tui.store.token_ids import checksum, pack, unpack
 from qwen_tui.store.tree import Tree
@@ -110,18 +106,12 @@ class Answers:
         return answer_id
 
     def reopen(self, answer_id: int) -> None:
-        """A stopped answer goes on: what is appended from now on follows what it has."""
+        """A stopped answer goes on: what is appended from now on follows what it has. Its figures stay until then."""
         self._require_answer(answer_id)
         with self._database.write() as connection:
-            # Its figures were those of the run that ended; of them only the reasoning belongs to the text that is kept.
-            values = _stats(connection, answer_id)
-            figures, before = turn_stats(values), reasoning_before(values)
-            if figures is not None:
-                before = all_reasoning(before, figures)
             connection.execute(
-                "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', stats = ?, writer = ? "
-                "WHERE id = ?",
-                (stats_json(None, before), self._writer, answer_id),
+                "UPDATE messages SET status = 'running', finish_reason = NULL, error = '', writer = ? WHERE id = ?",
+                (self._writer, answer_id),
             )
             connection.execute(
                 "UPDATE conversations SET deleted_at = NULL WHERE deleted_at IS NOT NULL "
@@ -158,8 +148,7 @@ class Answers:
                 (answer_id, *texts, pack(ids) if ids else None),
             )
             if stats is not None:
-                figures = stats_json(stats, reasoning_before(_stats(connection, answer_id)))
-                connection.execute("UPDATE messages SET stats = ? WHERE id = ?", (figures, answer_id))
+                connection.execute("UPDATE messages SET stats = ? WHERE id = ?", (stats_json(stats), answer_id))
 
     def finish(
         self,
@@ -184,7 +173,7 @@ class Answers:
                     kept,
                     rest,
                     check,
-                    stats_json(stats, reasoning_before(_stats(connection, answer_id))),
+                    stats_json(stats),
                     answer_id,
                 ),
             )
@@ -293,11 +282,6 @@ def _merge(connection: sqlite3.Connection, answer_id: int, status: str, error: s
         (*texts, status, error, ids, check, answer_id),
     )
     connection.execute("DELETE FROM parts WHERE message_id = ?", (answer_id,))
-
-
-def _stats(connection: sqlite3.Connection, answer_id: int) -> dict[str, Any]:
-    row = connection.execute("SELECT stats FROM messages WHERE id = ?", (answer_id,)).fetchone()
-    return from_json(row["stats"]) if row is not None else {}
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:

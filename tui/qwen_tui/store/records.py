@@ -3,8 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeGuard, get_args
 
 from qwen_core.files import json_text, strict_json
 from qwen_core.protocol.events import FinishReason, GenerationSettings
@@ -137,7 +137,6 @@ def title_from(question: str) -> str:
 
 
 _MOST = 1e30  # of a figure in a file that someone else has edited
-_TOKENS_BEFORE, _SECONDS_BEFORE = "reasoning_tokens_before", "reasoning_s_before"
 
 
 def to_json(values: Mapping[str, Any]) -> str:
@@ -163,25 +162,8 @@ def settings_json(settings: GenerationSettings) -> str:
     return to_json(asdict(settings))
 
 
-def stats_json(stats: TurnStats | None, reasoning_before: tuple[int, float] = (0, 0.0)) -> str:
-    """The figures of an answer's last run, and the tokens and seconds of reasoning of the runs before it."""
-    values: dict[str, Any] = {} if stats is None else asdict(stats)
-    tokens, seconds = reasoning_before
-    if tokens or seconds:
-        values |= {_TOKENS_BEFORE: tokens, _SECONDS_BEFORE: seconds}
-    return to_json(values)
-
-
-def reasoning_before(values: Mapping[str, Any]) -> tuple[int, float]:
-    """Tokens and seconds of reasoning from before a stored answer went on."""
-    tokens, seconds = values.get(_TOKENS_BEFORE, 0), values.get(_SECONDS_BEFORE, 0.0)
-    known = all(_is_figure(value) and abs(value) < _MOST for value in (tokens, seconds))
-    return (int(tokens), float(seconds)) if known else (0, 0.0)
-
-
-def all_reasoning(before: tuple[int, float], stats: TurnStats) -> tuple[int, float]:
-    """Tokens and seconds of reasoning of an answer that went on: those from before, and those of its last run."""
-    return before[0] + stats.reasoning_tokens, before[1] + (stats.reasoning_s or 0.0)
+def stats_json(stats: TurnStats | None) -> str:
+    return to_json({} if stats is None else asdict(stats))
 
 
 def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
@@ -195,7 +177,21 @@ def turn_stats(values: Mapping[str, Any]) -> TurnStats | None:
             given[entry.name] = None
     off = values.get("draft_off")
     draft_off: DraftOff | None = off if off in get_args(DraftOff) else None
-    return TurnStats(**given, draft=_draft_stats(values.get("draft")), draft_off=draft_off)
+    stats = TurnStats(**given, draft=_draft_stats(values.get("draft")), draft_off=draft_off)
+    return _with_earlier_reasoning(stats, values)
+
+
+def _with_earlier_reasoning(stats: TurnStats, values: Mapping[str, Any]) -> TurnStats:
+    """An earlier version kept the figures of an answer's last run, and of the runs before it the reasoning alone."""
+    tokens, seconds = values.get("reasoning_tokens_before"), values.get("reasoning_s_before")
+    if not (_is_figure(tokens) and _is_figure(seconds)):
+        return stats
+    return replace(
+        stats,
+        reasoning_tokens=stats.reasoning_tokens + int(tokens),
+        generated_tokens=stats.generated_tokens + int(tokens),
+        reasoning_s=(stats.reasoning_s or 0.0) + seconds,
+    )
 
 
 def _draft_stats(values: Any) -> DraftStats | None:
@@ -212,5 +208,5 @@ def _draft_stats(values: Any) -> DraftStats | None:
     return DraftStats(kind=kind, accepted_by_depth=tuple(depths), **counts)
 
 
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_figure(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST

@@ -119,6 +119,11 @@ class Tree:
             ids += new
         return tuple(ids) if rows and rows[0]["ids_check"] == checksum(ids) else None
 
+    def with_ids(self, conversation_id: int) -> set[int]:
+        """The answers whose tokens are kept."""
+        query = "SELECT id FROM messages WHERE conversation_id = ? AND ids IS NOT NULL"
+        return {row["id"] for row in self._database.read(query, (conversation_id,))}
+
     def alternatives(self, question_id: int) -> list[int]:
         """What can stand in the place of this turn, in order: every answer to every wording of its question.
 

@@ -21,7 +21,7 @@ _DRAFT_OFF: dict[DraftOff, tuple[str, str]] = {
 
 _ENDINGS: dict[FinishReason, str] = {
     "length": "reached the length limit",
-    "context": "the context is full: /new starts a fresh one",
+    "context": "the context is full: /drop or /summary makes room",
     "cancelled": "stopped by you",
     "repetition": "ended because it repeated itself",
 }
@@ -65,6 +65,12 @@ def tokens_short(count: int) -> str:
 def counted(number: int, what: str) -> str:
     """ "1 shard", "1,732 tensors"."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def count_line(text_tokens: int, left: int, at_least: bool) -> str:
+    """ "12 tokens · 9,790 left": a question that is being written, and what an answer could have behind it."""
+    own = f"over {tokens(text_tokens)}" if at_least else tokens(text_tokens)
+    return f"{own} · {left:,} left" if left > 0 else f"{own} · {1 - left:,} too many"
 
 
 def tokens(count: int) -> str:
@@ -126,6 +132,8 @@ def ending(reason: FinishReason | None, answer: str, reasoning: str) -> str:
     why = _ENDINGS.get(reason, "") if reason else ""
     if reason is None or reason == "cancelled" or answer.strip():
         return why
+    if reason == "context" and not reasoning.strip():
+        return "not read: it does not fit into what is left of the context"
     if reasoning.strip():
         return f"{why} · still reasoning, no answer" if why else "stopped while still reasoning, no answer"
     return why or "no answer: the turn ended without any text"
@@ -155,6 +163,8 @@ def turn_pieces(stats: TurnStats) -> list[str]:
         pieces.append(f"first {seconds(stats.ttft_s)}")
     fed = stats.prompt_tokens - stats.cached_tokens
     pieces.append(f"{fed:,} of {stats.prompt_tokens:,} prefilled")
+    if stats.reread_tokens:
+        pieces.append(f"{stats.reread_tokens:,} read again to go on")
     return pieces
 
 
@@ -170,6 +180,8 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         f"prompt {tokens(stats.prompt_tokens)}, {kept}; answer {tokens(stats.generated_tokens)}, "
         f"{stats.reasoning_tokens:,} of them reasoning; context {tokens(stats.context_tokens)}",
     ]
+    if stats.reread_tokens:
+        lines.append(f"{tokens(stats.reread_tokens)} read again so that the answer could go on")
     times = [f"first token {seconds(stats.ttft_s)}"] if stats.ttft_s is not None else []
     if stats.prefill_tok_s is not None:
         times.append(f"prefill {rate(stats.prefill_tok_s)}")

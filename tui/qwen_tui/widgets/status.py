@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.style import Style
 
+from qwen_core.figures import whole_percent
 from qwen_tui.conversation.conversation import Conversation, Phase
 from qwen_tui.text import formatting
 from qwen_tui.text.formatting import fit
@@ -54,6 +55,8 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
     context = [f"context {formatting.tokens_short(conversation.context_tokens)}"]
     if model is not None:
         context[0] += f" / {formatting.tokens_short(model.context_limit)}"
+        if conversation.is_nearly_full:
+            context[0] += f", {whole_percent(conversation.context_tokens / model.context_limit)} full"
     if turn is None:
         return None, context if conversation.engine == "ready" else []
     if turn.state in ("waiting", "prefill"):
