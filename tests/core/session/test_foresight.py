@@ -126,7 +126,8 @@ def test_snapshots_of_earlier_turns_make_room(session: Session) -> None:
     """They save time and are no reason to refuse a prompt."""
     for question in ("What is the capital of France?", "And Japan?", "And Italy?"):
         last = ask(session, question)
-    one = last.stats.recurrent_bytes
+    assert session.state.logits is not None
+    one = last.stats.recurrent_bytes + session.state.logits.nbytes
     assert last.stats.snapshot_bytes == 2 * one
     first, *_, last = session.send_stream("And Spain?", temperature=0, max_new_tokens=2, reasoning_effort="none")
     assert last.stats is not None and last.stats.snapshot_bytes == 3 * one

@@ -66,6 +66,20 @@ def test_what_is_a_mention(folder: Path, text: str, names: list[str]) -> None:
     assert named(text, folder) == names
 
 
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("@nonexist.txt hi", ("nonexist.txt",)),
+        ("see @src/gone.py, @notes.txt and @b.md.", ("src/gone.py", "b.md")),
+        ("@nobody said @types/node is @v1.2 or me@example.org, `@gone.txt`", ()),
+        ("@property.setter\ndef f(self): ...", ()),
+        ("@./missing.txt", ()),
+    ],
+)
+def test_what_reads_like_a_file_that_is_not_there_is_told(text: str, unknown: tuple[str, ...], folder: Path) -> None:
+    assert attach(text, folder, LIMIT).unknown == unknown
+
+
 @given(st.text(st.sampled_from('@ab./~"`\n ()')), st.text(max_size=60))
 def test_any_text_can_be_looked_through(tmp_path_factory: pytest.TempPathFactory, text: str, other: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "empty"

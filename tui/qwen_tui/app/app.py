@@ -40,6 +40,7 @@ from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
 from qwen_tui.app.token_count import TokenCount
 from qwen_tui.app.turn_actions import TurnActions
+from qwen_tui.app.waiting import Waiting
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.chat.welcome import Welcome
@@ -113,6 +114,7 @@ class QwenApp(App[None]):
         self.tokens = TokenCount(context, self.drafts)
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
+        self.waiting = Waiting(context, self.drafts, lambda text: self.turns.submit(text, None))
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -193,6 +195,8 @@ class QwenApp(App[None]):
             self.context.send(command)
         self.tokens.after(event)
         self.room.event(event, running)
+        if (text := self.waiting.next(event)) is not None:
+            self.run_worker(self.waiting.ask(text), exit_on_error=True)
         if isinstance(event, EngineDied):
             self._engine_died(running)
         if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
@@ -245,6 +249,8 @@ class QwenApp(App[None]):
                 whole = self.chat.editor.pastes.expand(argument)
                 self.chat.take_draft(message.text)
                 await self.commands.call(Call(name, whole))
+            case MessageText() if self.waiting.takes:
+                self.waiting.add(message.text)
             case MessageText(text):
                 await self.turns.submit(text, message.text)
 
@@ -266,7 +272,8 @@ class QwenApp(App[None]):
 
     @on(ChatScreen.BannerLeft)
     def _banner_left(self) -> None:
-        self.drafts.leave_edit()
+        if not self.waiting.take_back():
+            self.drafts.leave_edit()
 
     # Actions: keys, palette and slash commands all end here.
 

@@ -4,6 +4,8 @@ A text in the composer is a draft or the new wording of a question. Whatever com
 disk, or it comes back with the up key.
 """
 
+from dataclasses import replace
+
 from qwen_tui.app.context import AppContext
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import Draft
@@ -17,6 +19,8 @@ class Drafts:
         self._editor = context.chat.editor
         self.editing: Turn | None = None
         self._aside = Draft()
+        self.waiting: list[str] = []
+        """Messages that wait for an answer to end. On disk they stand before what is being written."""
 
     def keep(self) -> None:
         """Put what is being written on disk, as this conversation's draft.
@@ -24,7 +28,9 @@ class Drafts:
         While a draft is set aside that one stays there; else the new wording is kept, so that a crash does not lose it.
         """
         if not self._aside.text:
-            self._save(self._editor.draft())
+            draft = self._editor.draft()
+            texts = [*self.waiting, draft.text] if draft.text else self.waiting
+            self._save(replace(draft, text="\n\n".join(texts)))
 
     def _save(self, draft: Draft) -> None:
         kept = self._context.conversation.kept.id

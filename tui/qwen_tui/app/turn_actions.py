@@ -42,30 +42,32 @@ class TurnActions:
         self._conversations = conversations
         self._copying = copying
         self.busy = False
+        self._sent_as_text = ""  # the last message that was held back because it names a file that is not there
         self._ways_back: list[tuple[int, Callable[[], Awaitable[None]]]] = []
 
     # Asking.
 
-    async def submit(self, text: str, written: str) -> None:
+    async def submit(self, text: str, written: str | None) -> bool:
         """A message from the composer: a new question, or the new wording of the one that is being edited.
 
-        `written` is how it stands in the composer.
+        `written` is how it stands in the composer; None for one that is there no more. Whether it is asked now.
         """
         refusal = self._context.conversation.refusal or ("One moment: your text is kept." if self.busy else "")
         if self._context.refuse(refusal):
-            return
+            return False
         self.busy = True
         try:
             content, shown = await self._compose(text)
             if not content or self._context.refuse(await self._tokens.refusal(content)):
-                return
+                return False
             if self._context.refuse(self._context.conversation.refusal):
-                return  # the engine ended while it was asked
-            edited = self._drafts.sent(written)
+                return False  # the engine ended while it was asked
+            edited = None if written is None else self._drafts.sent(written)
             if edited is not None and edited in self._context.conversation.items:
                 await self._again(edited, content, shown, edits=edited.question_id)
             else:
                 self._begin(self._context.conversation.ask(content, shown))
+            return True
         finally:
             self.busy = False
 
@@ -80,6 +82,11 @@ class TurnActions:
         attached = await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)
         if attached.problems:
             context.flash(f"Not sent: {attached.problems[0]}")
+            return "", ""
+        if attached.unknown and self._sent_as_text != written:
+            self._sent_as_text = written
+            name = one_line(attached.unknown[0], 40)
+            context.flash(f"Not sent: there is no file {name} here. Enter sends it as text.")
             return "", ""
         if attached.files:
             names = ", ".join(f"{one_line(file.name, 40)} {formatting.size(file.size)}" for file in attached.files)

@@ -25,6 +25,7 @@ _DECORATOR = re.compile(
     r"(?:async|def|class|export|function|public|private|protected|static|final|abstract|interface|fun|struct|func)\b",
     re.MULTILINE,
 )
+_FILE_NAME = re.compile(r"[^@]*[^@/.]\.[a-zA-Z][a-zA-Z0-9]{0,7}")
 _TRAILING = ".,;:!?)]}'\"’”»"
 _SIGNS = f"/~{_TRAILING}"
 
@@ -41,11 +42,15 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Attached:
-    """A message with its files: `text` is what the model gets. With `problems` it should not be sent."""
+    """A message with its files: `text` is what the model gets. With `problems` it should not be sent.
+
+    `unknown`: what reads like the name of a file, and is none. Whoever wrote it may have meant text.
+    """
 
     text: str
     files: tuple[Attachment, ...] = ()
     problems: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,22 @@ def attach(text: str, folder: Path, limit: int, sent: str | None = None) -> Atta
         size = len(content.encode("utf-8"))
         left -= size
         files[path] = Attachment(name, path, size, content)
+    unknown = tuple(_unknown(text, folder))
     if not files:
-        return Attached(sent, (), tuple(problems))
+        return Attached(sent, (), tuple(problems), unknown)
     blocks = [sent.rstrip("\n"), *(_block(file) for file in files.values())]
-    return Attached("\n\n".join(blocks), tuple(files.values()), tuple(problems))
+    return Attached("\n\n".join(blocks), tuple(files.values()), tuple(problems), unknown)
+
+
+def _unknown(text: str, folder: Path) -> Iterator[str]:
+    """Mentions that end like a file's name, where there is no such file and the path does not say that one is meant."""
+    hidden = _hidden(text)
+    known = {name for name, _ in mentions(text, folder)}
+    for match in _MENTION.finditer(text):
+        name = (match[2] or "").rstrip(_TRAILING)
+        is_hidden = any(begin <= match.start() < end for begin, end in hidden)
+        if _FILE_NAME.fullmatch(name) and not is_hidden and match[2] not in known and name not in known:
+            yield name
 
 
 def mentions(text: str, folder: Path) -> Iterator[tuple[str, Path]]:
