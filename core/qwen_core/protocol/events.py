@@ -247,7 +247,8 @@ class ModelSummary:
     `token_parts`: weight bytes that one token reads, by part of the model; they sum to `weight_bytes_per_token`.
     `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
-    of them it takes unasked.
+    of them it takes unasked. `thinking_levels`: those whose answers begin with reasoning; `thinks`: whether one does
+    unasked. `generation_config`: what the model's file of that name says of sampling.
     """
 
     name: str
@@ -268,6 +269,9 @@ class ModelSummary:
     fingerprint: str = ""
     efforts: tuple[tuple[Effort, int], ...] = ()
     default_effort: Effort | None = None
+    thinking_levels: tuple[Effort, ...] = ()
+    thinks: bool = True
+    generation_config: tuple[tuple[str, float | str], ...] = ()
 
     @property
     def levels(self) -> tuple[Effort, ...]:

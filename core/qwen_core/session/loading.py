@@ -20,11 +20,13 @@ from qwen_core.device.backend import describe_device
 from qwen_core.device.hardware import Hardware
 from qwen_core.device.machine import this_machine
 from qwen_core.device.memory_peak import kept_peak, measured_peak
+from qwen_core.errors import quote
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
 from qwen_core.session.drafters import Drafters
 from qwen_core.settings.kinds import Choice, Number, checked
 from qwen_core.settings.ranges import GPU_CORES, PEAK_BANDWIDTH_GB_S, SNAPSHOT_BUDGET_MB
+from qwen_core.settings.sampling_values import sampling_config
 
 Progress = Callable[[LoadProgress], None]
 Stopped = Callable[[], bool]
@@ -116,6 +118,7 @@ def load(
         memory_bytes=machine.memory_bytes,
         recommended_bytes=machine.recommended_bytes,
         fingerprint=fingerprint(checkpoint),
+        generation_config=_plain(sampling_config(checkpoint.generation_config)),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
@@ -136,6 +139,13 @@ def _checked(settings: LoadSettings) -> LoadSettings:
         if (value := getattr(settings, name)) is not None:
             checked(name, value, kind)
     return settings
+
+
+def _plain(values: Mapping[str, Any]) -> tuple[tuple[str, float | str], ...]:
+    """Numbers as they are, whatever else a file holds as the few words that show it."""
+    return tuple(
+        (name, value if isinstance(value, int | float) else quote(repr(value))) for name, value in values.items()
+    )
 
 
 def stop_ids(checkpoint: Checkpoint) -> frozenset[int]:

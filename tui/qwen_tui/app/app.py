@@ -51,7 +51,7 @@ from qwen_tui.layers.screen import InspectorScreen
 from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
-from qwen_tui.settings.tree import AppSettings, value_of
+from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -88,11 +88,11 @@ class QwenApp(App[None]):
         store: StoreThread | None = None,
     ) -> None:
         super().__init__()
-        self.loaded = loaded or LoadedSettings(AppSettings())
-        settings = self.loaded.settings
+        loaded = loaded or LoadedSettings(AppSettings())
+        settings = loaded.settings
         store = store or StoreThread()
         self.context = context = AppContext(
-            settings,
+            loaded,
             Load(model_path, dtype, settings.generation.system, settings.for_load()),
             store,
             Recorder(store, lambda line: self._post(Notice(line))),
@@ -136,8 +136,8 @@ class QwenApp(App[None]):
         return self.chat
 
     def on_mount(self) -> None:
-        if self.loaded.problems:
-            self.context.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
+        if problems := self.context.loaded.problems:
+            self.context.note("Settings that could not be read: " + "; ".join(problems), "error")
         self.appearance.begin()
         if not self.is_headless:
             loop = asyncio.get_running_loop()
@@ -330,12 +330,13 @@ class QwenApp(App[None]):
         """Every setting, explained; what is changed there is saved and counts at once."""
         if self.screen is self.chat:
             words = {"looks.theme": self.appearance.themes()}
-            self.push_screen(SettingsScreen(self.loaded, self._rebindable, words=words))
+            self.push_screen(
+                SettingsScreen(self.context.loaded, self._rebindable, words=words, model=self.conversation.model)
+            )
 
     @on(SettingsScreen.Changed)
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:
-        self.loaded = message.loaded
-        self.context.change(message.key, value_of(self.loaded.settings, message.key))
+        self.context.take(message.loaded, message.key)
 
     def action_new(self) -> None:
         self.conversations.new()

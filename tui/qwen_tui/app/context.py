@@ -3,7 +3,7 @@
 Knows no app and needs none: a part is tested with a context of its own.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -11,29 +11,32 @@ from typing import Literal
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import QwenError, SettingsError
 from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore, Watch
+from qwen_core.settings.sampling_values import Sourced
 from qwen_core.text.effort import EFFORTS, resolve_effort
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.layers.inspection import Inspection
-from qwen_tui.settings.tree import AppSettings, with_value
+from qwen_tui.settings.counting import counting
+from qwen_tui.settings.file import LoadedSettings
+from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
 
 
 class AppContext:
-    """Belongs to the thread of the app's loop. `running` are the settings that count now, `load` is the model's."""
+    """Belongs to the thread of the app's loop. `loaded`: the settings and where each is from; `load`: the model's."""
 
     def __init__(
-        self, settings: AppSettings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
+        self, loaded: LoadedSettings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
     ) -> None:
-        self.running = settings
+        self.loaded = loaded
         self.load = load
         self.store = store
         self.recorder = recorder
         self.link = link
-        self.conversation = Conversation(settings.generation.system)
+        self.conversation = Conversation(loaded.settings.generation.system)
         self.chat = ChatScreen(self.conversation, model_name(load.path))
         self.inspection = Inspection(load.path)
         self.changed: Callable[[str], None] = lambda key: None
@@ -70,13 +73,27 @@ class AppContext:
 
     # The settings that count now.
 
+    @property
+    def running(self) -> AppSettings:
+        """The settings that count now."""
+        return self.loaded.settings
+
+    @property
+    def counting(self) -> Mapping[str, Sourced]:
+        """What counts of each generation setting, and where it is from."""
+        return counting(self.loaded, self.conversation.model)
+
     def request(self) -> GenerationSettings:
         """What to ask of the next answer."""
         return self.running.request()
 
     def change(self, key: str, value: object) -> None:
         """Change a setting for as long as the program runs. ValueError says what it takes."""
-        self.running = with_value(self.running, key, value)
+        self.take(self.loaded.for_now(key, value), key)
+
+    def take(self, loaded: LoadedSettings, key: str) -> None:
+        """Have `loaded` count, in which `key` has changed."""
+        self.loaded = loaded
         self.load = replace(self.load, settings=self.running.for_load())
         self.changed(key)
 

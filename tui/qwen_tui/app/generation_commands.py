@@ -5,10 +5,12 @@ from typing import get_args
 
 from qwen_core.errors import SettingsError
 from qwen_core.settings.kinds import refused
+from qwen_core.settings.sampling_values import DEFAULT, Sourced
 from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
-from qwen_tui.settings.tree import FIELDS, Field, value_of
+from qwen_tui.settings.counting import source_words, value_words
+from qwen_tui.settings.tree import FIELDS, Field
 from qwen_tui.text.safe import one_line
 
 SECTION = "generation"
@@ -18,6 +20,9 @@ _FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
 _OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")
 SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
 UNSET = ("default", "none", "auto")
+# What a setting without a value comes to.
+_NOTHING = {"seed": "a fresh one", "max_tokens": "no limit", "reasoning_budget": "no limit", "effort": "the template's"}
+_NAME_CELLS, _VALUE_CELLS = 20, 13
 
 
 def settable(name: str) -> Field | None:
@@ -53,7 +58,7 @@ class GenerationCommands:
             context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
         elif value.lower() in UNSET and field.optional:
             context.change(field.key, None)
-            context.flash(f"{field.name} is the preset's again.")
+            context.flash(f"{field.name} is {self._shown(field)} again.")
         else:
             self._change(field, field.name, value)
 
@@ -73,7 +78,7 @@ class GenerationCommands:
         present = context.request().effort
         if not level:
             there = ", ".join(context.efforts)
-            context.flash(f"Reasoning effort is {present or 'the default'}. /think takes one of: {there}.")
+            context.flash(f"Reasoning effort is {self._shown(_FIELDS['effort'])}. /think takes one of: {there}.")
             return
         try:
             effort, notice = resolve_effort(context.efforts, level.lower())
@@ -157,14 +162,20 @@ class GenerationCommands:
         except ValueError:
             self._context.flash(f"{field.name} = {refused(value, field.kind)}.")
         else:
-            self._context.flash(f"{named} is {self._shown(field)} from the next message on.")
+            counted = value_words(self._context.counting[field.name])
+            self._context.flash(f"{named} is {counted} from the next message on.")
 
     def _shown(self, field: Field) -> str:
-        value = value_of(self._context.running, field.key)
-        return "not set" if value is None else str(value)
+        """ "0.6 (file)": what counts of a setting, and where it is from."""
+        entry = self._context.counting[field.name]
+        words = value_words(entry, _NOTHING.get(field.name, "not set"))
+        return words if entry == Sourced(None, DEFAULT) else f"{words} ({source_words(entry)})"
 
     def _listed(self) -> str:
-        effort = self._context.request().effort or "the default"
-        lines = [f"preset {self._context.running.generation.preset}, reasoning effort {effort}"]
-        lines += [f"{field.name} {self._shown(field)}" for field in SETTABLE.values()]
-        return "Sampling: " + " · ".join(lines) + ". /set NAME VALUE changes one, /settings keeps it."
+        """A line for each setting: its value, and where that is from."""
+        counts = self._context.counting
+        lines = ["What counts for the next answer, and where it is from:"]
+        for name in ("preset", "effort", *SETTABLE):
+            words = value_words(counts[name], _NOTHING.get(name, "not set"))
+            lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{source_words(counts[name])}".rstrip())
+        return "\n".join([*lines, "/set NAME VALUE changes one, /settings explains them."])

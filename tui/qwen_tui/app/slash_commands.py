@@ -12,6 +12,7 @@ from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import COMMANDS, Call
+from qwen_tui.settings.counting import sampling_words
 from qwen_tui.settings.themes import colours_of
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
@@ -115,14 +116,17 @@ class SlashCommands:
 
     def _stats(self) -> None:
         conversation = self._context.conversation
-        stats = next((turn.stats for turn in conversation.latest if turn.stats is not None), None)
-        if stats is None:
+        turn = next((turn for turn in conversation.latest if turn.stats is not None), None)
+        if turn is None or (stats := turn.stats) is None:
             self._context.flash("There are no figures yet: ask something first.")
             return
         # The peak is today's, as in the panel, unless the figures are another model's.
         todays = of_model(stats, conversation.model)
         source = conversation.model.peak_source if conversation.model and todays else None
-        self._context.note("\n".join(formatting.all_figures(todays or stats, source)))
+        lines = formatting.all_figures(todays or stats, source)
+        if turn.sampling:
+            lines.append(f"sampling: {sampling_words(turn.sampling)}")
+        self._context.note("\n".join(lines))
 
     async def _export(self, argument: str) -> None:
         from qwen_tui.store.export_file import export_conversation

@@ -80,6 +80,7 @@ class TurnActions:
         """Have a turn that is on the screen stored, then answered."""
         context, conversation = self._context, self._context.conversation
         settings = context.request()
+        turn.sampling = context.counting
         begun = context.recorder.begin(
             Beginning(
                 turn.number, conversation.kept, turn.question, turn.shown, settings, conversation.system, question_id,
@@ -186,6 +187,7 @@ class TurnActions:
         if context.refuse(refusal):
             return
         again = context.conversation.go_on(turn)
+        again.sampling = context.counting
         self._drafts.leave_lost_edit()
         stored = context.recorder.reopen(again.number, turn.answer_id).result if turn.answer_id is not None else None
         context.send(Continue(again.number, context.request()), first=stored)

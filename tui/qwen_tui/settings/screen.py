@@ -20,7 +20,9 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError
+from qwen_core.protocol.events import ModelSummary
 from qwen_core.settings.paths import location
+from qwen_tui.settings.counting import counting
 from qwen_tui.settings.editors import KeyCapture, ValueEditor
 from qwen_tui.settings.file import FILE_NAME, LoadedSettings
 from qwen_tui.settings.key_names import refusal, spoken
@@ -77,15 +79,18 @@ class SettingsScreen(Screen[None]):
         *,
         words: Mapping[str, Sequence[str]] | None = None,
         path: Path | None = None,
+        model: ModelSummary | None = None,
     ) -> None:
         """`actions`: those whose keys can be changed. `words`: for fields of any text what there is, as "looks.theme".
 
-        `path` is the file, None the usual one.
+        `path` is the file, None the usual one. `model`: the one that is loaded, some of whose values count where none
+        is set.
         """
         super().__init__()
         self.loaded = loaded
         self._rows = rows_of(actions, words)
         self._path = path
+        self._model = model
         self._list = SettingList(loaded)
         self._edited: Setting | None = None  # what the open field or the awaited key is for
         # One thread, so that changes are saved in their order; it outlives the screen if it must.
@@ -143,14 +148,14 @@ class SettingsScreen(Screen[None]):
 
     def _show(self) -> None:
         found = matching(self._rows, self.query_one("#filter", Input).value)
-        self._list.show(found, self.loaded)
+        self._list.show(found, self.loaded, counting(self.loaded, self._model))
         self.status.show([summary(self._rows, found, self.loaded)])
         self._draw()
 
     def _draw(self) -> None:
         """The explanation, and the keys that matter now."""
         row = self._list.row
-        lines = detail_lines(row, self.loaded) if row is not None else []
+        lines = detail_lines(row, self.loaded, counting(self.loaded, self._model)) if row is not None else []
         self.query_one("#detail", Static).update(Content("\n").join(lines))
         if self._edited is not None:
             keys = ("Esc leaves",) if self._edited.is_action else ("⏎ saves", "Esc leaves")
