@@ -56,7 +56,8 @@ def test_what_the_person_set_for_a_load_goes_with_it(home: Path, monkeypatch: py
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "7")
     context = QwenApp("/models/x", load_settings()).context
     assert context.load.settings == LoadSettings(9 << 20, 321.5, 7, cache_folder=cache)
-    context.change("context.snapshot_budget_mb", 3)
+    key = "context.snapshot_budget_mb"
+    context.take(context.loaded.for_now(key, 3), key)
     # What is changed counts for the next load.
     assert context.load.settings == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
@@ -23,7 +24,7 @@ from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
-from qwen_tui.app.appearance import Appearance, rebindable
+from qwen_tui.app.appearance import Appearance, ThemeChoice, ThemeChosen, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -51,7 +52,7 @@ from qwen_tui.layers.screen import InspectorScreen
 from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
-from qwen_tui.settings.tree import AppSettings
+from qwen_tui.settings.tree import AppSettings, SidePanel
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -115,7 +116,7 @@ class QwenApp(App[None]):
             "model": lambda _: self.action_models(),
             "inspect": lambda _: self.action_inspect(),
             "settings": lambda _: self.action_settings(),
-            "theme": lambda _: self.search_themes(),
+            "theme": lambda _: self.action_themes(),
             "restart": lambda _: self.action_restart(),
             "quit": lambda _: self.exit(),
         }
@@ -325,6 +326,20 @@ class QwenApp(App[None]):
         memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
         screen = ModelsScreen(list(listed.items()), self.context.load.path, *memory)
         self.push_screen(screen, self.conversations.model_chosen)
+
+    def action_themes(self) -> None:
+        """Choose a theme from a list."""
+        self.push_screen(CommandPalette([ThemeChoice], placeholder="Search for themes …"))
+
+    @on(ThemeChosen)
+    def _theme_chosen(self, message: ThemeChosen) -> None:
+        self.context.change("looks.theme", message.name)
+
+    @on(ChatScreen.PanelAsked)
+    def _panel_asked(self, message: ChatScreen.PanelAsked) -> None:
+        lasting = self.context.loaded.lasting.looks.side_panel
+        shown: SidePanel = "on" if message.shown else "off"
+        self.context.change("looks.side_panel", lasting if lasting == "auto" and message.as_auto else shown)
 
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""

@@ -3,6 +3,7 @@
 Knows no app and needs none: a part is tested with a context of its own.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,10 +20,12 @@ from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.layers.inspection import Inspection
 from qwen_tui.settings.counting import counting
-from qwen_tui.settings.file import LoadedSettings
+from qwen_tui.settings.file import LoadedSettings, temporary
+from qwen_tui.settings.rows import all_saved, save_values, shown
 from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
+from qwen_tui.text.safe import one_line
 
 
 class AppContext:
@@ -88,8 +91,14 @@ class AppContext:
         return self.running.request()
 
     def change(self, key: str, value: object) -> None:
-        """Change a setting for as long as the program runs. ValueError says what it takes."""
+        """Change a setting for as long as the program runs, and say so. ValueError says what it takes."""
         self.take(self.loaded.for_now(key, value), key)
+        self.flash(f"{key.partition('.')[2]} is {shown(value)}{self.for_now}.")
+
+    @property
+    def for_now(self) -> str:
+        """What is said behind a change: that the next start forgets it, and what keeps it."""
+        return " for now; /save keeps it" if temporary(self.loaded) else ""
 
     def take(self, loaded: LoadedSettings, key: str) -> None:
         """Have `loaded` count, in which `key` has changed."""
@@ -112,6 +121,21 @@ class AppContext:
         with suppress(SettingsError):
             level, _ = resolve_effort(model.levels, level)
         return dict(model.efforts).get(level)
+
+    async def save(self) -> None:
+        """Keep what was changed for now in config.toml."""
+        values = temporary(self.loaded)
+        if not values:
+            self.flash("Nothing to save: no setting was changed for now.")
+            return
+        old = await asyncio.to_thread(save_values, values)
+        self.loaded = all_saved(self.loaded)
+        said = ", ".join(f"{key.partition('.')[2]} {shown(value)}" for key, value in values.items())
+        self.flash(f"Saved: {said}.")
+        if old is not None:
+            self.note(f"The old config.toml could not be changed and is kept as {one_line(str(old), 200)}.")
+        if other := temporary(self.loaded):
+            self.note(f"Saved, but an option or a variable of the environment overrides it: {', '.join(other)}.")
 
     # The store and the engine.
 

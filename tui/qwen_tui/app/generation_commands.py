@@ -1,4 +1,4 @@
-"""/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, not the file."""
+"""/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, /save the file."""
 
 from collections.abc import Awaitable
 from typing import get_args
@@ -58,7 +58,7 @@ class GenerationCommands:
             context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
         elif value.lower() in UNSET and field.optional:
             context.change(field.key, None)
-            context.flash(f"{field.name} is {self._shown(field)} again.")
+            context.flash(f"{field.name} is {self._shown(field)} again{context.for_now}.")
         else:
             self._change(field, field.name, value)
 
@@ -89,9 +89,10 @@ class GenerationCommands:
         tokens = context.conversation.context_tokens
         if tokens and context.effort_group(effort) != context.effort_group(present):
             # Its text stands before the conversation. In few words: a narrow terminal shows no more.
-            context.flash(f"{effort}: the next message reads all {tokens:,} tokens again.")
+            later = context.for_now.replace(" for now", "")
+            context.flash(f"{effort}: all {tokens:,} tokens are read again{later}.")
         else:
-            context.flash(f"{notice or f'Reasoning effort is {effort} from the next message on'}.")
+            context.flash(f"{notice or f'Reasoning effort is {effort}'}{context.for_now}.")
 
     def tell_effort(self) -> None:
         """Once a model is loaded: that it calls the effort that is set otherwise, or has it not."""
@@ -126,7 +127,7 @@ class GenerationCommands:
             return None
         self._context.change(field.key, number)
         drafts = "" if number is None else f", {number} a pass"
-        self._context.flash(f"From the next message on drafts are {mode.lower()}{drafts}.")
+        self._context.flash(f"Drafts are {mode.lower()}{drafts}{self._context.for_now}.")
         return None
 
     def guard(self, switch: str) -> None:
@@ -135,10 +136,8 @@ class GenerationCommands:
             self._context.flash(f"The repetition guard is {present}. /guard takes one of: on, off.")
             return
         self._context.change(f"{SECTION}.repetition_guard", switch == "on")
-        effect = (
-            "answers that repeat themselves without end are stopped" if switch == "on" else "no answer is cut short"
-        )
-        self._context.flash(f"From the next message on {effect}.")
+        effect = "Answers that repeat themselves are stopped" if switch == "on" else "No answer is cut short"
+        self._context.flash(f"{effect}{self._context.for_now}.")
 
     def system(self, text: str) -> None:
         context, conversation = self._context, self._context.conversation
@@ -163,7 +162,7 @@ class GenerationCommands:
             self._context.flash(f"{field.name} = {refused(value, field.kind)}.")
         else:
             counted = value_words(self._context.counting[field.name])
-            self._context.flash(f"{named} is {counted} from the next message on.")
+            self._context.flash(f"{named} is {counted}{self._context.for_now}.")
 
     def _shown(self, field: Field) -> str:
         """ "0.6 (file)": what counts of a setting, and where it is from."""

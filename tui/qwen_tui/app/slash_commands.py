@@ -64,6 +64,7 @@ class SlashCommands:
             "stats": lambda _: self._stats(),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
+            "save": lambda _: context.save(),
             "save-state": lambda _: conversations.save_state(),
         }
 

@@ -73,6 +73,14 @@ class ChatScreen(Screen[None]):
             super().__init__()
             self.text = text
 
+    class PanelAsked(Message):
+        """The meters are to be shown or hidden; `as_auto`: as the width of the terminal alone would have it."""
+
+        def __init__(self, shown: bool, *, as_auto: bool) -> None:
+            super().__init__()
+            self.shown = shown
+            self.as_auto = as_auto
+
     class BannerLeft(Message):
         """Esc was pressed while a banner stood above the composer."""
 
@@ -168,10 +176,12 @@ class ChatScreen(Screen[None]):
         self._place_panel(self.size.width)
 
     def action_toggle_panel(self) -> None:
-        self._panel_asked = not self.panel.display
-        self._place_panel(self.size.width)
-        if self._panel_asked and not self.panel.display:
-            self.status.flash(f"{NO_ROOM}; this terminal has {self.size.width}.")
+        columns, wanted = self.size.width, not self.panel.display
+        if wanted and columns < LEAST_COLUMNS:
+            self._panel_asked = True
+            self.status.flash(f"{NO_ROOM}; this terminal has {columns}.")
+        else:
+            self.post_message(self.PanelAsked(wanted, as_auto=wanted == (columns >= FROM_COLUMNS)))
 
     # The composer.
 

@@ -64,6 +64,7 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
     SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),
     SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
+    SlashCommand("save", "/save", "keep in config.toml what was changed for now", "Save the settings of now"),
     SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
     SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
     SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),

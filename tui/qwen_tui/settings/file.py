@@ -63,6 +63,11 @@ def origin_of(loaded: LoadedSettings, key: str) -> Origin:
     return lasting_origin(loaded, key)
 
 
+def temporary(loaded: LoadedSettings) -> dict[str, Any]:
+    """What was changed for now, by key."""
+    return {entry.key: value for entry, value in changes(loaded.lasting, loaded.settings)}
+
+
 def lasting_origin(loaded: LoadedSettings, key: str) -> Origin:
     """Where the value comes from that counts without what was changed for now."""
     origin = loaded.origins.get(key)

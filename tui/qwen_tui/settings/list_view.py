@@ -20,6 +20,7 @@ class SettingList(CursorList[Setting]):
         Binding("left", "screen.turn(-1)", "Value before", show=False),
         Binding("right,space", "screen.turn(1)", "Next value", show=False),
         Binding("backspace,delete", "screen.reset", "Back to the default, or to not set", show=False),
+        Binding("ctrl+s", "screen.keep", "Save what counts for now", show=False),
         Binding("slash", "screen.filter", "Filter by name or explanation", show=False),
         Binding("q", "screen.leave", "Back", show=False),
     ]

@@ -12,7 +12,15 @@ from qwen_core.settings.kinds import Choice, Switch, Words
 from qwen_core.settings.sampling_values import GENERATION_CONFIG, GREEDY, Sourced
 from qwen_tui.settings import file
 from qwen_tui.settings.counting import SECTION, TEMPLATE
-from qwen_tui.settings.file import UNSET, LoadedSettings, Origin, lasting_origin, load_settings, save_settings
+from qwen_tui.settings.file import (
+    UNSET,
+    LoadedSettings,
+    Origin,
+    lasting_origin,
+    load_settings,
+    save_settings,
+    temporary,
+)
 from qwen_tui.settings.key_names import spoken_keys
 from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
 from qwen_tui.text.safe import one_line
@@ -165,8 +173,8 @@ def read_value(row: Setting, text: str) -> Any:
 
 
 def next_word(row: Setting, loaded: LoadedSettings, step: int) -> Any:
-    """The choice after the value in the file; after the last comes the first."""
-    value = value_of(loaded.saved, row.key)
+    """The choice after the value that a change is to; after the last comes the first."""
+    value = value_of(loaded.saved if overridden(row, loaded) else loaded.settings, row.key)
     here = row.words.index(value) if value in row.words else -1 if step > 0 else 0
     return row.words[(here + step) % len(row.words)]
 
@@ -206,9 +214,20 @@ def changed(loaded: LoadedSettings, row: Setting, value: Any) -> LoadedSettings:
     return replace(loaded, settings=settings, saved=saved, origins=MappingProxyType(origins), given=given)
 
 
-def save_value(key: str, value: Any, path: Path | None) -> Path | None:
-    """Change one value in the file as it is now, so that what others changed in it stays. See `save_settings`."""
-    return save_settings(with_value(load_settings(path, {}).saved, key, value), path)
+def all_saved(loaded: LoadedSettings) -> LoadedSettings:
+    """`loaded` with what was changed for now in the file as well; what the file does not decide stays for now."""
+    rows = {key: Setting(entry, "") for key in temporary(loaded) if (entry := field_of(key)) is not None}
+    for key, value in temporary(loaded).items():
+        loaded = changed(loaded, rows[key], value)
+    return loaded
+
+
+def save_values(values: Mapping[str, Any], path: Path | None = None) -> Path | None:
+    """Change values in the file as it is now, so that what others changed in it stays. See `save_settings`."""
+    settings = load_settings(path, {}).saved
+    for key, value in values.items():
+        settings = with_value(settings, key, value)
+    return save_settings(settings, path)
 
 
 # Drawing.
@@ -263,6 +282,10 @@ def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts = MappingP
         lines.append(Content.styled(f"Not set: {shown(other.value)} counts ({one_line(other.source, 60)}).", "$muted"))
     if origin == "file":
         lines.append(Content.styled(f"From the {origin}. The default: {default}.", "$muted"))
+    elif origin == "for now":
+        later = value_text(row, value_of(loaded.lasting, row.key))
+        said = f"▲ For now: at the next start it is {later} again, unless Ctrl+S saves it."
+        lines.append(Content.styled(said, "$warning"))
     elif overridden(row, loaded):
         by = row.field.variable if origin == "environment" else "the command line"
         value = value_text(row, value_of(loaded.settings, row.key))

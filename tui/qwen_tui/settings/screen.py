@@ -35,10 +35,11 @@ from qwen_tui.settings.rows import (
     keys_of,
     matching,
     next_word,
+    origin_of,
     overridden,
     read_value,
     rows_of,
-    save_value,
+    save_values,
     shown,
     summary,
     typed_as,
@@ -164,7 +165,8 @@ class SettingsScreen(Screen[None]):
         else:
             first = "⏎ another key" if row is not None and row.is_action else "⏎ changes"
             turns = ("← → values",) if row is not None and row.words else ()
-            keys = (first, "Esc back", *turns, "⌫ default", "/ filter", "F1 keys")
+            keep = ("^S saves",) if row is not None and origin_of(row, self.loaded) == "for now" else ()
+            keys = (first, "Esc back", *keep, *turns, "⌫ default", "/ filter", "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     @on(SettingList.Moved)
@@ -242,6 +244,12 @@ class SettingsScreen(Screen[None]):
         if row is not None and row.words:
             self._change(row, next_word(row, self.loaded, step))
 
+    def action_keep(self) -> None:
+        """Save the value that counts for now."""
+        row = self._list.row
+        if row is not None and origin_of(row, self.loaded) == "for now":
+            self._change(row, value_of(self.loaded.settings, row.key))
+
     def action_reset(self) -> None:
         row = self._list.row
         if row is not None:
@@ -284,7 +292,7 @@ class SettingsScreen(Screen[None]):
 
     def _change(self, row: Setting, value: Any) -> None:
         """Take the value on, tell the app, and save it."""
-        if value == value_of(self.loaded.saved, row.key):
+        if value == value_of(self.loaded.saved, row.key) and origin_of(row, self.loaded) != "for now":
             self.status.flash(f"{row.field.name} is unchanged in the file.")
             return
         try:
@@ -297,7 +305,7 @@ class SettingsScreen(Screen[None]):
         self.run_worker(self._save(row, value), group="saving")
 
     async def _save(self, row: Setting, value: Any) -> None:
-        writing = asyncio.wrap_future(self._writer.submit(save_value, row.key, value, self._path))
+        writing = asyncio.wrap_future(self._writer.submit(save_values, {row.key: value}, self._path))
         try:
             kept = await asyncio.shield(writing)  # leaving the screen does not take the change back
         except QwenError as error:
