@@ -84,7 +84,7 @@ class LoadSettings:
     loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere.
     """
 
-    snapshot_budget_bytes: int = 1 << 30
+    snapshot_budget_bytes: int = 1_000_000_000
     peak_bandwidth_gb_s: float | None = None
     gpu_cores: int | None = None
     draft: DraftMode = "auto"
@@ -272,6 +272,11 @@ class ModelSummary:
     thinking_levels: tuple[Effort, ...] = ()
     thinks: bool = True
     generation_config: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def weights_in_memory(self) -> int:
+        """Bytes of its weights as they are in memory: what a screen says of its size."""
+        return self.tiers.total or self.weight_bytes
 
     @property
     def levels(self) -> tuple[Effort, ...]:

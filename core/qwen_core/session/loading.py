@@ -132,7 +132,7 @@ def _machine(settings: LoadSettings, measured: Callable[[], float | None]) -> Ha
 
 def _checked(settings: LoadSettings) -> LoadSettings:
     """`settings`, every value in its range. Raises SettingsError, naming the one that is not."""
-    most = int(SNAPSHOT_BUDGET_MB.high) << 20
+    most = int(SNAPSHOT_BUDGET_MB.high) * 1_000_000
     checked("snapshot_budget_bytes", settings.snapshot_budget_bytes, Number(0, most, whole=True))
     checked("draft", settings.draft, Choice(get_args(DraftMode)))
     for name, kind in (("peak_bandwidth_gb_s", PEAK_BANDWIDTH_GB_S), ("gpu_cores", GPU_CORES)):

@@ -346,7 +346,7 @@ def test_progress_is_drawn_on_a_terminal_alone(source: Path, place: Path) -> Non
     os.close(ours)
     text = shown.decode()
     assert (process.returncode, out) == (0, b"")
-    assert " KiB" in text or " MiB" in text
+    assert " kB" in text or " MB" in text
     assert "━" in text
     assert text.endswith("\x1b[2K") or "\x1b[2K" in text.split("━")[-1]
 
@@ -356,8 +356,8 @@ def test_the_bar_says_bytes_and_time_left() -> None:
     for step in (ConvertProgress(0, 8 << 30, 0.0, "a"), ConvertProgress(2 << 30, 8 << 30, 60.0, "a")):
         show_step(step, lambda *bar: shown.append(bar))
     assert shown == [
-        ("0.0 of 8.0 GiB", 0, 8 << 30),
-        ("2.0 of 8.0 GiB · 3 min 00 s left", 2 << 30, 8 << 30),
+        ("0.00 of 8.59 GB", 0, 8 << 30),
+        ("2.15 of 8.59 GB · 3 min 00 s left", 2 << 30, 8 << 30),
     ]
 
 

@@ -213,7 +213,7 @@ class QwenApp(App[None]):
             case "composer.paste_lines":
                 self.chat.editor.paste_lines = running.composer.paste_lines
             case "context.snapshot_budget_mb":
-                self.conversation.snapshot_budget = running.context.snapshot_budget_mb << 20
+                self.conversation.snapshot_budget = running.context.snapshot_budget_mb * 1_000_000
             case "looks.side_panel":
                 self.chat.want_panel(running.looks.side_panel)
             case "looks.theme":

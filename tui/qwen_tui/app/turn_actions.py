@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from qwen_core.errors import QwenError
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import Command, Continue, Send
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -19,7 +20,6 @@ from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import DeletedTurn
-from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line, typed
 
 
@@ -62,7 +62,7 @@ class TurnActions:
     async def _compose(self, text: str) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
         context = self._context
-        limit = context.running.composer.attach_limit_kb * 1024
+        limit = context.running.composer.attach_limit_kb * 1000
         written = typed(text)
         sent = context.chat.editor.pastes.expand(written)
         if "@" not in written:
@@ -72,7 +72,7 @@ class TurnActions:
             context.flash(f"Not sent: {attached.problems[0]}")
             return "", ""
         if attached.files:
-            names = ", ".join(f"{one_line(file.name, 40)} {formatting.size(file.size)}" for file in attached.files)
+            names = ", ".join(f"{one_line(file.name, 40)} {decimal_size(file.size)}" for file in attached.files)
             context.flash(f"Attached {names}.")
         return attached.text, sent if attached.files else ""
 

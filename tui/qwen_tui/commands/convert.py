@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from qwen_core.errors import SettingsError, printable
+from qwen_core.figures import decimal_size, size_of
 from qwen_tui.commands.convert_check import check, quality_options
 from qwen_tui.commands.options import WholeNumber
 from qwen_tui.commands.output import NO_LIMIT, output_width
 from qwen_tui.commands.progress import Show, progress_bar
-from qwen_tui.text.formatting import counted, seconds, size, size_of
+from qwen_tui.text.formatting import counted, seconds
 
 if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, ConvertProgress, FloatDtype
@@ -256,13 +257,13 @@ def _add_mtp(source: Path, target: Path, mode: str) -> int:
     plan = plan_mtp(source, open_checkpoint(target), rules_of_format(mode))
     with ended_cleanly(), progress_bar() as show:
         file = add_mtp(plan, progress=lambda step: show_step(step, show))
-    extent = f"{counted(len(plan.outputs), 'tensor')}, {size(plan.nbytes)}"
+    extent = f"{counted(len(plan.outputs), 'tensor')}, {decimal_size(plan.nbytes)}"
     click.echo(printable(f"{file}: the MTP layer, {plan.rules.name}, {extent}"), err=True)
     return 0
 
 
 def _extent(tensors: int, nbytes: int, shards: int) -> str:
-    return f"{counted(tensors, 'tensor')}, {size(nbytes)}, {counted(shards, 'shard')}"
+    return f"{counted(tensors, 'tensor')}, {decimal_size(nbytes)}, {counted(shards, 'shard')}"
 
 
 def show_step(step: "ConvertProgress", show: Show) -> None:

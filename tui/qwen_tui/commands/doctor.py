@@ -89,11 +89,11 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
 
 def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType"]:
     """The report for people."""
+    from qwen_core.figures import decimal_size
     from qwen_tui.commands.report import facts, paragraph
-    from qwen_tui.text.formatting import size
 
     yield paragraph(f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}")
-    pairs = [("memory", size(report["memory_bytes"]))] if report["memory_bytes"] else []
+    pairs = [("memory", decimal_size(report["memory_bytes"]))] if report["memory_bytes"] else []
     for title in ("backend", "demo", "model", "paths", "terminal", "packages"):
         for index, (name, value) in enumerate((report[title] or {}).items()):
             shown = "unknown" if value is None else value

@@ -15,7 +15,7 @@ from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
 
 Format = Literal["markdown", "json", "html"]
-MAX_IMPORT_BYTES = 256 << 20
+MAX_IMPORT_BYTES = 256_000_000
 SHOWN = 10
 MAX_ID = (1 << 63) - 1  # of SQLite
 

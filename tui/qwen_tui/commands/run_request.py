@@ -15,7 +15,7 @@ from qwen_tui.commands.text_input import STANDARD_INPUT, read_input
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import Message
 
-MAX_INPUT_BYTES = 16 << 20
+MAX_INPUT_BYTES = 16_000_000
 MAX_MESSAGES = 10_000
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import (
     Delta,
     EngineDied,
@@ -31,7 +32,6 @@ from qwen_tui.conversation.branch import Branch
 from qwen_tui.conversation.rate_history import RateHistory
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Item, Note, Turn
-from qwen_tui.text import formatting
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
 Phase = Literal[
@@ -237,7 +237,7 @@ class Conversation:
             case Notice(text):
                 self.note(text)
             case StateSaved():
-                saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
+                saved = f"{event.tokens:,} tokens, {decimal_size(event.nbytes)}"
                 self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
             case _:
                 self._apply_to_turn(event)

@@ -69,7 +69,7 @@ class ComposerSection:
         Number(1, 100_000, whole=True), "A paste of more lines is shown as a short token and sent in full.", 20
     )
     attach_limit_kb: int = setting(
-        Number(1, 16_384, whole=True), "Most KiB of the text files that one message may bring along with @path.", 256
+        Number(1, 16_384, whole=True), "Most kB of the text files that one message may bring along with @path.", 256
     )
 
 

@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.style import Style
 
+from qwen_core.figures import size_of, tokens_short
 from qwen_tui.conversation.conversation import Conversation, Phase
 from qwen_tui.text import formatting
 from qwen_tui.text.formatting import fit
@@ -46,14 +47,14 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
         progress = conversation.progress
         if not progress.total_bytes:
             return None, [one_line(progress.stage)]
-        pieces = [formatting.size_of(progress.done_bytes, progress.total_bytes), one_line(progress.stage)]
+        pieces = [size_of(progress.done_bytes, progress.total_bytes), one_line(progress.stage)]
         tiers = {name: getattr(progress.tiers, name) for name in ("mapped", "copied", "streamed")}
         if any(tiers.values()):
             pieces.append(" + ".join(name for name, count in tiers.items() if count))
         return (progress.done_bytes, progress.total_bytes), pieces
-    context = [f"context {formatting.tokens_short(conversation.context_tokens)}"]
+    context = [f"context {tokens_short(conversation.context_tokens)}"]
     if model is not None:
-        context[0] += f" / {formatting.tokens_short(model.context_limit)}"
+        context[0] += f" / {tokens_short(model.context_limit)}"
     if turn is None:
         return None, context if conversation.engine == "ready" else []
     if turn.state in ("waiting", "prefill"):
