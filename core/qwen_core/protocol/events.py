@@ -13,6 +13,7 @@ from typing import Literal
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats
 
+ComputeType = Literal["float32", "bfloat16", "float16"]
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
 Effort = Literal["none", "low", "medium", "high", "xhigh"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
@@ -291,9 +292,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """`message` is one QwenError line. The worker lives on and takes another `Load`."""
+    """`message` is one QwenError line. The worker lives on and takes another `Load`. `dtypes`: compute types in which
+    the model would fit, where this one does not."""
 
     message: str
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

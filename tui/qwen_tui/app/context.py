@@ -161,8 +161,20 @@ class AppContext:
 
     def load_model(self, path: str) -> None:
         """Load another model; the conversation goes on with it, rendered anew."""
-        self.load = Load(path, self.load.dtype, self.conversation.system, self.running.for_load())
         self.inspection = Inspection(path)
+        self._load(Load(path, self.load.dtype, self.conversation.system, self.running.for_load()))
+
+    def load_as(self, dtype: str) -> None:
+        """Load the model again, to compute in another type."""
+        self._load(replace(self.load, dtype=dtype))
+
+    def _load(self, load: Load) -> None:
+        self.load = load
+        is_down = self.conversation.engine == "engine down"
         self.conversation.restarting()
         self.conversation.model = None
-        self.send(self.load)
+        if is_down:
+            self.link.start(load, again=True)
+        else:
+            self.send(load)
+        self.chat.request_draw()

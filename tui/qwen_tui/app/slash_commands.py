@@ -61,6 +61,7 @@ class SlashCommands:
             "draft": generation.draft,
             "guard": generation.guard,
             "model": lambda path: conversations.open_model(path) if path else actions["model"](""),
+            "dtype": conversations.compute_in,
             "stats": lambda _: self._stats(),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),

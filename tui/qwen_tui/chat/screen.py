@@ -25,7 +25,7 @@ from qwen_tui.chat.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.composer.composer import Composer
-from qwen_tui.composer.editor import Editor
+from qwen_tui.composer.editor import ASK, Editor
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.settings.tree import SidePanel
@@ -36,6 +36,8 @@ from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.status import Place, Status
 from qwen_tui.widgets.text_lines import TextLines
 
+# What the empty composer says: nothing is to be asked where nothing can answer.
+PLACEHOLDERS = {"no model": "no model is loaded", "engine down": "the engine has ended"}
 NO_ROOM = f"The meters need {LEAST_COLUMNS} columns"
 
 
@@ -139,6 +141,7 @@ class ChatScreen(Screen[None]):
         try:
             self._header.show(conversation.model, conversation.phase)
             self._draw_status()
+            self.editor.placeholder = PLACEHOLDERS.get(conversation.engine, ASK)
             self.panel.show(take_snapshot(conversation))
             await self.transcript.sync(conversation)
         except (NoMatches, MountError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import get_args
 
-from qwen_core.protocol.events import DraftMode
+from qwen_core.protocol.events import ComputeType, DraftMode
 from qwen_core.settings.tree import Preset
 
 
@@ -60,6 +60,11 @@ COMMANDS: tuple[SlashCommand, ...] = (
     ),
     SlashCommand(
         "model", "/model [DIR]", "open another model; the conversation goes on", "Open another model", (), True
+    ),
+    SlashCommand(
+        *("dtype", "/dtype [TYPE]", "load it again to compute in float32, bfloat16 or float16", "Compute type"),
+        get_args(ComputeType),
+        True,
     ),
     SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
     SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),

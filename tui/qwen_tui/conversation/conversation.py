@@ -29,6 +29,7 @@ from qwen_core.protocol.events import (
 )
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.conversation.branch import Branch
+from qwen_tui.conversation.load_advice import load_advice
 from qwen_tui.conversation.rate_history import RateHistory
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Item, Note, Turn
@@ -104,7 +105,7 @@ class Conversation:
         if self.engine in ("starting", "loading"):
             return "Still loading: your text is kept, press Enter again when the model is ready."
         if self.engine == "no model":
-            return "No model is loaded: your text is kept. Ctrl+T tries again."
+            return "No model is loaded: your text is kept. /model opens another."
         if self.engine == "engine down":
             return "The engine is down: your text is kept. Ctrl+T starts it again."
         return "" if self.current is None else "Still answering: your text is kept. Esc stops the answer first."
@@ -232,6 +233,7 @@ class Conversation:
             case LoadFailed(message):
                 self.engine, self.progress = "no model", None
                 self.note(message, "error")
+                self.note(load_advice(event))
             case EngineDied():
                 self._died(event)
             case Notice(text):

@@ -33,7 +33,9 @@ def hints(phase: Phase, at: Place = "composer") -> list[str]:
         return list(FIND_HINTS)
     if phase in _BUSY:
         return ["Esc stop", "^R reasoning", "F2 layers", "F1 help"]
-    if phase in ("engine down", "no model"):
+    if phase == "no model":
+        return ["/model opens another", "F2 layers", "^T load again", "F1 help"]
+    if phase == "engine down":
         return ["^T start again", "F2 layers", "F1 help", "^Q quit"]
     if phase in ("starting", "loading"):
         return ["F1 help", "F2 layers", "^Q quit"]
