@@ -59,7 +59,7 @@ def check_room(place: Path, shards: Iterable[Shard]) -> None:
     """Raise CapacityError if the disk of `place` has no room for `shards`, or the memory none for the work."""
     check_disk(place, sum(shard.nbytes for shard in shards))
     if memory_bytes() < WORKING_BYTES:
-        raise CapacityError(f"a conversion needs {decimal_size(WORKING_BYTES)} of memory, this machine has less")
+        raise CapacityError(f"a conversion needs {decimal_size(WORKING_BYTES)} of memory, but this machine has less")
 
 
 def write_shards(

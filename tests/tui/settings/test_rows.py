@@ -144,6 +144,7 @@ def test_where_values_come_from(tmp_path: Path) -> None:
     assert "the command line makes it 40" in told
     assert "0.8  (file: 0.9)" in row_line(BY_KEY["generation.top_p"], now, 100, cursor=False).plain
     assert summary(ROWS, ROWS, now).endswith("3 not at their defaults")
+    assert summary(ROWS, ROWS, loaded()).endswith("settings · all at their defaults")
 
 
 def test_a_change_counts_at_once_unless_something_else_decides(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ class QwenApp(App[None]):
 
     def on_mount(self) -> None:
         if problems := self.context.loaded.problems:
-            self.context.note("Settings that could not be read: " + "; ".join(problems), "error")
+            self.context.note("These settings could not be read: " + "; ".join(problems), "error")
         self.appearance.begin()
         if not self.is_headless:
             loop = asyncio.get_running_loop()

@@ -54,7 +54,7 @@ class Appearance:
         self._tell(self._watch.current)
         wanted = self._settings.looks.theme
         if wanted not in self._app.available_themes:
-            self._note(f"There is no theme {wanted}; there are {', '.join(self.themes())}.")
+            self._note(f"There is no theme called {wanted}; there are {', '.join(self.themes())}.")
         problems = self.use_keys(self._settings.keys)
         if problems:
             self._note("Keys that could not be bound: " + "; ".join(problems), "error")

@@ -117,7 +117,7 @@ class ConversationActions:
             return
         self.deleted[:] = [one for one in self.deleted if one != kept]
         await self._context.store.use(lambda store: store.conversations.restore(kept))
-        self._context.flash("Not deleted, it is being answered: Esc stops the answer first.")
+        self._context.flash("Not deleted: it is being answered. Esc stops the answer first.")
 
     # The state on disk.
 

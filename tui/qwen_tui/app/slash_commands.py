@@ -113,7 +113,7 @@ class SlashCommands:
         if name in self._themes():
             self._context.change("looks.theme", name)
         else:
-            self._context.flash(f"There is no such theme. There are: {', '.join(self._themes())}.")
+            self._context.flash(f"There is no such theme. Choose from: {', '.join(self._themes())}.")
         return None
 
     def _stats(self) -> None:

@@ -125,7 +125,7 @@ class TurnActions:
         """The turn that an action is about, or None where it cannot be done now, which is said."""
         turn = turn or next(self._context.conversation.latest, None)
         if turn is None:
-            self._context.flash("There is no turn yet.")
+            self._context.flash("There is no turn yet: ask something first.")
         elif not self._context.still_answering(or_about_to=self.busy):
             return turn
         return None
@@ -181,7 +181,7 @@ class TurnActions:
         if turn is not next(context.conversation.latest):
             refusal = "Only the last answer can go on: r answers an earlier question again."
         elif turn.state == "interrupted":
-            refusal = "A crash cut this answer off, its state is gone: r, or /retry, answers the question again."
+            refusal = "A crash cut this answer off and its state is gone: r or /retry answers the question again."
         elif not turn.continuable:
             refusal = "There is nothing to continue: the answer was not cut off by a stop or a limit."
         if context.refuse(refusal):

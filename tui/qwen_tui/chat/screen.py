@@ -235,7 +235,7 @@ class ChatScreen(Screen[None]):
     @on(TextLines.LinkChosen)
     def _link(self, event: TextLines.LinkChosen) -> None:
         self.app.copy_to_clipboard(event.address)
-        self.status.flash(f"copied, not opened: {event.address}")
+        self.status.flash(f"Copied, not opened: {event.address}")
 
     async def action_toggle_folds(self) -> None:
         self._folds_open = not self._folds_open
@@ -246,7 +246,7 @@ class ChatScreen(Screen[None]):
         await self.transcript.mark_drafts(marks)
         there = any(turn.drafted for turn in self.conversation.turns)
         said = "What accepted drafts said is underlined." if there else "What drafts say from now on is underlined."
-        said = said if marks else "Answers are shown as they read."
+        said = said if marks else "The marks of drafts are off."
         self.status.flash(said)
 
     def action_scroll_transcript(self, pages: int) -> None:

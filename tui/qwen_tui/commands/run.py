@@ -52,7 +52,7 @@ def run(
     """
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
-        raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
+        raise click.UsageError("--prompt-ids renders no template: --effort cannot be used with it.")
     from qwen_tui.settings.file import load_settings  # here: the program's --help needs none of it
 
     loaded = load_settings(overrides=overrides_from(options))

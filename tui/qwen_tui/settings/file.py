@@ -134,9 +134,9 @@ class _Layers:
         """What a file holds."""
         for section, table in document.items():
             if section not in SECTIONS:
-                self.problems.append(f"{where}: {quote(section)} is no section: they are {', '.join(SECTIONS)}")
+                self.problems.append(f"{where}: {quote(section)} is not a section: there are {', '.join(SECTIONS)}")
             elif not isinstance(table, dict):
-                told = f"{section} = {shown(table)} is no table: write [{section}] and its settings below"
+                told = f"{section} = {shown(table)} is not a table: write [{section}] and its settings below"
                 self.problems.append(f"{where}: {told}")
             else:
                 if section == KEYS and len(table) > MAX_KEYS:
@@ -151,7 +151,7 @@ class _Layers:
         if entry is None:
             names = ", ".join(known.name for known in FIELDS if known.section == section)
             takes = "the name of an action, such as new or toggle_folds" if section == KEYS else names
-            self.problems.append(f"{where}: {section}.{quote(name)} is no setting: [{section}] takes {takes}")
+            self.problems.append(f"{where}: {section}.{quote(name)} is not a setting: [{section}] takes {takes}")
         else:
             self._set(entry, value, where, "file")
 
@@ -167,7 +167,7 @@ class _Layers:
         """One value, a text as typed."""
         entry = field_of(key)
         if entry is None:
-            self.problems.append(f"{where}: there is no setting {quote(key)}")
+            self.problems.append(f"{where}: no setting is called {quote(key)}")
         else:
             self._set(entry, value, where, origin, typed=isinstance(value, str))
 

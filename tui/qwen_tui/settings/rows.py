@@ -29,7 +29,7 @@ from qwen_tui.widgets.cursor_list import CURSOR, Heading
 Action = tuple[str, str, str]
 """The name of an action whose keys can be changed, what it does, and its built-in keys, as "f1,ctrl+g"."""
 
-KEYS_ABOUT = "Keys of actions, where the built-in ones are not to be."
+KEYS_ABOUT = "Keys of actions that are to differ from the built-in ones."
 NAME_CELLS = 21
 ORIGIN_CELLS = 13
 ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
@@ -195,7 +195,9 @@ def summary(rows: Sequence[Row], found: Sequence[Row], loaded: LoadedSettings) -
     left = sum(isinstance(row, Setting) for row in found)
     own = sum(origin_of(row, loaded) != "default" for row in settings)
     count = f"{len(settings)} settings" if left == len(settings) else f"{left} of {len(settings)} settings"
-    return f"{count} · {own or 'none'} not at {'its' if own == 1 else 'their'} default{'' if own == 1 else 's'}"
+    if not own:
+        return f"{count} · all at their defaults"
+    return f"{count} · {own} not at {'its default' if own == 1 else 'their defaults'}"
 
 
 # Changes.

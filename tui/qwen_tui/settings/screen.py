@@ -293,7 +293,7 @@ class SettingsScreen(Screen[None]):
     def _change(self, row: Setting, value: Any) -> None:
         """Take the value on, tell the app, and save it."""
         if value == value_of(self.loaded.saved, row.key) and origin_of(row, self.loaded) != "for now":
-            self.status.flash(f"{row.field.name} is unchanged in the file.")
+            self.status.flash(f"{row.field.name} is the same in the file already.")
             return
         try:
             self.loaded = changed(self.loaded, row, value)

@@ -93,8 +93,8 @@ class AppSettings(Settings):
 
 KEYS = "keys"
 KEYS_HELP = (
-    'Keys of actions that are not to be the built-in ones: stop = "ctrl+x", or a list. The help screen (F1) names the '
-    "actions."
+    'Keys of actions that are to differ from the built-in ones: stop = "ctrl+x", or a list. The help screen (F1) names '
+    "the actions."
 )
 
 
