@@ -22,7 +22,7 @@ SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHER
 UNSET = ("default", "none", "auto")
 # What a setting without a value comes to.
 _NOTHING = {"seed": "a fresh one", "max_tokens": "no limit", "reasoning_budget": "no limit", "effort": "the template's"}
-_NAME_CELLS, _VALUE_CELLS = 20, 13
+_NAME_CELLS, _VALUE_CELLS = 19, 12
 
 
 def settable(name: str) -> Field | None:
@@ -176,5 +176,5 @@ class GenerationCommands:
         lines = ["What counts for the next answer, and where it is from:"]
         for name in ("preset", "effort", *SETTABLE):
             words = value_words(counts[name], _NOTHING.get(name, "not set"))
-            lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{source_words(counts[name])}".rstrip())
+            lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{one_line(counts[name].source, 40)}".rstrip())
         return "\n".join([*lines, "/set NAME VALUE changes one, /settings explains them."])
