@@ -177,7 +177,7 @@ async def test_figures_themes_and_a_new_conversation() -> None:
         await here.enter("/stats")
         await here.settle()
         assert "decode 17.3 tok/s" in here.text()
-        assert "88% of 400 GB/s, published · ceiling 19.7 tok/s est." in " ".join(here.transcript().split())
+        assert "88 % of 400 GB/s, published · ceiling 19.7 tok/s est." in " ".join(here.transcript().split())
         await here.enter("/theme paper")
         assert here.app.theme == "paper"
         await here.enter("/theme none-such")

@@ -129,10 +129,10 @@ def test_what_the_person_set_for_a_load_reaches_it(
         "[context]\nsnapshot_budget_mb = 3\n[hardware]\npeak_bandwidth_gb_s = 321.5\ngpu_cores = 7\n"
     )
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
+    assert fake.calls.load == LoadSettings(3_000_000, 321.5, 7, cache_folder=cache)
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "9")
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 9, cache_folder=cache)
+    assert fake.calls.load == LoadSettings(3_000_000, 321.5, 9, cache_folder=cache)
 
 
 def test_prompt_ids_need_no_session(fake: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:

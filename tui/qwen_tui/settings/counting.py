@@ -18,7 +18,7 @@ from qwen_tui.text.safe import one_line
 
 SECTION = "generation"
 TEMPLATE = "the model's template"
-NOT_KNOWN = "the model's, once it is loaded"
+NOT_KNOWN = "not known yet"
 _WORDS: Mapping[str, str] = {RECOMMENDED: "recommended by the model's authors"}
 
 
