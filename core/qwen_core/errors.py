@@ -39,7 +39,11 @@ class BackendError(QwenError):
 
 
 class CapacityError(QwenError):
-    """The model or the context does not fit this machine."""
+    """The model or the context does not fit this machine; `dtypes`: compute types in which it would."""
+
+    def __init__(self, message: str, dtypes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.dtypes = dtypes
 
 
 class TextError(QwenError):

@@ -18,6 +18,7 @@ from qwen_tui.app.token_count import TokenCount
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.conversation.turns import Note
+from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import open_store
 from qwen_tui.store.thread import StoreThread
@@ -83,7 +84,9 @@ async def context_stage(folder: Path, script: Script | None = None) -> AsyncIter
 
     engine = FakeEngine(receive, script)
     recorder = Recorder(store, lambda line: events.append(Notice(line)))
-    context = AppContext(AppSettings(), Load(MODEL.path, None), store, recorder, EngineLink(lambda _: engine, receive))
+    context = AppContext(
+        LoadedSettings(AppSettings()), Load(MODEL.path, None), store, recorder, EngineLink(lambda _: engine, receive)
+    )
     here = ContextStage(context, engine, events)
     context.link.start(context.load)
     try:

@@ -84,7 +84,7 @@ def shape_config(shape: str) -> ModelConfig:
     """The config of a shape by name. Raises SettingsError for one that does not exist."""
     sizes = _SIZES.get(shape)
     if sizes is None:
-        raise SettingsError(f"{quote(repr(shape))} is no shape: choose {', '.join(SHAPES)}")
+        raise SettingsError(f"{quote(repr(shape))} is not a shape: choose {', '.join(SHAPES)}")
     raw: Mapping[str, Any] = {**_COMMON, **sizes}
     rope = {"rope_type": "default", "rope_theta": 10_000_000, "partial_rotary_factor": 0.25}
     return parse_config({**raw, "rope_parameters": rope}, f"the synthetic {shape}")

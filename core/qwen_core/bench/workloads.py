@@ -59,7 +59,7 @@ def parse_workloads(text: str) -> tuple[Workload, ...]:
             found.append(Workload("prefill" if match[1] == "pp" else "decode", int(match[2])))
         else:
             raise SettingsError(
-                f"{quote(repr(word))} is no workload: give card, ppN (prefill N tokens) or tgN (decode N tokens), "
+                f"{quote(repr(word))} is not a workload: give card, ppN (prefill N tokens) or tgN (decode N tokens), "
                 f"N from 1 to {MAX_SIZE:,}, several with commas between them"
             )
     return tuple(dict.fromkeys(found))

@@ -135,7 +135,7 @@ def _check(table: Mapping[str, TensorInfo], config: ModelConfig, where: Path) ->
             known.add(factor)
     for name, info in table.items():
         if name not in known:
-            raise CheckpointError(f"{_place(info)} is no part of an MTP layer of this model")
+            raise CheckpointError(f"{_place(info)} is not part of an MTP layer of this model")
     return specs
 
 

@@ -207,13 +207,13 @@ def spec_from_headers(stored: StoredForm, matrix: tuple[int, ...], where: str) -
 
     if stored.biases is None:
         if scales_dtype != "U8":
-            raise fail(f"{quote(scales_dtype)} scales without biases are no format that MLX has")
+            raise fail(f"{quote(scales_dtype)} scales without biases are not a format of MLX")
         for mode, layout in FLOAT_MODES.items():
             if layout == (bits, group):
                 return QuantSpec(mode, bits, group)
         raise fail(f"byte scales with {bits} bits and group {group} are neither nvfp4, mxfp4 nor mxfp8")
     if scales_dtype not in FLOAT_DTYPES:
-        raise fail(f"{quote(scales_dtype)} scales with biases are no format that MLX has")
+        raise fail(f"{quote(scales_dtype)} scales with biases are not a format of MLX")
     if stored.biases != stored.scales:
         raise fail(
             f"biases ({quote(stored.biases[0])} {shape_text(stored.biases[1])}) differ in dtype or shape from scales "

@@ -89,6 +89,6 @@ def checked_factor(name: str, stored: float, where: str) -> float:
     if not (math.isfinite(factor) and factor > 0):
         raise CheckpointError(
             f"{where} holds {stored:g}, which makes no positive finite factor: the file is damaged, or its "
-            "quantisation had gone wrong"
+            "quantisation went wrong"
         )
     return factor

@@ -16,22 +16,28 @@ _LEAST_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Alignment:
-    """Bytes of text tensors large enough to be mapped, and of those that begin off their own element size."""
+    """Bytes of the text tensors: all, those that can be mapped where they lie, and those that begin off their own
+    element size and are copied. The rest is in tensors so small that they are copied whatever their place."""
 
+    text_bytes: int
     mappable_bytes: int
     unaligned_bytes: int
 
     @property
+    def small_bytes(self) -> int:
+        return self.text_bytes - self.mappable_bytes - self.unaligned_bytes
+
+    @property
     def share(self) -> float:
-        """The unaligned share, 0 to 1."""
-        return self.unaligned_bytes / self.mappable_bytes if self.mappable_bytes else 0.0
+        """The unaligned share of all, 0 to 1."""
+        return self.unaligned_bytes / self.text_bytes if self.text_bytes else 0.0
 
 
 def alignment_of(checkpoint: Checkpoint) -> Alignment:
     """Sum over the text tensors of `checkpoint`."""
     large = [info for info in checkpoint.text.values() if info.nbytes >= _LEAST_BYTES]
-    off = sum(info.nbytes for info in large if not info.element_aligned)
-    return Alignment(sum(info.nbytes for info in large), off)
+    mappable, off = (sum(info.nbytes for info in large if info.element_aligned is aligned) for aligned in (True, False))
+    return Alignment(checkpoint.text_bytes, mappable, off)
 
 
 def alignment_advice(checkpoint: Checkpoint) -> str | None:

@@ -17,9 +17,10 @@ from qwen_core.convert.writer import COPIED, OutputDirectory, ShardFile, check_d
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, quote
+from qwen_core.figures import decimal_size
 
 # What a conversion may have in memory beside the interpreter: pieces in fp4 quantisation, MLX, the headers.
-WORKING_BYTES = 500 << 20
+WORKING_BYTES = 500_000_000
 
 
 def convert(
@@ -58,7 +59,7 @@ def check_room(place: Path, shards: Iterable[Shard]) -> None:
     """Raise CapacityError if the disk of `place` has no room for `shards`, or the memory none for the work."""
     check_disk(place, sum(shard.nbytes for shard in shards))
     if memory_bytes() < WORKING_BYTES:
-        raise CapacityError(f"a conversion needs {WORKING_BYTES >> 20} MiB of memory, this machine has less")
+        raise CapacityError(f"a conversion needs {decimal_size(WORKING_BYTES)} of memory, but this machine has less")
 
 
 def write_shards(

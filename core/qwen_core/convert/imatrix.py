@@ -143,7 +143,7 @@ def _check_layer(name: str, config: ModelConfig, mtp: bool, where: str) -> None:
 
 def _mean(total: np.ndarray, counts: np.ndarray | None, where: str) -> np.ndarray:
     if counts is None or counts.size != 1:
-        raise CheckpointError(f"{where} has no single count beside its sums: it is damaged or of a mixture of experts")
+        raise CheckpointError(f"{where} has no single count beside its sums: it is damaged, or of a mixture of experts")
     count = float(counts.reshape(-1)[0])
     if not np.isfinite(count):
         raise CheckpointError(f"{where} has a count of {count:g}: it is damaged")
@@ -164,7 +164,7 @@ def _means_of_experts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean of all tokens that any expert met [channels], and those of each expert [experts, channels]."""
     if counts is None or counts.size != experts or total.size % experts:
-        raise CheckpointError(f"{where} has not the sums and counts of {experts} experts: it is not of this model")
+        raise CheckpointError(f"{where} lacks the sums and counts of {experts} experts: it is not of this model")
     sums, counts = total.reshape(experts, -1).astype(np.float64), counts.reshape(-1).astype(np.float64)
     met = ~(counts <= 0)  # a count that is no number is found to be one below
     with np.errstate(all="ignore"):  # as in `_mean`

@@ -146,7 +146,7 @@ def _rule(value: Any, where: str) -> Rule:
     if not isinstance(keep, bool):
         raise SettingsError(f"{where}: keep must be true or false")
     if keep and {"mode", "bits", "group_size"} & set(value):
-        raise SettingsError(f"{where}: keep and a format exclude each other")
+        raise SettingsError(f"{where}: keep and a format cannot be used together")
     if not keep and "mode" not in value:
         raise SettingsError(f"{where} needs a mode, or keep = true")
     return Rule(where, tuple(patterns), _layers(value.get("layers"), where), None if keep else _spec(value, where))

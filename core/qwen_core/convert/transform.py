@@ -67,7 +67,7 @@ def _check_finite(bits: np.ndarray, decision: Decision) -> None:
     if bool(((bits & exponent) == exponent).any()):
         raise CheckpointError(
             f"{quote(info.file)}: tensor {quote(info.name)} holds NaN or infinity: the file is damaged, or its "
-            "training had gone wrong"
+            "training went wrong"
         )
 
 

@@ -76,9 +76,10 @@ class SessionLike(Protocol):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why something could not be done, as one line for people."""
+    """Why something could not be done, as one line for people; `dtypes`: compute types in which it could."""
 
     message: str
+    dtypes: tuple[str, ...] = ()
 
 
 class Worker:
@@ -156,7 +157,8 @@ class Worker:
         self._send_all(progress.flush())
         if isinstance(result, Failure):
             self._guard("unloading the model", self.close)
-            self._send(LoadFailed("loading was stopped" if job.stop.is_set() else result.message))
+            stopped = job.stop.is_set()
+            self._send(LoadFailed("loading was stopped") if stopped else LoadFailed(result.message, result.dtypes))
         else:
             self._send(Loaded(result))
             self._unmeasured = self._session if result.peak_bandwidth_gb_s is None else None
@@ -251,7 +253,7 @@ class Worker:
         try:
             return action()
         except QwenError as error:
-            return Failure(str(error))
+            return Failure(str(error), error.dtypes if isinstance(error, CapacityError) else ())
         except MemoryError:
             traceback.print_exc()
             return Failure(

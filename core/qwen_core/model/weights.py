@@ -127,13 +127,16 @@ def check_capacity(plans: list[TensorPlan], dtype: str, limit: int) -> None:
         return
     stored = sum(plan.info.nbytes for plan in plans)
     advice = "choose a smaller variant of the model"
+    smaller: tuple[str, ...] = ()
     halved = sum(plan.nbytes // 2 if plan.dtype == mx.float32 else plan.nbytes for plan in plans)
     if dtype == "float32" and needed > 1.2 * stored and halved <= limit:
         advice = f"choose --dtype bfloat16, or {advice.removeprefix('choose ')}"
+        smaller = ("bfloat16", "float16")
     where = f"{quote(plans[0].info.file.parent)}: " if plans else ""
     raise CapacityError(
         f"{where}the weights need {decimal_size(needed)} of memory as {dtype} ({decimal_size(stored)} on disk), but "
-        f"this machine has {decimal_size(limit)}; {advice}"
+        f"this machine has {decimal_size(limit)}; {advice}",
+        smaller,
     )
 
 

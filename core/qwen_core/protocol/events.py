@@ -14,6 +14,7 @@ from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats
 
+ComputeType = Literal["float32", "bfloat16", "float16"]
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
 Effort = Literal["none", "low", "medium", "high", "xhigh"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
@@ -85,7 +86,7 @@ class LoadSettings:
     loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere.
     """
 
-    snapshot_budget_bytes: int = 1 << 30
+    snapshot_budget_bytes: int = 1_000_000_000
     peak_bandwidth_gb_s: float | None = None
     gpu_cores: int | None = None
     draft: DraftMode = "auto"
@@ -251,7 +252,8 @@ class ModelSummary:
     `prefill_step_bytes`: those that a whole step of a prompt reads, of a mixture of experts about all; 0: not told.
     `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
-    of them it takes unasked.
+    of them it takes unasked. `thinking_levels`: those whose answers begin with reasoning; `thinks`: whether one does
+    unasked. `generation_config`: what the model's file of that name says of sampling.
     """
 
     name: str
@@ -273,6 +275,14 @@ class ModelSummary:
     fingerprint: str = ""
     efforts: tuple[tuple[Effort, int], ...] = ()
     default_effort: Effort | None = None
+    thinking_levels: tuple[Effort, ...] = ()
+    thinks: bool = True
+    generation_config: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def weights_in_memory(self) -> int:
+        """Bytes of its weights as they are in memory: what a screen says of its size."""
+        return self.tiers.total or self.weight_bytes
 
     @property
     def levels(self) -> tuple[Effort, ...]:
@@ -287,9 +297,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadFailed:
-    """`message` is one QwenError line. The worker lives on and takes another `Load`."""
+    """`message` is one QwenError line. The worker lives on and takes another `Load`. `dtypes`: compute types in which
+    the model would fit, where this one does not."""
 
     message: str
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,14 @@ from qwen_core.device.backend import describe_device
 from qwen_core.device.hardware import Hardware
 from qwen_core.device.machine import this_machine
 from qwen_core.device.memory_peak import kept_peak, measured_peak
+from qwen_core.errors import quote
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
 from qwen_core.session.drafters import Drafters
 from qwen_core.session.generate import CHUNK
 from qwen_core.settings.kinds import Choice, Number, checked
 from qwen_core.settings.ranges import GPU_CORES, PEAK_BANDWIDTH_GB_S, SNAPSHOT_BUDGET_MB
+from qwen_core.settings.sampling_values import sampling_config
 
 Progress = Callable[[LoadProgress], None]
 Stopped = Callable[[], bool]
@@ -120,6 +122,7 @@ def load(
         recommended_bytes=machine.recommended_bytes,
         fingerprint=fingerprint(checkpoint),
         prefill_step_bytes=layout.pass_bytes(CHUNK),
+        generation_config=_plain(sampling_config(checkpoint.generation_config)),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
     )
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
@@ -134,13 +137,20 @@ def _machine(settings: LoadSettings, measured: Callable[[], float | None]) -> Ha
 
 def _checked(settings: LoadSettings) -> LoadSettings:
     """`settings`, every value in its range. Raises SettingsError, naming the one that is not."""
-    most = int(SNAPSHOT_BUDGET_MB.high) << 20
+    most = int(SNAPSHOT_BUDGET_MB.high) * 1_000_000
     checked("snapshot_budget_bytes", settings.snapshot_budget_bytes, Number(0, most, whole=True))
     checked("draft", settings.draft, Choice(get_args(DraftMode)))
     for name, kind in (("peak_bandwidth_gb_s", PEAK_BANDWIDTH_GB_S), ("gpu_cores", GPU_CORES)):
         if (value := getattr(settings, name)) is not None:
             checked(name, value, kind)
     return settings
+
+
+def _plain(values: Mapping[str, Any]) -> tuple[tuple[str, float | str], ...]:
+    """Numbers as they are, whatever else a file holds as the few words that show it."""
+    return tuple(
+        (name, value if isinstance(value, int | float) else quote(repr(value))) for name, value in values.items()
+    )
 
 
 def stop_ids(checkpoint: Checkpoint) -> frozenset[int]:

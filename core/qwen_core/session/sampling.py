@@ -19,7 +19,7 @@ from qwen_core.device.backend import mx
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.settings.kinds import checked
 from qwen_core.settings.ranges import SAMPLING
-from qwen_core.settings.tree import PRESETS
+from qwen_core.settings.sampling_values import GENERATION_CONFIG, sampling_values
 
 _BLOCK = 128
 """Top-k looks at block maxima first. About the root of 248,320 / 20: both stages sort some 2,000 values."""
@@ -42,44 +42,18 @@ class SamplingParameters:
 def resolve_sampling(
     settings: GenerationSettings, generation_config: Mapping[str, Any], thinking: bool
 ) -> SamplingParameters:
-    """What to sample with: the request, else generation_config.json, else FORMAT.md's recommendation.
-
-    A generation_config with `do_sample` false and a request without a temperature mean greedy, and greedy has no
-    penalties but those asked for. Raises SettingsError naming the setting, its value and where it came from when one is
-    out of range.
+    """What to sample with, as `sampling_values` has it. Raises SettingsError naming the setting, its value and where it
+    came from when one is out of range.
     """
-    recommended = PRESETS["thinking" if thinking else "non-thinking"]
-    values: dict[str, Any] = {}
-    for name in SAMPLING:
-        value, where = getattr(settings, name), name
-        if value is None and name != "seed":
-            value, where = _of_file(name, generation_config.get(name)), f"generation_config.json: {name}"
-        if value is None:
-            value = getattr(recommended, name)
-        if value is not None:
-            values[name] = checked(where, value, SAMPLING[name])
-    if settings.temperature is None and generation_config.get("do_sample") is False:
-        values["temperature"] = 0.0
-    if values["temperature"] == 0.0:
-        # Greedy means the most probable token: the recommended penalties belong to the recommended temperature.
-        for name in ("presence_penalty", "frequency_penalty", "repetition_penalty"):
-            if getattr(settings, name) is None:
-                values.pop(name, None)
+    found = sampling_values(settings, generation_config, thinking)
+    values = {
+        name: checked(
+            f"{GENERATION_CONFIG}: {name}" if entry.source == GENERATION_CONFIG else name, entry.value, SAMPLING[name]
+        )
+        for name, entry in found.items()
+        if entry.value is not None
+    }
     return SamplingParameters(**values)
-
-
-def _of_file(name: str, value: Any) -> Any:
-    """A value of generation_config.json: what other runtimes take for "off" is off here, and 20.0 is 20 tokens.
-
-    vLLM and llama.cpp turn top-k off below 1, top-p off from 1 on and min-p off at 0 and below.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if name == "top_k":
-        return 0 if value < 0 else int(value) if isinstance(value, float) and value.is_integer() else value
-    if name == "min_p":
-        return max(value, 0)
-    return min(value, 1) if name == "top_p" else value
 
 
 def largest(logits: mx.array, count: int) -> tuple[mx.array, mx.array]:

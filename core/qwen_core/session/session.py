@@ -74,8 +74,13 @@ class Session(ModelOwner):
         self._reasoning_open = False
         self._left: list[Run] = []
         self.efforts = find_levels(template)
-        groups, default = tuple(self.efforts.groups.items()), self.efforts.default
-        loaded.summary = replace(loaded.summary, efforts=groups, default_effort=default)
+        loaded.summary = replace(
+            loaded.summary,
+            efforts=tuple(self.efforts.groups.items()),
+            default_effort=self.efforts.default,
+            thinking_levels=tuple(level for level in self.efforts.groups if level in self.efforts.thinking),
+            thinks=self.efforts.thinks,
+        )
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
 

@@ -106,8 +106,8 @@ class ContextSection:
     )
     snapshot_budget_mb: int = setting(
         SNAPSHOT_BUDGET_MB,
-        "Memory in MiB for states of earlier turns. They make edits and retries quick; the oldest go first.",
-        1024,
+        "Memory in MB for states of earlier turns. They make edits and retries quick; the oldest go first.",
+        1000,
     )
 
 
@@ -146,7 +146,7 @@ class Settings:
         """What counts for a model from its loading on."""
         hardware = self.hardware
         return LoadSettings(
-            snapshot_budget_bytes=self.context.snapshot_budget_mb << 20,
+            snapshot_budget_bytes=self.context.snapshot_budget_mb * 1_000_000,
             peak_bandwidth_gb_s=hardware.peak_bandwidth_gb_s,
             gpu_cores=hardware.gpu_cores,
             draft=self.generation.draft,

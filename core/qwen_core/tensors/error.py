@@ -148,8 +148,8 @@ def _raw_share(info: TensorInfo, tensor: StoredTensor, place: StackPlace) -> Ten
     """What a raw stack has of the tensor: it holds gate and up of the first expert, then those of the second."""
     if len(info.shape) != 3 or info.shape[0] != tensor.experts or info.shape[1] % place.runs:
         raise CheckpointError(
-            f"{quote(info.file)}: tensor {quote(info.name)} has shape {shape_text(info.shape)}, which is no stack of "
-            f"{tensor.experts} experts"
+            f"{quote(info.file)}: tensor {quote(info.name)} has shape {shape_text(info.shape)}, which is not a "
+            f"stack of {tensor.experts} experts"
         )
     if tensor.expert is not None:
         return share_of(info, tensor.expert * place.runs + place.number, tensor.experts * place.runs)

@@ -142,7 +142,7 @@ def find_tensor(checkpoint: Checkpoint, name: str, expert: int | None = None) ->
 
 def _of_expert(tensor: StoredTensor, expert: int) -> StoredTensor:
     if not tensor.experts:
-        raise CheckpointError(f"{tensor.where} has no experts: it is no stack of them")
+        raise CheckpointError(f"{tensor.where} has no experts")
     if not 0 <= expert < tensor.experts:
         raise CheckpointError(f"{tensor.where} has no expert {expert}: choose 0 to {tensor.experts - 1}")
 

@@ -26,12 +26,15 @@ class EffortLevels:
     """`variables`: what the template is given for each level it has, in rising order; empty where it has none.
 
     `default` is the level of which the template's text is that without any; None where none is. `groups` numbers the
-    levels by the text before the first message: where it is another, a conversation is read anew.
+    levels by the text before the first message: where it is another, a conversation is read anew. `thinking`: the
+    levels whose answers begin inside reasoning; `thinks`: whether an answer does without a level.
     """
 
     variables: Mapping[Effort, Mapping[str, Any]]
     default: Effort | None
     groups: Mapping[Effort, int]
+    thinking: frozenset[Effort] = frozenset()
+    thinks: bool = False
 
     def given(self, level: str | None) -> Mapping[str, Any]:
         """What the template is given for a level. Raises SettingsError for one it has not."""
@@ -63,22 +66,22 @@ def find_levels(template: ChatTemplate) -> EffortLevels:
     off, on = _text(template, enable_thinking=False), _text(template, enable_thinking=True)
     unasked = _text(template)
     has_switch = off is not None and on is not None and off != on
-    thinking = {"enable_thinking": True} if has_switch else {}
-    other = _text(template, reasoning_effort=_NO_LEVEL, **thinking)
+    switched = {"enable_thinking": True} if has_switch else {}
+    other = _text(template, reasoning_effort=_NO_LEVEL, **switched)
     named: dict[Effort, str | None] = {
-        level: _text(template, reasoning_effort=level, **thinking) for level in EFFORTS[1:]
+        level: _text(template, reasoning_effort=level, **switched) for level in EFFORTS[1:]
     }
     texts: dict[Effort, str | None] = {
         level: text for level, text in named.items() if text is not None and text != other
     }
     variables: dict[Effort, Mapping[str, Any]]
     if texts:
-        variables = {level: {**thinking, "reasoning_effort": level} for level in texts}
+        variables = {level: {**switched, "reasoning_effort": level} for level in texts}
     elif has_switch:
         variables = {level: {"enable_thinking": level in ("medium", "high")} for level in EFFORTS[1:4]}
         texts = {level: on if level in ("medium", "high") else off for level in variables}
     else:
-        return EffortLevels({}, None, {})
+        return EffortLevels({}, None, {}, thinks=_opens_reasoning(unasked))
     if has_switch:
         variables, texts = {"none": {"enable_thinking": False}, **variables}, {"none": off, **texts}
     heads: dict[Effort, str] = {level: (text or "").partition(_QUESTION)[0] for level, text in texts.items()}
@@ -87,7 +90,8 @@ def find_levels(template: ChatTemplate) -> EffortLevels:
     ranking: tuple[Effort, ...] = ("none", "medium", "xhigh", "high", "low")
     default: Effort | None = next((level for level in ranking if level in texts and texts[level] == unasked), None)
     groups: dict[Effort, int] = {level: numbers[head] for level, head in heads.items()}
-    return EffortLevels(variables, default, groups)
+    thinking: frozenset[Effort] = frozenset(level for level, text in texts.items() if _opens_reasoning(text))
+    return EffortLevels(variables, default, groups, thinking, _opens_reasoning(unasked))
 
 
 def _text(template: ChatTemplate, **variables: Any) -> str | None:
@@ -98,3 +102,9 @@ def _text(template: ChatTemplate, **variables: Any) -> str | None:
         raise
     except TextError:
         return None
+
+
+def _opens_reasoning(text: str | None) -> bool:
+    """Whether an answer behind `text` begins inside a reasoning block: the last message's last think tag opens one."""
+    last = (text or "").rpartition("<|im_end|>")[2]
+    return last.rfind("<think>") > last.rfind("</think>")

@@ -15,9 +15,10 @@ from typing import Any
 
 from qwen_core.child_process import MEMORY_EXIT, ChildEnded, KeptChild
 from qwen_core.errors import printable
+from qwen_core.figures import decimal_size
 
 DEADLINE_S = 2.0
-MEMORY_BYTES = 320 << 20
+MEMORY_BYTES = 320_000_000
 _BOOT = "from qwen_core.text.template_renderer import main; main()"
 
 
@@ -76,7 +77,7 @@ class TemplateProcess:
         if exit_code == -signal.SIGALRM:
             return f"did not finish within {self._deadline_s:g} seconds"
         if exit_code in (MEMORY_EXIT, -signal.SIGKILL):  # the second is also what a system short of memory does
-            return f"failed: it takes more than {MEMORY_BYTES >> 20} MB of memory"
+            return f"failed: it takes more than {decimal_size(MEMORY_BYTES)} of memory"
         return f"failed: the process that renders it ended with code {exit_code}"
 
 

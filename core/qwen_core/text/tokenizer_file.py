@@ -98,7 +98,7 @@ def _problem(fields: dict[str, Any]) -> str:
     for token in added:
         text = token.get("content") if isinstance(token, dict) else None
         if not isinstance(text, str) or len(text) > MAX_ADDED_LENGTH:
-            return f"an added token that is no text of at most {MAX_ADDED_LENGTH} characters"
+            return f"an added token that is not text of at most {MAX_ADDED_LENGTH} characters"
     return ""
 
 

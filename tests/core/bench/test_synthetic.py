@@ -175,7 +175,7 @@ def test_the_context_counts_for_what_fits() -> None:
 
 
 def test_a_shape_that_does_not_exist() -> None:
-    with pytest.raises(SettingsError, match="'70b' is no shape: choose 27b, 9b, 4b, 35b-a3b, tiny"):
+    with pytest.raises(SettingsError, match="'70b' is not a shape: choose 27b, 9b, 4b, 35b-a3b, tiny"):
         synthetic_checkpoint("70b", None)
 
 

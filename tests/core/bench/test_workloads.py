@@ -23,7 +23,7 @@ def test_a_list_of_workloads_in_the_order_given_each_once() -> None:
     "word", ["", "pp", "pp0", "tg-1", "tg99999999", "pp1048577", "512", "cards", "pp5,", "pp5 tg5"]
 )
 def test_anything_else_is_refused_by_name(word: str) -> None:
-    with pytest.raises(SettingsError, match=r"is no workload: give card, ppN .* or tgN"):
+    with pytest.raises(SettingsError, match=r"is not a workload: give card, ppN .* or tgN"):
         parse_workloads(word)
 
 

@@ -207,7 +207,7 @@ BAD: dict[str, tuple[Callable[[], Tensors], str, str]] = {
     ),
     "a table of its own": (
         lambda: layer(RAW) | {"mtp.embed_tokens.weight": layer(RAW)["mtp.fc.weight"]},
-        "tensor mtp.embed_tokens.weight is no part of an MTP layer of this model",
+        "tensor mtp.embed_tokens.weight is not part of an MTP layer of this model",
         "name the whole original checkpoint",
     ),
     "NaN in a norm": (

@@ -172,7 +172,7 @@ def test_importance_of_experts(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sums", "counts", "says"),
     [
-        (np.ones((7, 64)), [1.0] * 7, "has not the sums and counts of 8 experts"),
+        (np.ones((7, 64)), [1.0] * 7, "lacks the sums and counts of 8 experts"),
         (np.ones((8, 63)), [1.0] * 8, "has 63 channels"),
         (np.zeros((8, 64)), [0.0] * 8, "was never measured"),
         (np.ones((8, 64)), [1.0] * 7 + [float("nan")], "has a count of nan"),

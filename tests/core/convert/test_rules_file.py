@@ -109,7 +109,7 @@ RULE = '[[rule]]\nmatch = "mlp.*"\n'
         (RULE + "mode = 'affine'\nbits = 4.5", "whole numbers"),
         (RULE + "mode = 'affine'\nbits = 7", "cannot run affine 7-bit group 64"),
         (RULE + "mode = 'nvfp4'\ngroup_size = 32", "cannot run nvfp4 4-bit group 32"),
-        (RULE + "mode = 'nvfp4'\nkeep = true", "exclude each other"),
+        (RULE + "mode = 'nvfp4'\nkeep = true", "cannot be used together"),
         (RULE + "keep = 1", "keep must be true or false"),
         (RULE + "keep = true\nlayers = 3", "layers must be two whole numbers"),
         (RULE + "keep = true\nlayers = [0, true]", "layers must be two whole numbers"),

@@ -91,6 +91,7 @@ def test_a_model_larger_than_memory_is_refused_before_a_byte_is_read(
     with pytest.raises(CapacityError, match=f"need .*B of memory as {dtype} .*{advice}") as caught:
         load_weights(checkpoint, dtype, memory_limit=needed - 1)
     assert str(caught.value).isprintable()
+    assert caught.value.dtypes == (("bfloat16", "float16") if "bfloat16" in advice else ())
     monkeypatch.setattr(weights, "memory_bytes", lambda: needed - 1)
     with pytest.raises(CapacityError):
         load_model(checkpoint, dtype)

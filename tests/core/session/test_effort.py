@@ -13,7 +13,7 @@ from qwen_core.session.session import Session, load_session
 from qwen_core.text.chat_encoding import encode_chat
 from qwen_core.text.template import ChatTemplate
 from support.checkpoints import write_checkpoint
-from support.text import EFFORT_TEMPLATE, write_text_files
+from support.text import EFFORT_TEMPLATE, TEMPLATE, write_text_files
 
 SHAPE = {"vocab_size": 384, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4}
 
@@ -180,3 +180,16 @@ def test_each_turn_goes_on_from_the_tokens_of_the_one_before_with_the_official_t
                 assert len(asked) <= cached < whole
             else:
                 assert cached == whole
+
+
+@pytest.mark.parametrize("source", [TEMPLATE, EFFORT_TEMPLATE])
+def test_whether_an_answer_begins_with_reasoning_is_told_before_it_is_asked(loaded: Session, source: str) -> None:
+    """By the summary, for each level, as the session finds it in the tokens."""
+    session = Session(loaded.loaded, loaded.tokenizer, ChatTemplate(source))
+    summary = session.summary()
+    assert 0 < len(summary.thinking_levels) < len(summary.levels)
+    for level in (None, *summary.levels):
+        chat = [{"role": "user", "content": "Why?"}]
+        ids = encode_chat(session.template, session.tokenizer, chat, **session.efforts.given(level))
+        expected = summary.thinks if level is None else level in summary.thinking_levels
+        assert session._opens_reasoning(ids) is expected, level

@@ -342,7 +342,7 @@ def test_a_library_call_reads_no_file_of_the_person(
     )
     monkeypatch.setenv("QWEN_TUI_HARDWARE_PEAK_BANDWIDTH_GB_S", "123.5")
     with load_session(directory) as session:
-        assert session._snapshots.budget_bytes == LoadSettings().snapshot_budget_bytes == 1 << 30
+        assert session._snapshots.budget_bytes == LoadSettings().snapshot_budget_bytes == 1_000_000_000
         assert session.summary().peak_source != "configured"
     with load_session(directory, settings=LoadSettings(5, 77.5)) as session:
         assert session._snapshots.budget_bytes == 5

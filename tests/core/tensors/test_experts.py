@@ -69,7 +69,7 @@ def test_all_experts_together(checkpoint: Checkpoint) -> None:
 
 @pytest.mark.parametrize(
     ("module", "expert", "says"),
-    [(UP, 8, "has no expert 8: choose 0 to 7"), (UP, -1, "no expert -1"), ("layers.1.mlp.gate", 0, "no stack of them")],
+    [(UP, 8, "has no expert 8: choose 0 to 7"), (UP, -1, "no expert -1"), ("layers.1.mlp.gate", 0, "has no experts")],
 )
 def test_an_expert_that_is_not_there(checkpoint: Checkpoint, module: str, expert: int, says: str) -> None:
     with pytest.raises(CheckpointError, match=says):

@@ -225,7 +225,7 @@ CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
         ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}] * 24}, "takes a step twice"),
         ("post_processor", REPEATS, 'post-processor "TemplateProcessing"'),
         ("post_processor", {"type": "Sequence", "processors": [REPEATS]}, 'post-processor "TemplateProcessing"'),
-        ("added_tokens", ["<a>"], "an added token that is no text"),
+        ("added_tokens", ["<a>"], "an added token that is not text"),
         ("decoder", {"type": "Fuse"}, "byte-level BPE"),
     ],
 )

@@ -55,10 +55,11 @@ def test_what_the_person_set_for_a_load_goes_with_it(home: Path, monkeypatch: py
     settings_path().write_text("[hardware]\npeak_bandwidth_gb_s = 321.5\n[context]\nsnapshot_budget_mb = 9\n")
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "7")
     context = QwenApp("/models/x", load_settings()).context
-    assert context.load.settings == LoadSettings(9 << 20, 321.5, 7, cache_folder=cache)
-    context.change("context.snapshot_budget_mb", 3)
+    assert context.load.settings == LoadSettings(9_000_000, 321.5, 7, cache_folder=cache)
+    key = "context.snapshot_budget_mb"
+    context.take(context.loaded.for_now(key, 3), key)
     # What is changed counts for the next load.
-    assert context.load.settings == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
+    assert context.load.settings == LoadSettings(3_000_000, 321.5, 7, cache_folder=cache)
 
 
 async def test_the_first_screen_is_drawn_before_the_engine_exists() -> None:
@@ -66,14 +67,14 @@ async def test_the_first_screen_is_drawn_before_the_engine_exists() -> None:
         assert here.app.conversation.phase == "starting"
         assert "Qwen3.6-27B-UD-NVFP4_K_XL-mlx" in here.text()
         await here.feed(LoadProgress("weights", 8_200_000_000, 21_900_000_000, WeightTiers(mapped=8_200_000_000)))
-        assert "7.6 of 20.4 GiB" in here.text()
+        assert "8.20 of 21.90 GB" in here.text()
         assert "mapped" in here.lines()[-1]
         await here.enter("too early")
         assert here.engine.sent() == []
         assert here.app.chat.editor.text == "too early"
         assert "Still loading" in here.lines()[-1]
         await here.feed(Loaded(MODEL))
-        assert "Qwen3.6-27B · UD-NVFP4_K_XL · 20.4 GiB · Metal bf16" in here.lines()[0]
+        assert "Qwen3.6-27B · UD-NVFP4_K_XL · 21.90 GB · Metal bf16" in here.lines()[0]
         await here.pilot.press("enter")
         await here.wait(lambda: here.engine.sent())
 

@@ -33,7 +33,7 @@ async def say(here: Stage, line: str) -> str:
 async def test_think_takes_what_the_model_has() -> None:
     async with stage(script, size=SIZE) as here:
         assert "none, low, medium, xhigh" in await say(here, "/think")
-        assert "is low from the next message on" in await say(here, "/think low")
+        assert "is low for now; /save keeps it." in await say(here, "/think low")
         assert effort(here) == "low"
         assert "no effort much: none, low, medium, xhigh." in await say(here, "/think much")
         assert effort(here) == "low"
@@ -51,7 +51,7 @@ async def test_what_has_all_be_read_again_is_said_before() -> None:
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         tokens = here.app.conversation.context_tokens
-        assert f"medium: the next message reads all {tokens:,} tokens again." in await say(here, "/think medium")
+        assert f"medium: all {tokens:,} tokens are read again; /save keeps it." in await say(here, "/think medium")
         assert "again" not in await say(here, "/think none")
 
 
@@ -74,7 +74,7 @@ async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         assert "again" not in await say(here, "/think xhigh")
-        assert "tokens again." in await say(here, "/think low"), "whole in 60 cells"
+        assert "tokens are read again; /save keeps it." in await say(here, "/think low"), "whole in 60 cells"
         assert "xhigh." in await say(here, "/think much"), "whole in 60 cells"
 
 

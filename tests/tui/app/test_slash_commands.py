@@ -1,6 +1,7 @@
 """Every slash command under the test pilot, and the same through the command palette."""
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,11 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ("/set max tokens 100", lambda request: request.max_new_tokens == 100, "max_tokens is 100"),
         ("/set presence 1.5", lambda request: request.presence_penalty == 1.5, "presence_penalty is 1.5"),
         ("/set seed 7", lambda request: request.seed == 7, "seed is 7"),
-        ("/set top_k default", lambda request: request.top_k is None, "top_k is the preset's"),
+        (
+            "/set top_k default",
+            lambda request: request.top_k is None,
+            "top_k is 20 (recommended by the model's authors) again",
+        ),
         ("/set reasoning budget 50", lambda request: request.reasoning_budget == 50, "reasoning_budget is 50"),
         ("/set top_p 7", lambda request: request.top_p is None, "top_p = '7' is not a number"),
         ("/set heat 7", lambda request: request.temperature is None, "There is no 'heat' to set"),
@@ -78,7 +83,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ),
         ("/preset", lambda request: request.temperature is None, "preset is auto. /preset takes one of"),
         ("/think high", lambda request: request.effort == "high", "effort is high"),
-        ("/think", lambda request: request.effort is None, "effort is the default"),
+        ("/think", lambda request: request.effort is None, "effort is the template's. /think takes"),
         ("/guard", lambda request: not request.repetition_guard, "guard is off. /guard takes one of"),
         ("/copy code", lambda request: True, "no block of code"),
         ("/guard on", lambda request: request.repetition_guard, "repeat themselves"),
@@ -101,7 +106,8 @@ async def test_set_alone_lists_and_a_preset_takes_values_back() -> None:
         await here.enter("/set temperature 0.3")
         await here.enter("/set")
         await here.settle()
-        assert "temperature 0.3" in here.text()
+        assert re.search(r"temperature +0\.3 +for now", here.transcript())
+        assert re.search(r"top_k +20 +recommended", here.transcript())
         await here.enter("/preset thinking")
         assert here.app.context.request().temperature == 1.0
 
@@ -171,7 +177,7 @@ async def test_figures_themes_and_a_new_conversation() -> None:
         await here.enter("/stats")
         await here.settle()
         assert "decode 17.3 tok/s" in here.text()
-        assert "88% of 400 GB/s, published · ceiling 19.7 tok/s est." in " ".join(here.transcript().split())
+        assert "88 % of 400 GB/s, published · ceiling 19.7 tok/s est." in " ".join(here.transcript().split())
         await here.enter("/theme paper")
         assert here.app.theme == "paper"
         await here.enter("/theme none-such")
@@ -241,3 +247,15 @@ async def test_two_clean_quits() -> None:
     async with stage(size=SIZE) as here:
         await here.enter("/quit")
         await here.wait(lambda: not here.app.is_running)
+
+
+async def test_the_figures_say_what_an_answer_was_sampled_with() -> None:
+    """By the settings that it was asked with, not by those of now."""
+    async with stage(size=(100, 40)) as here:
+        await here.enter("/set temperature 0.3")
+        await asked(here, "one")
+        await here.enter("/set temperature 0.9")
+        await here.enter("/stats")
+        await here.settle()
+        said = " ".join(here.transcript().split())
+        assert "sampling: temperature 0.3 (for now) · top_p 0.95, top_k 20, presence_penalty 0 (recommended" in said

@@ -77,7 +77,7 @@ def text(snapshot: MeterSnapshot, width: int = WIDTH) -> str:
 
 def test_states_of_earlier_turns_are_shown_within_their_budget() -> None:
     snapshot = MeterSnapshot("decoding", MODEL, snapshot_budget=1 << 30, held=stats())
-    assert "past    294.0 MiB of 1.0 GiB\n" in text(snapshot)
+    assert "past    308.28 MB of 1.07 GB\n" in text(snapshot)
 
 
 def test_a_running_answer_as_text() -> None:
@@ -86,7 +86,7 @@ def test_a_running_answer_as_text() -> None:
     assert text(snapshot) == (
         "▁▄█\n"
         "351 GB/s est. of 400\n"
-        "██████████████████████···│ 88%\n"
+        "█████████████████████···│ 88 %\n"
         "ceiling 19.7 tok/s est. here\n"
         "peak    400 GB/s published\n"
         "\n"
@@ -94,17 +94,18 @@ def test_a_running_answer_as_text() -> None:
         "prefill 92.0 tok/s\n"
         "prompt  38 new · 1,204 kept\n"
         "answer  412 · reasoning 96\n"
-        "context 1.6K / 262K · 1%\n"
+        "context 1,650 / 262K · 1 %\n"
         "\n"
-        "weights 20.4 GiB\n"
-        "kv      80.0 MiB\n"
-        "state   147.0 MiB\n"
-        "past    294.0 MiB snapshots\n"
-        "free    27.0 GiB est.\n"
+        "weights 21.90 GB\n"
+        "kv      83.89 MB\n"
+        "state   154.14 MB\n"
+        "past    308.28 MB snapshots\n"
+        "free    28.99 GB est.\n"
         "\n"
         "a token moves 20.30 GB\n"
-        "ffn 51% · gdn 31% · attn 10%\n"
-        "head 7% · state 2%"
+        "ffn 51 % · gdn 31 %\n"
+        "attn 10 % · head 7 %\n"
+        "state 2 %"
     )
 
 
@@ -113,7 +114,7 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
     shown = MeterSnapshot("ready", MODEL, replace(stats(), draft=draft, draft_bytes=200 * 10**9))
     lines = text(shown).split("\n")
     begin = lines.index("drafts  mtp, 3 a pass")
-    assert lines[begin + 1] == "accept  85, 49, 20%"
+    assert lines[begin + 1] == "accept  85, 49, 20 %"
     peakless = replace(stats(), draft=draft, peak_bandwidth_gb_s=None)
     assert "tokens  2.54 a pass" in text(replace(shown, stats=peakless))
     ceiling = next(number for number, line in enumerate(lines) if line.startswith("ceiling"))
@@ -145,7 +146,7 @@ def test_a_prompt_being_read_as_text() -> None:
         "prompt  8,192 new · 42 kept",
     ]
     # What is in memory does not vanish because another turn begins.
-    assert "kv      80.0 MiB\nstate   147.0 MiB\n" in text(snapshot)
+    assert "kv      83.89 MB\nstate   154.14 MB\n" in text(snapshot)
 
 
 def test_what_is_not_known_is_not_shown() -> None:
@@ -221,7 +222,7 @@ def test_what_a_prompt_will_take_is_not_free_while_it_is_read() -> None:
     conversation.apply(Loaded(model))
     conversation.ask("A question")
     conversation.apply(TurnStarted(1, 1000, 0, foreseen_bytes=30 << 30))
-    assert "free    2.0 GiB est." in text(take_snapshot(conversation))
+    assert "free    2.15 GB est." in text(take_snapshot(conversation))
     conversation.apply(delta(1, ("answer", "a"), count=5))
     assert take_snapshot(conversation).foreseen == 0
 
@@ -253,7 +254,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     conversation.apply(Loaded(MODEL))
     conversation.ask("A question")
     conversation.apply(done(1, "a"))
-    assert "kv      80.0 MiB" in text(take_snapshot(conversation))
+    assert "kv      83.89 MB" in text(take_snapshot(conversation))
     turns = conversation.turns
     for again in (
         lambda: conversation.load(KeptConversation(1), from_disk(turns)),
@@ -265,7 +266,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
         again()
         snapshot = take_snapshot(conversation)
         assert (snapshot.stats, snapshot.held) == (stats(reasoning=0), None)
-        assert "kv      80.0 MiB" not in text(snapshot)
+        assert "kv      83.89 MB" not in text(snapshot)
         assert "free" not in text(snapshot)
 
 

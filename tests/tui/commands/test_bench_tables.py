@@ -87,7 +87,7 @@ VARIANTS |= {"workload": "tg8", "repeat": 3}
     ("show", "report", "words"),
     [
         (bench_parts, BENCH, (*FIGURES, "tg128", "@131,072", "1,234", "455", "123.46", "1200", "(0.120..", "0.130)")),
-        (bench_parts, DRAFTS, (*FIGURES, "1.25 (1.10..1.50)", "62.5", "2.62", "81, 57, 24%", "2.77", "1.97", "1,234")),
+        (bench_parts, DRAFTS, (*FIGURES, "1.25 (1.10..1.50)", "62.5", "2.62", "81, 57, 24 %", "2.77", "1.97", "1,234")),
         (against_parts, {**AGAINST, "prefill": PHASE, "decode": PHASE, "of_tokens": 9}, (*FIGURES, "mlx-lm float32")),
         (variants_parts, VARIANTS, (*FIGURES, "UD-NVFP4_K_XL", "21.00", "20.00", "123", "19.9", "14.9")),
     ],

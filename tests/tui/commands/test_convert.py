@@ -194,7 +194,6 @@ BAD: dict[str, tuple[Any, list[str], str]] = {
     "wrong shape": (wrong_shape, [], "has shape 256x128, but config.json gives 512x128"),
     "quantised": (lambda path: write_checkpoint(path, "q4"), ["-q"], "quantised already"),
     "odd width": (lambda path: write_raw(path, text={"hidden_size": 144}), ["-q"], "which groups of 64 do not divide"),
-    "unknown variant": (write_raw, ["--variant", "q7"], "the variant 'q7' is none of UD-Q2_K_XL"),
     "odd bits": (write_raw, ["-q", "--q-mode", "nvfp4", "--q-bits", "8"], "nvfp4 has 4 bits"),
     "no recipe": (write_raw, ["--recipe", "none.toml"], "none.toml is missing"),
     "no imatrix": (write_raw, ["-q", "--imatrix-path", "none.gguf"], "none.gguf is missing"),
@@ -214,6 +213,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert (out, len(lines)) == ("", 1)
     assert lines[0].startswith("qwen-tui: ")
     assert reason in lines[0]
+    assert list(place.iterdir()) == []
+
+
+def test_a_variant_that_is_not_there_is_wrong_use_as_any_other_choice_is(
+    tmp_path: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = str(write_raw(tmp_path / "raw"))
+    assert cli.main(["convert", raw, str(place / "out"), "--variant", "zz"]) == 2
+    assert "There is no variant 'zz': choose one of UD-Q2_K_XL, " in capsys.readouterr().err
     assert list(place.iterdir()) == []
 
 
@@ -346,7 +354,7 @@ def test_progress_is_drawn_on_a_terminal_alone(source: Path, place: Path) -> Non
     os.close(ours)
     text = shown.decode()
     assert (process.returncode, out) == (0, b"")
-    assert " KiB" in text or " MiB" in text
+    assert " kB" in text or " MB" in text
     assert "━" in text
     assert text.endswith("\x1b[2K") or "\x1b[2K" in text.split("━")[-1]
 
@@ -356,8 +364,8 @@ def test_the_bar_says_bytes_and_time_left() -> None:
     for step in (ConvertProgress(0, 8 << 30, 0.0, "a"), ConvertProgress(2 << 30, 8 << 30, 60.0, "a")):
         show_step(step, lambda *bar: shown.append(bar))
     assert shown == [
-        ("0.0 of 8.0 GiB", 0, 8 << 30),
-        ("2.0 of 8.0 GiB · 3 min 00 s left", 2 << 30, 8 << 30),
+        ("0.00 of 8.59 GB", 0, 8 << 30),
+        ("2.15 of 8.59 GB · 3 min 00 s left", 2 << 30, 8 << 30),
     ]
 
 

@@ -87,4 +87,19 @@ def test_doctor_reports_a_damaged_demo_model_and_goes_on(
     out = capsys.readouterr().out
     assert "problem: " in out
     assert str(tmp_path) in out
-    assert "computes: True" in out
+    assert "computes: yes" in out
+
+
+def test_doctor_speaks_to_people_and_its_json_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Yes and no, figures of three digits, sizes with their unit; the JSON keeps values as they are."""
+    from qwen_tui.commands.doctor import report_parts
+    from support.reports import report_text
+
+    cli.main(["doctor", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    report["backend"] |= {"computes": True, "peak_bandwidth_gb_s": 7.40089659778257}
+    report["backend"]["details"] = {"device_name": "M3", "memory_size": "68719476736", "gen": "15"}
+    text = report_text(report_parts(report, 100), 100)
+    for words in ("computes: yes", "peak bandwidth GB/s: 7.40", "memory_size 68.72 GB, gen 15", "weights: 3.37 MB"):
+        assert words in text
+    assert "True" not in text

@@ -356,7 +356,7 @@ def test_words_that_the_model_does_not_know_are_wrong_use(
 
 
 def test_alignment_is_of_the_bytes_that_lie_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for offset, expected in ((0, "all"), (2, "all"), (1, "0 B of")):
+    for offset, expected in ((0, "all"), (2, "all"), (1, "0 B (0 %) can be used")):
         write_mixture(tmp_path / str(offset), lambda _: None, offset=offset)
         assert f"alignment {expected}" in " ".join(inspected(capsys, tmp_path / str(offset)).split())
     found = as_json(capsys, tmp_path / "2")

@@ -67,5 +67,5 @@ def test_the_values_of_one_expert(models: Path) -> None:
 
 def test_an_expert_that_is_not_there(models: Path) -> None:
     assert "has no expert 8: choose 0 to 7" in said(models / "nvfp4", "--tensor", UP, "--expert", "8", code=1)
-    assert "is no stack of them" in said(models / "nvfp4", "--tensor", "lm_head", "--expert", "0", code=1)
+    assert "has no experts" in said(models / "nvfp4", "--tensor", "lm_head", "--expert", "0", code=1)
     assert "--expert belongs to --tensor" in said(models / "nvfp4", "--expert", "0", code=2)

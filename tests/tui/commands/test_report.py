@@ -58,3 +58,13 @@ def test_no_text_reaches_a_terminal_as_a_control(text: str) -> None:
 
 def test_markup_is_text() -> None:
     assert report_text([line("[red]x[/red] :smile:"), paragraph("[b]")]) == "[red]x[/red] :smile:\n[b]"
+
+
+@given(st.lists(st.text("abcdef", min_size=1, max_size=12), min_size=1, max_size=12), st.integers(24, 60))
+def test_a_path_is_broken_behind_its_slashes_and_nowhere_else(names: list[str], width: int) -> None:
+    path = "/" + "/".join(names)
+    lines = report_text([facts([("directory", path)], width)], width).splitlines()
+    shown = [text.removeprefix("directory").strip() for text in lines]
+    assert "".join(shown) == path
+    assert all(text.endswith("/") for text in shown[:-1])
+    assert all(cells(text) <= width for text in lines)

@@ -37,6 +37,8 @@ FIELDS = [
     "dtype",
     "load_s",
     "weight_tiers",
+    "model",
+    "sampling",
     "draft",
 ]
 
@@ -86,6 +88,19 @@ def test_json_is_one_object_of_the_promised_fields_on_one_line(
     assert fields["finish_reason"] == "stop"
     assert fields["weight_tiers"] == {"mapped": 1, "copied": 2, "streamed": 3}
     assert (fields["load_s"], fields["dtype"], fields["device"]) == (0.25, "float32", "a machine")
+    assert fields["model"].keys() == {"name", "path", "variant", "weight_bytes", "context_limit", "fingerprint"}
+
+
+def test_json_says_what_counted_of_sampling_and_where_it_was_from(
+    fake: ScriptedSession, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QWEN_TUI_GENERATION_TOP_K", "40")
+    assert cli.main(["run", "--json", "-p", "x", "--top-p", "0.5", "--seed", "3"]) == 0
+    sampling = json.loads(capsys.readouterr().out)["sampling"]
+    assert sampling["top_p"] == {"value": 0.5, "source": "command line"}
+    assert sampling["top_k"] == {"value": 40, "source": "environment"}
+    assert sampling["temperature"] == {"value": 1.0, "source": "recommended"}
+    assert sampling["min_p"] == {"value": 0.0, "source": "default"}
 
 
 def test_every_generation_option_reaches_the_session(fake: ScriptedSession) -> None:
@@ -114,10 +129,10 @@ def test_what_the_person_set_for_a_load_reaches_it(
         "[context]\nsnapshot_budget_mb = 3\n[hardware]\npeak_bandwidth_gb_s = 321.5\ngpu_cores = 7\n"
     )
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 7, cache_folder=cache)
+    assert fake.calls.load == LoadSettings(3_000_000, 321.5, 7, cache_folder=cache)
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "9")
     assert cli.main(line) == 0
-    assert fake.calls.load == LoadSettings(3 << 20, 321.5, 9, cache_folder=cache)
+    assert fake.calls.load == LoadSettings(3_000_000, 321.5, 9, cache_folder=cache)
 
 
 def test_prompt_ids_need_no_session(fake: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,7 +172,7 @@ def test_a_folder_is_listed_folders_first_and_hidden_names_only_when_asked(tmp_p
     entries = list_folder(tmp_path)
     found = path_candidates("", entries)
     assert [candidate.label for candidate in found] == ["linked/", "src/", "A.txt", "b.txt", "über.md"]
-    assert [candidate.note for candidate in found] == ["", "", "2.0 KiB", "2.0 KiB", "2.0 KiB"]
+    assert [candidate.note for candidate in found] == ["", "", "2.05 kB", "2.05 kB", "2.05 kB"]
     assert names(path_candidates(".", entries)) == [".git", ".secret", "A.txt", "b.txt", "über.md"]
     assert names(path_candidates("u\u0308B", entries)) == ["über.md"]
     assert names(path_candidates("TXT", entries)) == ["A.txt", "b.txt"]

@@ -265,7 +265,7 @@ async def test_the_list_is_walked_past_its_rows() -> None:
 @pytest.mark.parametrize("size", [(160, 45), (60, 20), (40, 12), (40, 5), (20, 6), (10, 3), (3, 2)])
 async def test_wide_names_keep_their_cells_at_any_size(size: tuple[int, int]) -> None:
     names = ["日本語のとても長い名前のファイル.md", "e\u0301te\u0301.txt", "👩‍💻 code.py", "plain", "x" * 300]
-    candidates = [Candidate(name, name, "12.3 KiB", name) for name in names]
+    candidates = [Candidate(name, name, "12.30 kB", name) for name in names]
     async with composer_stage(size) as here:
         above = here.app.query_one("#above", Static)
         await here.type("/")

@@ -40,10 +40,10 @@ def test_a_layer_in_two_lines() -> None:
     use = use_of([8, 0, 4, 0], [3, 3, 3, 3], last=1)
     assert [line.plain for line in use_lines(use, 0, 80)] == [
         "used █·▄·",
-        "6 tokens · 2 of 4 experts · 46% even · last counted token: 1, 2",
+        "6 tokens · 2 of 4 experts · 46 % even · last counted token: 1, 2",
     ]
     assert use_lines(use, 1, 80)[0].plain == "used ████"
-    assert "4 of 4 experts · 100% even" in use_lines(use, 1, 80)[1].plain
+    assert "4 of 4 experts · 100 % even" in use_lines(use, 1, 80)[1].plain
 
 
 @given(counts=st.lists(st.integers(0, 1000), min_size=256, max_size=256), width=st.integers(8, 300))

@@ -50,7 +50,7 @@ async def test_it_opens_while_the_model_loads() -> None:
         await here.feed(LoadProgress("weights", 8_200_000_000, 21_900_000_000))
         await inspect(here)
         assert "2.74 MB a token" in here.text()
-        assert "7.6 of 20.4 GiB" in here.lines()[-1]
+        assert "8.20 of 21.90 GB" in here.lines()[-1]
         await here.feed(Loaded(MODEL))
         await here.settle()
         assert "● ready" in here.lines()[0]

@@ -105,7 +105,7 @@ def test_alignment_is_said_as_the_loader_decides() -> None:
     module = map_at(demo_model_path()).layout.modules[0]
     assert alignment_of(replace(module, element_aligned=False)) == "unaligned: copied once"
     assert alignment_of(replace(module, element_aligned=True, offset=64)) == "aligned to 64 B: mapped as it lies"
-    assert alignment_of(replace(module, element_aligned=True, offset=0)) == "aligned to 16 KiB: mapped as it lies"
+    assert alignment_of(replace(module, element_aligned=True, offset=0)) == "aligned to 16,384 B: mapped as it lies"
 
 
 def test_names_from_a_file_stay_harmless() -> None:

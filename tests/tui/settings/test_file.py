@@ -217,7 +217,7 @@ def test_problems_come_together_and_name_file_key_value_and_what_is_accepted(tmp
         keys={"new": ("ctrl+o",), "help": ("f1", "ctrl+g")},
     )
     expected = [
-        ("config.toml", "colour", "no section"),
+        ("config.toml", "colour", "is not a section"),
         ("config.toml", "hardware", "'M9'", "[hardware]"),
         ("config.toml", "generation.temperature", "'hot'", "a number from 0 to 100"),
         ("config.toml", "generation.top_k", "20.5", "a whole number"),

@@ -19,7 +19,7 @@ from qwen_tui.settings.rows import (
     read_value,
     row_line,
     rows_of,
-    save_value,
+    save_values,
     shown,
     summary,
     typed_as,
@@ -144,6 +144,7 @@ def test_where_values_come_from(tmp_path: Path) -> None:
     assert "the command line makes it 40" in told
     assert "0.8  (file: 0.9)" in row_line(BY_KEY["generation.top_p"], now, 100, cursor=False).plain
     assert summary(ROWS, ROWS, now).endswith("3 not at their defaults")
+    assert summary(ROWS, ROWS, loaded()).endswith("settings · all at their defaults")
 
 
 def test_a_change_counts_at_once_unless_something_else_decides(tmp_path: Path) -> None:
@@ -201,15 +202,15 @@ def test_what_is_found_has_every_word_and_nothing_else_is_lost(picked: list[Sett
 
 def test_saving_one_value_leaves_what_others_wrote(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    assert save_value("generation.top_k", 5, path) is None
+    assert save_values({"generation.top_k": 5}, path) is None
     path.write_text(path.read_text() + "\n# mine\n[looks]\ntheme = 'paper'\n", encoding="utf-8")
-    assert save_value("generation.top_k", 6, path) is None
+    assert save_values({"generation.top_k": 6}, path) is None
     text = path.read_text(encoding="utf-8")
     assert "# mine" in text
     assert load_settings(path, {}).saved.looks.theme == "paper"
     assert load_settings(path, {}).saved.generation.top_k == 6
     path.write_text("this is [no toml", encoding="utf-8")
-    kept = save_value("generation.top_k", 7, path)
+    kept = save_values({"generation.top_k": 7}, path)
     assert kept is not None
     assert kept.read_text() == "this is [no toml"
     assert load_settings(path, {}).saved.generation.top_k == 7

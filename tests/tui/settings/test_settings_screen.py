@@ -106,7 +106,7 @@ async def test_a_value_goes_back_to_its_default(tmp_path: Path, key: str) -> Non
         await here.press(key)
         await here.told("paste_lines = 20")
         await here.press(key)
-        await here.told("unchanged")
+        await here.told("is the same in the file already")
         saved = here.file().saved
         assert (saved.generation.top_k, saved.composer.paste_lines) == (None, 20)
         assert len(here.app.changes) == 2

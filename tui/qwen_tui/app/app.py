@@ -14,6 +14,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
@@ -23,7 +24,7 @@ from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
-from qwen_tui.app.appearance import Appearance, rebindable
+from qwen_tui.app.appearance import Appearance, ThemeChoice, ThemeChosen, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -54,7 +55,7 @@ from qwen_tui.layers.screen import InspectorScreen
 from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
-from qwen_tui.settings.tree import AppSettings, value_of
+from qwen_tui.settings.tree import AppSettings, SidePanel
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -91,11 +92,11 @@ class QwenApp(App[None]):
         store: StoreThread | None = None,
     ) -> None:
         super().__init__()
-        self.loaded = loaded or LoadedSettings(AppSettings())
-        settings = self.loaded.settings
+        loaded = loaded or LoadedSettings(AppSettings())
+        settings = loaded.settings
         store = store or StoreThread()
         self.context = context = AppContext(
-            settings,
+            loaded,
             Load(model_path, dtype, settings.generation.system, settings.for_load()),
             store,
             Recorder(store, lambda line: self._post(Notice(line))),
@@ -121,7 +122,7 @@ class QwenApp(App[None]):
             "model": lambda _: self.action_models(),
             "inspect": lambda _: self.action_inspect(),
             "settings": lambda _: self.action_settings(),
-            "theme": lambda _: self.search_themes(),
+            "theme": lambda _: self.action_themes(),
             "restart": lambda _: self.action_restart(),
             "quit": lambda _: self.exit(),
         }
@@ -143,8 +144,8 @@ class QwenApp(App[None]):
         return self.chat
 
     def on_mount(self) -> None:
-        if self.loaded.problems:
-            self.context.note("Settings that could not be read: " + "; ".join(self.loaded.problems), "error")
+        if problems := self.context.loaded.problems:
+            self.context.note("These settings could not be read: " + "; ".join(problems), "error")
         self.appearance.begin()
         if not self.is_headless:
             loop = asyncio.get_running_loop()
@@ -226,7 +227,7 @@ class QwenApp(App[None]):
             case "composer.paste_lines":
                 self.chat.editor.paste_lines = running.composer.paste_lines
             case "context.snapshot_budget_mb":
-                self.conversation.snapshot_budget = running.context.snapshot_budget_mb << 20
+                self.conversation.snapshot_budget = running.context.snapshot_budget_mb * 1_000_000
             case "looks.side_panel":
                 self.chat.want_panel(running.looks.side_panel)
             case "looks.theme":
@@ -345,16 +346,31 @@ class QwenApp(App[None]):
         screen = ModelsScreen(list(listed.items()), self.context.load.path, *memory)
         self.push_screen(screen, self.conversations.model_chosen)
 
+    def action_themes(self) -> None:
+        """Choose a theme from a list."""
+        self.push_screen(CommandPalette([ThemeChoice], placeholder="Search for themes …"))
+
+    @on(ThemeChosen)
+    def _theme_chosen(self, message: ThemeChosen) -> None:
+        self.context.change("looks.theme", message.name)
+
+    @on(ChatScreen.PanelAsked)
+    def _panel_asked(self, message: ChatScreen.PanelAsked) -> None:
+        lasting = self.context.loaded.lasting.looks.side_panel
+        shown: SidePanel = "on" if message.shown else "off"
+        self.context.change("looks.side_panel", lasting if lasting == "auto" and message.as_auto else shown)
+
     def action_settings(self) -> None:
         """Every setting, explained; what is changed there is saved and counts at once."""
         if self.screen is self.chat:
             words = {"looks.theme": self.appearance.themes()}
-            self.push_screen(SettingsScreen(self.loaded, self._rebindable, words=words))
+            self.push_screen(
+                SettingsScreen(self.context.loaded, self._rebindable, words=words, model=self.conversation.model)
+            )
 
     @on(SettingsScreen.Changed)
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:
-        self.loaded = message.loaded
-        self.context.change(message.key, value_of(self.loaded.settings, message.key))
+        self.context.take(message.loaded, message.key)
 
     def action_new(self) -> None:
         self.conversations.new()

@@ -3,7 +3,8 @@
 Knows no app and needs none: a part is tested with a context of its own.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -11,29 +12,34 @@ from typing import Literal
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.errors import QwenError, SettingsError
 from qwen_core.protocol.events import Command, Effort, GenerationSettings, Load, Restore, Watch
+from qwen_core.settings.sampling_values import Sourced
 from qwen_core.text.effort import EFFORTS, resolve_effort
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.layers.inspection import Inspection
-from qwen_tui.settings.tree import AppSettings, with_value
+from qwen_tui.settings.counting import counting
+from qwen_tui.settings.file import LoadedSettings, temporary
+from qwen_tui.settings.rows import all_saved, save_values, shown
+from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
+from qwen_tui.text.safe import one_line
 
 
 class AppContext:
-    """Belongs to the thread of the app's loop. `running` are the settings that count now, `load` is the model's."""
+    """Belongs to the thread of the app's loop. `loaded`: the settings and where each is from; `load`: the model's."""
 
     def __init__(
-        self, settings: AppSettings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
+        self, loaded: LoadedSettings, load: Load, store: StoreThread, recorder: Recorder, link: EngineLink
     ) -> None:
-        self.running = settings
+        self.loaded = loaded
         self.load = load
         self.store = store
         self.recorder = recorder
         self.link = link
-        self.conversation = Conversation(settings.generation.system)
+        self.conversation = Conversation(loaded.settings.generation.system)
         self.chat = ChatScreen(self.conversation, model_name(load.path))
         self.inspection = Inspection(load.path)
         self.changed: Callable[[str], None] = lambda key: None
@@ -70,13 +76,33 @@ class AppContext:
 
     # The settings that count now.
 
+    @property
+    def running(self) -> AppSettings:
+        """The settings that count now."""
+        return self.loaded.settings
+
+    @property
+    def counting(self) -> Mapping[str, Sourced]:
+        """What counts of each generation setting, and where it is from."""
+        return counting(self.loaded, self.conversation.model)
+
     def request(self) -> GenerationSettings:
         """What to ask of the next answer."""
         return self.running.request()
 
     def change(self, key: str, value: object) -> None:
-        """Change a setting for as long as the program runs. ValueError says what it takes."""
-        self.running = with_value(self.running, key, value)
+        """Change a setting for as long as the program runs, and say so. ValueError says what it takes."""
+        self.take(self.loaded.for_now(key, value), key)
+        self.flash(f"{key.partition('.')[2]} is {shown(value)}{self.for_now}.")
+
+    @property
+    def for_now(self) -> str:
+        """What is said behind a change: that the next start forgets it, and what keeps it."""
+        return " for now; /save keeps it" if temporary(self.loaded) else ""
+
+    def take(self, loaded: LoadedSettings, key: str) -> None:
+        """Have `loaded` count, in which `key` has changed."""
+        self.loaded = loaded
         self.load = replace(self.load, settings=self.running.for_load())
         self.changed(key)
 
@@ -95,6 +121,21 @@ class AppContext:
         with suppress(SettingsError):
             level, _ = resolve_effort(model.levels, level)
         return dict(model.efforts).get(level)
+
+    async def save(self) -> None:
+        """Keep what was changed for now in config.toml."""
+        values = temporary(self.loaded)
+        if not values:
+            self.flash("Nothing to save: no setting was changed for now.")
+            return
+        old = await asyncio.to_thread(save_values, values)
+        self.loaded = all_saved(self.loaded)
+        said = ", ".join(f"{key.partition('.')[2]} {shown(value)}" for key, value in values.items())
+        self.flash(f"Saved: {said}.")
+        if old is not None:
+            self.note(f"The old config.toml could not be changed and is kept as {one_line(str(old), 200)}.")
+        if other := temporary(self.loaded):
+            self.note(f"Saved, but an option or a variable of the environment overrides it: {', '.join(other)}.")
 
     # The store and the engine.
 
@@ -120,8 +161,20 @@ class AppContext:
 
     def load_model(self, path: str) -> None:
         """Load another model; the conversation goes on with it, rendered anew."""
-        self.load = Load(path, self.load.dtype, self.conversation.system, self.running.for_load())
         self.inspection = Inspection(path)
+        self._load(Load(path, self.load.dtype, self.conversation.system, self.running.for_load()))
+
+    def load_as(self, dtype: str) -> None:
+        """Load the model again, to compute in another type."""
+        self._load(replace(self.load, dtype=dtype))
+
+    def _load(self, load: Load) -> None:
+        self.load = load
+        is_down = self.conversation.engine == "engine down"
         self.conversation.restarting()
         self.conversation.model = None
-        self.send(self.load)
+        if is_down:
+            self.link.start(load, again=True)
+        else:
+            self.send(load)
+        self.chat.request_draw()

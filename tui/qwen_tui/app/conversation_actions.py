@@ -1,10 +1,11 @@
 """Which conversation and which model are open: new ones, resumed ones, another model under the same talk."""
 
 import asyncio
+from typing import get_args
 
 from qwen_core.errors import QwenError
 from qwen_core.files import private_folder
-from qwen_core.protocol.events import SaveState
+from qwen_core.protocol.events import ComputeType, SaveState
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.conversation.branch import Branch, read_branch
@@ -116,7 +117,7 @@ class ConversationActions:
             return
         self.deleted[:] = [one for one in self.deleted if one != kept]
         await self._context.store.use(lambda store: store.conversations.restore(kept))
-        self._context.flash("Not deleted, it is being answered: Esc stops the answer first.")
+        self._context.flash("Not deleted: it is being answered. Esc stops the answer first.")
 
     # The state on disk.
 
@@ -142,6 +143,17 @@ class ConversationActions:
         """The list of models was closed."""
         if path is not None:
             await self._context.tell_trouble(self.open_model(path))
+
+    def compute_in(self, dtype: str) -> None:
+        """Load the model again to compute in another type; without one say in which it does."""
+        context = self._context
+        if not dtype:
+            model = context.conversation.model
+            present = model.dtype if model is not None else context.load.dtype or "the one that suits the device"
+            context.flash(f"The compute type is {present}. /dtype takes one of: {', '.join(get_args(ComputeType))}.")
+        elif not context.still_answering():
+            context.load_as(dtype)
+            context.note(f"Loading to compute in {dtype} until you leave; --dtype {dtype} asks for it at the start.")
 
     async def open_model(self, path: str) -> None:
         """Load another model in place of the present one; the conversation is rendered anew for it."""

@@ -52,7 +52,7 @@ class Copying:
         elif name in ("", "answer"):
             await self.put(answer, "the answer")
         else:
-            self._context.flash("/copy takes: answer, code, code 2 (the second block), or all.")
+            self._context.flash("/copy takes: answer, code, code 2 (the second block) or all.")
 
     async def _copy_code(self, answer: str, number: str) -> None:
         blocks = code_blocks(answer)

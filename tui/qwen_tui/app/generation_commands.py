@@ -1,4 +1,4 @@
-"""/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, not the file."""
+"""/set, /preset, /think, /draft, /guard, /system: how answers are generated. They change what runs, /save the file."""
 
 from collections.abc import Awaitable
 from typing import get_args
@@ -6,10 +6,12 @@ from typing import get_args
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import Effort
 from qwen_core.settings.kinds import refused
+from qwen_core.settings.sampling_values import DEFAULT, Sourced
 from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
-from qwen_tui.settings.tree import FIELDS, Field, value_of
+from qwen_tui.settings.counting import source_words, value_words
+from qwen_tui.settings.tree import FIELDS, Field
 from qwen_tui.text.safe import one_line
 
 SECTION = "generation"
@@ -19,6 +21,9 @@ _FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
 _OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")
 SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
 UNSET = ("default", "none", "auto")
+# What a setting without a value comes to.
+_NOTHING = {"seed": "a fresh one", "max_tokens": "no limit", "reasoning_budget": "no limit", "effort": "the template's"}
+_NAME_CELLS, _VALUE_CELLS = 19, 12
 
 
 def settable(name: str) -> Field | None:
@@ -54,7 +59,7 @@ class GenerationCommands:
             context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
         elif value.lower() in UNSET and field.optional:
             context.change(field.key, None)
-            context.flash(f"{field.name} is the preset's again.")
+            context.flash(f"{field.name} is {self._shown(field)} again{context.for_now}.")
         else:
             self._change(field, field.name, value)
 
@@ -74,7 +79,7 @@ class GenerationCommands:
         present = context.request().effort
         if not level:
             there = ", ".join(context.efforts)
-            context.flash(f"Reasoning effort is {present or 'the default'}. /think takes one of: {there}.")
+            context.flash(f"Reasoning effort is {self._shown(_FIELDS['effort'])}. /think takes one of: {there}.")
             return
         try:
             effort, notice = resolve_effort(context.efforts, level.lower())
@@ -84,13 +89,14 @@ class GenerationCommands:
         context.change(_FIELDS["effort"].key, effort)
         tokens = context.conversation.context_tokens
         kept = self._kept(effort, present)
+        later = context.for_now.replace(" for now", "")
         # An effort's text stands before the conversation. In few words: a narrow terminal shows no more.
         if not kept and tokens:
-            context.flash(f"{effort}: the next message reads all {tokens:,} tokens again.")
+            context.flash(f"{effort}: the next message reads all {tokens:,} tokens again{later}.")
         elif kept < tokens:
-            context.flash(f"{effort}: the next message goes on from {kept:,} tokens.")
+            context.flash(f"{effort}: the next message goes on from {kept:,} tokens{later}.")
         else:
-            context.flash(f"{notice or f'Reasoning effort is {effort} from the next message on'}.")
+            context.flash(f"{notice or f'Reasoning effort is {effort}'}{context.for_now}.")
 
     def _kept(self, effort: Effort, present: Effort | None) -> int:
         """How many tokens of the conversation the next message need not read with another effort than the present."""
@@ -133,7 +139,7 @@ class GenerationCommands:
             return None
         self._context.change(field.key, number)
         drafts = "" if number is None else f", {number} a pass"
-        self._context.flash(f"From the next message on drafts are {mode.lower()}{drafts}.")
+        self._context.flash(f"Drafts are {mode.lower()}{drafts}{self._context.for_now}.")
         return None
 
     def guard(self, switch: str) -> None:
@@ -142,10 +148,8 @@ class GenerationCommands:
             self._context.flash(f"The repetition guard is {present}. /guard takes one of: on, off.")
             return
         self._context.change(f"{SECTION}.repetition_guard", switch == "on")
-        effect = (
-            "answers that repeat themselves without end are stopped" if switch == "on" else "no answer is cut short"
-        )
-        self._context.flash(f"From the next message on {effect}.")
+        effect = "Answers that repeat themselves are stopped" if switch == "on" else "No answer is cut short"
+        self._context.flash(f"{effect}{self._context.for_now}.")
 
     def system(self, text: str) -> None:
         context, conversation = self._context, self._context.conversation
@@ -169,14 +173,20 @@ class GenerationCommands:
         except ValueError:
             self._context.flash(f"{field.name} = {refused(value, field.kind)}.")
         else:
-            self._context.flash(f"{named} is {self._shown(field)} from the next message on.")
+            counted = value_words(self._context.counting[field.name])
+            self._context.flash(f"{named} is {counted}{self._context.for_now}.")
 
     def _shown(self, field: Field) -> str:
-        value = value_of(self._context.running, field.key)
-        return "not set" if value is None else str(value)
+        """ "0.6 (file)": what counts of a setting, and where it is from."""
+        entry = self._context.counting[field.name]
+        words = value_words(entry, _NOTHING.get(field.name, "not set"))
+        return words if entry == Sourced(None, DEFAULT) else f"{words} ({source_words(entry)})"
 
     def _listed(self) -> str:
-        effort = self._context.request().effort or "the default"
-        lines = [f"preset {self._context.running.generation.preset}, reasoning effort {effort}"]
-        lines += [f"{field.name} {self._shown(field)}" for field in SETTABLE.values()]
-        return "Sampling: " + " · ".join(lines) + ". /set NAME VALUE changes one, /settings keeps it."
+        """A line for each setting: its value, and where that is from."""
+        counts = self._context.counting
+        lines = ["What counts for the next answer, and where it is from:"]
+        for name in ("preset", "effort", *SETTABLE):
+            words = value_words(counts[name], _NOTHING.get(name, "not set"))
+            lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{one_line(counts[name].source, 40)}".rstrip())
+        return "\n".join([*lines, "/set NAME VALUE changes one, /settings explains them."])

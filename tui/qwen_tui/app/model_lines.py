@@ -6,7 +6,7 @@ from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
 from qwen_core.errors import QwenError
-from qwen_tui.text import formatting
+from qwen_core.figures import decimal_size
 
 WORKING_BYTES = 1 << 30
 """Beside the weights: KV and recurrent state of a short conversation, and the arrays of a prefill."""
@@ -43,5 +43,5 @@ def fit(weight_bytes: int, recommended: int | None, memory: int) -> str:
     if needed <= limit:
         return "fits"
     if memory and needed > memory:
-        return f"does not fit: {formatting.size(memory)} of memory"
-    return f"tight: more than the {formatting.size(limit)} that may be used at once"
+        return f"does not fit: {decimal_size(memory)} of memory"
+    return f"tight: more than the {decimal_size(limit)} that may be used at once"

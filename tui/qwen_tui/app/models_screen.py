@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from qwen_core.figures import decimal_size
 from qwen_tui.app.model_lines import ModelLine, fit, read_model
-from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.key_order import OneLine
 
@@ -28,7 +28,7 @@ def line_shown(line: ModelLine, present: bool, recommended: int | None, memory: 
     elif not line.variant:
         facts, style = "reading its headers …", "$muted"
     else:
-        size = formatting.size(line.weight_bytes)
+        size = decimal_size(line.weight_bytes)
         pieces = [line.variant, size, fit(line.weight_bytes, recommended, memory), one_line(line.path, 200)]
         facts, style = " · ".join(piece for piece in pieces if piece), "$muted"
     mark = " (open)" if present else ""

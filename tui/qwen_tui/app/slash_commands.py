@@ -13,6 +13,7 @@ from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import COMMANDS, Call
+from qwen_tui.settings.counting import sampling_words
 from qwen_tui.settings.themes import colours_of
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
@@ -64,9 +65,11 @@ class SlashCommands:
             "draft": generation.draft,
             "guard": generation.guard,
             "model": lambda path: conversations.open_model(path) if path else actions["model"](""),
+            "dtype": conversations.compute_in,
             "stats": lambda _: self._stats(),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
+            "save": lambda _: context.save(),
             "save-state": lambda _: conversations.save_state(),
         }
 
@@ -114,19 +117,22 @@ class SlashCommands:
         if name in self._themes():
             self._context.change("looks.theme", name)
         else:
-            self._context.flash(f"There is no such theme. There are: {', '.join(self._themes())}.")
+            self._context.flash(f"There is no such theme. Choose from: {', '.join(self._themes())}.")
         return None
 
     def _stats(self) -> None:
         conversation = self._context.conversation
-        stats = next((turn.stats for turn in conversation.latest if turn.stats is not None), None)
-        if stats is None:
+        turn = next((turn for turn in conversation.latest if turn.stats is not None), None)
+        if turn is None or (stats := turn.stats) is None:
             self._context.flash("There are no figures yet: ask something first.")
             return
         # The peak is today's, as in the panel, unless the figures are another model's.
         todays = of_model(stats, conversation.model)
         source = conversation.model.peak_source if conversation.model and todays else None
-        self._context.note("\n".join(formatting.all_figures(todays or stats, source)))
+        lines = formatting.all_figures(todays or stats, source)
+        if turn.sampling:
+            lines.append(f"sampling: {sampling_words(turn.sampling)}")
+        self._context.note("\n".join(lines))
 
     async def _export(self, argument: str) -> None:
         from qwen_tui.store.export_file import export_conversation

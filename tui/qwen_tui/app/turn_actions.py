@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from qwen_core.errors import QwenError
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import Command, Continue, GenerationSettings, Send
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -21,7 +22,6 @@ from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import DeletedTurn
-from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line, typed
 
 
@@ -74,7 +74,7 @@ class TurnActions:
     async def _compose(self, text: str) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
         context = self._context
-        limit = context.running.composer.attach_limit_kb * 1024
+        limit = context.running.composer.attach_limit_kb * 1000
         written = typed(text)
         sent = context.chat.editor.pastes.expand(written)
         if "@" not in written:
@@ -89,7 +89,7 @@ class TurnActions:
             context.flash(f"Not sent: there is no file {name} here. Enter sends it as text.")
             return "", ""
         if attached.files:
-            names = ", ".join(f"{one_line(file.name, 40)} {formatting.size(file.size)}" for file in attached.files)
+            names = ", ".join(f"{one_line(file.name, 40)} {decimal_size(file.size)}" for file in attached.files)
             context.flash(f"Attached {names}.")
         return attached.text, sent if attached.files else ""
 
@@ -107,6 +107,7 @@ class TurnActions:
     ) -> None:
         context, conversation = self._context, self._context.conversation
         settings = settings or context.request()
+        turn.sampling = context.counting
         begun = context.recorder.begin(
             Beginning(
                 turn.number, conversation.kept, turn.question, turn.shown, settings, conversation.system, question_id,
@@ -152,7 +153,7 @@ class TurnActions:
         """The turn that an action is about, or None where it cannot be done now, which is said."""
         turn = turn or next(self._context.conversation.latest, None)
         if turn is None:
-            self._context.flash("There is no turn yet.")
+            self._context.flash("There is no turn yet: ask something first.")
         elif not self._context.still_answering(or_about_to=self.busy):
             return turn
         return None
@@ -208,12 +209,13 @@ class TurnActions:
         if turn is not next(context.conversation.latest):
             refusal = "Only the last answer can go on: r answers an earlier question again."
         elif turn.state == "interrupted":
-            refusal = "A crash cut this answer off, its state is gone: r, or /retry, answers the question again."
+            refusal = "A crash cut this answer off and its state is gone: r or /retry answers the question again."
         elif not turn.continuable:
             refusal = "There is nothing to continue: the answer was not cut off by a stop or a limit."
         if context.refuse(refusal):
             return
         again = context.conversation.go_on(turn)
+        again.sampling = context.counting
         self._drafts.leave_lost_edit()
         reopened = None
         if turn.answer_id is not None:

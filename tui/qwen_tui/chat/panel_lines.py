@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from textual.content import Content
 
-from qwen_core.figures import decimal_size, whole_percent
+from qwen_core.figures import decimal_size, tokens_short, whole_percent
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.chat.meters import MeterSnapshot
 from qwen_tui.layers.map_text import flowed
@@ -100,7 +100,7 @@ def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
         lines += _answer(stats, width)
     if model is not None:
         used, limit = snapshot.context_tokens, model.context_limit
-        text = f"{formatting.tokens_short(used)} / {formatting.tokens_short(limit)} · {whole_percent(used / limit)}"
+        text = f"{tokens_short(used)} / {tokens_short(limit)} · {whole_percent(used / limit)}"
         lines.append(_figure(width, "context", text))
     return lines
 
@@ -141,19 +141,19 @@ def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
     model, stats = snapshot.model, snapshot.held
     if model is None:
         return []
-    lines = [_figure(width, "weights", formatting.size(model.tiers.total or model.weight_bytes))]
+    lines = [_figure(width, "weights", decimal_size(model.weights_in_memory))]
     if stats is not None:
-        lines.append(_figure(width, "kv", formatting.size(stats.kv_bytes)))
-        lines.append(_figure(width, "state", formatting.size(stats.recurrent_bytes)))
+        lines.append(_figure(width, "kv", decimal_size(stats.kv_bytes)))
+        lines.append(_figure(width, "state", decimal_size(stats.recurrent_bytes)))
         if stats.snapshot_bytes:
             budget = snapshot.snapshot_budget
-            rest = f" of {formatting.size(budget)}" if budget else " snapshots"
-            lines.append(_figure(width, "past", formatting.size(stats.snapshot_bytes), rest))
+            rest = f" of {decimal_size(budget)}" if budget else " snapshots"
+            lines.append(_figure(width, "past", decimal_size(stats.snapshot_bytes), rest))
     # While a prompt is read, what reading it will have taken counts as taken.
     used = max(snapshot.foreseen, 0 if stats is None else stats.active_memory_bytes)
     limit = model.recommended_bytes or model.memory_bytes
     if limit and used:
-        lines.append(_figure(width, "free", formatting.size(max(0, limit - used)), " est."))
+        lines.append(_figure(width, "free", decimal_size(max(0, limit - used)), " est."))
     return lines
 
 

@@ -25,7 +25,7 @@ from qwen_tui.chat.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.chat.turn_view import TurnView
 from qwen_tui.composer.composer import Composer
-from qwen_tui.composer.editor import Editor
+from qwen_tui.composer.editor import ASK, Editor
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.settings.tree import SidePanel
@@ -36,6 +36,8 @@ from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.status import Place, Status
 from qwen_tui.widgets.text_lines import TextLines
 
+# What the empty composer says: nothing is to be asked where nothing can answer.
+PLACEHOLDERS = {"no model": "no model is loaded", "engine down": "the engine has ended"}
 NO_ROOM = f"The meters need {LEAST_COLUMNS} columns"
 
 
@@ -72,6 +74,14 @@ class ChatScreen(Screen[None]):
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
+
+    class PanelAsked(Message):
+        """The meters are to be shown or hidden; `as_auto`: as the width of the terminal alone would have it."""
+
+        def __init__(self, shown: bool, *, as_auto: bool) -> None:
+            super().__init__()
+            self.shown = shown
+            self.as_auto = as_auto
 
     class BannerLeft(Message):
         """Esc was pressed while a banner stood above the composer."""
@@ -131,6 +141,7 @@ class ChatScreen(Screen[None]):
         try:
             self._header.show(conversation.model, conversation.phase)
             self._draw_status()
+            self.editor.placeholder = PLACEHOLDERS.get(conversation.engine, ASK)
             self.panel.show(take_snapshot(conversation))
             await self.transcript.sync(conversation)
         except (NoMatches, MountError):
@@ -168,10 +179,12 @@ class ChatScreen(Screen[None]):
         self._place_panel(self.size.width)
 
     def action_toggle_panel(self) -> None:
-        self._panel_asked = not self.panel.display
-        self._place_panel(self.size.width)
-        if self._panel_asked and not self.panel.display:
-            self.status.flash(f"{NO_ROOM}; this terminal has {self.size.width}.")
+        columns, wanted = self.size.width, not self.panel.display
+        if wanted and columns < LEAST_COLUMNS:
+            self._panel_asked = True
+            self.status.flash(f"{NO_ROOM}; this terminal has {columns}.")
+        else:
+            self.post_message(self.PanelAsked(wanted, as_auto=wanted == (columns >= FROM_COLUMNS)))
 
     # The composer.
 
@@ -222,7 +235,7 @@ class ChatScreen(Screen[None]):
     @on(TextLines.LinkChosen)
     def _link(self, event: TextLines.LinkChosen) -> None:
         self.app.copy_to_clipboard(event.address)
-        self.status.flash(f"copied, not opened: {event.address}")
+        self.status.flash(f"Copied, not opened: {event.address}")
 
     async def action_toggle_folds(self) -> None:
         self._folds_open = not self._folds_open
@@ -233,7 +246,7 @@ class ChatScreen(Screen[None]):
         await self.transcript.mark_drafts(marks)
         there = any(turn.drafted for turn in self.conversation.turns)
         said = "What accepted drafts said is underlined." if there else "What drafts say from now on is underlined."
-        said = said if marks else "Answers are shown as they read."
+        said = said if marks else "The marks of drafts are off."
         self.status.flash(said)
 
     def action_scroll_transcript(self, pages: int) -> None:

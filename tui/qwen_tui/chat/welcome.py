@@ -3,6 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
+from qwen_core.figures import decimal_size, size_of, tokens_short
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
@@ -35,8 +36,8 @@ def welcome_lines(conversation: Conversation, pending: str, width: int, first: b
     guidance = [Content.styled(line, "$foreground") for line in fitting] if first else []
     if model is not None and conversation.engine == "ready":
         lines.append(Content.styled(one_line(model.name, width), "bold $foreground"))
-        size = formatting.size(model.weight_bytes)
-        context = formatting.tokens_short(model.context_limit)
+        size = decimal_size(model.weights_in_memory)
+        context = tokens_short(model.context_limit)
         where = f"{one_line(model.device, 40)} {formatting.short_dtype(model.dtype)}"
         facts = f"{one_line(model.variant, 40)} · {size} · {where}"
         lines.append(Content.styled(facts, "$muted"))
@@ -49,7 +50,7 @@ def welcome_lines(conversation: Conversation, pending: str, width: int, first: b
         if progress.total_bytes:
             bar = formatting.bar(progress.done_bytes, progress.total_bytes, min(40, width))
             lines.append(Content.styled(bar, "$accent"))
-            amount = formatting.size_of(progress.done_bytes, progress.total_bytes)
+            amount = size_of(progress.done_bytes, progress.total_bytes)
             lines.append(Content.styled(f"{amount} · {one_line(progress.stage, 40)}", "$muted"))
         else:
             lines.append(Content.styled(one_line(progress.stage, width), "$muted"))

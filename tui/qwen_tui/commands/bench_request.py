@@ -35,7 +35,7 @@ def check(
         raise click.UsageError(message)
 
     if request.model_dir is not None and request.shape is not None:
-        refuse("MODEL_DIR and --synthetic exclude each other.")
+        refuse("MODEL_DIR and --synthetic cannot be used together.")
     if request.shape is None and (variant is not None or request.layers is not None):
         refuse("--variant and --layers shape the model of --synthetic: give that as well.")
     if request.layers is not None and request.layers % 4:
@@ -43,12 +43,12 @@ def check(
     if request.float32 and against is None:
         refuse("--float32 belongs to --against.")
     if variants and variant is not None:
-        refuse("--variants measures all of them: --variant has no meaning there.")
+        refuse("--variants measures all of them: --variant cannot be used with it.")
     if variants and against:
-        refuse("--variants and --against exclude each other.")
+        refuse("--variants and --against cannot be used together.")
     if variants and request.shape is None:
         for name in sorted(given & {"workload", "repeat", "cooldown", "dtype"}):
-            refuse(f"--variants measures only with --synthetic: --{name} has no meaning without it.")
+            refuse(f"--variants measures only with --synthetic: --{name} needs it.")
     if "seed" in given and request.shape is None:
         refuse("--seed is that of the weights of --synthetic: give that as well.")
     if variants and kinds != ["decode"]:
@@ -56,7 +56,7 @@ def check(
     if "num_draft_tokens" in given and request.draft == "off":
         refuse("--num-draft-tokens belongs to --draft auto, mtp or lookup.")
     if request.shape is not None and "card" in kinds:
-        refuse("--workload card needs a tokenizer, which --synthetic has not: give ppN and tgN.")
+        refuse("--workload card needs a tokenizer, which --synthetic does not have: give ppN and tgN.")
     if kinds == ["card"] and "depth" in given:
         refuse("--workload card is a conversation from its beginning: --depth belongs to ppN and tgN.")
     if against is not None:

@@ -186,7 +186,7 @@ def _drafts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
 
 
 def _accepted(pair: dict[str, Any]) -> str:
-    """ "by mtp, up to 3 a pass, 2.31 tokens a pass; accepted by depth in 85, 72, 59% of 56 passes"."""
+    """ "by mtp, up to 3 a pass, 2.31 tokens a pass; accepted by depth in 85, 72, 59 % of 56 passes"."""
     if not pair["drafted"]:
         return f"by {pair['kind']}, no drafts in {pair['passes']:,} passes"
     return (

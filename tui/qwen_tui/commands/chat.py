@@ -76,7 +76,7 @@ def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | N
     from qwen_tui.settings.file import load_settings
 
     if latest and resume is not None:
-        raise click.UsageError("--continue and --resume exclude each other.")
+        raise click.UsageError("--continue and --resume cannot be used together.")
     check_effort(options["effort"], model_dir)
     check_terminal()
     check_backend()

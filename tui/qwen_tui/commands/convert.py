@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qwen_core.errors import SettingsError, printable
+from qwen_core.errors import printable
+from qwen_core.figures import decimal_size, size_of
 from qwen_tui.commands.convert_check import check, quality_options
 from qwen_tui.commands.options import WholeNumber
 from qwen_tui.commands.output import NO_LIMIT, output_width
 from qwen_tui.commands.progress import Show, progress_bar
-from qwen_tui.text.formatting import counted, seconds, size, size_of
+from qwen_tui.text.formatting import counted, seconds
 
 if TYPE_CHECKING:
     from qwen_core.convert.plan import ConversionPlan, ConvertProgress, FloatDtype
@@ -112,7 +113,7 @@ def convert(
     ways = {"--plan": plan_only, "--realign": is_realign, "--add-mtp": is_add_mtp, "--check": is_check}
     chosen = [name for name, on in ways.items() if on]
     if len(chosen) > 1:
-        raise click.UsageError(f"{chosen[0]} and {chosen[1]} exclude each other.")
+        raise click.UsageError(f"{chosen[0]} and {chosen[1]} cannot be used together.")
     if mtp_mode is not None and not is_add_mtp:
         raise click.UsageError("--mtp-mode belongs to --add-mtp.")
     if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
@@ -188,14 +189,14 @@ def rules_for(wish: Wish) -> "Rules":
     if given and wish.details:
         given.append(next(iter(wish.details)))
     if len(given) > 1:
-        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other.")
+        raise click.UsageError(f"{given[0]} and {given[1]} cannot be used together.")
     if wish.file is not None:
         return read_rules(Path(wish.file))
     if wish.variant is not None:
         variant = find_variant(wish.variant)
         if variant is None:
             names = ", ".join(variant.name for variant in VARIANTS)
-            raise SettingsError(f"the variant {printable(wish.variant, 60)!r} is none of {names}")
+            raise click.UsageError(f"There is no variant {printable(wish.variant, 60)!r}: choose one of {names}.")
         return VariantRules(variant)
     if not wish.quantise and not wish.details:
         return Rules()
@@ -256,13 +257,13 @@ def _add_mtp(source: Path, target: Path, mode: str) -> int:
     plan = plan_mtp(source, open_checkpoint(target), rules_of_format(mode))
     with ended_cleanly(), progress_bar() as show:
         file = add_mtp(plan, progress=lambda step: show_step(step, show))
-    extent = f"{counted(len(plan.outputs), 'tensor')}, {size(plan.nbytes)}"
+    extent = f"{counted(len(plan.outputs), 'tensor')}, {decimal_size(plan.nbytes)}"
     click.echo(printable(f"{file}: the MTP layer, {plan.rules.name}, {extent}"), err=True)
     return 0
 
 
 def _extent(tensors: int, nbytes: int, shards: int) -> str:
-    return f"{counted(tensors, 'tensor')}, {size(nbytes)}, {counted(shards, 'shard')}"
+    return f"{counted(tensors, 'tensor')}, {decimal_size(nbytes)}, {counted(shards, 'shard')}"
 
 
 def show_step(step: "ConvertProgress", show: Show) -> None:

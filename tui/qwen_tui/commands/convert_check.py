@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qwen_core.errors import printable
-from qwen_core.figures import percent
+from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.options import WholeNumber
 from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
-from qwen_tui.text.formatting import size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +73,7 @@ def check(
 
 def summary(found: "Quality", sizes: list[int]) -> Iterator[tuple[str, str]]:
     yield "positions", f"{found.positions:,}"
-    yield "weights", f"{size(sizes[1])} against {size(sizes[0])}"
+    yield "weights", f"{decimal_size(sizes[1])} against {decimal_size(sizes[0])}"
     yield "perplexity", f"{found.perplexity:.4f} against {found.reference_perplexity:.4f}"
     yield "KL mean", f"{found.kl_mean:.6f} nats"
     yield "KL 99.9 percentile", f"{found.kl_p999:.6f} nats"

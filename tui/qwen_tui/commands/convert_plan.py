@@ -6,9 +6,9 @@ from math import prod
 from rich.console import RenderableType
 
 from qwen_core.convert.plan import ConversionPlan, Decision
-from qwen_core.figures import shape_text
+from qwen_core.figures import decimal_size, shape_text
 from qwen_tui.commands.report import GAP, figures, folding, paragraph, table
-from qwen_tui.text.formatting import ranges, size
+from qwen_tui.text.formatting import ranges
 
 NARROW = 100
 
@@ -29,8 +29,8 @@ def plan_lines(plan: ConversionPlan, width: int) -> Iterator[RenderableType]:
     yield ""
     yield paragraph(
         f"{plan.rules.name}: {len(plan.outputs):,} tensors, {len(plan.specs)} quantised modules, {plan.nbytes:,} bytes "
-        f"({size(plan.nbytes)}), {plan.nbytes * 8 / max(parameters, 1):.2f} bits a weight; from "
-        f"{plan.source_bytes:,} bytes ({size(plan.source_bytes)})"
+        f"({decimal_size(plan.nbytes)}), {plan.nbytes * 8 / max(parameters, 1):.2f} bits a weight; from "
+        f"{plan.source_bytes:,} bytes ({decimal_size(plan.source_bytes)})"
     )
 
 
@@ -39,7 +39,15 @@ def _row(
 ) -> tuple[str, ...]:
     each = group[0].nbytes
     bits = f"{each * 8 / max(prod(shape), 1):.2f}"
-    return path, _layers(group, kinds), shape_text(shape), form, bits, size(each), size(each * len(group))
+    return (
+        path,
+        _layers(group, kinds),
+        shape_text(shape),
+        form,
+        bits,
+        decimal_size(each),
+        decimal_size(each * len(group)),
+    )
 
 
 def _layers(group: list[Decision], kinds: tuple[str, ...]) -> str:

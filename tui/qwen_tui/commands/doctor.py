@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qwen_core.errors import QwenError, printable
+from qwen_core.figures import decimal_size
 from qwen_core.version import __version__
 from qwen_tui.commands.options import json_option, model_argument
 from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
+from qwen_tui.text.formatting import number
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from rich.console import RenderableType
@@ -90,16 +92,13 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
 def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType"]:
     """The report for people."""
     from qwen_tui.commands.report import facts, paragraph
-    from qwen_tui.text.formatting import size
 
     yield paragraph(f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}")
-    pairs = [("memory", size(report["memory_bytes"]))] if report["memory_bytes"] else []
+    pairs = [("memory", decimal_size(report["memory_bytes"]))] if report["memory_bytes"] else []
     for title in ("backend", "demo", "model", "paths", "terminal", "packages"):
         for index, (name, value) in enumerate((report[title] or {}).items()):
-            shown = "unknown" if value is None else value
-            if isinstance(value, dict):
-                shown = ", ".join(f"{key} {part}" for key, part in value.items())
-            label = name.replace("_gb_s", " GB/s").replace("_", " ")
+            shown = _shown(name, value)
+            label = "weights" if name == "bytes" else name.replace("_gb_s", " GB/s").replace("_", " ")
             pairs.append((title if index == 0 else "", f"{label}: {shown}"))
     yield facts(pairs, width)
     yield ""
@@ -107,6 +106,24 @@ def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType
         yield paragraph(f"problem: {problem}")
     if not report["problems"]:
         yield "nothing is wrong"
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value of the report as people read it."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown_detail(str(part))}" for key, part in value.items())
+    return decimal_size(value) if name == "bytes" else str(value)
+
+
+def _shown_detail(text: str) -> str:
+    """What the backend says of the device: its large numbers are bytes."""
+    return decimal_size(int(text)) if text.isascii() and text.isdigit() and 6 < len(text) < 20 else text
 
 
 def _attempt(problems: list[str], probe: Callable[[], Any]) -> Any:

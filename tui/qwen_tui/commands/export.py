@@ -15,7 +15,7 @@ from qwen_tui.text.formatting import counted
 from qwen_tui.text.safe import one_line, visible
 
 Format = Literal["markdown", "json", "html"]
-MAX_IMPORT_BYTES = 256 << 20
+MAX_IMPORT_BYTES = 256_000_000
 SHOWN = 10
 MAX_ID = (1 << 63) - 1  # of SQLite
 
@@ -42,7 +42,7 @@ def export(
     ones are listed on stderr.
     """
     if (conversation is not None) + last + every > 1:
-        raise click.UsageError("ID, --last and --all exclude each other.")
+        raise click.UsageError("ID, --last and --all cannot be used together.")
     if output is not None and output.exists() and not force:
         raise click.UsageError(f"{quote(output)} exists: choose another name, or give --force.")
     text = _exported(conversation, last, every, kind or _kind_of(output))
@@ -62,7 +62,7 @@ def export(
 def import_conversations(file: Path) -> int:
     """Add the conversations of a JSON file from qwen-tui export.
 
-    - reads stdin. Nothing is replaced: conversations that are there already are then there twice.
+    - reads stdin. Nothing is replaced: conversations that exist already will be there twice.
     """
     from qwen_tui.store import open_store
     from qwen_tui.store.import_json import import_json

@@ -3,6 +3,7 @@
 A text that comes from a file is made printable here: nothing is markup, and no terminal acts on a name.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -105,8 +106,24 @@ def _text(cell: Cell) -> Text:
 
 def facts(pairs: Iterable[tuple[str, Cell]], width: int, style: str = FAINT) -> Table:
     """Lines of "label  text", the text wrapped beside its label. An empty label goes on with the one before it."""
-    rows = [(Text(label, style), text) for label, text in pairs if text]
+    kept = [(label, text) for label, text in pairs if text]
+    room = width - GAP - max((cell_len(label) for label, _ in kept), default=0)
+    rows = [(Text(label, style), _at_slashes(text, room) if isinstance(text, str) else text) for label, text in kept]
     return table((words(""), folding("", 1)), rows, width)
+
+
+def _at_slashes(text: str, room: int) -> Cell:
+    """`text` with line ends behind slashes where a path in it is wider than `room`: no name of a folder is broken that
+    a line has room for."""
+    shown = _shown(text)
+    if room < 1 or all(cell_len(word) <= room for word in shown.split(" ") if "/" in word):
+        return text
+    lines = [""]
+    for piece in re.findall(r"[^/ ]*[/ ]?", shown):
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip(" ")) > room:
+            lines.append("")
+        lines[-1] += piece
+    return Text("\n".join(line.rstrip(" ") for line in lines))
 
 
 def line(text: str, style: str = "") -> Text:

@@ -22,6 +22,7 @@ from qwen_tui.commands.terminal import Terminal
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import GenerationSettings, LoadSettings, ModelSummary, StreamEvent
+    from qwen_tui.settings.file import LoadedSettings
 
 
 @click.command()
@@ -53,7 +54,7 @@ def run(
     check_effort(options["effort"], model_dir)
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
-        raise click.UsageError("--prompt-ids renders no template: --effort has no meaning there.")
+        raise click.UsageError("--prompt-ids renders no template: --effort cannot be used with it.")
     from qwen_tui.settings.file import load_settings  # here: the program's --help needs none of it
 
     loaded = load_settings(overrides=overrides_from(options))
@@ -66,8 +67,7 @@ def run(
         request = replace(request, system=loaded.settings.generation.system)
     with interruptible() as interrupt:
         try:
-            load = loaded.settings.for_load()
-            return _run(model_dir, request, settings, load, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
+            return _run(model_dir, request, settings, loaded, dtype, as_json=as_json, meter=meter, interrupt=interrupt)
         except BrokenPipeError:  # whoever read the answer has had enough of it
             return OK
         except QwenError:
@@ -81,7 +81,7 @@ def _run(
     model_dir: str | None,
     request: RunRequest,
     settings: GenerationSettings,
-    load: LoadSettings,
+    loaded: LoadedSettings,
     dtype: str | None,
     *,
     as_json: bool,
@@ -89,11 +89,13 @@ def _run(
     interrupt: Interrupt,
 ) -> int:
     from qwen_core.protocol.events import ModelSummary
+    from qwen_core.settings.sampling_values import DEFAULT, Sourced
     from qwen_core.text.effort import resolve_effort
+    from qwen_tui.settings.counting import counting
 
     terminal = Terminal(narrate=not meter)
     answer = AnswerText()
-    events = _events(model_dir, request, settings, load, dtype, terminal, interrupt)
+    events = _events(model_dir, request, settings, loaded.settings.for_load(), dtype, terminal, interrupt)
     model: ModelSummary | None = None
     with closing(events), RunMeter(sys.stderr) if meter else nullcontext() as figures:
         for event in events:
@@ -114,7 +116,11 @@ def _run(
         if model is None or answer.final is None:
             raise QwenError("the engine ended without finishing its answer")
         if as_json:
-            terminal.print(json_line(answer.fields(model)))
+            # Raw ids have no turn that begins without reasoning.
+            sampling = counting(loaded, model, thinking=None if request.prompt_ids is None else True)
+            if request.prompt_ids is not None:
+                sampling["effort"] = Sourced(None, DEFAULT)
+            terminal.print(json_line(answer.fields(model, sampling)))
         else:
             for line in summary_lines(answer, model.peak_source):
                 terminal.line(line)

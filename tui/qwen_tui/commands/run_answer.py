@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.settings.ranges import SAMPLING
 from qwen_tui.commands.output import fields_of
 from qwen_tui.text.formatting import counted, ending, number, peak, turn_line
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
+    from collections.abc import Mapping
+
     from qwen_core.protocol.events import ModelSummary, Part, PeakSource, Piece, StreamEvent
+    from qwen_core.settings.sampling_values import Sourced
 
 _FIGURES = (
     *("prompt_tokens", "cached_tokens", "ttft_s", "prefill_tok_s", "decode_tok_s", "bytes_per_token"),
@@ -42,7 +46,7 @@ class AnswerText:
 
         return text_of(with_late_reasoning(self.pieces, self.final.late_reasoning if self.final else 0), *parts)
 
-    def fields(self, model: ModelSummary) -> dict[str, Any]:
+    def fields(self, model: ModelSummary, sampling: Mapping[str, Sourced]) -> dict[str, Any]:
         """What --json prints."""
         stats = self.stats
         if self.final is None or stats is None:
@@ -57,6 +61,8 @@ class AnswerText:
             "peak_memory_bytes": stats.peak_memory_bytes,
             **fields_of(model, "device", "dtype", "load_s"),
             "weight_tiers": fields_of(model.tiers, "mapped", "copied", "streamed"),
+            "model": fields_of(model, "name", "path", "variant", "weight_bytes", "context_limit", "fingerprint"),
+            "sampling": {name: asdict(sampling[name]) for name in (*SAMPLING, "effort")},
             "draft": None if stats.draft is None else asdict(stats.draft),
         }
 

@@ -65,7 +65,7 @@ class RunMeter:
             self._model = {
                 "peak_source": model.peak_source,
                 "context_limit": model.context_limit,
-                "weights_in_memory_bytes": model.tiers.total or model.weight_bytes,
+                "weights_in_memory_bytes": model.weights_in_memory,
                 "token_parts": dict(model.token_parts),
             }
 

@@ -15,7 +15,7 @@ from qwen_tui.commands.text_input import STANDARD_INPUT, read_input
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import Message
 
-MAX_INPUT_BYTES = 16 << 20
+MAX_INPUT_BYTES = 16_000_000
 MAX_MESSAGES = 10_000
 
 
@@ -42,10 +42,10 @@ def read_request(
         if value is not None
     ]
     if len(given) > 1:
-        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other.")
+        raise click.UsageError(f"{given[0]} and {given[1]} cannot be used together.")
     if prompt_ids is not None:
         if system is not None:
-            raise click.UsageError("--prompt-ids takes the ids as they are: --system has no place in them.")
+            raise click.UsageError("--prompt-ids takes the ids as they are: --system cannot be used with it.")
         return RunRequest(prompt_ids=prompt_ids)
     if messages is not None:
         return _from_messages(messages, system)
@@ -81,7 +81,7 @@ def _from_messages(name: str, system: str | None) -> RunRequest:
     where = "standard input" if name == STANDARD_INPUT else f"the messages file {quote(name)}"
     messages, own = parse_messages(text, where)
     if own is not None and system is not None:
-        raise click.UsageError("--system and a system message in --messages exclude each other.")
+        raise click.UsageError("--system and a system message in --messages cannot be used together.")
     *history, question = messages
     return RunRequest(text=question.content, history=tuple(history), system=system if own is None else own)
 
@@ -107,7 +107,7 @@ def _message(entry: Any, where: str) -> Message:
         )
     for value in (entry["content"], reasoning):
         if _has_surrogates(value):
-            raise SettingsError(f"{where} holds half of a surrogate pair, which is no text")
+            raise SettingsError(f"{where} holds half of a surrogate pair, which is not text")
     return Message(role, entry["content"], reasoning)
 
 

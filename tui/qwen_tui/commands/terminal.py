@@ -9,8 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from qwen_core.figures import size_of
 from qwen_tui.commands.output import writing
-from qwen_tui.text.formatting import size_of
 from qwen_tui.text.safe import visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
+from qwen_core.figures import decimal_size
 
 STANDARD_INPUT = "-"
 PIECE = 1 << 20
@@ -24,7 +25,7 @@ def input_pieces(name: str, limit: int, what: str = "") -> Iterator[str]:
     """The same in pieces, so that nobody needs to hold all of it. A file that is too large is refused before any."""
     where = "standard input" if name == STANDARD_INPUT else f"{what}{quote(name)}"
     decode, before, done = getincrementaldecoder("utf-8")(), 0, 0
-    too_much = SettingsError(f"{where} holds more than {limit >> 20} MiB: that is too much, give less")
+    too_much = SettingsError(f"{where} holds more than {decimal_size(limit)}: give less")
     try:
         if name != STANDARD_INPUT and Path(name).stat().st_size > limit:
             raise too_much

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from qwen_core.figures import decimal_size
 from qwen_tui.composer.attachments import unfinished, written
 from qwen_tui.composer.folder_listing import FolderEntry, folded
 from qwen_tui.composer.slash import SlashCommand
-from qwen_tui.text import formatting
 from qwen_tui.text.safe import typed as cleaned
 
 MAX_SHOWN = 200
@@ -100,7 +100,7 @@ def _path_candidate(folder: str, entry: FolderEntry) -> Candidate | None:
         return None
     if entry.is_folder:  # the quotes stay open: a name in it comes next
         return Candidate(entry.name, f"{entry.name}/", "", mention.removesuffix('"'), False)
-    return Candidate(entry.name, entry.name, formatting.size(entry.size), f"{mention} ")
+    return Candidate(entry.name, entry.name, decimal_size(entry.size), f"{mention} ")
 
 
 def ranked(typed: str, every: Iterable[Candidate]) -> list[Candidate]:

@@ -26,6 +26,7 @@ from qwen_tui.text.safe import typed
 from qwen_tui.widgets.key_order import act_in_order
 
 DRAFT_SECONDS = 0.5  # without a change until the draft is told
+ASK = "ask anything"
 
 
 class Editor(TextArea):
@@ -77,7 +78,7 @@ class Editor(TextArea):
         """Asked before any key is acted on; true where it was taken."""
         self._loaded = ""
         self._draft_timer: Timer | None = None
-        super().__init__(compact=True, highlight_cursor_line=False, placeholder="ask anything", show_line_numbers=False)
+        super().__init__(compact=True, highlight_cursor_line=False, placeholder=ASK, show_line_numbers=False)
         # Each blink paints the field again, twice a second, also while nothing else goes on.
         self.cursor_blink = False
 

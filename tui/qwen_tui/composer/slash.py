@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import get_args
 
-from qwen_core.protocol.events import DraftMode
+from qwen_core.protocol.events import ComputeType, DraftMode
 from qwen_core.settings.tree import Preset
 
 
@@ -63,9 +63,15 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand(
         "model", "/model [DIR]", "open another model; the conversation goes on", "Open another model", (), True
     ),
+    SlashCommand(
+        *("dtype", "/dtype [TYPE]", "load it again to compute in float32, bfloat16 or float16", "Compute type"),
+        get_args(ComputeType),
+        True,
+    ),
     SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
     SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),
     SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
+    SlashCommand("save", "/save", "keep in config.toml what was changed for now", "Save the settings of now"),
     SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
     SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
     SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),

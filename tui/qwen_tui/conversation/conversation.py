@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.counting import Counted
 from qwen_core.protocol.events import (
     Delta,
@@ -29,10 +30,10 @@ from qwen_core.protocol.events import (
 )
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.conversation.branch import Branch
+from qwen_tui.conversation.load_advice import load_advice
 from qwen_tui.conversation.rate_history import RateHistory
 from qwen_tui.conversation.recorder import KeptConversation
 from qwen_tui.conversation.turns import Item, Note, Turn
-from qwen_tui.text import formatting
 
 EngineState = Literal["starting", "loading", "ready", "no model", "engine down"]
 Phase = Literal[
@@ -112,7 +113,7 @@ class Conversation:
         if self.engine in ("starting", "loading"):
             return "Still loading: your text is kept, press Enter again when the model is ready."
         if self.engine == "no model":
-            return "No model is loaded: your text is kept. Ctrl+T tries again."
+            return "No model is loaded: your text is kept. /model opens another."
         if self.engine == "engine down":
             return "The engine is down: your text is kept. Ctrl+T starts it again."
         return "" if self.current is None else "Still answering: your text is kept. Esc stops the answer first."
@@ -258,12 +259,13 @@ class Conversation:
             case LoadFailed(message):
                 self.engine, self.progress = "no model", None
                 self.note(message, "error")
+                self.note(load_advice(event))
             case EngineDied():
                 self._died(event)
             case Notice(text):
                 self.note(text)
             case StateSaved():
-                saved = f"{event.tokens:,} tokens, {formatting.size(event.nbytes)}"
+                saved = f"{event.tokens:,} tokens, {decimal_size(event.nbytes)}"
                 self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
             case Counted():
                 pass  # of what is being written: token_count.py's

@@ -3,13 +3,15 @@
 Turns are changed by conversation.py alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.stats import TurnStats, went_on
+from qwen_core.settings.ranges import SAMPLING
+from qwen_core.settings.sampling_values import REQUEST, Sourced
 from qwen_tui.store.records import StoredMessage, turn_stats
 
 TurnState = Literal["waiting", "prefill", "reasoning", "decoding", "done", "failed", "interrupted"]
@@ -24,7 +26,8 @@ class Turn:
     is, from 1. `shown` is the question as it was written, where the model got more (files, long pastes). `pieces` are
     what was said, in order; `answer`, `reasoning` and `tool_calls` read one part of it. `drafted`: where in a part's
     text stands what accepted drafts said, as (begin, end); known while the program runs.
-    `experts`: which of a mixture it used while somebody looked.
+    `experts`: which of a mixture it used while somebody looked. `sampling`: what counted, and where it was from; of an
+    answer from the disk only what was asked for it.
     `before`: the figures up to where the answer was cut off, where it went on; `stats` are those of all of it.
     """
 
@@ -50,6 +53,7 @@ class Turn:
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None
     experts: ExpertUse | None = None
+    sampling: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
     error: str = ""
     aside: bool = False
     """Asked of another conversation than it is kept in: the tokens that the engine feeds are that one's."""
@@ -155,5 +159,7 @@ def _answered(turn: Turn, message: StoredMessage) -> None:
     # An answer that another program is writing this moment counts as interrupted here.
     turn.state = _STATES.get(message.status, "interrupted")
     turn.finish_reason, turn.error = message.finish_reason, message.error
+    asked = {name: message.settings.get(name) for name in SAMPLING}
+    turn.sampling = {name: Sourced(value, REQUEST) for name, value in asked.items() if isinstance(value, int | float)}
     if (stats := turn_stats(message.stats)) is not None:
         turn.take(stats)

@@ -230,7 +230,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         row = self._list.row
         if row is not None:
             change = self.book.delete(conversation_of(row))
-            self.status.flash(f"Deleted, u brings it back: {one_line(row.title, 60)}")
+            self.status.flash(f"Deleted; u brings it back: {one_line(row.title, 60)}")
             self._draw()
             self._run(lambda: self._change(change), "changes")
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.layout import Layout, ModuleLayout, total
-from qwen_core.figures import decimal_size, percent, shape_text
+from qwen_core.figures import decimal_size, percent, shape_text, tokens_short
 from qwen_core.protocol.stats import TurnStats, effective_bandwidth
 from qwen_tui.layers.map import ABOUT, MTP, LayerMap, Place
-from qwen_tui.text.formatting import exact_size, number, parameters, rate, tokens_short
+from qwen_tui.text.formatting import exact_size, number, parameters, rate
 from qwen_tui.text.safe import one_line
 
 MAX_NAME = 200
@@ -146,7 +146,7 @@ def alignment_of(module: ModuleLayout) -> str:
     if not module.element_aligned:
         return "unaligned: copied once"
     count = module.alignment
-    return f"aligned to {f'{count >> 10} KiB' if count >= 1 << 10 else f'{count} B'}: mapped as it lies"
+    return f"aligned to {count:,} B: mapped as it lies"
 
 
 def absence(layer_map: LayerMap, place: Place) -> str:

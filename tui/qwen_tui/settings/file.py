@@ -8,7 +8,7 @@ wrote into the file stay, and writes either the whole new file or nothing.
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -27,7 +27,8 @@ UNSET = "unset"
 """What is typed for "no value" where a setting may have none."""
 HEADER = "qwen-tui settings: only what differs from the defaults. The settings screen explains every field."
 
-Origin = Literal["file", "environment", "command line"]
+Layer = Literal["file", "environment", "command line"]
+Origin = Layer | Literal["default", "for now"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,46 @@ class LoadedSettings:
     """`settings` is what counts now; `saved` what the file alone gives, and so what to change and save.
 
     `origins` says of every field that is not at its default where its value comes from; `problems` are lines for
-    people, in the order in which they were found.
+    people, in the order in which they were found. `given`: what file, environment and command line come to, where
+    something else counts for now (None: where nothing does).
     """
 
     settings: AppSettings
     problems: tuple[str, ...] = ()
     saved: AppSettings = field(default_factory=AppSettings)
-    origins: Mapping[str, Origin] = field(default_factory=dict)
+    origins: Mapping[str, Layer] = field(default_factory=dict)
+    given: AppSettings | None = None
+
+    @property
+    def lasting(self) -> AppSettings:
+        """What would count without what was changed for now."""
+        return self.settings if self.given is None else self.given
+
+    def for_now(self, key: str, value: Any) -> "LoadedSettings":
+        """One value changed until the program ends. ValueError says what the field takes, KeyError: no such field."""
+        return replace(self, settings=with_value(self.settings, key, value), given=self.lasting)
+
+
+def origin_of(loaded: LoadedSettings, key: str) -> Origin:
+    """Where the value that counts comes from."""
+    if value_of(loaded.settings, key) != value_of(loaded.lasting, key):
+        return "for now"
+    return lasting_origin(loaded, key)
+
+
+def temporary(loaded: LoadedSettings) -> dict[str, Any]:
+    """What was changed for now, by key."""
+    return {entry.key: value for entry, value in changes(loaded.lasting, loaded.settings)}
+
+
+def lasting_origin(loaded: LoadedSettings, key: str) -> Origin:
+    """Where the value comes from that counts without what was changed for now."""
+    origin = loaded.origins.get(key)
+    if origin is not None and origin != "file":
+        return origin
+    entry = field_of(key)
+    is_default = value_of(loaded.lasting, key) == (entry.default if entry is not None else None)
+    return "default" if is_default else "file"
 
 
 def settings_path() -> Path:
@@ -94,15 +128,15 @@ class _Layers:
     def __init__(self) -> None:
         self.settings = AppSettings()
         self.problems: list[str] = []
-        self.origins: dict[str, Origin] = {}
+        self.origins: dict[str, Layer] = {}
 
     def document(self, document: Mapping[str, Any], where: str) -> None:
         """What a file holds."""
         for section, table in document.items():
             if section not in SECTIONS:
-                self.problems.append(f"{where}: {quote(section)} is no section: they are {', '.join(SECTIONS)}")
+                self.problems.append(f"{where}: {quote(section)} is not a section: there are {', '.join(SECTIONS)}")
             elif not isinstance(table, dict):
-                told = f"{section} = {shown(table)} is no table: write [{section}] and its settings below"
+                told = f"{section} = {shown(table)} is not a table: write [{section}] and its settings below"
                 self.problems.append(f"{where}: {told}")
             else:
                 if section == KEYS and len(table) > MAX_KEYS:
@@ -117,7 +151,7 @@ class _Layers:
         if entry is None:
             names = ", ".join(known.name for known in FIELDS if known.section == section)
             takes = "the name of an action, such as new or toggle_folds" if section == KEYS else names
-            self.problems.append(f"{where}: {section}.{quote(name)} is no setting: [{section}] takes {takes}")
+            self.problems.append(f"{where}: {section}.{quote(name)} is not a setting: [{section}] takes {takes}")
         else:
             self._set(entry, value, where, "file")
 
@@ -129,15 +163,15 @@ class _Layers:
                 name = variable.removeprefix(f"QWEN_TUI_{section.upper()}_").lower()
                 self.override(f"{section}.{name}", environ[variable], quote(variable), "environment")
 
-    def override(self, key: str, value: Any, where: str, origin: Origin) -> None:
+    def override(self, key: str, value: Any, where: str, origin: Layer) -> None:
         """One value, a text as typed."""
         entry = field_of(key)
         if entry is None:
-            self.problems.append(f"{where}: there is no setting {quote(key)}")
+            self.problems.append(f"{where}: no setting is called {quote(key)}")
         else:
             self._set(entry, value, where, origin, typed=isinstance(value, str))
 
-    def _set(self, entry: Field, value: Any, where: str, origin: Origin, *, typed: bool = False) -> None:
+    def _set(self, entry: Field, value: Any, where: str, origin: Layer, *, typed: bool = False) -> None:
         try:
             if typed:
                 value = None if entry.optional and value.strip().lower() == UNSET else entry.kind.read(value)

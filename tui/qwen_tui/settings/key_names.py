@@ -67,7 +67,7 @@ def refusal(key: str, printable: bool, action: str, keys_of: Mapping[str, Iterab
     if owner is not None:
         return f"{spoken(key)} is the key of {owner}: give that another key first"
     if (printable or len(key) == 1) and not letters:
-        return f"{spoken(key)} is a character: then it could not be written any more"
+        return f"{spoken(key)} is a character: you could no longer write it"
     if key in _NEEDED:
         return f"{spoken(key)} is needed as it is"
     if key in _EDITING:

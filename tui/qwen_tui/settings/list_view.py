@@ -7,7 +7,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from qwen_tui.settings.file import LoadedSettings
-from qwen_tui.settings.rows import Row, Setting, row_line
+from qwen_tui.settings.rows import Counts, Row, Setting, row_line
 from qwen_tui.widgets.cursor_list import CursorList
 
 
@@ -20,6 +20,7 @@ class SettingList(CursorList[Setting]):
         Binding("left", "screen.turn(-1)", "Value before", show=False),
         Binding("right,space", "screen.turn(1)", "Next value", show=False),
         Binding("backspace,delete", "screen.reset", "Back to the default, or to not set", show=False),
+        Binding("ctrl+s", "screen.keep", "Save what counts for now", show=False),
         Binding("slash", "screen.filter", "Filter by name or explanation", show=False),
         Binding("q", "screen.leave", "Back", show=False),
     ]
@@ -27,15 +28,16 @@ class SettingList(CursorList[Setting]):
     def __init__(self, loaded: LoadedSettings) -> None:
         super().__init__()
         self._loaded = loaded
+        self._counts: Counts = {}
 
-    def show(self, rows: Sequence[Row], loaded: LoadedSettings) -> None:
+    def show(self, rows: Sequence[Row], loaded: LoadedSettings, counts: Counts) -> None:
         """These rows with these values. The cursor stays on its setting, or goes to the first."""
         here = self.row
-        self._loaded = loaded
+        self._loaded, self._counts = loaded, counts
         self.fill(rows, next((number for number, row in enumerate(rows) if row == here), 0))
 
     def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
-        return row_line(self._rows[number], self._loaded, width, cursor=cursor)
+        return row_line(self._rows[number], self._loaded, width, cursor=cursor, counts=self._counts)
 
     def other_line(self, y: int, width: int) -> Content:
         return Content.styled(" Nothing matches." if y == 0 and not self._rows else "", "$muted")

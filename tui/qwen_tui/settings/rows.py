@@ -4,25 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from textual.content import Content
 
 from qwen_core.settings.kinds import Choice, Switch, Words
-from qwen_tui.settings.file import UNSET, LoadedSettings, load_settings, save_settings
+from qwen_core.settings.sampling_values import GENERATION_CONFIG, GREEDY, Sourced
+from qwen_tui.settings import file
+from qwen_tui.settings.counting import SECTION, TEMPLATE
+from qwen_tui.settings.file import (
+    UNSET,
+    LoadedSettings,
+    Origin,
+    lasting_origin,
+    load_settings,
+    save_settings,
+    temporary,
+)
 from qwen_tui.settings.key_names import spoken_keys
 from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
 from qwen_tui.text.safe import one_line
 from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
-Origin = Literal["default", "file", "environment", "command line"]
 Action = tuple[str, str, str]
 """The name of an action whose keys can be changed, what it does, and its built-in keys, as "f1,ctrl+g"."""
 
-KEYS_ABOUT = "Keys of actions, where the built-in ones are not to be."
+KEYS_ABOUT = "Keys of actions that are to differ from the built-in ones."
 NAME_CELLS = 21
 ORIGIN_CELLS = 13
 ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
+# What the column of origins has no room for; the detail says it whole.
+_SHORT = {GENERATION_CONFIG: "model's file", TEMPLATE: "template", GREEDY: "greedy"}
+Counts = Mapping[str, Sourced]
+"""What counts of each generation setting, by its name: see counting.py."""
 VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
 MAX_SHOWN = 200
 
@@ -143,15 +157,12 @@ def value_text(row: Setting, value: Any) -> str:
 
 def origin_of(row: Setting, loaded: LoadedSettings) -> Origin:
     """Where the value that counts comes from."""
-    origin = loaded.origins.get(row.key)
-    if origin is not None and origin != "file":
-        return origin
-    return "default" if value_of(loaded.settings, row.key) == row.field.default else "file"
+    return file.origin_of(loaded, row.key)
 
 
 def overridden(row: Setting, loaded: LoadedSettings) -> bool:
     """Whether something other than the file decides, so that a change counts only without it."""
-    return origin_of(row, loaded) in ("environment", "command line")
+    return lasting_origin(loaded, row.key) in ("environment", "command line")
 
 
 def read_value(row: Setting, text: str) -> Any:
@@ -162,8 +173,8 @@ def read_value(row: Setting, text: str) -> Any:
 
 
 def next_word(row: Setting, loaded: LoadedSettings, step: int) -> Any:
-    """The choice after the value in the file; after the last comes the first."""
-    value = value_of(loaded.saved, row.key)
+    """The choice after the value that a change is to; after the last comes the first."""
+    value = value_of(loaded.saved if overridden(row, loaded) else loaded.settings, row.key)
     here = row.words.index(value) if value in row.words else -1 if step > 0 else 0
     return row.words[(here + step) % len(row.words)]
 
@@ -184,7 +195,9 @@ def summary(rows: Sequence[Row], found: Sequence[Row], loaded: LoadedSettings) -
     left = sum(isinstance(row, Setting) for row in found)
     own = sum(origin_of(row, loaded) != "default" for row in settings)
     count = f"{len(settings)} settings" if left == len(settings) else f"{left} of {len(settings)} settings"
-    return f"{count} · {own or 'none'} not at {'its' if own == 1 else 'their'} default{'' if own == 1 else 's'}"
+    if not own:
+        return f"{count} · all at their defaults"
+    return f"{count} · {own} not at {'its default' if own == 1 else 'their defaults'}"
 
 
 # Changes.
@@ -196,31 +209,47 @@ def changed(loaded: LoadedSettings, row: Setting, value: Any) -> LoadedSettings:
     if overridden(row, loaded):
         return replace(loaded, saved=saved)
     settings = with_value(loaded.settings, row.key, value)
+    given = with_value(loaded.lasting, row.key, value)
     origins = {key: origin for key, origin in loaded.origins.items() if key != row.key}
     if value_of(settings, row.key) != row.field.default:
         origins[row.key] = "file"
-    return replace(loaded, settings=settings, saved=saved, origins=MappingProxyType(origins))
+    return replace(loaded, settings=settings, saved=saved, origins=MappingProxyType(origins), given=given)
 
 
-def save_value(key: str, value: Any, path: Path | None) -> Path | None:
-    """Change one value in the file as it is now, so that what others changed in it stays. See `save_settings`."""
-    return save_settings(with_value(load_settings(path, {}).saved, key, value), path)
+def all_saved(loaded: LoadedSettings) -> LoadedSettings:
+    """`loaded` with what was changed for now in the file as well; what the file does not decide stays for now."""
+    rows = {key: Setting(entry, "") for key in temporary(loaded) if (entry := field_of(key)) is not None}
+    for key, value in temporary(loaded).items():
+        loaded = changed(loaded, rows[key], value)
+    return loaded
+
+
+def save_values(values: Mapping[str, Any], path: Path | None = None) -> Path | None:
+    """Change values in the file as it is now, so that what others changed in it stays. See `save_settings`."""
+    settings = load_settings(path, {}).saved
+    for key, value in values.items():
+        settings = with_value(settings, key, value)
+    return save_settings(settings, path)
 
 
 # Drawing.
 
 
-def row_line(row: Row, loaded: LoadedSettings, width: int, *, cursor: bool) -> Content:
+def row_line(
+    row: Row, loaded: LoadedSettings, width: int, *, cursor: bool, counts: Counts = MappingProxyType({})
+) -> Content:
     """One line of the list, at most `width` cells wide."""
     if isinstance(row, Heading):
         return Content.assemble((f" {row.name.capitalize()}", "bold $primary"), (f"  {row.about}", "$muted")).truncate(
             width, ellipsis=True
         )
-    origin = origin_of(row, loaded)
+    origin = str(origin_of(row, loaded))
     value = value_text(row, value_of(loaded.settings, row.key))
     style = "$muted" if origin == "default" else "bold $secondary"
-    if overridden(row, loaded):
+    if overridden(row, loaded) or origin == "for now":
         value, style = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "$warning"
+    elif (other := _from_elsewhere(row, loaded, counts)) is not None:
+        value, origin = shown(other.value), _SHORT.get(other.source, other.source.split()[0])
     room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), VALUE_CELLS)
     line = Content.assemble(
         " › " if cursor else "   ",
@@ -231,20 +260,34 @@ def row_line(row: Row, loaded: LoadedSettings, width: int, *, cursor: bool) -> C
     return line.truncate(width, pad=True).stylize(CURSOR) if cursor else line
 
 
+def _from_elsewhere(row: Setting, loaded: LoadedSettings, counts: Counts) -> Sourced | None:
+    """What counts in place of a generation setting that is not set; None where nothing does."""
+    counted = counts.get(row.field.name) if row.field.section == SECTION else None
+    if counted is None or counted.value is None or value_of(loaded.settings, row.key) is not None:
+        return None
+    return counted
+
+
 def _column(text: str, width: int) -> Content:
     """`text` in exactly `width` cells, the last of them blank."""
     return Content(text).truncate(max(0, width - 1), ellipsis=True).truncate(max(0, width), pad=True)
 
 
-def detail_lines(row: Setting, loaded: LoadedSettings) -> list[Content]:
+def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> list[Content]:
     """What the screen says of the row that is selected."""
     lines = [Content.styled(row.key, "bold $primary"), Content.styled(row.help, "$foreground")]
     takes = f"Takes {row.accepts}{', or nothing' if row.field.optional and not row.is_action else ''}."
     lines.append(Content.styled(takes, "$muted"))
     default = value_text(row, row.field.default)
     origin = origin_of(row, loaded)
+    if (other := _from_elsewhere(row, loaded, counts)) is not None:
+        lines.append(Content.styled(f"Not set: {shown(other.value)} counts ({one_line(other.source, 60)}).", "$muted"))
     if origin == "file":
         lines.append(Content.styled(f"From the {origin}. The default: {default}.", "$muted"))
+    elif origin == "for now":
+        later = value_text(row, value_of(loaded.lasting, row.key))
+        said = f"▲ For now: at the next start it is {later} again, unless Ctrl+S saves it."
+        lines.append(Content.styled(said, "$warning"))
     elif overridden(row, loaded):
         by = row.field.variable if origin == "environment" else "the command line"
         value = value_text(row, value_of(loaded.settings, row.key))

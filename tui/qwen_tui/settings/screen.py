@@ -20,7 +20,9 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError
+from qwen_core.protocol.events import ModelSummary
 from qwen_core.settings.paths import location
+from qwen_tui.settings.counting import counting
 from qwen_tui.settings.editors import KeyCapture, ValueEditor
 from qwen_tui.settings.file import FILE_NAME, LoadedSettings
 from qwen_tui.settings.key_names import refusal, spoken
@@ -33,10 +35,11 @@ from qwen_tui.settings.rows import (
     keys_of,
     matching,
     next_word,
+    origin_of,
     overridden,
     read_value,
     rows_of,
-    save_value,
+    save_values,
     shown,
     summary,
     typed_as,
@@ -77,15 +80,18 @@ class SettingsScreen(Screen[None]):
         *,
         words: Mapping[str, Sequence[str]] | None = None,
         path: Path | None = None,
+        model: ModelSummary | None = None,
     ) -> None:
         """`actions`: those whose keys can be changed. `words`: for fields of any text what there is, as "looks.theme".
 
-        `path` is the file, None the usual one.
+        `path` is the file, None the usual one. `model`: the one that is loaded, some of whose values count where none
+        is set.
         """
         super().__init__()
         self.loaded = loaded
         self._rows = rows_of(actions, words)
         self._path = path
+        self._model = model
         self._list = SettingList(loaded)
         self._edited: Setting | None = None  # what the open field or the awaited key is for
         # One thread, so that changes are saved in their order; it outlives the screen if it must.
@@ -143,14 +149,14 @@ class SettingsScreen(Screen[None]):
 
     def _show(self) -> None:
         found = matching(self._rows, self.query_one("#filter", Input).value)
-        self._list.show(found, self.loaded)
+        self._list.show(found, self.loaded, counting(self.loaded, self._model))
         self.status.show([summary(self._rows, found, self.loaded)])
         self._draw()
 
     def _draw(self) -> None:
         """The explanation, and the keys that matter now."""
         row = self._list.row
-        lines = detail_lines(row, self.loaded) if row is not None else []
+        lines = detail_lines(row, self.loaded, counting(self.loaded, self._model)) if row is not None else []
         self.query_one("#detail", Static).update(Content("\n").join(lines))
         if self._edited is not None:
             keys = ("Esc leaves",) if self._edited.is_action else ("⏎ saves", "Esc leaves")
@@ -159,7 +165,8 @@ class SettingsScreen(Screen[None]):
         else:
             first = "⏎ another key" if row is not None and row.is_action else "⏎ changes"
             turns = ("← → values",) if row is not None and row.words else ()
-            keys = (first, "Esc back", *turns, "⌫ default", "/ filter", "F1 keys")
+            keep = ("^S saves",) if row is not None and origin_of(row, self.loaded) == "for now" else ()
+            keys = (first, "Esc back", *keep, *turns, "⌫ default", "/ filter", "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     @on(SettingList.Moved)
@@ -237,6 +244,12 @@ class SettingsScreen(Screen[None]):
         if row is not None and row.words:
             self._change(row, next_word(row, self.loaded, step))
 
+    def action_keep(self) -> None:
+        """Save the value that counts for now."""
+        row = self._list.row
+        if row is not None and origin_of(row, self.loaded) == "for now":
+            self._change(row, value_of(self.loaded.settings, row.key))
+
     def action_reset(self) -> None:
         row = self._list.row
         if row is not None:
@@ -279,8 +292,8 @@ class SettingsScreen(Screen[None]):
 
     def _change(self, row: Setting, value: Any) -> None:
         """Take the value on, tell the app, and save it."""
-        if value == value_of(self.loaded.saved, row.key):
-            self.status.flash(f"{row.field.name} is unchanged in the file.")
+        if value == value_of(self.loaded.saved, row.key) and origin_of(row, self.loaded) != "for now":
+            self.status.flash(f"{row.field.name} is the same in the file already.")
             return
         try:
             self.loaded = changed(self.loaded, row, value)
@@ -292,7 +305,7 @@ class SettingsScreen(Screen[None]):
         self.run_worker(self._save(row, value), group="saving")
 
     async def _save(self, row: Setting, value: Any) -> None:
-        writing = asyncio.wrap_future(self._writer.submit(save_value, row.key, value, self._path))
+        writing = asyncio.wrap_future(self._writer.submit(save_values, {row.key: value}, self._path))
         try:
             kept = await asyncio.shield(writing)  # leaving the screen does not take the change back
         except QwenError as error:

@@ -69,7 +69,7 @@ class ComposerSection:
         Number(1, 100_000, whole=True), "A paste of more lines is shown as a short token and sent in full.", 20
     )
     attach_limit_kb: int = setting(
-        Number(1, 16_384, whole=True), "Most KiB of the text files that one message may bring along with @path.", 256
+        Number(1, 16_384, whole=True), "Most kB of the text files that one message may bring along with @path.", 256
     )
 
 
@@ -93,8 +93,8 @@ class AppSettings(Settings):
 
 KEYS = "keys"
 KEYS_HELP = (
-    'Keys of actions that are not to be the built-in ones: stop = "ctrl+x", or a list. The help screen (F1) names the '
-    "actions."
+    'Keys of actions that are to differ from the built-in ones: stop = "ctrl+x", or a list. The help screen (F1) names '
+    "the actions."
 )
 
 

@@ -216,9 +216,7 @@ class _Checked:
             raise StoreError(f"{where}: a question follows an answer or nothing, an answer a question")
         status, reason = entry.get("status"), entry.get("finish_reason")
         if status not in _STATUS or (reason is not None and reason not in get_args(FinishReason)):
-            raise StoreError(
-                f"{where}: {quote(repr(status))} with {quote(repr(reason))} is no way for a message to end"
-            )
+            raise StoreError(f"{where}: {quote(repr(status))} with {quote(repr(reason))} is not how a message can end")
         kept, ids, check = _ids(entry, where)
         return {
             "parent_id": parent,
@@ -284,7 +282,7 @@ def _checked_model(value: Any, where: str) -> ModelIdentity | None:
     ]
     size = value.get("weight_bytes", 0)
     if type(size) is not int or not 0 <= size < 1 << 62:
-        raise StoreError(f"{where}, weight_bytes: {quote(repr(size))} is no number of bytes")
+        raise StoreError(f"{where}, weight_bytes: {quote(repr(size))} is not a number of bytes")
     return ModelIdentity(*texts, weight_bytes=size)
 
 
@@ -296,7 +294,7 @@ def _figures(value: Any, where: str) -> str:
         if not fits and isinstance(figure, int | float):
             fits = abs(figure) < 1e30
         if not fits or len(name) > 100 or len(value) > MAX_FIGURES:
-            raise StoreError(f"{where}: {quote(name)} = {quote(repr(figure)[:100])} is no figure")
+            raise StoreError(f"{where}: {quote(name)} = {quote(repr(figure)[:100])} is not a number")
         _text(name, where)
         _text(figure if isinstance(figure, str) else "", where)
     return to_json(value)
@@ -323,5 +321,5 @@ def _text(value: Any, where: str, limit: int = MAX_TEXT) -> str:
 def _time(value: Any, where: str) -> float:
     # Compared before anything makes a float of it: a whole number may be too large for one. No comparison fits NaN.
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= LATEST_MOMENT:
-        raise StoreError(f"{where}: {quote(repr(value)[:100])} is no time in seconds since 1970")
+        raise StoreError(f"{where}: {quote(repr(value)[:100])} is not a time in seconds since 1970")
     return float(value)

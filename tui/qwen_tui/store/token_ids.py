@@ -25,7 +25,7 @@ def pack(ids: Sequence[int]) -> bytes:
 def unpack(data: bytes) -> tuple[int, ...]:
     """The ids in `data`. ValueError if it is not what `pack` makes."""
     if data[:1] != bytes([FORMAT]):
-        raise ValueError("these are no token ids of a known format")
+        raise ValueError("these are not token ids in a known format")
     inflater = zlib.decompressobj()
     try:
         planes = inflater.decompress(data[1:], MAX_IDS * 4 + 1)

@@ -12,8 +12,6 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
     from qwen_core.protocol.events import FinishReason, PeakSource
     from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats
 
-GIB = 1 << 30
-
 _DRAFT_OFF: dict[DraftOff, tuple[str, str]] = {
     "cpu": ("CPU", "on a CPU a pass costs what its rows cost; /draft mtp or /draft lookup drafts all the same"),
     "setting": ("as set", "as it is set; /draft auto drafts where it pays"),
@@ -27,39 +25,9 @@ _ENDINGS: dict[FinishReason, str] = {
 }
 
 
-def size(count: int) -> str:
-    """Bytes in binary units: "20.4 GiB", "3.9 MiB"."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
-
-
 def exact_size(count: int) -> str:
     """Bytes exactly and readably: "19,994,594,368 bytes (19.99 GB)"."""
     return f"{count:,} bytes" if count < 1000 else f"{count:,} bytes ({decimal_size(count)})"
-
-
-def size_of(done: int, total: int) -> str:
-    """Progress in bytes, the unit once: "8.2 of 20.4 GiB"."""
-    for divisor, unit in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if total >= divisor:
-            return f"{done / divisor:.1f} of {total / divisor:.1f} {unit}"
-    return f"{done} of {total} B"
-
-
-def tokens_short(count: int) -> str:
-    """Tokens in at most four characters: 998, "1.6K", "262K", "1.0M" (powers of ten, but a context of 2^n reads
-    as its makers write it: 262,144 is "262K")."""
-    if count < 1000:
-        return str(count)
-    if count < 10_000:
-        return f"{count / 1000:.1f}K"
-    if count < 1_000_000:
-        return f"{count // 1000}K"
-    return f"{count / 1_000_000:.1f}M"
 
 
 def counted(number: int, what: str) -> str:
@@ -204,9 +172,9 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         lines.append(draft_figures(stats.draft, stats.tokens_a_pass))
     elif stats.draft_off is not None:
         lines.append(f"drafts off: {_DRAFT_OFF[stats.draft_off][1]}")
-    memory = f"memory {size(stats.active_memory_bytes)}, at most {size(stats.peak_memory_bytes)}"
-    state = f"KV {size(stats.kv_bytes)}, recurrent state {size(stats.recurrent_bytes)}"
-    lines += [reads, f"{memory}; {state}, snapshots {size(stats.snapshot_bytes)}"]
+    memory = f"memory {decimal_size(stats.active_memory_bytes)}, at most {decimal_size(stats.peak_memory_bytes)}"
+    state = f"KV {decimal_size(stats.kv_bytes)}, recurrent state {decimal_size(stats.recurrent_bytes)}"
+    lines += [reads, f"{memory}; {state}, snapshots {decimal_size(stats.snapshot_bytes)}"]
     return [line for line in lines if line]
 
 
@@ -233,8 +201,8 @@ def no_drafts(draft: DraftStats) -> str:
 
 
 def by_depth(accepted: Iterable[float], passes: int = 1) -> str:
-    """ "90, 80, 70%": in how many of the passes the first, the second ... draft was accepted."""
-    return ", ".join(f"{100 * count / passes:.0f}" for count in accepted) + "%"
+    """ "90, 80, 70 %": in how many of the passes the first, the second ... draft was accepted."""
+    return ", ".join(f"{100 * count / passes:.0f}" for count in accepted) + " %"
 
 
 def draft_off(why: DraftOff) -> str:

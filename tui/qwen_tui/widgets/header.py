@@ -3,6 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
+from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import ModelSummary
 from qwen_tui.conversation.conversation import Phase
 from qwen_tui.text import formatting
@@ -15,7 +16,7 @@ def model_pieces(model: ModelSummary) -> list[str]:
     return [
         visible(model.name),
         visible(model.variant),
-        formatting.size(model.weight_bytes),
+        decimal_size(model.weights_in_memory),
         f"{visible(model.device)} {formatting.short_dtype(model.dtype)}",
     ]
 

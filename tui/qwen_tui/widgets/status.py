@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.strip import Strip
 from textual.style import Style
 
-from qwen_core.figures import whole_percent
+from qwen_core.figures import size_of, tokens_short, whole_percent
 from qwen_tui.conversation.conversation import Conversation, Phase
 from qwen_tui.text import formatting
 from qwen_tui.text.formatting import fit
@@ -33,7 +33,9 @@ def hints(phase: Phase, at: Place = "composer") -> list[str]:
         return list(FIND_HINTS)
     if phase in _BUSY:
         return ["Esc stop", "^R reasoning", "F2 layers", "F1 help"]
-    if phase in ("engine down", "no model"):
+    if phase == "no model":
+        return ["/model opens another", "F2 layers", "^T load again", "F1 help"]
+    if phase == "engine down":
         return ["^T start again", "F2 layers", "F1 help", "^Q quit"]
     if phase in ("starting", "loading"):
         return ["F1 help", "F2 layers", "^Q quit"]
@@ -47,14 +49,14 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
         progress = conversation.progress
         if not progress.total_bytes:
             return None, [one_line(progress.stage)]
-        pieces = [formatting.size_of(progress.done_bytes, progress.total_bytes), one_line(progress.stage)]
+        pieces = [size_of(progress.done_bytes, progress.total_bytes), one_line(progress.stage)]
         tiers = {name: getattr(progress.tiers, name) for name in ("mapped", "copied", "streamed")}
         if any(tiers.values()):
             pieces.append(" + ".join(name for name, count in tiers.items() if count))
         return (progress.done_bytes, progress.total_bytes), pieces
-    context = [f"context {formatting.tokens_short(conversation.context_tokens)}"]
+    context = [f"context {tokens_short(conversation.context_tokens)}"]
     if model is not None:
-        context[0] += f" / {formatting.tokens_short(model.context_limit)}"
+        context[0] += f" / {tokens_short(model.context_limit)}"
         if conversation.is_nearly_full:
             context[0] += f", {whole_percent(conversation.context_tokens / model.context_limit)} full"
     if turn is None:

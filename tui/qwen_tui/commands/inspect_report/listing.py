@@ -95,4 +95,4 @@ def _role_text(module: ModuleLayout) -> str:
 
 
 def _alignment(count: int) -> str:
-    return f"{count >> 10}K" if count >= 1 << 10 else str(count)
+    return f"{count:,}"

@@ -56,7 +56,9 @@ def _known(what: str, wanted: Iterable[str], present: Sequence[str]) -> frozense
     choices = dict.fromkeys(present)
     for word in wanted:
         if word not in choices:
-            raise FilterError(f"{quote(word)!r} is no {what} of this model. Choose from: {', '.join(sorted(choices))}")
+            raise FilterError(
+                f"{quote(word)!r} is not a {what} of this model. Choose from: {', '.join(sorted(choices))}"
+            )
     return frozenset(wanted)
 
 
@@ -71,7 +73,7 @@ def _layers(words: Iterable[str], count: int) -> frozenset[int | None]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last or last >= count:
             raise FilterError(
-                f"{quote(word)!r} is no layer of this model. Choose from: 0-{count - 1}, ranges such as "
+                f"{quote(word)!r} is not a layer of this model. Choose from: 0-{count - 1}, ranges such as "
                 f"0-{min(3, count - 1)}, and {OUTSIDE}"
             )
         found.update(range(first, last + 1))

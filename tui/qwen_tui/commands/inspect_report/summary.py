@@ -9,6 +9,7 @@ from rich.text import Text
 from qwen_core.checkpoint.config import MixtureConfig, ModelConfig
 from qwen_core.checkpoint.layout import MTP_LAYER, Layout, ModuleLayout
 from qwen_core.checkpoint.recipe import VARIANTS
+from qwen_core.convert.alignment import alignment_of
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.commands.inspect_report.roles import role_table
 from qwen_tui.commands.inspect_report.selection import Filters
@@ -151,11 +152,16 @@ def _quantised(subject: Subject) -> str:
 
 
 def alignment(subject: Subject) -> str:
-    """How much of the text model could be used from a map as it lies."""
-    whole, mappable = subject.layout.text.nbytes, subject.mappable_bytes
-    if mappable == whole:
-        return f"all {decimal_size(whole)} lie at multiples of their element size: mapped without a copy where Metal is"
-    return (
-        f"{decimal_size(mappable)} of {decimal_size(whole)} ({percent(mappable / whole)}) lie at multiples of their "
-        "element size and can be mapped; the rest is copied once on loading"
+    """How much of the text model could be used from a map as it lies, by the figures that doctor advises by."""
+    found = alignment_of(subject.checkpoint)
+    small = f"; {decimal_size(found.small_bytes)} in small tensors are always copied" if found.small_bytes else ""
+    if not found.unaligned_bytes:
+        return f"all {decimal_size(found.mappable_bytes)} are aligned: used where they lie on a Mac{small}"
+    parts = (
+        f"{decimal_size(nbytes)} ({percent(nbytes / found.text_bytes)}) {what}"
+        for nbytes, what in (
+            (found.mappable_bytes, "can be used where they lie on a Mac"),
+            (found.unaligned_bytes, "are not aligned, so they are copied on loading"),
+        )
     )
+    return "; ".join(parts) + small
