@@ -126,7 +126,7 @@ def test_a_line_fits_its_width_whatever_it_shows(row: Setting, width: int) -> No
     for cursor in (False, True):
         line = row_line(row, values, width, cursor=cursor)
         assert line.cell_length <= width
-        assert line.plain.startswith(" ›" if cursor else "  ")
+        assert line.plain.startswith("▸ " if cursor else "  ")
         if width >= 60:
             assert origin_of(row, values) in line.plain
 

@@ -31,7 +31,7 @@ async def test_a_number_is_typed_saved_and_told(tmp_path: Path) -> None:
         assert here.file().saved.generation.temperature == 0.7
         key, loaded = here.app.changes[-1]
         assert (key, loaded.settings.generation.temperature) == ("generation.temperature", 0.7)
-        assert [line for line in here.lines() if "› temperature" in line and "0.7" in line and "file" in line]
+        assert [line for line in here.lines() if "▸  temperature" in line and "0.7" in line and "file" in line]
 
 
 async def test_a_wrong_value_says_what_is_accepted_and_can_be_mended(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_the_cursor_walks_over_settings_alone(tmp_path: Path) -> None:
         await here.press("pagedown")
         assert names.index(row_name(here)) > 5
         await here.press("up")
-        assert f"› {row_name(here)}" in here.text()
+        assert f"▸  {row_name(here)}" in here.text()
 
 
 async def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ async def test_no_size_is_too_small_to_live(tmp_path: Path, size: tuple[int, int
         await here.press("end", "up", "home", "enter", "slash", "p", "enter", "enter")
         await here.pilot.resize_terminal(100, 30)
         await here.told("Saved: preset = coding")
-        assert "› preset" in here.text()
+        assert "▸  preset" in here.text()
 
 
 def test_rows_are_made_without_actions_as_well() -> None:

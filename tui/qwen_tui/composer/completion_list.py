@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from qwen_tui.composer.completion import Candidate
 from qwen_tui.text.safe import visible
+from qwen_tui.widgets.cursor_list import MARK, selected
 
 MAX_ROWS = 6
 HINT = "Tab takes · Esc closes"
@@ -91,11 +92,12 @@ class CompletionList(Widget):
         for place, (candidate, label) in enumerate(zip(shown, labels, strict=True), self._top):
             here = place == self._selected
             line = Content.assemble(
-                ("▸ " if here else "  ", "$primary bold"),
-                label.truncate(column, ellipsis=True, pad=True).stylize("$primary bold" if here else ""),
+                f"{MARK if here else ' '} ",
+                label.truncate(column, ellipsis=True, pad=True),
                 ("  " + visible(candidate.note), "$muted") if candidate.note else "",
             )
-            lines.append(line.truncate(width, ellipsis=True))
+            line = line.truncate(width, ellipsis=True)
+            lines.append(selected(line, width) if here else line)
         return Content("\n").join(lines)
 
     def on_click(self, event: Click) -> None:

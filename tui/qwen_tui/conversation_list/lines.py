@@ -17,7 +17,7 @@ from qwen_tui.store import ConversationSummary, Hit
 from qwen_tui.text.block_layout import finder
 from qwen_tui.text.formatting import counted, fit
 from qwen_tui.text.safe import one_line, visible
-from qwen_tui.widgets.cursor_list import CURSOR, Heading
+from qwen_tui.widgets.cursor_list import MARK, Heading, selected
 
 HIT = "bold underline $accent"
 Key = tuple[Literal["conversation", "message"], int]
@@ -148,8 +148,8 @@ def row_lines(row: Row, width: int, look: Look, *, cursor: bool = False) -> list
         return [Content.styled(fit([f" {row.name}"], width), "bold $primary")]
     lines = [_hit_head(row, width, look), _hit_text(row, width)] if isinstance(row, Hit) else [_line(row, width, look)]
     if cursor:
-        lines[0] = Content("▸").append(lines[0][1:])
-        lines = [line.truncate(width, pad=True).stylize(CURSOR) for line in lines]
+        lines[0] = Content(MARK).append(lines[0][1:])
+        lines = [selected(line, width) for line in lines]
     return lines
 
 

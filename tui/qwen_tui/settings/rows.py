@@ -13,7 +13,7 @@ from qwen_tui.settings.file import UNSET, LoadedSettings, load_settings, save_se
 from qwen_tui.settings.key_names import spoken_keys
 from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
 from qwen_tui.text.safe import one_line
-from qwen_tui.widgets.cursor_list import CURSOR, Heading
+from qwen_tui.widgets.cursor_list import MARK, Heading, selected
 
 Origin = Literal["default", "file", "environment", "command line"]
 Action = tuple[str, str, str]
@@ -223,12 +223,12 @@ def row_line(row: Row, loaded: LoadedSettings, width: int, *, cursor: bool) -> C
         value, style = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "$warning"
     room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), VALUE_CELLS)
     line = Content.assemble(
-        " › " if cursor else "   ",
+        f"{MARK if cursor else ' '}  ",
         _column(row.field.name, NAME_CELLS),
         _column(value, room).stylize(style),
         (origin if width > ORIGIN_FROM else "", style),
     )
-    return line.truncate(width, pad=True).stylize(CURSOR) if cursor else line
+    return selected(line, width) if cursor else line
 
 
 def _column(text: str, width: int) -> Content:
