@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Click
 from textual.geometry import Offset
@@ -16,19 +14,7 @@ from qwen_tui.widgets.cursor_list import CursorList, Heading
 
 
 class ConversationList(CursorList[Entry]):
-    """Rows of one or two lines. The single letters are the screen's actions: they count only while this has focus."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "screen.open", "Resume", show=False),
-        Binding("r", "screen.rename", "Rename", show=False),
-        Binding("d", "screen.delete", "Delete; u brings it back", show=False),
-        Binding("u", "screen.undo", "Bring the last deleted one back", show=False),
-        Binding("p", "screen.pin", "Pin", show=False),
-        Binding("m", "screen.model", "Filter by model", show=False),
-        Binding("x", "screen.export", "Export as Markdown", show=False),
-        Binding("q", "screen.leave", "Back", show=False),
-        Binding("slash", "screen.search", "Search titles and all messages", show=False),
-    ]
+    """Rows of one or two lines. The field above it has the focus and walks it."""
 
     class Wanted(Message):
         """The end of what is loaded is near, or was asked for."""

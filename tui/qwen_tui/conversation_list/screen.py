@@ -19,6 +19,7 @@ from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError, quote
 from qwen_tui.conversation_list.book import ConversationBook
+from qwen_tui.conversation_list.fields import SearchField, TitleField
 from qwen_tui.conversation_list.lines import MARGIN, Entry, Key, conversation_of, detail, key_of, shown_title
 from qwen_tui.conversation_list.list_view import ConversationList
 from qwen_tui.store import Hit
@@ -27,7 +28,6 @@ from qwen_tui.store.search import MAX_QUERY
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line, typed
-from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.list_status import ListKeys, ListStatus
 
 
@@ -47,24 +47,14 @@ class ConversationsResult:
     deleted: frozenset[int] = frozenset()
 
 
-class LineInput(OneLine):
-    """A line of text without the bindings of the toolkit that mean something else on this screen."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+f", "screen.search", "Search titles and all messages", show=False),
-        Binding("down", "screen.to_list", "To the list", show=False),
-    ]
-
-
 class ConversationsScreen(Screen[ConversationsResult]):
-    """OpenedConversation by F3 or /resume; Escape, q or F3 goes back."""
+    """OpenedConversation by F3 or /resume; Escape or F3 goes back."""
 
     CSS_PATH = "screen.tcss"
-    AUTO_FOCUS = "ConversationList"
+    AUTO_FOCUS = "SearchField"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", show=False),
         Binding("f3,ctrl+s", "leave", "Back", show=False, id="sessions"),
-        Binding("ctrl+f", "search", "Search titles and all messages", show=False),
     ]
 
     def __init__(
@@ -93,22 +83,21 @@ class ConversationsScreen(Screen[ConversationsResult]):
     def status(self) -> ListStatus:
         return self.query_one(ListStatus)
 
+    @property
+    def _search(self) -> SearchField:
+        return self.query_one(SearchField)
+
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
         with Horizontal(id="bar"):
-            yield Static("/", markup=False)
-            yield LineInput(
-                self.book.query,
-                id="search",
-                max_length=MAX_QUERY,
-                compact=True,
-                select_on_focus=False,
-                placeholder="search titles and all messages",
+            yield Static("›", markup=False)
+            yield SearchField(
+                self._list, self.book.query, max_length=MAX_QUERY, placeholder="type to search titles and all messages"
             )
         yield self._list
         yield ListStatus()
         yield ListKeys()
-        yield LineInput(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
+        yield TitleField(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
         self._draw()
@@ -151,6 +140,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         head = fit(["", f"{len(book.titles):,}{'+' if book.more else ''}", *self._filters()], self.size.width - 15)
         self.query_one("#head", Static).update(Content.assemble(("Conversations", "$primary bold"), head))
         self._draw_row()
+        self._draw_keys()
         self._place_title()
 
     def _filters(self) -> list[str]:
@@ -164,15 +154,16 @@ class ConversationsScreen(Screen[ConversationsResult]):
         self.call_after_refresh(self._draw)
 
     def on_descendant_focus(self) -> None:
-        if self._renamed is not None:
-            self._keys("⏎ keep", "Esc leave it")
-        elif self._list.has_focus:
-            letters = ("/ search", "d delete", "u undo", "r rename", "p pin", "m model", "x export")
-            self._keys("⏎ resume", "Esc back", *letters, "F1 keys")
-        else:
-            self._keys("⏎ or ↓ list", "Esc clear, then back", "F1 keys")
+        self._draw_keys()
 
-    def _keys(self, *keys: str) -> None:
+    def _draw_keys(self) -> None:
+        if self._renamed is not None:
+            keys = ("⏎ keep", "Esc leave it")
+        else:
+            escape = "Esc clear" if self._search.value else "Esc back"
+            undo = ("^Z undo",) if self.book.deleted else ()
+            row = ("Del delete", "^R rename", "^T pin", "⇥ model", "^O export")
+            keys = ("⏎ go on", escape, *undo, *row, "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     # The list.
@@ -197,25 +188,13 @@ class ConversationsScreen(Screen[ConversationsResult]):
 
     # Searching.
 
-    def action_search(self) -> None:
-        if self._renamed is None:
-            self.query_one("#search", Input).focus()
-
-    @on(Input.Changed, "#search")
+    @on(Input.Changed, "SearchField")
     def _query_changed(self, message: Input.Changed) -> None:
         if message.value != self.book.query:
             self.book.search(message.value)
             self.status.clear_flash()
             self._list.place(0)
             self._run(self._look, "look")
-
-    @on(Input.Submitted, "#search")
-    def _query_entered(self) -> None:
-        self._list.focus()
-
-    def action_to_list(self) -> None:
-        if self._renamed is None:
-            self._list.focus()
 
     def action_model(self) -> None:
         model = self.book.next_model()
@@ -230,7 +209,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         row = self._list.row
         if row is not None:
             change = self.book.delete(conversation_of(row))
-            self.status.flash(f"Deleted, u brings it back: {one_line(row.title, 60)}")
+            self.status.flash(f"Deleted, Ctrl+Z brings it back: {one_line(row.title, 60)}")
             self._draw()
             self._run(lambda: self._change(change), "changes")
 
@@ -316,9 +295,12 @@ class ConversationsScreen(Screen[ConversationsResult]):
         if self._renamed is not None:
             self._end_renaming()
 
+    def action_leave_title(self) -> None:
+        self._search.focus()
+
     def _end_renaming(self) -> None:
         self._renamed = None
-        self._list.focus()
+        self._search.focus()
         self._place_title()
 
     # Leaving.
@@ -329,13 +311,11 @@ class ConversationsScreen(Screen[ConversationsResult]):
             self._leave(OpenedConversation(conversation_of(row), row.message_id if isinstance(row, Hit) else None))
 
     def action_back(self) -> None:
-        search = self.query_one("#search", Input)
         if self._renamed is not None:
             self.status.clear_flash()
             self._end_renaming()
-        elif search.value:
-            search.value = ""
-            self._list.focus()
+        elif self._search.value:
+            self._search.value = ""
         else:
             self.action_leave()
 

@@ -58,11 +58,11 @@ _WORDS = {
     "TensorScreen.other": "the same tensor in other layers",
     "TensorScreen.expert": "the values of another expert, of 16 on",
     "TensorScreen.scroll_body": "scroll",
-    "ConversationList.open": "resume the conversation, at the message that was found",
-    "ConversationList.rename": "rename; Enter keeps, Esc leaves",
-    "ConversationList.pin": "pin to the top, or no longer",
-    "ConversationList.model": "the conversations of one model, of the next, of all",
-    "ConversationList.export": "export as Markdown into the current directory",
+    "SearchField.open": "resume the conversation, at the message that was found",
+    "SearchField.rename": "rename; Enter keeps, Esc leaves",
+    "SearchField.pin": "pin to the top, or no longer",
+    "SearchField.model": "the conversations of one model, of the next, of all",
+    "SearchField.export": "export as Markdown into the current directory",
     "ConversationsScreen.back": "clear the search, else back",
 }
 # What widgets do with keys that no binding names, in front of their bindings.
@@ -73,6 +73,8 @@ _UNBOUND: dict[str, Rows] = {
         ("/ and @", "begin a command, or the path of a text file to send along; Tab takes what is offered"),
         ("Tab", "walk to the turns and the folded blocks in them"),
     ),
+    "PickField": (("Letters", "search"), ("Enter", "take the row that the cursor is on")),
+    "SearchField": (("Letters", "search titles and all messages"),),
 }
 _NUMBERS = re.compile(r"\([-\d, ]*\)$")
 _PLACES = {
