@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.events import Key
 
 from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.rows import Row, Setting, row_line
@@ -19,9 +20,12 @@ class SettingList(CursorList[Setting]):
         Binding("enter", "screen.edit", "Edit", tooltip="change it: the next value, a text, or a key", show=False),
         Binding("left", "screen.turn(-1)", "Value before", show=False),
         Binding("right,space", "screen.turn(1)", "Next value", show=False),
-        Binding("backspace,delete", "screen.reset", "Back to the default, or to not set", show=False),
+        Binding("delete,backspace", "screen.reset", "Back to the default, or to not set", show=False),
+        Binding("ctrl+z", "screen.undo", "Take the last change back", show=False),
         Binding("slash", "screen.filter", "Filter by name or explanation", show=False),
-        Binding("q", "screen.leave", "Back", show=False),
+        # Letters filter: these walk other lists.
+        Binding("j", "screen.filter('j')", "", show=False),
+        Binding("k", "screen.filter('k')", "", show=False),
     ]
 
     def __init__(self, loaded: LoadedSettings) -> None:
@@ -33,6 +37,12 @@ class SettingList(CursorList[Setting]):
         here = self.row
         self._loaded = loaded
         self.fill(rows, next((number for number, row in enumerate(rows) if row == here), 0))
+
+    async def on_key(self, event: Key) -> None:
+        """A letter that is no key here begins a filter."""
+        if event.character and event.is_printable and event.key not in self._bindings.key_to_bindings:
+            event.stop()
+            self.call_later(self.run_action, f"screen.filter({event.character!r})")
 
     def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
         return row_line(self._rows[number], self._loaded, width, cursor=cursor)
