@@ -6,7 +6,7 @@ in the engine's process.
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +14,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
@@ -238,15 +239,16 @@ class QwenApp(App[None]):
     async def _entered(self, message: ChatScreen.Entered) -> None:
         if not message.text.strip():
             return
-        match parse_input(message.text):
-            case Mistake(text):
-                self.context.flash(text)
-            case Call(name, argument):
-                whole = self.chat.editor.pastes.expand(argument)
-                self.chat.take_draft(message.text)
-                await self.commands.call(Call(name, whole))
-            case MessageText(text):
-                await self.turns.submit(text, message.text)
+        with self.chat.status.giving_way():
+            match parse_input(message.text):
+                case Mistake(text):
+                    self.context.flash(text)
+                case Call(name, argument):
+                    whole = self.chat.editor.pastes.expand(argument)
+                    self.chat.take_draft(message.text)
+                    await self.commands.call(Call(name, whole))
+                case MessageText(text):
+                    await self.turns.submit(text, message.text)
 
     @on(Editor.Trouble)
     def _trouble(self, message: Editor.Trouble) -> None:
@@ -258,7 +260,8 @@ class QwenApp(App[None]):
 
     @on(TurnView.Asked)
     async def _turn_asked(self, message: TurnView.Asked) -> None:
-        await self.turns.do(message.turn, message.what)
+        with self.chat.status.giving_way():
+            await self.turns.do(message.turn, message.what)
 
     @on(TextLines.CodeChosen)
     async def _copy_code(self, message: TextLines.CodeChosen) -> None:
@@ -301,6 +304,19 @@ class QwenApp(App[None]):
             self.tokens.written()
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
+
+    async def run_action(
+        self,
+        action: str | tuple[str, str, tuple[object, ...]],
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Whatever a key does but writing and scrolling takes back what was said before it."""
+        name = action if isinstance(action, str) else action[1]
+        if isinstance(default_namespace, Editor) or "scroll_" in name or "transcript_" in name:
+            return await super().run_action(action, default_namespace, namespaces)
+        with self.chat.status.giving_way():
+            return await super().run_action(action, default_namespace, namespaces)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """No key begins a new conversation where the old one is out of sight, none acts that is being bound."""
