@@ -67,15 +67,12 @@ async def test_each_place_has_its_own_help() -> None:
         assert "← → or h l\nthe same tensor" in (await help_of(here))["Keys of a tensor"]
 
 
-async def test_help_by_command_and_the_palette_finds_commands() -> None:
+async def test_help_by_command() -> None:
     async with stage(size=(100, 60)) as here:
         await here.enter("/help")
         await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
         await here.pilot.pause()
         assert "Keys in the chat" in here.text()
-        await here.pilot.press("escape", "ctrl+p")
-        await here.pilot.press(*"layers")
-        await here.wait(lambda: "what it costs" in here.text())
 
 
 @pytest.mark.parametrize("way", ["escape", "q", "enter", "f1", "ctrl+g"])

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from rich.style import Style
 from textual.color import Color
-from textual.command import CommandList
 from textual.geometry import Region
 
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.model_lines import ModelLine
 from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.palette import EntryPicker, ThemePicker
 from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.palette import contrast
 from qwen_tui.settings.theme_watch import ThemeWatch
@@ -105,10 +105,20 @@ async def test_the_command_palette_can_be_read(theme: str) -> None:
     async with stage(size=(100, 30)) as here:
         here.app.theme = theme
         await here.pilot.press("ctrl+p")
-        found = here.app.screen.query_one(CommandList)
-        await here.wait(lambda: found.option_count > 3 and found.highlighted == 0, "the commands")
-        await here.pilot.pause()
-        assert list(hard_to_read(here, found.region, least)) == []
+        await here.wait(lambda: isinstance(here.app.screen, EntryPicker), "the commands")
+        for keys in (["down"], [*"think"], ["enter"]):
+            await here.press(*keys)
+            looks_chosen(here)
+            assert list(hard_to_read(here, here.app.screen.query_one("#box").region, least)) == []
+        await here.press("escape")
+        await here.enter("/theme")
+        await here.wait(lambda: isinstance(here.app.screen, ThemePicker), "the themes")
+        for _ in range(len(THEMES)):  # each shows itself
+            await here.press("up")
+            if here.app.theme != "ansi":
+                looks_chosen(here)
+                least = 7.0 if here.app.theme == "high-contrast" else 4.5
+                assert list(hard_to_read(here, here.app.screen.region, least)) == []
 
 
 @pytest.mark.parametrize("theme", THEMES)

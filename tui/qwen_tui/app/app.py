@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.driver import Driver
@@ -37,6 +37,7 @@ from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.palette import CommandPalette
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
 from qwen_tui.app.token_count import TokenCount
@@ -120,13 +121,14 @@ class QwenApp(App[None]):
             "model": lambda _: self.action_models(),
             "inspect": lambda _: self.action_inspect(),
             "settings": lambda _: self.action_settings(),
-            "theme": lambda _: self.search_themes(),
+            "theme": lambda _: self.palette.themes(self.appearance.themes()),
             "restart": lambda _: self.action_restart(),
             "quit": lambda _: self.exit(),
         }
         themes = self.appearance.themes
         parts = (self.conversations, self.turns, self.copying, self.room)
         self.commands = SlashCommands(context, *parts, actions, themes)
+        self.palette = CommandPalette(self, self.chat, self.commands)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -319,10 +321,10 @@ class QwenApp(App[None]):
             return await super().run_action(action, default_namespace, namespaces)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key begins a new conversation where the old one is out of sight, none acts that is being bound."""
+        """What is done to a conversation needs it in sight; no key acts that is being bound."""
         if isinstance(self.screen, SettingsScreen) and self.screen.capturing:
             return False
-        return action != "new" or self.screen is self.chat
+        return action not in ("new", "command_palette") or self.screen is self.chat
 
     def action_inspect(self) -> None:
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
@@ -380,8 +382,8 @@ class QwenApp(App[None]):
         self.context.link.start(self.context.load, again=True)
         self.chat.request_draw()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from self.commands.palette()
+    def action_command_palette(self) -> None:
+        self.palette.open()
 
 
 def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None) -> int:

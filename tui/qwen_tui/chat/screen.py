@@ -190,6 +190,13 @@ class ChatScreen(Screen[None]):
         if not self.editor.text.strip():
             self.editor.set_text(text)
 
+    def write(self, text: str) -> None:
+        """Put `text` into the composer, to be written on there; what was in it comes back with the up key."""
+        self.editor.recall.add(self.editor.draft())
+        self.editor.set_text("")
+        self.editor.focus()
+        self.editor.insert_typed(text)
+
     def composer_banner(self, text: str | None) -> None:
         """One line above the composer that says what it is used for now; None takes it away. Esc posts BannerLeft."""
         self._banner.display = text is not None

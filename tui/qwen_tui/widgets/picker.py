@@ -23,6 +23,7 @@ from qwen_tui.widgets.key_order import OneLine
 AROUND = (
     6  # rows of the screen that the list leaves: two edges of the box, the field with its line, one above and below
 )
+MOST = 18  # rows of the list, however many there are
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -123,7 +124,7 @@ class Picker(ModalScreen[Result | None], Generic[Row, Result]):
 
     def on_resize(self, event: Resize) -> None:
         # As high as all rows, whatever is found: the box stays where it is while one types.
-        self.list.styles.height = max(1, min(self._lines, event.size.height - AROUND))
+        self.list.styles.height = max(1, min(self._lines, MOST, event.size.height - AROUND))
         narrow = event.size.width * 96 // 100 - 6
         self.query_one("#box").border_subtitle = Content(self._hint if cells(self._hint) <= narrow else "")
 
