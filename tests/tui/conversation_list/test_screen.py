@@ -12,6 +12,7 @@ from qwen_tui.conversation_list.screen import ConversationsResult, Conversations
 from qwen_tui.settings.key_help import key_help
 from qwen_tui.settings.key_names import spoken
 from qwen_tui.store import ConversationSummary, Hit, Store
+from qwen_tui.widgets.cursor_list import Heading
 from support.conversations_stage import DAY, HOUR, MINUTE, ORDER, Shelf, conversations, furnish, titles
 from support.stores import OTHER
 
@@ -44,6 +45,40 @@ async def test_a_row_says_what_there_is_to_know(store: Shelf) -> None:
             assert any("NVFP4 vs" in line and words in line for line in rows), words
         for words in ("interrupted", "13 turns", "yesterday"):
             assert any("query slow" in line and words in line for line in rows), words
+
+
+@pytest.mark.parametrize(
+    ("size", "room"),
+    [((160, 45), True), ((100, 30), True), ((100, 24), False), ((60, 20), False)],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+async def test_how_it_ended_stands_beside_the_list_or_below(store: Shelf, size: tuple[int, int], room: bool) -> None:
+    made = furnish(store)
+    store.do(lambda s: s.answers.ask(made["dinner"], "\x1b[31mAnd [b]tomorrow[/b]?"))
+    async with conversations(store, size) as here:
+        await here.press("down")
+        assert here.row.title == ORDER[2]
+        assert ("And [b]tomorrow[/b]?" in here.text()) is room
+        assert "\x1b" not in here.text()
+        assert "駅の近く" not in here.text(), "that was the answer before"
+        await here.press("down")
+        assert ("shares one E4M3 scale" in here.text()) is room
+        await here.press(*"zebra")
+        assert "E4M3" not in here.text(), "there is no row"
+
+
+async def test_conversations_stand_under_the_time_they_were_used(store: Shelf) -> None:
+    furnish(store)
+    for size, blanks in (((100, 30), 3), ((60, 14), 0)):
+        async with conversations(store, size) as here:
+            rows = here.view._rows
+            heads = [row.name for row in rows if isinstance(row, Heading)]
+            assert [name for name in heads if name] == ["Pinned", "Today", "The last seven days", "Earlier"]
+            assert heads.count("") == blanks
+            assert here.row.title == ORDER[0], "a heading is passed over"
+            await here.press("end", "home")
+            assert here.row.title == ORDER[0]
+            assert "Pinned" in here.text()
 
 
 # Searching.
@@ -235,7 +270,7 @@ async def test_a_thousand_are_read_in_pages(store: Shelf) -> None:
     async with conversations(store) as here:
         assert len(here.rows) == PAGE
         assert "200+" in here.lines()[0]
-        for _ in range(9):
+        for _ in range(14):
             await here.press("pagedown")
         assert len(here.rows) == 2 * PAGE
         assert here.view.row in here.rows

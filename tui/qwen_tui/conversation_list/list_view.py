@@ -8,9 +8,11 @@ from textual.events import Click
 from textual.geometry import Offset
 from textual.message import Message
 
-from qwen_tui.conversation_list.lines import Entry, Key, Look, Row, height_of, key_of, row_lines
+from qwen_tui.conversation_list.lines import Entry, Key, Look, Row, grouped, height_of, key_of, row_lines, title_cells
 from qwen_tui.store import ConversationSummary
 from qwen_tui.widgets.cursor_list import CursorList, Heading
+
+ROOMY = 14  # rows, from which on blank lines part the groups
 
 
 class ConversationList(CursorList[Entry]):
@@ -40,9 +42,12 @@ class ConversationList(CursorList[Entry]):
     def show(self, rows: Sequence[Row], query: str, message: str = "", key: Key | None = None) -> None:
         """These rows; `message` where there are none. The cursor stays on what it is on, or goes to `key`."""
         here = key or (None if self.row is None else key_of(self.row))
+        title = title_cells(rows)
+        if not query.strip():
+            rows = grouped(rows, self._now(), blank=self.size.height >= ROOMY)
         self._edge = max((n for n, row in enumerate(rows) if isinstance(row, ConversationSummary)), default=0)
         keys = {key_of(row): number for number, row in enumerate(rows) if not isinstance(row, Heading)}
-        self._look = Look(self._now(), query.strip(), self._current)
+        self._look = Look(self._now(), query.strip(), self._current, title)
         self._message = message
         self.fill(rows, keys.get(here, self._cursor) if here else self._cursor)
 

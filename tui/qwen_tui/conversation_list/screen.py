@@ -12,8 +12,9 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Container, Horizontal
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
@@ -22,6 +23,7 @@ from qwen_tui.conversation_list.book import ConversationBook
 from qwen_tui.conversation_list.fields import SearchField, TitleField
 from qwen_tui.conversation_list.lines import MARGIN, Entry, Key, conversation_of, detail, key_of, shown_title
 from qwen_tui.conversation_list.list_view import ConversationList
+from qwen_tui.conversation_list.preview import Preview, read_preview
 from qwen_tui.store import Hit
 from qwen_tui.store.conversations import MAX_TITLE
 from qwen_tui.store.search import MAX_QUERY
@@ -29,6 +31,9 @@ from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line, typed
 from qwen_tui.widgets.list_status import ListKeys, ListStatus
+
+WIDE_FROM = 120  # columns, from where the end of the conversation stands beside the list
+TALL_FROM = 26  # rows, from where it stands below
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class ConversationsScreen(Screen[ConversationsResult]):
         super().__init__()
         self.book = ConversationBook(store, deleted)
         self.book.search(one_line(typed(query), MAX_QUERY))
+        self._store = store
         self._list = ConversationList(now, current)
+        self._previewed: Key | None = None
         self._folder = folder
         self._renamed: tuple[Entry, str] | None = None  # what is being renamed, and the title it began with
 
@@ -94,7 +101,9 @@ class ConversationsScreen(Screen[ConversationsResult]):
             yield SearchField(
                 self._list, self.book.query, max_length=MAX_QUERY, placeholder="type to search titles and all messages"
             )
-        yield self._list
+        with Container(id="body"):
+            yield self._list
+            yield Preview()
         yield ListStatus()
         yield ListKeys()
         yield TitleField(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
@@ -116,7 +125,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
                     self.status.fail(str(error))
                     self._draw()
 
-        self.run_worker(running, group=group, exclusive=group == "look")
+        self.run_worker(running, group=group, exclusive=group in ("look", "preview"))
 
     async def _look(self) -> None:
         await self.book.look()
@@ -149,8 +158,19 @@ class ConversationsScreen(Screen[ConversationsResult]):
     def _draw_row(self) -> None:
         row = self._list.row
         self.status.show(detail(row, self.book.titles) if row is not None else [])
+        if row is None:
+            self.query_one(Preview).show(())
+        elif (self.has_class("-wide") or self.has_class("-tall")) and key_of(row) != self._previewed:
+            self._previewed = key_of(row)
+            self._run(lambda: self._preview(row), "preview")
 
-    def on_resize(self) -> None:
+    async def _preview(self, row: Entry) -> None:
+        said = await self._store.use(lambda store: read_preview(store, row))
+        self.query_one(Preview).show(said)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width >= WIDE_FROM, "-wide")
+        self.set_class(event.size.width < WIDE_FROM and event.size.height >= TALL_FROM, "-tall")
         self.call_after_refresh(self._draw)
 
     def on_descendant_focus(self) -> None:
