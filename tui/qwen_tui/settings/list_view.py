@@ -8,8 +8,18 @@ from textual.content import Content
 from textual.events import Key
 
 from qwen_tui.settings.file import LoadedSettings
-from qwen_tui.settings.rows import Row, Setting, row_line
-from qwen_tui.widgets.cursor_list import CursorList
+from qwen_tui.settings.rows import VALUE_CELLS, Row, Setting, row_line, value_cells
+from qwen_tui.widgets.cursor_list import CursorList, Heading
+
+ROOMY = 14  # rows, from which on blank lines part the groups
+
+
+def parted(rows: Sequence[Row]) -> list[Row]:
+    """With a blank line above every heading but the first."""
+    found: list[Row] = []
+    for row in rows:
+        found += [*([Heading("")] if isinstance(row, Heading) and found else []), row]
+    return found
 
 
 class SettingList(CursorList[Setting]):
@@ -31,11 +41,14 @@ class SettingList(CursorList[Setting]):
     def __init__(self, loaded: LoadedSettings) -> None:
         super().__init__()
         self._loaded = loaded
+        self._values = VALUE_CELLS
 
     def show(self, rows: Sequence[Row], loaded: LoadedSettings) -> None:
         """These rows with these values. The cursor stays on its setting, or goes to the first."""
         here = self.row
         self._loaded = loaded
+        self._values = value_cells(rows, loaded)
+        rows = parted(rows) if self.size.height >= ROOMY else rows
         self.fill(rows, next((number for number, row in enumerate(rows) if row == here), 0))
 
     async def on_key(self, event: Key) -> None:
@@ -45,7 +58,7 @@ class SettingList(CursorList[Setting]):
             self.call_later(self.run_action, f"screen.filter({event.character!r})")
 
     def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
-        return row_line(self._rows[number], self._loaded, width, cursor=cursor)
+        return row_line(self._rows[number], self._loaded, width, cursor=cursor, values=self._values)
 
     def other_line(self, y: int, width: int) -> Content:
         return Content.styled(" Nothing matches." if y == 0 and not self._rows else "", "$muted")

@@ -145,6 +145,7 @@ class SettingsScreen(Screen[None]):
         self.set_class(event.size.width >= WIDE_FROM, "-wide")
         self.set_class(event.size.height >= TALL_FROM, "-tall")
         self.set_class(event.size.height <= SHORT_UNTIL, "-short")
+        self.call_after_refresh(self._show)
 
     # Drawing.
 
