@@ -1,6 +1,7 @@
 """A word in the status line stays until the next thing is done, beside the keys where there is room for them."""
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from support.app_stage import stage
 from support.fake_engine import answered, loads_only
@@ -57,3 +58,11 @@ async def test_the_keys_stay_beside_it_where_they_fit(columns: int, keys: tuple[
         line = here.lines()[-1]
         assert "Reasoning effort is high from now on" in line
         assert all(key in line for key in keys)
+
+
+@pytest.mark.parametrize("size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with stage(loads_only, size=size) as here:
+        await here.enter("/guard maybe")
+        drawn = here.snapshot()
+    assert drawn == snapshot

@@ -37,6 +37,7 @@ from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.other_programs import LOOK_S, OtherPrograms
 from qwen_tui.app.palette import CommandPalette
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
@@ -166,6 +167,7 @@ class QwenApp(App[None]):
         if first_start():
             self.chat.query_one(Welcome).greet()
         self.run_worker(self.conversations.begin(self._resume), exit_on_error=True)
+        self.set_interval(LOOK_S, OtherPrograms(self.context).look)
 
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""

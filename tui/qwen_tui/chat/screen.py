@@ -24,6 +24,7 @@ from qwen_tui.chat.meters import take_snapshot
 from qwen_tui.chat.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.chat.turn_view import TurnView
+from qwen_tui.chat.welcome import EXAMPLES
 from qwen_tui.composer.composer import Composer
 from qwen_tui.composer.editor import Editor
 from qwen_tui.conversation.conversation import Conversation
@@ -63,6 +64,7 @@ class ChatScreen(Screen[None]):
         Binding("pagedown", "scroll_transcript(1)", "Scroll down", show=False),
         Binding("ctrl+home", "transcript_home", "First line", show=False),
         Binding("ctrl+end", "transcript_end", "Last line", show=False),
+        Binding("tab", "walk", "", show=False),
         Binding("escape", "leave", "Close what is open above the composer", show=False, id="leave"),
     ]
 
@@ -287,6 +289,22 @@ class ChatScreen(Screen[None]):
         else:
             self.editor.focus()
             self.transcript.follow()
+
+    async def action_walk(self) -> None:
+        """Tab: from the composer to the turn in view or the last one, else on; before the first turn, an example."""
+        if self.focused is self.editor and self.conversation.turns:
+            await self.action_jump(-1)
+        elif self.focused is self.editor:
+            self._offer_example()
+        else:
+            self.focus_next()
+
+    def _offer_example(self) -> None:
+        """The next example of a question, unless something of the person's own is written."""
+        written = self.editor.text
+        if not written.strip() or written in EXAMPLES:
+            place = EXAMPLES.index(written) + 1 if written in EXAMPLES else 0
+            self.editor.set_text(EXAMPLES[place % len(EXAMPLES)])
 
     def action_leave_turn(self) -> None:
         self.editor.focus()

@@ -78,7 +78,7 @@ class CompletionList(Widget):
     def _draw(self) -> None:
         self._top = max(self._selected - self.rows + 1, min(self._top, self._selected), 0)
         count = f"{self._selected + 1} of {len(self.candidates)} · " if len(self.candidates) > self.rows else ""
-        self.border_title = Content(f"{count}{HINT}")
+        self.border_title = Content(f" {count}{HINT} ")  # no edge beside it gives it room
         self.refresh(layout=True)
 
     def render(self) -> Content:

@@ -71,9 +71,10 @@ _UNBOUND: dict[str, Rows] = {
         ("Enter", "send"),
         ("↑ ↓", "earlier inputs, from the first or last line"),
         ("/ and @", "begin a command, or the path of a text file to send along; Tab takes what is offered"),
-        ("Tab", "walk to the turns and the folded blocks in them"),
+        ("Tab", "to the last turn, and on through what is folded in it; at the very beginning, an example"),
     ),
     "PickField": (("Letters", "search"), ("Enter", "take the row that the cursor is on")),
+    "SettingList": (("Letters", "filter by name or explanation"),),
     "SearchField": (("Letters", "search titles and all messages"),),
 }
 _NUMBERS = re.compile(r"\([-\d, ]*\)$")
