@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qwen_core.protocol.events import GenerationSettings, Message
+from qwen_tui.conversation_list.fields import SearchField
 from qwen_tui.conversation_list.lines import Entry, Row
 from qwen_tui.conversation_list.list_view import ConversationList
 from qwen_tui.conversation_list.screen import ConversationsResult, ConversationsScreen
@@ -113,6 +114,10 @@ class ConversationsStage(Stage):
     @property
     def view(self) -> ConversationList:
         return self.screen.query_one(ConversationList)
+
+    @property
+    def search(self) -> SearchField:
+        return self.screen.query_one(SearchField)
 
     @property
     def row(self) -> Entry:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from qwen_core.protocol.events import Command, GenerationSettings, Load, Loaded
+from qwen_tui.app.palette import entries_of
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL, Step, default_script
 
@@ -39,10 +40,9 @@ async def test_think_takes_what_the_model_has() -> None:
         assert effort(here) == "low"
         assert "it is xhigh here" in await say(here, "/think HIGH")
         assert effort(here) == "xhigh"
-        palette = [command.title for command in here.app.commands.palette()]
-        assert [title for title in palette if title.startswith("Think")] == [
-            f"Think: {level}" for level in ("none", "low", "medium", "xhigh")
-        ]
+        (effort_of,) = (e for e in entries_of(here.app.commands, lambda _: "") if e.title == "Reasoning effort")
+        assert [choice.title for choice in effort_of.choices] == ["none", "low", "medium", "xhigh"]
+        assert [choice.title for choice in effort_of.choices if choice.in_use] == ["xhigh"]
 
 
 async def test_what_has_all_be_read_again_is_said_before() -> None:

@@ -3,14 +3,19 @@
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from qwen_tui.app.help_screen import HelpScreen
+from qwen_tui.app.help_text import HelpText, Section, help_lines
 from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.settings.key_help import key_help
+from qwen_tui.text.safe import cells
 from support.app_stage import Stage, stage
 from support.inspector_stage import inspect
 
@@ -21,13 +26,10 @@ def sections(here: Stage) -> dict[str, str]:
     """The text of the help that is open, by heading."""
     screen = here.app.screen
     assert isinstance(screen, HelpScreen)
-    found: dict[str, str] = {}
-    heading = ""
-    for widget in screen.query(Static):
-        if widget.has_class("heading"):
-            heading = str(widget.content)
-        found[heading] = found.get(heading, "") + f"{widget.content}\n"
-    return found
+    return {
+        section.heading: "".join(f"{line}\n" for line in ("", *(part for row in section.rows for part in row)))
+        for section in screen.query_one(HelpText).sections
+    }
 
 
 async def help_of(here: Stage, key: str = "f1") -> dict[str, str]:
@@ -52,6 +54,7 @@ async def test_each_place_has_its_own_help() -> None:
             assert f"{command.usage}\n{command.help}\n" in chat["Commands"]
         await inspect(here)
         layers = await help_of(here, "ctrl+g")
+        assert "Commands" not in layers, "they can be typed in the chat alone"
         assert "← → ↑ ↓ or h l k j\nwalk the map" in layers["Keys in the layers"]
         assert "n N\nnext match" in layers["Keys in the layers"]
         assert "a new line" not in layers["Keys in the layers"]
@@ -67,15 +70,12 @@ async def test_each_place_has_its_own_help() -> None:
         assert "← → or h l\nthe same tensor" in (await help_of(here))["Keys of a tensor"]
 
 
-async def test_help_by_command_and_the_palette_finds_commands() -> None:
+async def test_help_by_command() -> None:
     async with stage(size=(100, 60)) as here:
         await here.enter("/help")
         await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
         await here.pilot.pause()
         assert "Keys in the chat" in here.text()
-        await here.pilot.press("escape", "ctrl+p")
-        await here.pilot.press(*"layers")
-        await here.wait(lambda: "what it costs" in here.text())
 
 
 @pytest.mark.parametrize("way", ["escape", "q", "enter", "f1", "ctrl+g"])
@@ -93,7 +93,7 @@ async def test_all_of_the_help_can_be_reached_by_keyboard(size: tuple[int, int])
         await here.pilot.press("f1")
         await here.wait(lambda: isinstance(here.app.screen, HelpScreen))
         await here.settle()
-        rows = [str(entry.content) for entry in here.app.screen.query(".key").results(Static)]
+        rows = [key for section in here.app.screen.query_one(HelpText).sections for key, _ in section.rows]
         looks = [here.text()]
         while len(looks) < 2 or looks[-1] != looks[-2]:
             await here.pilot.press("pagedown")
@@ -117,6 +117,22 @@ async def test_every_way_to_scroll(down: str, up: str) -> None:
         await here.wait(lambda: "Keys in the chat" not in here.text(), f"{down} to scroll")
         await here.pilot.press(*[up] * 3)
         await here.wait(lambda: "Keys in the chat" in here.text(), f"{up} to scroll back")
+
+
+@given(width=st.integers(12, 120), key=st.text("ab 東", max_size=40), meaning=st.text("cd 東", max_size=200))
+def test_lines_of_the_help_fit_and_lose_no_word(width: int, key: str, meaning: str) -> None:
+    lines = [line.plain for line in help_lines([Section("Keys", ((key, meaning),))], "The end.", width)]
+    assert "Keys" in lines
+    written = "".join("".join(lines).split())
+    assert all(written.count(sign) >= (key + meaning).count(sign) for sign in "abcd東")
+    assert max(map(cells, lines)) <= max(width, 20)
+
+
+async def test_the_help_is_one_widget() -> None:
+    """A widget for each key made it the screen that opened slowest."""
+    async with stage() as here:
+        await here.press("f1")
+        assert len(here.app.screen.query("*")) < 10
 
 
 class Field(Input):
@@ -175,3 +191,12 @@ async def test_keys_are_those_that_count_now() -> None:
         assert any("F10" in keys and "Ctrl+O" in keys and "F6" in keys for keys, _ in told.keys)
         assert not any("F5" in keys for keys, _ in told.keys)
         assert ("Ctrl+Y", "new thing") in told.general
+
+
+@pytest.mark.parametrize("size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_screen_of_another_help(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with stage(size=size) as here:
+        await here.press("f3")
+        await here.press("f1")
+        drawn = here.snapshot()
+    assert drawn == snapshot

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from textual.events import Key
-from textual.widgets import OptionList
 
 from qwen_tui.app.model_lines import ModelLine, fit, read_model
-from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.models_screen import ModelsScreen, path_shown
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL
 
@@ -35,7 +34,7 @@ async def opened(here: Stage, listed: Sequence[tuple[str, str]] = LISTED) -> lis
     return answers
 
 
-@pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     async with stage(size=size) as here:
         await opened(here)
@@ -52,12 +51,41 @@ async def test_one_is_chosen_one_that_is_gone_is_not_and_any_directory_can_be_ty
         await here.pilot.press("up", "enter")
         await here.wait(lambda: answers == ["/models/large"])
         answers = await opened(here)
-        await here.pilot.press("tab", *"dir", "enter")
+        await here.pilot.press(*"dir", "enter")
         await here.wait(lambda: answers == ["dir"])
         answers = await opened(here, [])
-        assert not here.app.screen.query_one(OptionList).display
+        assert "Nothing matches" in here.text()
         await here.pilot.press("escape")
         await here.wait(lambda: answers == [None])
+
+
+async def test_letters_search_the_models_and_a_click_opens_one() -> None:
+    async with stage() as here:
+        answers = await opened(here)
+        screen = here.app.screen
+        assert isinstance(screen, ModelsScreen)
+        await here.press(*"q4 LARGE")
+        assert screen.list.row == LINES["/models/large"]
+        await here.press("enter")
+        await here.wait(lambda: answers == ["/models/large"])
+        answers = await opened(here)
+        await here.press(*"/models")
+        assert screen is not here.app.screen
+        assert "▸ Open /models " in here.text(), "a path that is typed is meant as one"
+        await here.press("down")
+        assert "▸ Qwen3.6-27B  open now" in here.text()
+        await here.press(*["backspace"] * 7)
+        line = next(y for y, text in enumerate(here.lines()) if "Qwen3.6-235B" in text)
+        await here.pilot.click(offset=(30, line))
+        await here.wait(lambda: answers == ["/models/large"])
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(40, "/models/some/Qwen3.6-27B-mlx"), (21, "…/Qwen3.6-27B-mlx"), (17, "…/Qwen3.6-27B-mlx"), (16, ""), (0, "")],
+)
+def test_a_path_is_cut_at_a_folder(width: int, shown: str) -> None:
+    assert path_shown("/models/some/Qwen3.6-27B-mlx", width) == shown
 
 
 @pytest.mark.parametrize(
@@ -87,7 +115,7 @@ def test_headers_are_read_and_what_cannot_be_read_is_a_line() -> None:
     assert "does not exist" in read_model("/no/such/place", "gone").problem
 
 
-@pytest.mark.parametrize("first", [["down"], ["tab", "d"]], ids=["the list", "the field"])
+@pytest.mark.parametrize("first", [["down"], ["d"]], ids=["a model", "what was typed"])
 async def test_a_second_enter_at_once_leaves_no_more_than_the_first(first: list[str]) -> None:
     async with stage() as here:
         answers = await opened(here)

@@ -193,7 +193,7 @@ async def test_what_is_being_answered_is_not_deleted() -> None:
         await here.feed(delta(1, ("answer", "so ")))
         await here.pilot.press("f3")
         await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.titles)
-        await here.pilot.press("d", "escape")
+        await here.pilot.press("delete", "escape")
         await here.wait(lambda: "Not deleted" in here.lines()[-1])
         assert listed() == [1]
         assert here.app.conversation.kept.id == 1
@@ -204,7 +204,7 @@ async def test_undo_brings_a_conversation_back_after_the_list_was_closed() -> No
         await asked(here, "one")
         await here.pilot.press("ctrl+n", "f3")
         await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.titles)
-        await here.pilot.press("d", "escape")
+        await here.pilot.press("delete", "escape")
         await here.wait(lambda: here.app.screen is here.app.chat)
         assert listed() == []
         await here.enter("/resume 1")
@@ -212,7 +212,7 @@ async def test_undo_brings_a_conversation_back_after_the_list_was_closed() -> No
         assert here.app.conversation.kept.id is None
         await here.pilot.press("f3")
         await here.wait(lambda: isinstance(here.app.screen, ConversationsScreen) and here.app.screen.book.was_read)
-        await here.pilot.press("u")
+        await here.pilot.press("ctrl+z")
         await here.wait(lambda: listed() == [1])
     assert [message.content for message in stored()][:1] == ["one"]
 
@@ -251,9 +251,7 @@ def test_keys_may_change_places() -> None:
 
 
 def test_names_of_keys() -> None:
-    assert all(
-        map(is_key, ["f1", "ctrl+n", "a", "slash", "ctrl+underscore", "question_mark", "shift+tab", "+", "alt+up"])
-    )
+    assert all(map(is_key, ["f1", "ctrl+n", "a", "ctrl+underscore", "question_mark", "shift+tab", "+", "alt+up"]))
     assert not any(map(is_key, ["notakey", "hyperspace+x", "ctrl+", "f99"]))
 
 

@@ -12,7 +12,6 @@ import pytest
 from qwen_core.protocol.events import Command, GenerationSettings, Restore, SaveState, StateSaved
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.models_screen import ModelsScreen
-from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.screen import InspectorScreen
 from support.app_stage import Stage, stage
@@ -232,15 +231,6 @@ async def test_files_that_a_message_names_go_along(tmp_path: Path, monkeypatch: 
     question = stored()[0]
     assert "the secret is 42" in question.content
     assert question.shown == "see @notes.txt please "
-
-
-async def test_every_command_is_in_the_palette_and_does_something() -> None:
-    async with stage(size=SIZE) as here:
-        offered = {command.title for command in here.app.get_system_commands(here.app.screen)}
-        for command in COMMANDS:
-            if command.title:
-                assert any(title.startswith(command.title) for title in offered)
-        assert {"Think: high", "Preset: coding", "Repetition guard: on"} <= offered
 
 
 async def test_two_clean_quits() -> None:

@@ -185,3 +185,24 @@ async def test_a_banner_stands_above_the_composer_until_esc() -> None:
         await here.press("escape")
         assert left == ["left"]
         assert "editing turn" not in here.text()
+
+
+async def test_tab_goes_to_the_last_turn_and_back_to_the_composer() -> None:
+    async with stage(loads_only, size=(60, 20)) as here:
+        chat = here.app.chat
+        turns = await tell(here, 6)
+        await here.write("a draft")
+        await here.press("tab")
+        await rest(here)
+        assert isinstance(chat.focused, TurnView) and chat.focused.item is turns[-1]
+        assert "question 6" in here.text()
+        await here.press("tab")
+        await rest(here)
+        assert chat.focused is chat.editor
+        assert chat.editor.text == "a draft"
+        chat.action_scroll_transcript(-1)
+        await rest(here)
+        seen = chat.transcript.first_in_view()
+        await here.press("tab")
+        await rest(here)
+        assert isinstance(chat.focused, TurnView) and chat.focused.item is seen, "what is in view comes first"

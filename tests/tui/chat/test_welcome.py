@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from qwen_core.protocol.events import Loaded, LoadProgress
 from qwen_tui.app.first_start import MARKER, first_start
-from qwen_tui.chat.welcome import GUIDANCE, WORDMARK, Welcome, fitted, welcome_lines
+from qwen_tui.chat.welcome import EXAMPLES, GUIDANCE, WORDMARK, Welcome, fitted, welcome_lines
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text.safe import cells
 from support.app_stage import stage
@@ -52,15 +53,15 @@ def ready() -> Conversation:
 
 
 @given(width=st.integers(8, 200), first=st.booleans())
-def test_three_lines_of_guidance_at_the_first_start_and_none_later(width: int, first: bool) -> None:
+def test_four_lines_of_guidance_at_the_first_start_and_none_later(width: int, first: bool) -> None:
     starting, loading = Conversation(), Conversation()
     loading.apply(LoadProgress("weights", 1, 2))
     for conversation in (starting, loading, ready()):
         lines = [line.plain for line in welcome_lines(conversation, "demo", width, first)]
         told = next((form for form in GUIDANCE if set(form) <= set(lines)), ())
-        assert len(told) == (3 if first else 0)
+        assert len(told) == (4 if first else 0)
         if told:
-            assert tuple(lines[-3:]) == told
+            assert tuple(lines[-4:]) == told
             assert width < 56 or told == GUIDANCE[0]
 
 
@@ -86,3 +87,24 @@ async def test_all_of_it_is_on_the_screen(size: tuple[int, int]) -> None:
         form = GUIDANCE[0] if size[0] >= 60 else GUIDANCE[1]
         assert all(line in here.text() for line in form)
         assert "Ask anything." in here.text()
+
+
+async def test_tab_offers_examples_and_leaves_what_is_written() -> None:
+    async with stage(loads_only, first=True) as here:
+        editor = here.app.chat.editor
+        assert "press Tab for an example" in here.text()
+        for example in (*EXAMPLES, EXAMPLES[0]):
+            await here.press("tab")
+            assert editor.text == example
+            assert editor.has_focus
+        await here.press(*"my own", "tab")
+        assert editor.text == f"{EXAMPLES[0]}my own"
+        await here.press("ctrl+u", "tab", "enter")
+        assert [sent.text for sent in here.engine.sent()] == [EXAMPLES[0]]
+
+
+@pytest.mark.parametrize("size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_first_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with stage(loads_only, size=size, first=True) as here:
+        drawn = here.snapshot()
+    assert drawn == snapshot

@@ -1,4 +1,4 @@
-"""The composer and its list as committed text and styles, at three sizes. `pytest --snapshot-update` writes them."""
+"""The composer and its list as committed text and styles, at four sizes. `pytest --snapshot-update` writes them."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from support.composer_stage import ComposerStage, composer_stage
 
-SIZES = [(60, 20), (100, 30), (160, 45)]
+SIZES = [(40, 15), (60, 20), (100, 30), (160, 45)]
 Scene = Callable[[ComposerStage], Awaitable[None]]
 
 

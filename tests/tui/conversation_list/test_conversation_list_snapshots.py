@@ -1,4 +1,4 @@
-"""The list of conversations as committed text and styles, at three sizes and without colour.
+"""The list of conversations as committed text and styles, at four sizes and without colour.
 
 `pytest --snapshot-update` writes them anew.
 """
@@ -13,7 +13,9 @@ from syrupy.assertion import SnapshotAssertion
 
 from support.conversations_stage import ConversationsStage, conversations, furnish, shelf
 
-SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+SIZES = pytest.mark.parametrize(
+    "size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
 Scene = Callable[[ConversationsStage], Awaitable[None]]
 
 
@@ -31,16 +33,16 @@ async def conversations_list(here: ConversationsStage) -> None:
 
 
 async def conversations_search(here: ConversationsStage) -> None:
-    await here.press("slash", *"scale")
+    await here.press(*"scale")
     await here.press("down", "down")
 
 
 async def conversations_rename(here: ConversationsStage) -> None:
-    await here.press("down", "r")
+    await here.press("down", "ctrl+r")
 
 
 async def conversations_nothing(here: ConversationsStage) -> None:
-    await here.press("slash", *"zebra")
+    await here.press(*"zebra")
 
 
 async def conversations_empty(here: ConversationsStage) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.rows import (
+    VALUE_CELLS,
     Setting,
     changed,
     detail_lines,
+    effective,
     matching,
     next_word,
     origin_of,
@@ -23,6 +26,7 @@ from qwen_tui.settings.rows import (
     shown,
     summary,
     typed_as,
+    value_cells,
     value_text,
 )
 from qwen_tui.settings.tree import FIELDS, SECTIONS, Field, value_of
@@ -33,6 +37,31 @@ ROWS = rows_of(ACTIONS, {"looks.theme": ("midnight", "paper")})
 SETTINGS = [row for row in ROWS if isinstance(row, Setting)]
 BY_KEY = {row.key: row for row in SETTINGS}
 EVERY = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
+
+
+def test_what_is_not_set_says_what_counts() -> None:
+    said = {row.key: effective(row, loaded()) for row in SETTINGS}
+    assert not [key for key, (value, _) in said.items() if value == "not set"]
+    assert said["generation.max_tokens"] == ("up to the context", "")
+    preset = loaded(generation__preset="coding")
+    assert effective(BY_KEY["generation.temperature"], preset) == ("0.6", "coding preset")
+    line = row_line(BY_KEY["generation.top_k"], preset, 100, cursor=False, values=24).plain.rstrip()
+    assert line.split() == ["top_k", "20", "coding", "preset"]
+    assert cell_len(line) < 3 + 21 + 24 + len("coding preset") + 1, "where it is from stands beside it"
+    (told,) = (line.plain for line in detail_lines(BY_KEY["generation.top_k"], preset) if "counts" in line.plain)
+    assert told == "Not set. What counts: 20, by the coding preset."
+    both = loaded(generation__preset="coding", generation__temperature=0.2)
+    assert effective(BY_KEY["generation.temperature"], both) == ("0.2", "command line")
+    assert not [line for line in detail_lines(BY_KEY["generation.temperature"], both) if "What counts" in line.plain]
+
+
+@given(st.integers(0, 200))
+def test_the_column_of_values_holds_the_longest_within_bounds(length: int) -> None:
+    now = loaded(generation__system="x" * length) if length else loaded()
+    width = value_cells(SETTINGS, now)
+    longest = max(cell_len(effective(row, now)[0]) for row in SETTINGS)
+    assert width == min(VALUE_CELLS, longest + 3)
+    assert value_cells([], now) <= VALUE_CELLS
 
 
 def loaded(
@@ -49,12 +78,13 @@ def test_every_field_is_a_row_under_its_section_and_every_action_one_under_keys(
     found: list[str] = []
     for row in ROWS:
         if isinstance(row, Heading):
-            section = row.name
+            section = section if row.name in ("Sampling", "Reasoning", "Drafts") else row.name
         else:
             assert row.field.section == section
             found.append(row.key)
     assert found == [*(entry.key for entry in FIELDS), "keys.help", "keys.new"]
-    assert [row.name for row in ROWS if isinstance(row, Heading)] == list(SECTIONS)
+    inside = ["Sampling", "Reasoning", "Drafts"]
+    assert [row.name for row in ROWS if isinstance(row, Heading) and row.name not in inside] == list(SECTIONS)
     assert "keys" not in {row.name for row in rows_of() if isinstance(row, Heading)}
 
 
@@ -126,9 +156,9 @@ def test_a_line_fits_its_width_whatever_it_shows(row: Setting, width: int) -> No
     for cursor in (False, True):
         line = row_line(row, values, width, cursor=cursor)
         assert line.cell_length <= width
-        assert line.plain.startswith(" ›" if cursor else "  ")
+        assert line.plain.startswith("▸ " if cursor else "  ")
         if width >= 60:
-            assert origin_of(row, values) in line.plain
+            assert effective(row, values)[1] in line.plain
 
 
 def test_where_values_come_from(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from textual.widgets import Input
 
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.settings.editors import ValueEditor
@@ -31,7 +32,7 @@ async def test_a_number_is_typed_saved_and_told(tmp_path: Path) -> None:
         assert here.file().saved.generation.temperature == 0.7
         key, loaded = here.app.changes[-1]
         assert (key, loaded.settings.generation.temperature) == ("generation.temperature", 0.7)
-        assert [line for line in here.lines() if "› temperature" in line and "0.7" in line and "file" in line]
+        assert [line for line in here.lines() if "▸  temperature" in line and "0.7" in line and "file" in line]
 
 
 async def test_a_wrong_value_says_what_is_accepted_and_can_be_mended(tmp_path: Path) -> None:
@@ -112,6 +113,29 @@ async def test_a_value_goes_back_to_its_default(tmp_path: Path, key: str) -> Non
         assert len(here.app.changes) == 2
 
 
+async def test_letters_filter_and_a_change_is_taken_back_in_sight(tmp_path: Path) -> None:
+    async with settings_stage(tmp_path, content="[generation]\ntop_k = 5\n") as here:
+        for word in ("kept", "jump", "quick", "top_k"):
+            await here.type(word)
+            assert here.screen.query_one("#filter", Input).value == word
+            assert here.left == []
+            if word != "top_k":
+                await here.press("escape")
+        assert "^Z undo" not in here.text()
+        await here.press("down")
+        await here.press("delete")
+        await here.told("top_k = not set")
+        assert "^Z undo" in here.text()
+        await here.press("right")  # nothing to go through
+        await here.press("ctrl+z")
+        await here.told("top_k = 5")
+        assert here.file().saved.generation.top_k == 5
+        assert "^Z undo" not in here.text()
+        await here.press("ctrl+z")
+        await here.told("Nothing was changed")
+        assert here.file().saved.generation.top_k == 5
+
+
 async def test_a_value_is_unset_by_leaving_nothing(tmp_path: Path) -> None:
     async with settings_stage(tmp_path, content="[generation]\nseed = 5\n") as here:
         await here.to("seed")
@@ -168,14 +192,14 @@ async def test_the_cursor_walks_over_settings_alone(tmp_path: Path) -> None:
         assert "Generation  How answers" in here.text(), "its heading is in view"
         await here.press("end")
         assert row_name(here) == names[-1]
-        await here.press("k", "k", "j")
+        await here.press("up")
         assert row_name(here) == names[-2]
         await here.press("pageup", "pageup", "pageup", "pageup")
         assert row_name(here) == names[0]
         await here.press("pagedown")
         assert names.index(row_name(here)) > 5
         await here.press("up")
-        assert f"› {row_name(here)}" in here.text()
+        assert f"▸  {row_name(here)}" in here.text()
 
 
 async def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> None:
@@ -196,7 +220,7 @@ async def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> No
         await here.press("escape")
         assert "30 settings" in here.text()
         assert here.left == []
-        await here.press("slash", "enter", "q")
+        await here.press("slash", "enter", "escape")
         await here.wait(lambda: here.left, "the end of the screen")
 
 
@@ -266,7 +290,7 @@ async def test_no_size_is_too_small_to_live(tmp_path: Path, size: tuple[int, int
         await here.press("end", "up", "home", "enter", "slash", "p", "enter", "enter")
         await here.pilot.resize_terminal(100, 30)
         await here.told("Saved: preset = coding")
-        assert "› preset" in here.text()
+        assert "▸  preset" in here.text()
 
 
 def test_rows_are_made_without_actions_as_well() -> None:

@@ -1,4 +1,4 @@
-"""The settings screen as committed text and styles, at three sizes and without colour.
+"""The settings screen as committed text and styles, at four sizes and without colour.
 
 `pytest --snapshot-update` writes them anew.
 """
@@ -14,7 +14,9 @@ from textual.events import Paste
 
 from support.settings_stage import SettingsStage, settings_stage
 
-SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+SIZES = pytest.mark.parametrize(
+    "size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
 CONTENT = '[generation]\ntemperature = 0.6\n[looks]\ntheme = "paper"\n[keys]\nnew = "f9"\n'
 Scene = Callable[[SettingsStage], Awaitable[None]]
 

@@ -6,15 +6,15 @@ in the engine's process.
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.command import CommandPalette
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
@@ -24,7 +24,7 @@ from qwen_core.checkpoint.locate import model_name
 from qwen_core.demo import demo_model_path
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
-from qwen_tui.app.appearance import Appearance, ThemeChoice, ThemeChosen, rebindable
+from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -37,6 +37,8 @@ from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.other_programs import LOOK_S, OtherPrograms
+from qwen_tui.app.palette import CommandPalette
 from qwen_tui.app.slash_commands import Handler, SlashCommands
 from qwen_tui.app.terminal_driver import TerminalDriver
 from qwen_tui.app.token_count import TokenCount
@@ -122,13 +124,14 @@ class QwenApp(App[None]):
             "model": lambda _: self.action_models(),
             "inspect": lambda _: self.action_inspect(),
             "settings": lambda _: self.action_settings(),
-            "theme": lambda _: self.action_themes(),
+            "theme": lambda _: self.palette.themes(self.appearance.themes()),
             "restart": lambda _: self.action_restart(),
             "quit": lambda _: self.exit(),
         }
         themes = self.appearance.themes
         parts = (self.conversations, self.turns, self.copying, self.room)
         self.commands = SlashCommands(context, *parts, actions, themes)
+        self.palette = CommandPalette(self, self.chat, self.commands)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACK_THEME.variables
@@ -166,6 +169,7 @@ class QwenApp(App[None]):
         if first_start():
             self.chat.query_one(Welcome).greet()
         self.run_worker(self.conversations.begin(self._resume), exit_on_error=True)
+        self.set_interval(LOOK_S, OtherPrograms(self.context).look)
 
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""
@@ -243,17 +247,18 @@ class QwenApp(App[None]):
     async def _entered(self, message: ChatScreen.Entered) -> None:
         if not message.text.strip():
             return
-        match parse_input(message.text):
-            case Mistake(text):
-                self.context.flash(text)
-            case Call(name, argument):
-                whole = self.chat.editor.pastes.expand(argument)
-                self.chat.take_draft(message.text)
-                await self.commands.call(Call(name, whole))
-            case MessageText() if self.waiting.takes:
-                self.waiting.add(message.text)
-            case MessageText(text):
-                await self.turns.submit(text, message.text)
+        with self.chat.status.giving_way():
+            match parse_input(message.text):
+                case Mistake(text):
+                    self.context.flash(text)
+                case Call(name, argument):
+                    whole = self.chat.editor.pastes.expand(argument)
+                    self.chat.take_draft(message.text)
+                    await self.commands.call(Call(name, whole))
+                case MessageText() if self.waiting.takes:
+                    self.waiting.add(message.text)
+                case MessageText(text):
+                    await self.turns.submit(text, message.text)
 
     @on(Editor.Trouble)
     def _trouble(self, message: Editor.Trouble) -> None:
@@ -265,7 +270,8 @@ class QwenApp(App[None]):
 
     @on(TurnView.Asked)
     async def _turn_asked(self, message: TurnView.Asked) -> None:
-        await self.turns.do(message.turn, message.what)
+        with self.chat.status.giving_way():
+            await self.turns.do(message.turn, message.what)
 
     @on(TextLines.CodeChosen)
     async def _copy_code(self, message: TextLines.CodeChosen) -> None:
@@ -310,11 +316,24 @@ class QwenApp(App[None]):
         if self.chat.status.flash_text == QUIT_PROMPT:
             self.chat.status.clear_flash()
 
+    async def run_action(
+        self,
+        action: str | tuple[str, str, tuple[object, ...]],
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Whatever a key does but writing and scrolling takes back what was said before it."""
+        name = action if isinstance(action, str) else action[1]
+        if isinstance(default_namespace, Editor) or "scroll_" in name or "transcript_" in name:
+            return await super().run_action(action, default_namespace, namespaces)
+        with self.chat.status.giving_way():
+            return await super().run_action(action, default_namespace, namespaces)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key begins a new conversation where the old one is out of sight, none acts that is being bound."""
+        """What is done to a conversation needs it in sight; no key acts that is being bound."""
         if isinstance(self.screen, SettingsScreen) and self.screen.capturing:
             return False
-        return action != "new" or self.screen is self.chat
+        return action not in ("new", "command_palette") or self.screen is self.chat
 
     def action_inspect(self) -> None:
         """The layers of the model, from the headers of its files: also while it loads, answers, or could not load."""
@@ -345,14 +364,6 @@ class QwenApp(App[None]):
         memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
         screen = ModelsScreen(list(listed.items()), self.context.load.path, *memory)
         self.push_screen(screen, self.conversations.model_chosen)
-
-    def action_themes(self) -> None:
-        """Choose a theme from a list."""
-        self.push_screen(CommandPalette([ThemeChoice], placeholder="Search for themes …"))
-
-    @on(ThemeChosen)
-    def _theme_chosen(self, message: ThemeChosen) -> None:
-        self.context.change("looks.theme", message.name)
 
     @on(ChatScreen.PanelAsked)
     def _panel_asked(self, message: ChatScreen.PanelAsked) -> None:
@@ -387,8 +398,8 @@ class QwenApp(App[None]):
         self.context.link.start(self.context.load, again=True)
         self.chat.request_draw()
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from self.commands.palette()
+    def action_command_palette(self) -> None:
+        self.palette.open()
 
 
 def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None) -> int:

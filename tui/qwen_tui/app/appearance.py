@@ -1,15 +1,12 @@
 """How the app looks and which keys it has: themes, reloaded when their files are saved, and the settings of both."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
-from textual.message import Message
-from textual.theme import ThemeProvider
 
 from qwen_tui.settings.key_bindings import checked_keys
 from qwen_tui.settings.no_color import respect_no_color
@@ -94,25 +91,6 @@ class Appearance:
         bound, problems = checked_keys(keys, self._actions)
         self._app.set_keymap({action: ",".join(names) for action, names in bound.items()})
         return problems
-
-
-class ThemeChosen(Message):
-    """A person chose a theme from the list."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-
-class ThemeChoice(ThemeProvider):
-    """The themes for the toolkit's palette, which would change the colours behind the settings' back."""
-
-    @property
-    def commands(self) -> list[tuple[str, Callable[[], None]]]:
-        return [(name, partial(self._choose, name)) for name in sorted(self.app.available_themes)]
-
-    def _choose(self, name: str) -> None:
-        self.app.post_message(ThemeChosen(name))
 
 
 def rebindable(nodes: Iterable[DOMNode | type[DOMNode]]) -> list[Action]:

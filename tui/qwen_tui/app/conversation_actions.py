@@ -71,7 +71,7 @@ class ConversationActions:
 
         def work(store: Store) -> Branch:
             if store.conversations.get(conversation_id).deleted_at is not None:
-                raise StoreError(f"Conversation {conversation_id} was deleted: u in the list (F3) brings it back.")
+                raise StoreError(f"Conversation {conversation_id} was deleted: Ctrl+Z in the list (F3) brings it back.")
             if message_id is not None:
                 store.tree.show(message_id)
             return read_branch(store, conversation_id, first)

@@ -1,35 +1,20 @@
-"""The help screen: the keys of where the person is, every slash command, and the keys that work everywhere."""
+"""The help screen: the keys of where the person is, in the chat the commands too, and the keys that work everywhere."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Grid, VerticalScroll
+from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
+from qwen_tui.app.help_text import HelpText, Section
 from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.settings.key_help import KeyHelp, key_help
 
-
-class HelpTable(Grid):
-    """Two columns, the first as wide as its widest entry, the second wrapping."""
-
-    DEFAULT_CSS = """
-    HelpTable { grid-size: 2; grid-columns: auto 1fr; grid-rows: auto; grid-gutter: 0 2; height: auto; }
-    HelpTable > Static { height: auto; }
-    HelpTable > .key { width: auto; max-width: 20; color: $secondary; text-style: bold; }
-    """
-
-    def __init__(self, rows: Sequence[tuple[str, str]]) -> None:
-        super().__init__()
-        self._rows = rows
-
-    def compose(self) -> ComposeResult:
-        for key, meaning in self._rows:
-            yield Static(key, classes="key", markup=False)
-            yield Static(meaning, markup=False)
+IN_THE_CHAT = "in the chat"
+FOOT = "Text is selected with the mouse."
+FOOT_OF_COMMANDS = "A text that begins with / is sent when it is typed with //."
 
 
 class HelpScreen(ModalScreen[None]):
@@ -48,25 +33,21 @@ class HelpScreen(ModalScreen[None]):
         self._keys = key_help(self.app.screen) if keys is None else keys
 
     def compose(self) -> ComposeResult:
+        # Commands can be typed in the chat alone.
+        commands = COMMANDS if self._keys.place == IN_THE_CHAT else ()
+        sections = (
+            Section(f"Keys {self._keys.place}", self._keys.keys),
+            Section("Commands", tuple((command.usage, command.help) for command in commands)),
+            Section("Keys everywhere", self._keys.general),
+        )
         # The box itself scrolls: one inside it would grow past the box's greatest height instead.
         with VerticalScroll(id="help", can_focus=True):
-            yield from self._section(f"Keys {self._keys.place}", self._keys.keys)
-            yield from self._section("Commands", [(command.usage, command.help) for command in COMMANDS])
-            yield from self._section("Keys everywhere", self._keys.general)
-            yield Static(
-                "A text that begins with / is sent when it is typed with //. Text is selected with the mouse.",
-                classes="foot",
-                markup=False,
-            )
-
-    def _section(self, heading: str, rows: Sequence[tuple[str, str]]) -> ComposeResult:
-        if rows:
-            yield Static(heading, classes="heading", markup=False)
-            yield HelpTable(rows)
+            foot = f"{FOOT_OF_COMMANDS} {FOOT}" if commands else FOOT
+            yield HelpText([section for section in sections if section.rows], foot)
 
     def on_mount(self) -> None:
-        self.query_one("#help").border_title = "Help"
-        self.query_one("#help").border_subtitle = "Esc closes"
+        box = self.query_one("#help")
+        box.border_title, box.border_subtitle = Content("Help"), Content("Esc closes")
 
     def action_move(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -1,48 +1,89 @@
-"""Opening another model: the recent ones with size, variant and whether they fit, and a field for any directory."""
+"""Opening another model: the recent ones with size, variant and whether they fit, or any directory that is typed."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from pathlib import Path
 
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
+from qwen_core.errors import quote
 from qwen_core.figures import decimal_size
 from qwen_tui.app.model_lines import ModelLine, fit, read_model
-from qwen_tui.text.safe import one_line
-from qwen_tui.widgets.key_order import OneLine
+from qwen_tui.text import formatting
+from qwen_tui.text.safe import cells, one_line
+from qwen_tui.widgets.cursor_list import MARK, Heading, selected
+from qwen_tui.widgets.picker import Picker, PickList, holds
 
 Read = Callable[[str, str], ModelLine]
 
 
-def line_shown(line: ModelLine, present: bool, recommended: int | None, memory: int) -> Content:
+@dataclass(frozen=True)
+class TypedPath:
+    """What was typed, as a directory to open."""
+
+    path: str
+
+
+Row = ModelLine | TypedPath
+
+
+class ModelList(PickList[Row]):
     """Two lines for one model: what it is called, and what is known of it."""
-    if line.problem:
-        facts, style = one_line(line.problem, 200), "$error"
-    elif not line.variant:
-        facts, style = "reading its headers …", "$muted"
-    else:
-        size = decimal_size(line.weight_bytes)
-        pieces = [line.variant, size, fit(line.weight_bytes, recommended, memory), one_line(line.path, 200)]
-        facts, style = " · ".join(piece for piece in pieces if piece), "$muted"
-    mark = " (open)" if present else ""
-    return Content.assemble((one_line(line.name, 80), "bold"), (mark, "$success"), "\n  ", (facts, style))
+
+    def __init__(self, present: str, recommended: int | None, memory: int) -> None:
+        """`present`: the directory that is open; the rest: see `fit`."""
+        super().__init__()
+        self.present = present
+        self._memory = (recommended, memory)
+
+    def height_of(self, row: Row | Heading) -> int:
+        return 2
+
+    def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
+        row = self._rows[number]
+        assert not isinstance(row, Heading)
+        line = self._name_line(row, cursor) if part == 0 else self._facts_line(row, width - 3)
+        line = line.truncate(width, ellipsis=True)
+        return selected(line, width) if cursor else line
+
+    def _name_line(self, row: Row, cursor: bool) -> Content:
+        name = f"Open {one_line(row.path, 80)}" if isinstance(row, TypedPath) else one_line(row.name, 80)
+        mark = "  open now" if row.path == self.present else ""
+        return Content.assemble(f"{MARK if cursor else ' '} ", (name, "bold $foreground"), (mark, "$success"))
+
+    def _facts_line(self, row: Row, width: int) -> Content:
+        if isinstance(row, TypedPath):
+            pieces = ["a directory, or owner/name from the cache"]
+        elif row.problem:
+            told = one_line(row.problem, 200)  # it names the path; its end says what is wrong
+            return Content.assemble("  ", (told if cells(told) <= width else _without(row), "$error"))
+        elif not row.variant:
+            pieces = ["reading its headers …"]
+        else:
+            size = decimal_size(row.weight_bytes)
+            pieces = [row.variant, size, fit(row.weight_bytes, *self._memory)]
+        text = formatting.fit([piece for piece in pieces if piece], width)
+        where = "" if isinstance(row, TypedPath) else path_shown(row.path, width - cells(text) - 3)
+        return Content.styled(f"  {text}{f' · {where}' if where else ''}", "$muted")
 
 
-class ModelsScreen(ModalScreen[str | None]):
+def _without(row: ModelLine) -> str:
+    return one_line(row.problem.replace(quote(row.path), "", 1), 200)
+
+
+def path_shown(path: str, width: int) -> str:
+    """The last folders of a path that fit into `width` cells, the home as ~; "" where not even the last one does."""
+    home = str(Path.home())
+    path = one_line(f"~{path.removeprefix(home)}" if path.startswith(f"{home}/") else path, 400)
+    if cells(path) <= width:
+        return path
+    ends = (f"…{path[place:]}" for place, sign in enumerate(path) if sign == "/" and place)
+    return next((end for end in ends if cells(end) <= width), "")
+
+
+class ModelsScreen(Picker[Row, str]):
     """Dismissed with the directory to open, or None."""
-
-    CSS_PATH = "models_screen.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave it as it is", show=False),
-        Binding("f1,ctrl+g", "app.help", "Help", show=False),
-    ]
 
     def __init__(
         self,
@@ -53,43 +94,34 @@ class ModelsScreen(ModalScreen[str | None]):
         read: Read = read_model,
     ) -> None:
         """`models`: (directory, name) of each; `present`: the directory that is open; the rest: see `fit`."""
-        super().__init__()
+        super().__init__(
+            ModelList(present, recommended, memory),
+            "Open a model",
+            "Enter opens · Esc leaves",
+            "type to search, or any directory, or owner/name",
+        )
         self.lines = [ModelLine(path, name) for path, name in models]
         self._present = present
-        self._memory = (recommended, memory)
         self._read = read
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="models"):
-            yield OptionList(*(Option(self._shown(line)) for line in self.lines), markup=False)
-            if not self.lines:
-                yield Static("No models were opened before.", classes="line", markup=False)
-            yield OneLine(placeholder="a directory, or owner/name from the cache")
+    def found(self, text: str) -> list[Row]:
+        typed = text.strip()
+        rows: list[Row] = [line for line in self.lines if holds(typed, line.name, line.variant, line.path)]
+        if typed and not any(line.path == typed for line in self.lines):
+            rows.insert(0 if typed[0] in "/~." else len(rows), TypedPath(typed))
+        return rows
+
+    def first(self, rows: Sequence[Row | Heading]) -> int:
+        """On the one that is open."""
+        return next((n for n, row in enumerate(rows) if isinstance(row, ModelLine) and row.path == self._present), 0)
+
+    def result_of(self, row: Row) -> str | None:
+        return None if isinstance(row, ModelLine) and row.problem else row.path
 
     def on_mount(self) -> None:
-        box = self.query_one("#models")
-        box.border_title, box.border_subtitle = "Open a model", "Enter opens · Tab to the field · Esc leaves"
-        self.query_one(OptionList).display = bool(self.lines)
-        (self.query_one(OptionList) if self.lines else self.query_one(Input)).focus()
         self.run_worker(self._read_all())
 
     async def _read_all(self) -> None:
-        listed = self.query_one(OptionList)
         for place, line in enumerate(self.lines):
             self.lines[place] = await asyncio.to_thread(self._read, line.path, line.name)
-            listed.replace_option_prompt_at_index(place, self._shown(self.lines[place]))
-            listed.refresh(layout=True)  # it may have more lines now
-
-    def _shown(self, line: ModelLine) -> Content:
-        return line_shown(line, line.path == self._present, *self._memory)
-
-    @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        line = self.lines[event.option_index]
-        if not line.problem and self.is_current:  # a second Enter comes when this screen is gone
-            self.dismiss(line.path)
-
-    @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
-        if event.value.strip() and self.is_current:
-            self.dismiss(event.value.strip())
+            self.fill()

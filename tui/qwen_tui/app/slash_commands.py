@@ -1,9 +1,7 @@
-"""Slash commands and the command palette: what each of `slash.COMMANDS` does."""
+"""Slash commands: what each of `slash.COMMANDS` does."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-
-from textual.app import SystemCommand
 
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -12,7 +10,7 @@ from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
 from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
-from qwen_tui.composer.slash import COMMANDS, Call
+from qwen_tui.composer.slash import Call
 from qwen_tui.settings.counting import sampling_words
 from qwen_tui.settings.themes import colours_of
 from qwen_tui.text import formatting
@@ -78,16 +76,20 @@ class SlashCommands:
         if done is not None:
             await self._context.tell_trouble(done)
 
-    def palette(self) -> Iterable[SystemCommand]:
-        """What the command palette offers: every command, those with choices once for each."""
-        for command in COMMANDS:
-            if not command.title:
-                continue
-            for choice in command.choices or (self.choices("think") if command.name == "think" else ("",)):
-                title = f"{command.title}: {choice}" if choice else command.title
-                usage = f"/{command.name} {choice}".rstrip()
-                call = Call(command.name, choice)
-                yield SystemCommand(title, f"{command.help} ({usage})", lambda call=call: self.call(call))
+    def present(self, name: str) -> str:
+        """Which of a command's choices counts now; "" where that is no question."""
+        generation, request = self._context.running.generation, self._context.request()
+        match name:
+            case "preset":
+                return generation.preset
+            case "think":
+                return request.effort or ""
+            case "draft":
+                return request.draft
+            case "guard":
+                return "on" if request.repetition_guard else "off"
+            case _:
+                return ""
 
     def choices(self, name: str) -> Sequence[str]:
         """What may stand behind a command, where slash.COMMANDS cannot know it."""

@@ -24,6 +24,7 @@ from qwen_tui.chat.meters import take_snapshot
 from qwen_tui.chat.panel import FROM_COLUMNS, LEAST_COLUMNS, Panel
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.chat.turn_view import TurnView
+from qwen_tui.chat.welcome import EXAMPLES
 from qwen_tui.composer.composer import Composer
 from qwen_tui.composer.editor import ASK, Editor
 from qwen_tui.conversation.conversation import Conversation
@@ -65,6 +66,7 @@ class ChatScreen(Screen[None]):
         Binding("pagedown", "scroll_transcript(1)", "Scroll down", show=False),
         Binding("ctrl+home", "transcript_home", "First line", show=False),
         Binding("ctrl+end", "transcript_end", "Last line", show=False),
+        Binding("tab", "walk", "", show=False),
         Binding("escape", "leave", "Close what is open above the composer", show=False, id="leave"),
     ]
 
@@ -203,6 +205,13 @@ class ChatScreen(Screen[None]):
         if not self.editor.text.strip():
             self.editor.set_text(text)
 
+    def write(self, text: str) -> None:
+        """Put `text` into the composer, to be written on there; what was in it comes back with the up key."""
+        self.editor.recall.add(self.editor.draft())
+        self.editor.set_text("")
+        self.editor.focus()
+        self.editor.insert_typed(text)
+
     def composer_banner(self, text: str | None) -> None:
         """One line above the composer that says what it is used for now; None takes it away. Esc posts BannerLeft."""
         self._banner.display = text is not None
@@ -293,6 +302,22 @@ class ChatScreen(Screen[None]):
         else:
             self.editor.focus()
             self.transcript.follow()
+
+    async def action_walk(self) -> None:
+        """Tab: from the composer to the turn in view or the last one, else on; before the first turn, an example."""
+        if self.focused is self.editor and self.conversation.turns:
+            await self.action_jump(-1)
+        elif self.focused is self.editor:
+            self._offer_example()
+        else:
+            self.focus_next()
+
+    def _offer_example(self) -> None:
+        """The next example of a question, unless something of the person's own is written."""
+        written = self.editor.text
+        if not written.strip() or written in EXAMPLES:
+            place = EXAMPLES.index(written) + 1 if written in EXAMPLES else 0
+            self.editor.set_text(EXAMPLES[place % len(EXAMPLES)])
 
     def action_leave_turn(self) -> None:
         self.editor.focus()

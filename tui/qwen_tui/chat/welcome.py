@@ -13,15 +13,27 @@ WORDMARK = (
     "▀▀█ ▀▄▀▄▀ ██▄ █ ▀█ ▀▀  █  █▄█ █",
 )
 
+EXAMPLES = (
+    "Explain NVFP4 vs MXFP4 quantization.",
+    "What is the capital of Japan, and how many people live there?",
+    "Why must decoding read every weight for each token?",
+)
+"""Questions to begin with: the bundled model knows the first two kinds."""
 
 # What to type, how to stop, where to look: said once. The second form is for narrow terminals.
 GUIDANCE = (
     (
-        "Type a question: Enter sends, Ctrl+J is a new line.",
+        "Type a question, or press Tab for an example.",
+        "Enter sends, Ctrl+J is a new line.",
         "Esc stops an answer, Ctrl+C twice leaves.",
         "F1 or /help shows the keys, /settings the settings.",
     ),
-    ("Enter sends, Ctrl+J: new line", "Esc stops, Ctrl+C twice leaves", "F1 help, /settings settings"),
+    (
+        "Tab writes an example question",
+        "Enter sends, Ctrl+J: new line",
+        "Esc stops, Ctrl+C twice leaves",
+        "F1 help, /settings settings",
+    ),
 )
 _BLANK = Content("")
 

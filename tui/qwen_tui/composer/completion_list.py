@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from qwen_tui.composer.completion import Candidate
 from qwen_tui.text.safe import visible
+from qwen_tui.widgets.cursor_list import MARK, selected
 
 MAX_ROWS = 6
 HINT = "Tab takes · Esc closes"
@@ -77,7 +78,7 @@ class CompletionList(Widget):
     def _draw(self) -> None:
         self._top = max(self._selected - self.rows + 1, min(self._top, self._selected), 0)
         count = f"{self._selected + 1} of {len(self.candidates)} · " if len(self.candidates) > self.rows else ""
-        self.border_title = Content(f"{count}{HINT}")
+        self.border_title = Content(f" {count}{HINT} ")  # no edge beside it gives it room
         self.refresh(layout=True)
 
     def render(self) -> Content:
@@ -91,11 +92,12 @@ class CompletionList(Widget):
         for place, (candidate, label) in enumerate(zip(shown, labels, strict=True), self._top):
             here = place == self._selected
             line = Content.assemble(
-                ("▸ " if here else "  ", "$primary bold"),
-                label.truncate(column, ellipsis=True, pad=True).stylize("$primary bold" if here else ""),
+                f"{MARK if here else ' '} ",
+                label.truncate(column, ellipsis=True, pad=True),
                 ("  " + visible(candidate.note), "$muted") if candidate.note else "",
             )
-            lines.append(line.truncate(width, ellipsis=True))
+            line = line.truncate(width, ellipsis=True)
+            lines.append(selected(line, width) if here else line)
         return Content("\n").join(lines)
 
     def on_click(self, event: Click) -> None:

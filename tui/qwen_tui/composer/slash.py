@@ -33,11 +33,9 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand(
         "resume", "/resume [ID]", "all conversations: go on with one, search, rename", "Conversations", (), True
     ),
-    SlashCommand(
-        "search", "/search [TEXT]", "search the text of all conversations", "Search all conversations", (), True
-    ),
-    SlashCommand("find", "/find [TEXT]", "find in this conversation", "Find in this conversation", (), True),
-    SlashCommand("edit", "/edit", "change the last question and ask it again", "Edit the last question"),
+    SlashCommand("search", "/search [TEXT]", "search the text of all conversations", "Search", (), True),
+    SlashCommand("find", "/find [TEXT]", "find in this conversation", "Find", (), True),
+    SlashCommand("edit", "/edit", "change the last question and ask it again", "Edit the question"),
     SlashCommand("retry", "/retry", "another answer to the last question", "Answer again"),
     SlashCommand("continue", "/continue", "go on with an answer that was cut off", "Continue the answer"),
     SlashCommand("delete", "/delete", "take the last turn out", "Delete the last turn"),
@@ -48,10 +46,16 @@ COMMANDS: tuple[SlashCommand, ...] = (
         "copy", "/copy [WHAT]", "the last answer; code or code 2: its blocks; all", "Copy the answer", (), True
     ),
     SlashCommand("export", "/export [FILE]", "this conversation as .md, .html or .json", "Export", (), True),
-    SlashCommand("system", "/system [TEXT]", "show or set the system prompt; /system none: without", "", (), True),
-    SlashCommand("set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "", (), True),
+    SlashCommand(
+        "system", "/system [TEXT]", "show or set the system prompt; /system none: without", "System prompt", (), True
+    ),
+    SlashCommand(
+        "set", "/set [NAME VALUE]", "how answers are sampled: temperature, top_p, seed, …", "Sampling", (), True
+    ),
     SlashCommand("preset", "/preset [NAME]", "sampling as recommended", "Preset", get_args(Preset), True),
-    SlashCommand("think", "/think [LEVEL]", "reasoning effort: the levels that the model has", "Think", (), True),
+    SlashCommand(
+        "think", "/think [LEVEL]", "reasoning effort: the levels that the model has", "Reasoning effort", (), True
+    ),
     SlashCommand(
         *("draft", "/draft [KIND N]", "tokens drafted ahead: auto, off, mtp, lookup; or marks", "Drafts"),
         (*get_args(DraftMode), "marks"),
@@ -69,13 +73,13 @@ COMMANDS: tuple[SlashCommand, ...] = (
         True,
     ),
     SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
-    SlashCommand("stats", "/stats", "all figures of the last answer", "Figures of the last answer"),
+    SlashCommand("stats", "/stats", "all figures of the last answer", "Figures"),
     SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
     SlashCommand("save", "/save", "keep in config.toml what was changed for now", "Save the settings of now"),
     SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),
-    SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Write in your editor"),
+    SlashCommand("editor", "/editor", "write in the editor of $VISUAL or $EDITOR", "Editor"),
     SlashCommand("save-state", "/save-state", "keep the state: this chat resumes without prefill", "Save the state"),
-    SlashCommand("restart", "/restart", "start the engine again, or load again", "Restart the engine"),
+    SlashCommand("restart", "/restart", "start the engine again, or load again", "Restart"),
     SlashCommand("quit", "/quit", "leave", "Quit", aliases=("exit", "bye", "q")),
 )
 

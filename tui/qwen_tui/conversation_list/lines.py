@@ -17,7 +17,7 @@ from qwen_tui.store import ConversationSummary, Hit
 from qwen_tui.text.block_layout import finder
 from qwen_tui.text.formatting import counted, fit
 from qwen_tui.text.safe import one_line, visible
-from qwen_tui.widgets.cursor_list import CURSOR, Heading
+from qwen_tui.widgets.cursor_list import MARK, Heading, selected
 
 HIT = "bold underline $accent"
 Key = tuple[Literal["conversation", "message"], int]
@@ -31,6 +31,9 @@ _MODEL_WIDTHS = (24, 18, 14)
 _FOR_MODEL = 34  # cells that the title keeps when the model's name has a column
 
 
+WIDEST_TITLE = 60  # cells: beyond, the columns would be far from what they are about
+EDGE = 1  # a cell that stays empty at the right
+
 Entry = ConversationSummary | Hit
 Row = Entry | Heading
 
@@ -42,6 +45,8 @@ class Look:
     now: float
     query: str = ""
     current: int | None = None
+    title: int = 0
+    """Cells that the titles take, so that the columns stand beside them; 0: all there are."""
 
 
 def key_of(row: Entry) -> Key:
@@ -66,6 +71,39 @@ def rows_of(
         count = f"the best {limit}" if len(hits) >= limit else f"{len(hits)}"
         rows += [*([Heading("")] if rows else []), Heading(f"Messages ({count})"), *hits]
     return rows
+
+
+def grouped(rows: Sequence[Row], now: float, *, blank: bool) -> list[Row]:
+    """Conversations under when they were used last, pinned ones first; `blank`: with a line between the groups."""
+    found: list[Row] = []
+    last = ""
+    for row in rows:
+        if isinstance(row, ConversationSummary):
+            name = "Pinned" if row.pinned else _period(now, row.updated_at)
+            if name != last:
+                found += [*([Heading("")] if found and blank else []), Heading(name)]
+                last = name
+        found.append(row)
+    return found
+
+
+def _period(now: float, then: float) -> str:
+    try:
+        today, day = time.localtime(now), time.localtime(then)
+        midnight = now - 3600 * today.tm_hour - 60 * today.tm_min - today.tm_sec
+    except (OverflowError, ValueError, OSError):
+        return "Earlier"
+    if then >= midnight:
+        return "Today"
+    if then >= midnight - 6 * 86_400:
+        return "The last seven days"
+    return "This year" if today.tm_year == day.tm_year else "Earlier"
+
+
+def title_cells(rows: Iterable[Row]) -> int:
+    """What the titles of `rows` take, with their states."""
+    sizes = [cell_len(shown_title(row.title)) for row in rows if isinstance(row, ConversationSummary)]
+    return min(WIDEST_TITLE, max(sizes, default=0) + len("  interrupted"))
 
 
 def height_of(row: Row) -> int:
@@ -148,13 +186,13 @@ def row_lines(row: Row, width: int, look: Look, *, cursor: bool = False) -> list
         return [Content.styled(fit([f" {row.name}"], width), "bold $primary")]
     lines = [_hit_head(row, width, look), _hit_text(row, width)] if isinstance(row, Hit) else [_line(row, width, look)]
     if cursor:
-        lines[0] = Content("▸").append(lines[0][1:])
-        lines = [line.truncate(width, pad=True).stylize(CURSOR) for line in lines]
+        lines[0] = Content(MARK).append(lines[0][1:])
+        lines = [selected(line, width) for line in lines]
     return lines
 
 
 def _line(row: ConversationSummary, width: int, look: Look) -> Content:
-    room = width - MARGIN
+    room = width - MARGIN - EDGE
     columns = ""
     for text, size in ((age(look.now, row.updated_at), _AGE), (counted(row.turns, "turn"), _TURNS)):
         if room - size - 2 >= LEAST_TITLE:
@@ -169,6 +207,8 @@ def _line(row: ConversationSummary, width: int, look: Look) -> Content:
     state = f"  {', '.join(states)}" if states else ""
     if room - len(state) < 8:
         state = ""
+    if look.title:
+        room = min(room, max(look.title, LEAST_TITLE))
     title = marked(shown_title(row.title), look.query)
     title = title.truncate(max(0, room - len(state)), ellipsis=True, pad=True)
     return Content.assemble(_margin(pinned=row.pinned), title, (state, "$accent"), (columns, "$muted"))

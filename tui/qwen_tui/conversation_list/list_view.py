@@ -2,33 +2,21 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Click
 from textual.geometry import Offset
 from textual.message import Message
 
-from qwen_tui.conversation_list.lines import Entry, Key, Look, Row, height_of, key_of, row_lines
+from qwen_tui.conversation_list.lines import Entry, Key, Look, Row, grouped, height_of, key_of, row_lines, title_cells
 from qwen_tui.store import ConversationSummary
 from qwen_tui.widgets.cursor_list import CursorList, Heading
 
+ROOMY = 14  # rows, from which on blank lines part the groups
+
 
 class ConversationList(CursorList[Entry]):
-    """Rows of one or two lines. The single letters are the screen's actions: they count only while this has focus."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "screen.open", "Resume", show=False),
-        Binding("r", "screen.rename", "Rename", show=False),
-        Binding("d", "screen.delete", "Delete; u brings it back", show=False),
-        Binding("u", "screen.undo", "Bring the last deleted one back", show=False),
-        Binding("p", "screen.pin", "Pin", show=False),
-        Binding("m", "screen.model", "Filter by model", show=False),
-        Binding("x", "screen.export", "Export as Markdown", show=False),
-        Binding("q", "screen.leave", "Back", show=False),
-        Binding("slash", "screen.search", "Search titles and all messages", show=False),
-    ]
+    """Rows of one or two lines. The field above it has the focus and walks it."""
 
     class Wanted(Message):
         """The end of what is loaded is near, or was asked for."""
@@ -54,9 +42,12 @@ class ConversationList(CursorList[Entry]):
     def show(self, rows: Sequence[Row], query: str, message: str = "", key: Key | None = None) -> None:
         """These rows; `message` where there are none. The cursor stays on what it is on, or goes to `key`."""
         here = key or (None if self.row is None else key_of(self.row))
+        title = title_cells(rows)
+        if not query.strip():
+            rows = grouped(rows, self._now(), blank=self.size.height >= ROOMY)
         self._edge = max((n for n, row in enumerate(rows) if isinstance(row, ConversationSummary)), default=0)
         keys = {key_of(row): number for number, row in enumerate(rows) if not isinstance(row, Heading)}
-        self._look = Look(self._now(), query.strip(), self._current)
+        self._look = Look(self._now(), query.strip(), self._current, title)
         self._message = message
         self.fill(rows, keys.get(here, self._cursor) if here else self._cursor)
 

@@ -12,23 +12,28 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Container, Horizontal
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from qwen_core.errors import QwenError, quote
 from qwen_tui.conversation_list.book import ConversationBook
+from qwen_tui.conversation_list.fields import SearchField, TitleField
 from qwen_tui.conversation_list.lines import MARGIN, Entry, Key, conversation_of, detail, key_of, shown_title
 from qwen_tui.conversation_list.list_view import ConversationList
+from qwen_tui.conversation_list.preview import Preview, read_preview
 from qwen_tui.store import Hit
 from qwen_tui.store.conversations import MAX_TITLE
 from qwen_tui.store.search import MAX_QUERY
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line, typed
-from qwen_tui.widgets.key_order import OneLine
 from qwen_tui.widgets.list_status import ListKeys, ListStatus
+
+WIDE_FROM = 120  # columns, from where the end of the conversation stands beside the list
+TALL_FROM = 26  # rows, from where it stands below
 
 
 @dataclass(frozen=True)
@@ -47,24 +52,14 @@ class ConversationsResult:
     deleted: frozenset[int] = frozenset()
 
 
-class LineInput(OneLine):
-    """A line of text without the bindings of the toolkit that mean something else on this screen."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+f", "screen.search", "Search titles and all messages", show=False),
-        Binding("down", "screen.to_list", "To the list", show=False),
-    ]
-
-
 class ConversationsScreen(Screen[ConversationsResult]):
-    """OpenedConversation by F3 or /resume; Escape, q or F3 goes back."""
+    """OpenedConversation by F3 or /resume; Escape or F3 goes back."""
 
     CSS_PATH = "screen.tcss"
-    AUTO_FOCUS = "ConversationList"
+    AUTO_FOCUS = "SearchField"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", show=False),
         Binding("f3,ctrl+s", "leave", "Back", show=False, id="sessions"),
-        Binding("ctrl+f", "search", "Search titles and all messages", show=False),
     ]
 
     def __init__(
@@ -85,7 +80,9 @@ class ConversationsScreen(Screen[ConversationsResult]):
         super().__init__()
         self.book = ConversationBook(store, deleted)
         self.book.search(one_line(typed(query), MAX_QUERY))
+        self._store = store
         self._list = ConversationList(now, current)
+        self._previewed: Key | None = None
         self._folder = folder
         self._renamed: tuple[Entry, str] | None = None  # what is being renamed, and the title it began with
 
@@ -93,22 +90,23 @@ class ConversationsScreen(Screen[ConversationsResult]):
     def status(self) -> ListStatus:
         return self.query_one(ListStatus)
 
+    @property
+    def _search(self) -> SearchField:
+        return self.query_one(SearchField)
+
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
         with Horizontal(id="bar"):
-            yield Static("/", markup=False)
-            yield LineInput(
-                self.book.query,
-                id="search",
-                max_length=MAX_QUERY,
-                compact=True,
-                select_on_focus=False,
-                placeholder="search titles and all messages",
+            yield Static("›", markup=False)
+            yield SearchField(
+                self._list, self.book.query, max_length=MAX_QUERY, placeholder="type to search titles and all messages"
             )
-        yield self._list
+        with Container(id="body"):
+            yield self._list
+            yield Preview()
         yield ListStatus()
         yield ListKeys()
-        yield LineInput(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
+        yield TitleField(id="title", max_length=MAX_TITLE, compact=True, select_on_focus=False)
 
     def on_mount(self) -> None:
         self._draw()
@@ -127,7 +125,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
                     self.status.fail(str(error))
                     self._draw()
 
-        self.run_worker(running, group=group, exclusive=group == "look")
+        self.run_worker(running, group=group, exclusive=group in ("look", "preview"))
 
     async def _look(self) -> None:
         await self.book.look()
@@ -151,6 +149,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         head = fit(["", f"{len(book.titles):,}{'+' if book.more else ''}", *self._filters()], self.size.width - 15)
         self.query_one("#head", Static).update(Content.assemble(("Conversations", "$primary bold"), head))
         self._draw_row()
+        self._draw_keys()
         self._place_title()
 
     def _filters(self) -> list[str]:
@@ -159,20 +158,32 @@ class ConversationsScreen(Screen[ConversationsResult]):
     def _draw_row(self) -> None:
         row = self._list.row
         self.status.show(detail(row, self.book.titles) if row is not None else [])
+        if row is None:
+            self.query_one(Preview).show(())
+        elif (self.has_class("-wide") or self.has_class("-tall")) and key_of(row) != self._previewed:
+            self._previewed = key_of(row)
+            self._run(lambda: self._preview(row), "preview")
 
-    def on_resize(self) -> None:
+    async def _preview(self, row: Entry) -> None:
+        said = await self._store.use(lambda store: read_preview(store, row))
+        self.query_one(Preview).show(said)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width >= WIDE_FROM, "-wide")
+        self.set_class(event.size.width < WIDE_FROM and event.size.height >= TALL_FROM, "-tall")
         self.call_after_refresh(self._draw)
 
     def on_descendant_focus(self) -> None:
-        if self._renamed is not None:
-            self._keys("⏎ keep", "Esc leave it")
-        elif self._list.has_focus:
-            letters = ("/ search", "d delete", "u undo", "r rename", "p pin", "m model", "x export")
-            self._keys("⏎ resume", "Esc back", *letters, "F1 keys")
-        else:
-            self._keys("⏎ or ↓ list", "Esc clear, then back", "F1 keys")
+        self._draw_keys()
 
-    def _keys(self, *keys: str) -> None:
+    def _draw_keys(self) -> None:
+        if self._renamed is not None:
+            keys = ("⏎ keep", "Esc leave it")
+        else:
+            escape = "Esc clear" if self._search.value else "Esc back"
+            undo = ("^Z undo",) if self.book.deleted else ()
+            row = ("Del delete", "^R rename", "^T pin", "⇥ model", "^O export")
+            keys = ("⏎ go on", escape, *undo, *row, "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     # The list.
@@ -197,25 +208,13 @@ class ConversationsScreen(Screen[ConversationsResult]):
 
     # Searching.
 
-    def action_search(self) -> None:
-        if self._renamed is None:
-            self.query_one("#search", Input).focus()
-
-    @on(Input.Changed, "#search")
+    @on(Input.Changed, "SearchField")
     def _query_changed(self, message: Input.Changed) -> None:
         if message.value != self.book.query:
             self.book.search(message.value)
             self.status.clear_flash()
             self._list.place(0)
             self._run(self._look, "look")
-
-    @on(Input.Submitted, "#search")
-    def _query_entered(self) -> None:
-        self._list.focus()
-
-    def action_to_list(self) -> None:
-        if self._renamed is None:
-            self._list.focus()
 
     def action_model(self) -> None:
         model = self.book.next_model()
@@ -230,7 +229,7 @@ class ConversationsScreen(Screen[ConversationsResult]):
         row = self._list.row
         if row is not None:
             change = self.book.delete(conversation_of(row))
-            self.status.flash(f"Deleted; u brings it back: {one_line(row.title, 60)}")
+            self.status.flash(f"Deleted, Ctrl+Z brings it back: {one_line(row.title, 60)}")
             self._draw()
             self._run(lambda: self._change(change), "changes")
 
@@ -316,9 +315,12 @@ class ConversationsScreen(Screen[ConversationsResult]):
         if self._renamed is not None:
             self._end_renaming()
 
+    def action_leave_title(self) -> None:
+        self._search.focus()
+
     def _end_renaming(self) -> None:
         self._renamed = None
-        self._list.focus()
+        self._search.focus()
         self._place_title()
 
     # Leaving.
@@ -329,13 +331,11 @@ class ConversationsScreen(Screen[ConversationsResult]):
             self._leave(OpenedConversation(conversation_of(row), row.message_id if isinstance(row, Hit) else None))
 
     def action_back(self) -> None:
-        search = self.query_one("#search", Input)
         if self._renamed is not None:
             self.status.clear_flash()
             self._end_renaming()
-        elif search.value:
-            search.value = ""
-            self._list.focus()
+        elif self._search.value:
+            self._search.value = ""
         else:
             self.action_leave()
 

@@ -15,7 +15,8 @@ from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_core.figures import decimal_size, percent, shape_text
 from qwen_tui.layers.facts import inside_of
 from qwen_tui.layers.map import STACK_MARK, glyph_of, hue_of
-from qwen_tui.layers.map_text import CURSOR, MUTED, STRONG, Paint, bits_step
+from qwen_tui.layers.map_text import MUTED, STRONG, Paint, bits_step
+from qwen_tui.widgets.cursor_list import MARK, selected
 
 
 @dataclass(frozen=True)
@@ -144,4 +145,5 @@ def module_line(module: ModuleLayout, layout: Layout, width: int, cursor: bool) 
             text, room = f" {text}", room - 1
         parts.append((f"{_placed(text, column, room)}  ", "" if column.rank < 4 else MUTED))
     line = Content.assemble(*parts)
-    return Content.assemble("▸" if cursor else " ", line.stylize(CURSOR) if cursor else line).truncate(width)
+    whole = Content.assemble(MARK if cursor else " ", line)
+    return selected(whole, width) if cursor else whole.truncate(width)

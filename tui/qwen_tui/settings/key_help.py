@@ -58,11 +58,11 @@ _WORDS = {
     "TensorScreen.other": "the same tensor in other layers",
     "TensorScreen.expert": "the values of another expert, of 16 on",
     "TensorScreen.scroll_body": "scroll",
-    "ConversationList.open": "resume the conversation, at the message that was found",
-    "ConversationList.rename": "rename; Enter keeps, Esc leaves",
-    "ConversationList.pin": "pin to the top, or no longer",
-    "ConversationList.model": "the conversations of one model, of the next, of all",
-    "ConversationList.export": "export as Markdown into the current directory",
+    "SearchField.open": "resume the conversation, at the message that was found",
+    "SearchField.rename": "rename; Enter keeps, Esc leaves",
+    "SearchField.pin": "pin to the top, or no longer",
+    "SearchField.model": "the conversations of one model, of the next, of all",
+    "SearchField.export": "export as Markdown into the current directory",
     "ConversationsScreen.back": "clear the search, else back",
 }
 # What widgets do with keys that no binding names, in front of their bindings.
@@ -71,8 +71,11 @@ _UNBOUND: dict[str, Rows] = {
         ("Enter", "send"),
         ("↑ ↓", "earlier inputs, from the first or last line"),
         ("/ and @", "begin a command, or the path of a text file to send along; Tab takes what is offered"),
-        ("Tab", "walk to the turns and the folded blocks in them"),
+        ("Tab", "to the last turn, and on through what is folded in it; at the very beginning, an example"),
     ),
+    "PickField": (("Letters", "search"), ("Enter", "take the row that the cursor is on")),
+    "SettingList": (("Letters", "filter by name or explanation"),),
+    "SearchField": (("Letters", "search titles and all messages"),),
 }
 _NUMBERS = re.compile(r"\([-\d, ]*\)$")
 _PLACES = {

@@ -23,8 +23,8 @@ from qwen_tui.settings.file import (
 )
 from qwen_tui.settings.key_names import spoken_keys
 from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, Field, field_of, value_of, with_value
-from qwen_tui.text.safe import one_line
-from qwen_tui.widgets.cursor_list import CURSOR, Heading
+from qwen_tui.text.safe import cells, one_line
+from qwen_tui.widgets.cursor_list import MARK, Heading, selected
 
 Action = tuple[str, str, str]
 """The name of an action whose keys can be changed, what it does, and its built-in keys, as "f1,ctrl+g"."""
@@ -38,7 +38,27 @@ _SHORT = {GENERATION_CONFIG: "model's file", TEMPLATE: "template", GREEDY: "gree
 Counts = Mapping[str, Sourced]
 """What counts of each generation setting, by its name: see counting.py."""
 VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
+LEAST_VALUE_CELLS = 16
 MAX_SHOWN = 200
+
+# Headings inside a section, above these settings.
+_GROUPS = {
+    "generation.temperature": Heading("Sampling", "How the next token is chosen."),
+    "generation.effort": Heading("Reasoning", "How long it thinks before it answers."),
+    "generation.draft": Heading("Drafts", "Tokens guessed ahead: the answer is the same, sooner."),
+}
+# What counts where nothing is set.
+_UNSET = {
+    "generation.system": "none",
+    "generation.max_tokens": "up to the context",
+    "generation.seed": "a fresh one each time",
+    "generation.effort": "the model's",
+    "generation.reasoning_budget": "no limit",
+    "generation.num_draft_tokens": "as many as pay",
+    "hardware.peak_bandwidth_gb_s": "the chip's",
+    "hardware.gpu_cores": "by memory size",
+}
+_OF_THE_MODEL = "the model's"
 
 
 @dataclass(frozen=True)
@@ -93,7 +113,9 @@ def rows_of(actions: Sequence[Action] = (), words: Mapping[str, Sequence[str]] |
                 Setting(entry, entry.help, _words(entry, words or {})) for entry in FIELDS if entry.section == section
             ]
         if found:
-            rows += [Heading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)), *found]
+            rows.append(Heading(section, KEYS_ABOUT if section == KEYS else one_line(about, 400)))
+            for setting in found:
+                rows += [*([_GROUPS[setting.key]] if setting.key in _GROUPS else []), setting]
     return rows
 
 
@@ -153,6 +175,25 @@ def typed_as(value: Any) -> str:
 def value_text(row: Setting, value: Any) -> str:
     """The same as `shown`; an action without keys of its own has the built-in ones."""
     return shown(row.keys if row.is_action and value is None else value)
+
+
+def effective(row: Setting, loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> tuple[str, str]:
+    """(what counts, where that comes from; "" where it is the default)."""
+    origin, value = origin_of(row, loaded), value_of(loaded.settings, row.key)
+    if value is not None or row.is_action:
+        return value_text(row, value), "" if origin == "default" else origin
+    if (other := _from_elsewhere(row, loaded, counts)) is not None:
+        return shown(other.value), _SHORT.get(other.source, other.source.split()[0])
+    given = getattr(loaded.settings.request(), row.field.name, None) if row.field.section == "generation" else None
+    if given is not None:
+        return shown(given), f"{loaded.settings.generation.preset} preset"
+    return _UNSET.get(row.key, _OF_THE_MODEL), "" if origin == "default" else origin
+
+
+def value_cells(rows: Sequence[Row], loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> int:
+    """Cells of the column of values: as many as the longest of them takes, within bounds."""
+    sizes = [cells(effective(row, loaded, counts)[0]) for row in rows if isinstance(row, Setting)]
+    return min(VALUE_CELLS, max(LEAST_VALUE_CELLS, *sizes) + 3) if sizes else LEAST_VALUE_CELLS
 
 
 def origin_of(row: Setting, loaded: LoadedSettings) -> Origin:
@@ -236,28 +277,31 @@ def save_values(values: Mapping[str, Any], path: Path | None = None) -> Path | N
 
 
 def row_line(
-    row: Row, loaded: LoadedSettings, width: int, *, cursor: bool, counts: Counts = MappingProxyType({})
+    row: Row,
+    loaded: LoadedSettings,
+    width: int,
+    *,
+    cursor: bool,
+    counts: Counts = MappingProxyType({}),
+    values: int = VALUE_CELLS,
 ) -> Content:
-    """One line of the list, at most `width` cells wide."""
+    """One line of the list, at most `width` cells wide, `values` of them for the value."""
     if isinstance(row, Heading):
         return Content.assemble((f" {row.name.capitalize()}", "bold $primary"), (f"  {row.about}", "$muted")).truncate(
             width, ellipsis=True
         )
-    origin = str(origin_of(row, loaded))
-    value = value_text(row, value_of(loaded.settings, row.key))
-    style = "$muted" if origin == "default" else "bold $secondary"
+    value, origin = effective(row, loaded, counts)
+    style = "bold $secondary" if origin_of(row, loaded) != "default" else "$foreground" if origin else "$muted"
     if overridden(row, loaded) or origin == "for now":
         value, style = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "$warning"
-    elif (other := _from_elsewhere(row, loaded, counts)) is not None:
-        value, origin = shown(other.value), _SHORT.get(other.source, other.source.split()[0])
-    room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), VALUE_CELLS)
+    room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), values)
     line = Content.assemble(
-        " › " if cursor else "   ",
+        f"{MARK if cursor else ' '}  ",
         _column(row.field.name, NAME_CELLS),
         _column(value, room).stylize(style),
-        (origin if width > ORIGIN_FROM else "", style),
+        (origin if width > ORIGIN_FROM else "", "$muted" if style == "$foreground" else style),
     )
-    return line.truncate(width, pad=True).stylize(CURSOR) if cursor else line
+    return selected(line, width) if cursor else line
 
 
 def _from_elsewhere(row: Setting, loaded: LoadedSettings, counts: Counts) -> Sourced | None:
@@ -278,9 +322,13 @@ def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts = MappingP
     lines = [Content.styled(row.key, "bold $primary"), Content.styled(row.help, "$foreground")]
     takes = f"Takes {row.accepts}{', or nothing' if row.field.optional and not row.is_action else ''}."
     lines.append(Content.styled(takes, "$muted"))
+    other = _from_elsewhere(row, loaded, counts)
+    if value_of(loaded.settings, row.key) is None and not row.is_action and other is None:
+        value, by = effective(row, loaded)
+        lines.append(Content.styled(f"Not set. What counts: {value}{f', by the {by}' if by else ''}.", "$muted"))
     default = value_text(row, row.field.default)
     origin = origin_of(row, loaded)
-    if (other := _from_elsewhere(row, loaded, counts)) is not None:
+    if other is not None:
         lines.append(Content.styled(f"Not set: {shown(other.value)} counts ({one_line(other.source, 60)}).", "$muted"))
     if origin == "file":
         lines.append(Content.styled(f"From the {origin}. The default: {default}.", "$muted"))

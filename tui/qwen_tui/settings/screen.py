@@ -56,8 +56,14 @@ MAX_PROBLEMS = 3
 MAX_FILTER = 80
 
 
+class FilterField(OneLine):
+    """What the settings are filtered by. Up and down lead to the list."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("up,down", "screen.to_list", "To the list", show=False)]
+
+
 class SettingsScreen(Screen[None]):
-    """Opened by /settings; Escape or q goes back."""
+    """Opened by /settings; Escape goes back."""
 
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "SettingList"
@@ -94,6 +100,7 @@ class SettingsScreen(Screen[None]):
         self._model = model
         self._list = SettingList(loaded)
         self._edited: Setting | None = None  # what the open field or the awaited key is for
+        self._changes: list[tuple[Setting, Any]] = []  # what was changed here, and what it was in the file before
         # One thread, so that changes are saved in their order; it outlives the screen if it must.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="settings")
 
@@ -114,7 +121,7 @@ class SettingsScreen(Screen[None]):
             yield Static(id="detail", markup=False)
         with Horizontal(id="filter-bar", classes="bar"):
             yield Static("/", markup=False)
-            yield OneLine(id="filter", max_length=MAX_FILTER, compact=True, select_on_focus=False)
+            yield FilterField(id="filter", max_length=MAX_FILTER, compact=True, select_on_focus=False)
         with Horizontal(id="value-bar", classes="bar"):
             yield Static("›", markup=False)
             yield ValueEditor()
@@ -144,6 +151,7 @@ class SettingsScreen(Screen[None]):
         self.set_class(event.size.width >= WIDE_FROM, "-wide")
         self.set_class(event.size.height >= TALL_FROM, "-tall")
         self.set_class(event.size.height <= SHORT_UNTIL, "-short")
+        self.call_after_refresh(self._show)
 
     # Drawing.
 
@@ -165,8 +173,9 @@ class SettingsScreen(Screen[None]):
         else:
             first = "⏎ another key" if row is not None and row.is_action else "⏎ changes"
             turns = ("← → values",) if row is not None and row.words else ()
+            undo = ("^Z undo",) if self._changes else ()
             keep = ("^S saves",) if row is not None and origin_of(row, self.loaded) == "for now" else ()
-            keys = (first, "Esc back", *keep, *turns, "⌫ default", "/ filter", "F1 keys")
+            keys = (first, "Esc back", *keep, *undo, *turns, "Del default", "type to filter", "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     @on(SettingList.Moved)
@@ -180,9 +189,6 @@ class SettingsScreen(Screen[None]):
         self._draw()
 
     # Going back.
-
-    def action_leave(self) -> None:
-        self.dismiss()
 
     def action_back(self) -> None:
         """One step: out of what is being edited, then out of the filter, then out of the screen."""
@@ -204,9 +210,15 @@ class SettingsScreen(Screen[None]):
 
     # The filter.
 
-    def action_filter(self) -> None:
+    def action_filter(self, begun: str = "") -> None:
         self.query_one("#filter-bar").add_class("-open")
-        self.query_one("#filter", Input).focus()
+        field = self.query_one("#filter", Input)
+        field.focus()
+        if begun:
+            field.insert_text_at_cursor(begun)
+
+    def action_to_list(self) -> None:
+        self._list.focus()
 
     @on(Input.Changed, "#filter")
     def _filtered(self) -> None:
@@ -255,6 +267,16 @@ class SettingsScreen(Screen[None]):
         if row is not None:
             self._change(row, row.field.default)
 
+    def action_undo(self) -> None:
+        if not self._changes:
+            self.status.flash("Nothing was changed here.")
+            return
+        row, value = self._changes.pop()
+        left = len(self._changes)
+        self._change(row, value)
+        del self._changes[left:]  # taking one back is none to be taken back
+        self._draw()
+
     @on(ValueEditor.Submitted)
     def _value_entered(self, event: ValueEditor.Submitted) -> None:
         row = self._edited
@@ -295,11 +317,13 @@ class SettingsScreen(Screen[None]):
         if value == value_of(self.loaded.saved, row.key) and origin_of(row, self.loaded) != "for now":
             self.status.flash(f"{row.field.name} is the same in the file already.")
             return
+        before = value_of(self.loaded.saved, row.key)
         try:
             self.loaded = changed(self.loaded, row, value)
         except ValueError:
             self.status.fail(f"It takes {row.accepts}")
             return
+        self._changes.append((row, before))
         self._show()
         self.post_message(self.Changed(row.key, self.loaded))
         self.run_worker(self._save(row, value), group="saving")

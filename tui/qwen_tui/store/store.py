@@ -12,6 +12,7 @@ from qwen_tui.store.database import Database, open_database
 from qwen_tui.store.drafts import Writing
 from qwen_tui.store.errors import StoreError
 from qwen_tui.store.models import Models
+from qwen_tui.store.open_marks import OpenMarks
 from qwen_tui.store.process_locks import Writer, sweep
 from qwen_tui.store.search import Search
 from qwen_tui.store.states import FOLDER
@@ -19,13 +20,15 @@ from qwen_tui.store.tree import Tree
 
 FILE_NAME = "conversations.db"
 WRITERS = "writers"
+OPEN = "open"
 
 
 class Store:
     """An open store, of the thread that opened it.
 
     `conversations` is the list, `tree` what is in one and which branch is shown, `answers` turns as they happen,
-    `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones. `notices` are lines for people
+    `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones, `marks` which conversation is
+    open here. `notices` are lines for people
     about what opening found; `interrupted` the answers that a program which has gone had left running; `database` is
     for the other files of this package.
     """
@@ -43,6 +46,7 @@ class Store:
         self.conversations = Conversations(database, self.search.forget, self.path.parent / FOLDER, now)
         self.writing = Writing(database, now)
         self.models = Models(database, now)
+        self.marks = OpenMarks(self.path.parent / OPEN)
         folder = self.path.parent / WRITERS
         self.interrupted = self.answers.recover(folder)
         sweep(folder)
@@ -56,6 +60,7 @@ class Store:
             try:
                 self.answers.interrupt_own()
             finally:
+                self.marks.close()
                 self._writer.close()
                 self.database.close()
 

@@ -45,6 +45,17 @@ class Tree:
         children = self._children(conversation_id)
         return [_message(row, children.get(row["parent_id"], ())) for row in rows]
 
+    def ending(self, conversation_id: int, characters: int) -> tuple[str, str]:
+        """How the last question and the last answer of the shown branch begin; "" where there is none."""
+        rows = self._database.read(
+            f"{DOWN} SELECT m.role, substr(CASE m.shown WHEN '' THEN m.content ELSE m.shown END, 1, ?) AS text "
+            "FROM path JOIN messages AS m ON m.id = path.id WHERE m.deleted_at IS NULL "
+            "ORDER BY path.depth DESC LIMIT 2",
+            (conversation_id, characters),
+        )
+        said = {row["role"]: row["text"] for row in reversed(rows)}
+        return said.get("user", ""), said.get("assistant", "") if rows and rows[0]["role"] == "assistant" else ""
+
     def message(self, message_id: int) -> StoredMessage:
         """One message, shown or not."""
         rows = self._database.read(

@@ -18,6 +18,13 @@ from qwen_tui.widgets.line_strips import LineStrips
 
 CURSOR = "bold reverse $foreground on $background"
 """The style of the row that the cursor is on: reversed by the terminal, so that it is seen without colour as well."""
+MARK = "▸"
+"""What the first cell of that row holds, in every list."""
+
+
+def selected(line: Content, width: int) -> Content:
+    """`line` as the row that the cursor is on, `width` cells wide."""
+    return line.truncate(width, pad=True).stylize(CURSOR)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,11 @@ class CursorList(LineStrips, Generic[Row], can_focus=True):
     def room(self) -> int:
         """How many lines of rows are in view."""
         return max(1, self.size.height - self.ABOVE - self.BELOW)
+
+    @property
+    def cursor(self) -> int:
+        """Which row the cursor is on."""
+        return self._cursor
 
     @property
     def row(self) -> Row | None:

@@ -1,5 +1,7 @@
 """The bottom line: what goes on in figures, or a short word to the person, and the keys that matter now."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from textual.content import Content
@@ -111,8 +113,15 @@ class Status(LineStrips):
             self._at = place
             self.refresh()
 
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """What is done meanwhile takes the word before it back, and may say one of its own."""
+        before = self._flashes
+        yield
+        self.clear_flash(before)
+
     def flash(self, text: str) -> None:
-        """Say something for a moment in place of the figures."""
+        """Say something in place of the figures, for a moment or until the next thing is done."""
         self._flash = one_line(text, 200)
         self._flashes += 1
         number = self._flashes
@@ -130,10 +139,12 @@ class Status(LineStrips):
 
     def _line(self, width: int) -> Content:
         """What the line says, in `width` cells: one on each side stays empty."""
-        if self._flash:
-            return Content.styled(fit([self._flash], width), "$accent")
         look = PHASES[self._phase]
         right = self.hints()
+        if self._flash:
+            while right and cells(self._flash) + 3 + cells("  ".join(right)) > width:
+                right.pop()
+            return _apart(Content.styled(fit([self._flash], width), "$accent"), "  ".join(right), width)
         # The first hint says how to get on from here: the figures make room for it.
         left = self._left(look.word, max(0, width - cells(right[0]) - 3))
         here = self._at == "composer"
@@ -143,9 +154,7 @@ class Status(LineStrips):
             right.pop(1 if here and len(right) > 1 else -1)
         keys = "  ".join(right)
         word, rest = left[: len(look.word)], left[len(look.word) :]
-        return Content.assemble(
-            (word, look.style), rest, " " * max(0, width - cells(left) - cells(keys)), (keys, "$muted")
-        )
+        return _apart(Content.assemble((word, look.style), rest), keys, width)
 
     def _left(self, word: str, width: int) -> str:
         left = word
@@ -155,3 +164,8 @@ class Status(LineStrips):
                 left += "  " + formatting.bar(*self._bar, room)
         rest = fit(self._pieces, width - cells(left) - 2)
         return f"{left}  {rest}" if rest else left
+
+
+def _apart(left: Content, keys: str, width: int) -> Content:
+    """What is said at the left edge, the keys at the right one."""
+    return Content.assemble(left, " " * max(0, width - left.cell_length - cells(keys)), (keys, "$muted"))
