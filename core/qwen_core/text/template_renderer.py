@@ -26,9 +26,10 @@ from qwen_core.child_process import MEMORY_EXIT, connect_to_parent, limit_memory
 from qwen_core.errors import printable
 from qwen_core.text.template_process import MEMORY_BYTES
 
-# A rendering may have so many characters and _OUTPUT_FACTOR times the request's: all of them go to the tokenizer.
-_OUTPUT_CHARACTERS = 1 << 20
-_OUTPUT_FACTOR = 16
+# Bytes that a rendering may have, and how many more for each byte of the conversation: all of them go to the tokenizer,
+# which takes up to 400 bytes a token. What a template makes thrice as long is "é", as \\u00e9.
+_OUTPUT_BYTES = 1 << 20
+_OUTPUT_FACTOR = 3
 _MAX_REASON = 400
 _COMPILED = 8  # how many templates are kept ready
 
@@ -58,9 +59,11 @@ def _answer(request: bytes) -> bytes:
         template = _compiled(source)
         verb = "failed"
         rendered = "" if values is None else template.render(values)
-        if len(rendered) > _OUTPUT_CHARACTERS + _OUTPUT_FACTOR * len(request):
+        written = rendered.encode("utf-8", "surrogatepass")
+        told = len(request) - len(source.encode("utf-8", "surrogatepass"))
+        if len(written) > _OUTPUT_BYTES + _OUTPUT_FACTOR * told:
             raise SecurityError("it makes a text out of all proportion to the conversation")
-        return b"+" + rendered.encode("utf-8", "surrogatepass")
+        return b"+" + written
     except MemoryError:
         raise
     except RecursionError:

@@ -298,6 +298,22 @@ def test_templates_that_would_fill_the_memory() -> None:
     assert report["peak"] * (1 if sys.platform == "darwin" else 1024) < 400_000_000
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{#" + "x" * 1_000_000 + "#}{{ '1' * 3000000 }}",  # the template's own length buys nothing
+        "{{ '\U00013000' * 1000000 }}",
+        "{{ '1' * 1200000 }}",
+    ],
+)
+def test_what_a_template_makes_is_bounded_by_the_conversation(source: str) -> None:
+    """All of it goes to the tokenizer, which takes hundreds of bytes for a token."""
+    with pytest.raises(TextError, match="out of all proportion"):
+        ChatTemplate(source).render([{"role": "user", "content": "hi"}])
+    escaped = ChatTemplate("{{ messages | tojson }}").render([{"role": "user", "content": "\x01" * 300_000}])
+    assert len(escaped) > 6 * 300_000
+
+
 def test_a_long_conversation_is_no_harm(real_source: str) -> None:
     messages: Messages = []
     for turn in range(1000):

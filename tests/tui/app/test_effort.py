@@ -51,7 +51,7 @@ async def test_what_has_all_be_read_again_is_said_before() -> None:
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         tokens = here.app.conversation.context_tokens
-        assert f"medium: all {tokens:,} tokens are read again; /save keeps it." in await say(here, "/think medium")
+        assert f"medium: reads all {tokens:,} tokens again; /save keeps it." in await say(here, "/think medium")
         assert "again" not in await say(here, "/think none")
 
 
@@ -62,11 +62,13 @@ async def test_what_was_read_already_is_said_too() -> None:
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         tokens = here.app.conversation.context_tokens
         here.app.conversation.ways_back = {1: tokens, 0: 11}
-        assert "medium: the next message goes on from 11 tokens." in await say(here, "/think medium")
-        assert f"reads all {tokens:,} tokens again." in await say(here, "/think xhigh")
-        assert "is low from the next message on" in await say(here, "/think low"), "what the state holds"
+        assert "medium: goes on from 11 tokens; /save keeps it." in await say(here, "/think medium")
+        assert f"reads all {tokens:,} tokens again; /save keeps it." in await say(here, "/think xhigh")
+        assert "Reasoning effort is low." in await say(here, "/think low"), "what the state holds"
         here.app.conversation.restore()
-        assert f"reads all {tokens:,} tokens again." in await say(here, "/think medium"), "nobody knows any more"
+        assert f"reads all {tokens:,} tokens again; /save keeps it." in await say(here, "/think medium"), (
+            "nobody knows any more"
+        )
 
 
 async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
@@ -74,7 +76,7 @@ async def test_the_level_that_stands_for_another_is_the_same_text() -> None:
         await here.ask("one")
         await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
         assert "again" not in await say(here, "/think xhigh")
-        assert "tokens are read again; /save keeps it." in await say(here, "/think low"), "whole in 60 cells"
+        assert "tokens again; /save keeps it." in await say(here, "/think low"), "whole in 60 cells"
         assert "xhigh." in await say(here, "/think much"), "whole in 60 cells"
 
 

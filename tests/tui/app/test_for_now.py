@@ -69,7 +69,7 @@ async def test_the_list_of_themes_changes_the_setting_as_the_command_does() -> N
 
 
 async def test_f4_is_for_now_as_well_and_back_to_what_the_width_gives_is_nothing() -> None:
-    async with stage(size=SIZE) as here:
+    async with stage(size=(120, 30)) as here:
         await here.press("f4")
         assert temporary(here.app.context.loaded) == {"looks.side_panel": "off"}
         assert told(here) == "side_panel is off for now; /save keeps it."
@@ -122,7 +122,7 @@ def test_a_row_for_now_says_what_comes_back(tmp_path: Path) -> None:
 
 
 def test_every_setting_that_a_key_or_command_changes_goes_through_the_context() -> None:
-    """Nothing in the app sets the toolkit's theme but what takes it from the settings."""
+    """Nothing sets the toolkit's theme but what takes it from the settings, and the list that shows each meanwhile."""
     sources = Path(__file__).parents[3] / "tui" / "qwen_tui"
     setters = [path.name for path in sources.rglob("*.py") if "app.theme = " in path.read_text(encoding="utf-8")]
-    assert setters == ["appearance.py"]
+    assert sorted(setters) == ["appearance.py", "palette.py"]

@@ -93,10 +93,10 @@ async def test_a_context_that_fills_up_says_so_once_and_what_can_be_done() -> No
         assert "full" not in here.lines()[-1]
         await asked(here, "three")
         assert notes(here) == [
-            "The context is 81% full, 190 tokens are left: /drop leaves the oldest turns out, /summary goes on with a "
+            "The context is 81 % full, 190 tokens are left: /drop leaves the oldest turns out, /summary goes on with a "
             "summary in a new conversation."
         ]
-        assert "81% full" in here.lines()[-1]
+        assert "81 % full" in here.lines()[-1]
         await here.enter("/drop 1")
         await here.wait(lambda: len(here.app.conversation.turns) == 2)
 

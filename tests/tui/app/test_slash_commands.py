@@ -203,7 +203,7 @@ async def test_the_state_is_saved_and_named_when_the_conversation_is_resumed(hom
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         path.write_bytes(b"state")
         await here.feed(StateSaved(str(path), 10, 5))
-        assert "resumes without prefill" in here.text()
+        assert "this conversation resumes" in here.text()
     async with stage(size=SIZE, resume=1) as here:
         await here.wait(lambda: any(isinstance(command, Restore) for command in here.engine.commands))
         assert last(here, Restore).state_path == str(path)

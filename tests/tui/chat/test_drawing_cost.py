@@ -192,7 +192,7 @@ def test_the_next_drawing_waits_for_its_interval_and_for_its_share_of_the_proces
 
 
 async def test_rows_draw_again_what_has_changed_in_text_or_style() -> None:
-    async with stage(loads_only, (100, 30)) as here:
+    async with stage(loads_only, (120, 30)) as here:
         rows = Rows()
         await here.app.chat.panel.mount(rows)
         rows.show([Content("one"), Content.styled("two", "$muted")])

@@ -1,5 +1,6 @@
 """The meters: a frozen snapshot of the conversation, the lines it becomes, and the panel that shows them."""
 
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from qwen_core.protocol.events import EngineDied, Loaded, PrefillProgress, TurnStarted
 from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats, remaining_s
 from qwen_tui.chat.meters import MeterSnapshot, take_snapshot
-from qwen_tui.chat.panel_lines import bandwidth_bar, digits, panel_lines
+from qwen_tui.chat.panel_lines import MEANINGS, bandwidth_bar, digits, panel_lines
 from qwen_tui.conversation.branch import Branch
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.rate_history import MOST_RATES, RateHistory
@@ -21,7 +22,7 @@ from qwen_tui.text.safe import cells
 from support.app_stage import stage
 from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
 
-WIDTH = 30
+WIDTH = 38
 COUNTS = st.integers(0, 10**12)
 RATES = st.none() | st.floats(0.001, 1e6)
 DRAFTS = st.builds(
@@ -77,7 +78,7 @@ def text(snapshot: MeterSnapshot, width: int = WIDTH) -> str:
 
 def test_states_of_earlier_turns_are_shown_within_their_budget() -> None:
     snapshot = MeterSnapshot("decoding", MODEL, snapshot_budget=1 << 30, held=stats())
-    assert "past    308.28 MB of 1.07 GB\n" in text(snapshot)
+    assert "earlier turns   308.28 MB of 1.07 GB\n" in text(snapshot)
 
 
 def test_a_running_answer_as_text() -> None:
@@ -85,27 +86,27 @@ def test_a_running_answer_as_text() -> None:
     assert digits(snapshot) == "17.3"
     assert text(snapshot) == (
         "▁▄█\n"
-        "351 GB/s est. of 400\n"
-        "█████████████████████···│ 88 %\n"
-        "ceiling 19.7 tok/s est. here\n"
-        "peak    400 GB/s published\n"
+        "351 GB/s estimated of 400\n"
+        "████████████████████████████▏···│ 88 %\n"
+        "ceiling         19.7 tok/s est.\n"
+        "peak            400 GB/s published\n"
         "\n"
-        "first   0.41 s\n"
-        "prefill 92.0 tok/s\n"
-        "prompt  38 new · 1,204 kept\n"
-        "answer  412 · reasoning 96\n"
-        "context 1,650 / 262K · 1 %\n"
+        "first token     0.41 s\n"
+        "prefill         92.0 tok/s\n"
+        "prompt          38 new · 1,204 kept\n"
+        "answer          412 · reasoning 96\n"
+        "context         1,650 / 262K · 1 %\n"
         "\n"
-        "weights 21.90 GB\n"
-        "kv      83.89 MB\n"
-        "state   154.14 MB\n"
-        "past    308.28 MB snapshots\n"
-        "free    28.99 GB est.\n"
+        "weights         21.90 GB\n"
+        "keys and values 83.89 MB\n"
+        "recurrent state 154.14 MB\n"
+        "earlier turns   308.28 MB\n"
+        "free memory     28.99 GB est.\n"
         "\n"
-        "a token moves 20.30 GB\n"
-        "ffn 51 % · gdn 31 %\n"
-        "attn 10 % · head 7 %\n"
-        "state 2 %"
+        "bytes a token   20.30 GB\n"
+        "feed-forward 51 %\n"
+        "gated delta net 31 % · attention 10 %\n"
+        "output head 7 % · recurrent state 2 %"
     )
 
 
@@ -113,24 +114,24 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
     draft = DraftStats("mtp", 3, passes=200, drafted=600, accepted=308, accepted_by_depth=(170, 98, 40))
     shown = MeterSnapshot("ready", MODEL, replace(stats(), draft=draft, draft_bytes=200 * 10**9))
     lines = text(shown).split("\n")
-    begin = lines.index("drafts  mtp, 3 a pass")
-    assert lines[begin + 1] == "accept  85, 49, 20 %"
+    begin = lines.index("drafts          mtp, 3 a pass")
+    assert lines[begin + 1] == "accepted        85, 49, 20 %"
     peakless = replace(stats(), draft=draft, peak_bandwidth_gb_s=None)
-    assert "tokens  2.54 a pass" in text(replace(shown, stats=peakless))
+    assert "tokens a pass   2.54" in text(replace(shown, stats=peakless))
     ceiling = next(number for number, line in enumerate(lines) if line.startswith("ceiling"))
-    assert lines[ceiling : ceiling + 2] == ["ceiling 47.7 tok/s est. here", "        at 2.54 tokens a pass"]
+    assert lines[ceiling : ceiling + 2] == ["ceiling         47.7 tok/s est.", "                at 2.54 a pass"]
     for kind, passes, why in (("mtp", 0, "none yet"), ("mtp", 9, "none drafted"), ("lookup", 9, "none drafted")):
         nothing = DraftStats(kind, 0, passes, drafted=0, accepted=0, accepted_by_depth=())
-        assert f"drafts  {kind} · {why}" in text(replace(shown, stats=replace(stats(), draft=nothing)))
-    assert "drafts  off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))
-    assert "drafts  off · as set" in text(replace(shown, stats=replace(stats(), draft_off="setting")))
+        assert f"drafts          {kind} · {why}" in text(replace(shown, stats=replace(stats(), draft=nothing)))
+    assert "drafts          off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))
+    assert "drafts          off · as set" in text(replace(shown, stats=replace(stats(), draft_off="setting")))
 
 
 def test_a_mixture_reads_more_for_a_prompt_than_for_a_token() -> None:
     """Said while the prompt is read; of a dense model, whose steps read what a token reads, nothing."""
     mixture = replace(MODEL, prefill_step_bytes=21_400_000_000)
     reading = MeterSnapshot("prefill", mixture, None, (), True, 4096, 8192)
-    assert "reads   up to 21.40 GB a step\n" in text(reading)
+    assert "reads a step    up to 21.40 GB\n" in text(reading)
     assert "reads" not in text(replace(reading, model=replace(MODEL, prefill_step_bytes=MODEL.weight_bytes_per_token)))
     assert "reads" not in text(replace(reading, stats=stats()))
     assert "reads" not in text(MeterSnapshot("decoding", mixture, stats(), (), True))
@@ -140,23 +141,23 @@ def test_a_prompt_being_read_as_text() -> None:
     snapshot = MeterSnapshot("prefill", MODEL, None, (), True, 4096, 8192, 12.5, 100, cached=42, held=stats())
     assert digits(snapshot) == "-"
     assert text(snapshot).splitlines()[:4] == [
-        "prefill 4,096 / 8,192",
-        "███████████████···············",
-        "left    12 s est.",
-        "prompt  8,192 new · 42 kept",
+        "prefill         4,096 / 8,192",
+        "███████████████████···················",
+        "time left       12 s est.",
+        "prompt          8,192 new · 42 kept",
     ]
     # What is in memory does not vanish because another turn begins.
-    assert "kv      83.89 MB\nstate   154.14 MB\n" in text(snapshot)
+    assert "keys and values 83.89 MB\nrecurrent state 154.14 MB\n" in text(snapshot)
 
 
 def test_what_is_not_known_is_not_shown() -> None:
     assert text(MeterSnapshot("starting")) == ""
     unknown = replace(stats(), peak_bandwidth_gb_s=None)
     shown = text(MeterSnapshot("ready", MODEL, unknown))
-    assert "351 GB/s est. · peak unknown" in shown
+    assert "351 GB/s estimated · peak unknown" in shown
     assert "ceiling" not in shown
     measured = replace(MODEL, peak_source="measured")
-    assert "peak    400 GB/s measured" in text(MeterSnapshot("ready", measured, stats()))
+    assert "peak            400 GB/s measured" in text(MeterSnapshot("ready", measured, stats()))
 
 
 @given(SNAPSHOTS, st.integers(10, 60))
@@ -222,7 +223,7 @@ def test_what_a_prompt_will_take_is_not_free_while_it_is_read() -> None:
     conversation.apply(Loaded(model))
     conversation.ask("A question")
     conversation.apply(TurnStarted(1, 1000, 0, foreseen_bytes=30 << 30))
-    assert "free    2.15 GB est." in text(take_snapshot(conversation))
+    assert "free memory     2.15 GB est." in text(take_snapshot(conversation))
     conversation.apply(delta(1, ("answer", "a"), count=5))
     assert take_snapshot(conversation).foreseen == 0
 
@@ -239,7 +240,7 @@ def test_an_answer_that_goes_on_reads_its_prompt_first() -> None:
     conversation.apply(PrefillProgress(2, 400, 800, 200))
     reading = take_snapshot(conversation)
     assert (reading.stats, reading.held, reading.rates) == (None, before, ())
-    assert "prefill 400 / 800" in text(reading)
+    assert "prefill         400 / 800" in text(reading)
     conversation.apply(delta(2, ("answer", "b"), count=1))
     assert take_snapshot(conversation).stats is not None
 
@@ -254,7 +255,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
     conversation.apply(Loaded(MODEL))
     conversation.ask("A question")
     conversation.apply(done(1, "a"))
-    assert "kv      83.89 MB" in text(take_snapshot(conversation))
+    assert "keys and values 83.89 MB" in text(take_snapshot(conversation))
     turns = conversation.turns
     for again in (
         lambda: conversation.load(KeptConversation(1), from_disk(turns)),
@@ -266,7 +267,7 @@ def test_what_an_engine_does_not_hold_is_not_said_to_be_in_memory() -> None:
         again()
         snapshot = take_snapshot(conversation)
         assert (snapshot.stats, snapshot.held) == (stats(reasoning=0), None)
-        assert "kv      83.89 MB" not in text(snapshot)
+        assert "keys and values 83.89 MB" not in text(snapshot)
         assert "free" not in text(snapshot)
 
 
@@ -294,14 +295,14 @@ def test_figures_of_another_model_are_not_shown_as_this_ones_and_the_peak_is_tod
     assert (anew.stats, anew.held) == (None, None), "nor where its answer goes on with this one"
 
 
-@pytest.mark.parametrize(("columns", "shown"), [(60, False), (99, False), (100, True), (160, True)])
-async def test_the_panel_is_there_from_a_hundred_columns(columns: int, shown: bool) -> None:
+@pytest.mark.parametrize(("columns", "shown"), [(60, False), (119, False), (120, True), (160, True)])
+async def test_the_panel_is_there_from_a_hundred_and_twenty_columns(columns: int, shown: bool) -> None:
     async with stage(loads_only, (columns, 30)) as here:
         await here.ask("Explain NVFP4 vs MXFP4.")
         await here.feed(*answered(1, "NVFP4 stores."))
         await here.settle()
         assert here.app.chat.panel.display == shown
-        assert ("ceiling 19.7 tok/s" in here.text()) == shown
+        assert ("ceiling         19.7 tok/s" in here.text()) == shown
 
 
 @pytest.mark.parametrize("key", ["f4", "ctrl+o"])
@@ -311,7 +312,7 @@ async def test_a_key_shows_and_hides_it(key: str) -> None:
         await here.feed(*answered(1, "NVFP4 stores."))
         await here.settle()
         await here.press(key)
-        assert "ceiling 19.7 tok/s" in here.text()
+        assert "ceiling         19.7 tok/s" in here.text()
         await here.press(key)
         assert "ceiling" not in here.text()
         await here.pilot.press(key)
@@ -319,11 +320,11 @@ async def test_a_key_shows_and_hides_it(key: str) -> None:
         await here.settle()
         assert "ceiling" not in here.text(), "no room beside the conversation"
         await here.press(key)
-        assert "need 70 columns" in here.text()
+        assert "need 76 columns" in here.text()
         await here.pilot.resize_terminal(90, 30)
         await here.settle()
-        assert "ceiling 19.7 tok/s" in here.text(), "what the person chose holds again"
-        assert "need 70 columns" not in here.text()
+        assert "ceiling         19.7 tok/s" in here.text(), "what the person chose holds again"
+        assert "need 76 columns" not in here.text()
 
 
 async def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> None:
@@ -335,3 +336,28 @@ async def test_the_figures_of_a_running_turn_are_not_under_its_answer_yet() -> N
         await here.feed(done(1, "NVFP4"))
         await here.settle()
         assert "↳ 17.3 tok/s" in here.text()
+
+
+@given(SNAPSHOTS, st.integers(1, 40))
+def test_where_there_is_little_room_whole_groups_are_left_out(snapshot: MeterSnapshot, height: int) -> None:
+    every, shown = panel_lines(snapshot, WIDTH), panel_lines(snapshot, WIDTH, height)
+    assert len(shown) <= height
+    groups = "\n".join(line.plain for line in every).split("\n\n")
+    assert all(part in groups for part in "\n".join(line.plain for line in shown).split("\n\n") if shown)
+
+
+def test_every_figure_of_the_panel_is_explained() -> None:
+    """The help has a line for each label that the panel can show."""
+    draft = DraftStats("mtp", 3, passes=200, drafted=600, accepted=308, accepted_by_depth=(170, 98, 40))
+    full = replace(stats(), draft=draft, stop_s=0.5)
+    model = replace(MODEL, prefill_step_bytes=10**12)
+    texts = [
+        text(MeterSnapshot("decoding", model, full, (8.0, 9.0), True, held=full)),
+        text(MeterSnapshot("decoding", model, replace(full, peak_bandwidth_gb_s=None), held=full)),
+        text(MeterSnapshot("prefill", model, None, (), True, 4096, 8192, 12.5, 100)),
+    ]
+    labels = {
+        line[:16].strip() for shown in texts for line in shown.split("\n") if re.match(r"[a-z][a-z ]{15}\S", line)
+    }
+    assert labels - {"time left", "tokens a pass", "gated delta net"} <= {name for name, _ in MEANINGS}
+    assert len(labels) > 15

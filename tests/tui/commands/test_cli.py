@@ -86,7 +86,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     opened = Opened()
     monkeypatch.setattr("qwen_tui.commands.chat.check_terminal", lambda: None)
     monkeypatch.setattr("qwen_core.checkpoint.locate.resolve_model_path", lambda text: text)
-    monkeypatch.setattr("qwen_tui.app.app.run_app", opened.run_app)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", opened.run_app)
     return opened
 
 
@@ -208,7 +208,7 @@ def test_an_error_for_people_is_one_line_and_exit_code_1(
     def fail(*_: object) -> int:
         raise CheckpointError("no config.json in ./dir\nsecond \x1b[31mline")
 
-    monkeypatch.setattr("qwen_tui.app.app.run_app", fail)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", fail)
     assert cli.main(["./dir"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -221,7 +221,7 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_log(
     def fail(*_: object) -> int:
         raise ZeroDivisionError("first\nsecond")
 
-    monkeypatch.setattr("qwen_tui.app.app.run_app", fail)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", fail)
     monkeypatch.setattr("sys.argv", ["qwen-tui", "./dir", "--system", "a secret", "--effort=none", "-cother"])
     log = home / "state" / "qwen-tui.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
@@ -243,7 +243,7 @@ def test_a_log_that_cannot_be_written_does_not_hide_the_fault(
         raise ZeroDivisionError("here")
 
     (home / "state").write_text("a file where a folder belongs")
-    monkeypatch.setattr("qwen_tui.app.app.run_app", fail)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", fail)
     assert cli.main(["./dir"]) == 1
     assert "ZeroDivisionError: here" in capsys.readouterr().err
 
@@ -252,7 +252,7 @@ def test_an_interrupt_is_exit_code_130(opened: Opened, monkeypatch: pytest.Monke
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("qwen_tui.app.app.run_app", interrupt)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", interrupt)
     assert cli.main([]) == 130
 
 
@@ -344,7 +344,7 @@ def test_a_model_that_is_not_there_is_one_line_before_anything_opens(
 def test_a_name_of_the_hugging_face_cache_is_its_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     opened = Opened()
     monkeypatch.setattr("qwen_tui.commands.chat.check_terminal", lambda: None)
-    monkeypatch.setattr("qwen_tui.app.app.run_app", opened.run_app)
+    monkeypatch.setattr("qwen_tui.app.run.run_app", opened.run_app)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     snapshot = tmp_path / "models--owner--name" / "snapshots" / "0123456789abcdef"
     snapshot.mkdir(parents=True)

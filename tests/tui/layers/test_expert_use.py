@@ -127,7 +127,7 @@ async def test_all_layers_at_once(size: tuple[int, int], tmp_path: Path) -> None
         await here.wait(lambda: "last counted token: 17, 18" in here.text(), "the figures")
         seen: dict[int, str] = {}
         for _ in range(40):
-            rows = [found for line in here.lines() if (found := re.fullmatch(r"[ ▸] +(\d+) (\S+) +(\d+%)", line))]
+            rows = [found for line in here.lines() if (found := re.fullmatch(r"[ ▸] +(\d+) (\S+) +(\d+ %)", line))]
             seen |= {int(row[1]): row[2] for row in rows}
             assert all(line.count("…") == 0 for line in here.lines()[1:-1])
             if len(seen) == 40:

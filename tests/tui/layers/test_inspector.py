@@ -112,8 +112,8 @@ async def test_there_are_four_ways_in_and_out(way: str, back: str) -> None:
         elif way == "palette":
             await here.pilot.press("ctrl+p")
             await here.pilot.press(*"layers")
-            await here.wait(lambda: "how each is stored" in here.text())
-            await here.pilot.press("enter", "enter")
+            await here.wait(lambda: "▸ Layers" in here.text())
+            await here.pilot.press("enter")
         else:
             await here.pilot.press(way)
         await here.wait(lambda: isinstance(here.app.screen, InspectorScreen), "the inspector")

@@ -79,6 +79,6 @@ def test_the_settings_screen_shows_what_counts_of_what_is_not_set(tmp_path: Path
     shown = {name: row_line(rows[name], loaded, 80, cursor=False, counts=counts).plain.split() for name in counts}
     assert shown["temperature"] == ["temperature", "0.6", "model's", "file"]
     assert shown["top_p"] == ["top_p", "0.5", "file"]
-    assert shown["max_tokens"] == ["max_tokens", "not", "set", "default"]
+    assert shown["max_tokens"] == ["max_tokens", "up", "to", "the", "context"]
     detail = "\n".join(line.plain for line in detail_lines(rows["temperature"], loaded, counts))
     assert "Not set: 0.6 counts (generation_config.json)." in detail

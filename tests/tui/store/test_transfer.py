@@ -125,6 +125,7 @@ def test_a_field_that_is_anything_is_refused_in_one_line_or_taken_as_it_is(
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ('{"a": NaN}', "not JSON"),
+        ("{" + ",".join(f'"{n}": [{n}]' for n in range(200)) + "}", "at most 100 members"),
         ("[]", "expected an object"),
         ('{"format": "other"}', "not a file of qwen-tui conversations"),
         ('{"format": "qwen-tui conversations", "version": 2}', "version 1"),

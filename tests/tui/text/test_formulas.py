@@ -37,6 +37,7 @@ READ = {
     r"\boxed{x_{total} = 42}": "x_total = 42",
     r"\overline{AB}": "A̅B̅",
     r"\hat x^2": "x̂²",
+    r"x_1 " + "9" * 900: "x₁ " + "9" * 900,
 }
 
 
@@ -78,6 +79,13 @@ def test_no_word_is_lost(words: list[str], signs: list[str]) -> None:
     source = " ".join(a + b for a, b in zip([*signs, *[""] * len(words)], words, strict=False))
     text = formula_text(source)
     assert text is None or all(word in unicodedata.normalize("NFKD", text).replace("\u0302", "") for word in words)
+
+
+@pytest.mark.parametrize(
+    "source", [r"\vec{" * 28 + "x" + "}" * 28, r"\hat{\bar{ab}}", r"\hat{" * 9 + "x" * 900 + "}" * 9]
+)
+def test_accents_over_accents_do_not_double(source: str) -> None:
+    assert formula_text(source) is None
 
 
 def _shown(text: str) -> str:

@@ -381,7 +381,10 @@ class QwenApp(App[None]):
 
     @on(SettingsScreen.Changed)
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:
+        present = self.context.request().effort
         self.context.take(message.loaded, message.key)
+        if words := GenerationCommands(self.context).reading(present):
+            self.context.note(f"The next message {words}: the reasoning effort is another.")
 
     def action_new(self) -> None:
         self.conversations.new()
@@ -400,13 +403,3 @@ class QwenApp(App[None]):
 
     def action_command_palette(self) -> None:
         self.palette.open()
-
-
-def run_app(model_path: str | None, loaded: LoadedSettings, dtype: str | None, resume: int | None = None) -> int:
-    """Run the chat until the person leaves; the exit code. None opens the bundled demo model."""
-    app = QwenApp(str(demo_model_path()) if model_path is None else model_path, loaded, dtype, resume=resume)
-    try:
-        app.run()
-    finally:
-        app.close_engine()
-    return app.return_code or 0

@@ -59,7 +59,8 @@ class GenerationCommands:
             context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
         elif value.lower() in UNSET and field.optional:
             context.change(field.key, None)
-            context.flash(f"{field.name} is {self._shown(field)} again{context.for_now}.")
+            present = self._shown(field).removesuffix(" (for now)")
+            context.flash(f"{field.name} is {present} again{context.for_now}.")
         else:
             self._change(field, field.name, value)
 
@@ -69,9 +70,12 @@ class GenerationCommands:
             present = self._context.running.generation.preset
             self._context.flash(f"The preset is {present}. /preset takes one of: {', '.join(get_args(Preset))}.")
             return
+        present = self._context.request().effort
         for given in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "effort"):
             self._context.change(f"{SECTION}.{given}", None)
         self._change(_FIELDS["preset"], "The preset", name)
+        if words := self.reading(present):
+            self._context.flash(f"The preset is {name}: {words}{self._later}.")
 
     def think(self, level: str) -> None:
         """The reasoning effort from the next message on, of those that the model's template has."""
@@ -87,24 +91,28 @@ class GenerationCommands:
             context.flash(f"There is no effort {one_line(level, 20)}: {', '.join(context.efforts)}.")
             return
         context.change(_FIELDS["effort"].key, effort)
-        tokens = context.conversation.context_tokens
-        kept = self._kept(effort, present)
-        later = context.for_now.replace(" for now", "")
-        # An effort's text stands before the conversation. In few words: a narrow terminal shows no more.
-        if not kept and tokens:
-            context.flash(f"{effort}: the next message reads all {tokens:,} tokens again{later}.")
-        elif kept < tokens:
-            context.flash(f"{effort}: the next message goes on from {kept:,} tokens{later}.")
+        if words := self.reading(present):
+            context.flash(f"{effort}: {words}{self._later}.")
         else:
             context.flash(f"{notice or f'Reasoning effort is {effort}'}{context.for_now}.")
 
-    def _kept(self, effort: Effort, present: Effort | None) -> int:
-        """How many tokens of the conversation the next message need not read with another effort than the present."""
+    @property
+    def _later(self) -> str:
+        return self._context.for_now.replace(" for now", "")
+
+    def reading(self, before: Effort | None) -> str:
+        """What the next message has to read again, as the effort is another than `before`; "" for nothing.
+
+        An effort's text stands before the conversation. In few words: a narrow terminal shows no more.
+        """
         context = self._context
-        group, ways_back = context.effort_group(effort), context.conversation.ways_back
-        if ways_back and group is not None:
-            return ways_back.get(group, 0)
-        return context.conversation.context_tokens if group == context.effort_group(present) else 0
+        group, tokens = context.effort_group(context.request().effort), context.conversation.context_tokens
+        ways_back = context.conversation.ways_back
+        # The first of them is what the last question had.
+        if not tokens or group is None or group == next(iter(ways_back), context.effort_group(before)):
+            return ""
+        kept = ways_back.get(group, 0)
+        return f"goes on from {kept:,} tokens" if kept else f"reads all {tokens:,} tokens again"
 
     def tell_effort(self) -> None:
         """Once a model is loaded: that it calls the effort that is set otherwise, or has it not."""

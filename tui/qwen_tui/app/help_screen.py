@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from qwen_tui.app.help_text import HelpText, Section
+from qwen_tui.chat.panel_lines import MEANINGS
 from qwen_tui.composer.slash import COMMANDS
 from qwen_tui.settings.key_help import KeyHelp, key_help
 
@@ -39,6 +40,7 @@ class HelpScreen(ModalScreen[None]):
             Section(f"Keys {self._keys.place}", self._keys.keys),
             Section("Commands", tuple((command.usage, command.help) for command in commands)),
             Section("Keys everywhere", self._keys.general),
+            Section("Meters (F4)", MEANINGS if commands else ()),
         )
         # The box itself scrolls: one inside it would grow past the box's greatest height instead.
         with VerticalScroll(id="help", can_focus=True):

@@ -140,6 +140,8 @@ class MakingRoom:
         self._summary = (turn, kept, rest, tokens)
         self._turns.can_undo(begun, partial(self._back_to, kept))
         effort = "none" if "none" in model.levels else None
+        if effort is not None and context.effort_group(effort) != context.effort_group(context.request().effort):
+            context.flash(f"The summary is written without reasoning: that reads all {tokens:,} tokens again.")
         asked = replace(context.request(), max_new_tokens=most, effort=effort, seed=None)
         self._turns.ask(turn, asked, *before)
 

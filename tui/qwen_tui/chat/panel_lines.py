@@ -21,13 +21,42 @@ MUTED, TEXT = "$muted", "$foreground"
 CEILING_MARK = "│"
 
 
-def panel_lines(snapshot: MeterSnapshot, width: int) -> Lines:
-    """All lines below the large digits, none wider than `width` cells."""
+LABEL = 16  # cells
+# Whole words for the parts of a model; what has none here is called as the layout calls it.
+_PARTS = {"ffn": "feed-forward", "gdn": "gated delta net", "attn": "attention", "head": "output head"}
+
+MEANINGS: tuple[tuple[str, str], ...] = (
+    ("large digits", "tokens a second: of this moment while an answer comes, else of the last answer"),
+    ("bars", "the same over the last answer, from half of its fastest moment up"),
+    ("GB/s", "estimated: the bytes that a token reads times tokens a second, of the memory's peak"),
+    ("ceiling", "estimated: tokens a second if reading memory at its peak were all there is to do"),
+    ("peak", "of the memory's bandwidth: published for the chip, measured here, or configured"),
+    ("first token", "from the question to the first token of the answer"),
+    ("prefill", "tokens of the prompt read a second; while it is read, how many of them"),
+    ("reads a step", "of a mixture of experts: bytes that one step of reading a prompt may need"),
+    ("prompt", "tokens that were read for this answer, and those whose state was kept"),
+    ("answer", "tokens of the answer, and of the reasoning before it"),
+    ("drafts", "who guesses tokens ahead, and how many for a pass of the model"),
+    ("accepted", "how often the first, second, ... of them was right"),
+    ("stopped", "how long it took from the stop to the end of the answer"),
+    ("context", "tokens of the conversation, of those the model takes"),
+    ("weights", "memory that the model's weights take"),
+    ("keys and values", "memory of the attention layers: grows with the conversation"),
+    ("recurrent state", "memory of the gated delta layers: always the same"),
+    ("earlier turns", "states of earlier turns, so that going back needs no reading again"),
+    ("free memory", "estimated: what is left for longer conversations"),
+    ("bytes a token", "what is read from memory for one token, and which parts of the model take it"),
+)
+"""Each line of the panel in words, for the help."""
+
+
+def panel_lines(snapshot: MeterSnapshot, width: int, height: int = 99) -> Lines:
+    """The lines below the large digits, none wider than `width` cells: of the last groups only what fits whole."""
     lines: Lines = []
     for group in (_speed(snapshot, width), _turn(snapshot, width), _memory(snapshot, width), _token(snapshot, width)):
-        if group and lines:
-            lines.append(Content(""))
-        lines += group
+        gap = [Content("")] if group and lines else []
+        if len(lines) + len(gap) + len(group) <= height:
+            lines += [*gap, *group]
     return lines
 
 
@@ -58,7 +87,7 @@ def _line(width: int, *parts: tuple[str, str]) -> Content:
 
 
 def _figure(width: int, label: str, value: str, note: str = "") -> Content:
-    return _line(width, (f"{label:<8}", MUTED), (value, TEXT), (note, MUTED))
+    return _line(width, (f"{label:<{LABEL}}", MUTED), (value, TEXT), (note, MUTED))
 
 
 def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
@@ -68,19 +97,18 @@ def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
         lines.append(_line(width, (rate_graph(snapshot.rates, width), "$accent")))
     if stats is None or stats.bandwidth_gb_s is None:
         return lines
-    figure = f"{formatting.number(stats.bandwidth_gb_s)} GB/s est."
+    figure = f"{formatting.number(stats.bandwidth_gb_s)} GB/s estimated"
     peak, share, ceiling = stats.peak_bandwidth_gb_s, stats.share_of_peak, stats.ceiling_tok_s
     if peak is None or share is None or ceiling is None:
         return [*lines, _line(width, (figure, TEXT), (" · peak unknown", MUTED))]
     lines.append(_line(width, (figure, TEXT), (f" of {formatting.number(peak)}", MUTED)))
     label = f" {whole_percent(share)}"
     lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
-    limit = f"{formatting.number(ceiling)} tok/s"
-    lines.append(_figure(width, "ceiling", limit, " est. here" if len(limit) + 18 <= width else " est."))
+    lines.append(_figure(width, "ceiling", f"{formatting.number(ceiling)} tok/s", " est."))
     if stats.draft is not None:
-        lines.append(_figure(width, "", "", f"at {stats.tokens_a_pass:.2f} tokens a pass"))
+        lines.append(_figure(width, "", "", f"at {stats.tokens_a_pass:.2f} a pass"))
     source = snapshot.model.peak_source if snapshot.model else None
-    lines.append(_line(width, (f"peak    {formatting.number(peak)} GB/s {source or ''}".rstrip(), MUTED)))
+    lines.append(_figure(width, "peak", "", f"{formatting.number(peak)} GB/s {source or ''}".rstrip()))
     return lines
 
 
@@ -92,10 +120,10 @@ def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
         lines.append(_figure(width, "prefill", f"{done:,} / {total:,}"))
         lines.append(_line(width, (formatting.bar(done, total, width), "$accent")))
         if snapshot.prefill_left_s is not None:
-            lines.append(_figure(width, "left", formatting.seconds(snapshot.prefill_left_s), " est."))
+            lines.append(_figure(width, "time left", formatting.seconds(snapshot.prefill_left_s), " est."))
         lines.append(_figure(width, "prompt", f"{total:,} new · {snapshot.cached:,} kept"))
         if model is not None and model.prefill_step_bytes > model.weight_bytes_per_token:
-            lines.append(_figure(width, "reads", f"up to {decimal_size(model.prefill_step_bytes)}", " a step"))
+            lines.append(_figure(width, "reads a step", f"up to {decimal_size(model.prefill_step_bytes)}"))
     elif stats is not None:
         lines += _answer(stats, width)
     if model is not None:
@@ -108,7 +136,7 @@ def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
 def _answer(stats: TurnStats, width: int) -> Lines:
     lines: Lines = []
     if stats.ttft_s is not None:
-        lines.append(_figure(width, "first", formatting.seconds(stats.ttft_s)))
+        lines.append(_figure(width, "first token", formatting.seconds(stats.ttft_s)))
     if stats.prefill_tok_s is not None:
         lines.append(_figure(width, "prefill", f"{formatting.number(stats.prefill_tok_s)} tok/s"))
     new, answer = stats.prompt_tokens - stats.cached_tokens, stats.generated_tokens - stats.reasoning_tokens
@@ -130,10 +158,10 @@ def _drafts(stats: TurnStats, width: int) -> Lines:
         return [_figure(width, "drafts", draft.kind, f" · {formatting.no_drafts(draft)}")]
     lines = [
         _figure(width, "drafts", f"{draft.kind}, {draft.num_draft_tokens} a pass"),
-        _figure(width, "accept", formatting.by_depth(draft.accepted_by_depth, draft.passes)),
+        _figure(width, "accepted", formatting.by_depth(draft.accepted_by_depth, draft.passes)),
     ]
     if stats.ceiling_tok_s is None:  # which says it already
-        lines.append(_figure(width, "tokens", f"{stats.tokens_a_pass:.2f} a pass"))
+        lines.append(_figure(width, "tokens a pass", f"{stats.tokens_a_pass:.2f}"))
     return lines
 
 
@@ -143,17 +171,17 @@ def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
         return []
     lines = [_figure(width, "weights", decimal_size(model.weights_in_memory))]
     if stats is not None:
-        lines.append(_figure(width, "kv", decimal_size(stats.kv_bytes)))
-        lines.append(_figure(width, "state", decimal_size(stats.recurrent_bytes)))
+        lines.append(_figure(width, "keys and values", decimal_size(stats.kv_bytes)))
+        lines.append(_figure(width, "recurrent state", decimal_size(stats.recurrent_bytes)))
         if stats.snapshot_bytes:
             budget = snapshot.snapshot_budget
-            rest = f" of {decimal_size(budget)}" if budget else " snapshots"
-            lines.append(_figure(width, "past", decimal_size(stats.snapshot_bytes), rest))
+            rest = f" of {decimal_size(budget)}" if budget else ""
+            lines.append(_figure(width, "earlier turns", decimal_size(stats.snapshot_bytes), rest))
     # While a prompt is read, what reading it will have taken counts as taken.
     used = max(snapshot.foreseen, 0 if stats is None else stats.active_memory_bytes)
     limit = model.recommended_bytes or model.memory_bytes
     if limit and used:
-        lines.append(_figure(width, "free", decimal_size(max(0, limit - used)), " est."))
+        lines.append(_figure(width, "free memory", decimal_size(max(0, limit - used)), " est."))
     return lines
 
 
@@ -165,11 +193,15 @@ def _token(snapshot: MeterSnapshot, width: int) -> Lines:
     total = stats.bytes_per_token if stats is not None else model.weight_bytes_per_token
     parts = list(model.token_parts)
     if stats is not None:
-        parts += [("state", 2 * stats.recurrent_bytes), ("kv", stats.kv_bytes)]
+        parts += [("recurrent state", 2 * stats.recurrent_bytes), ("keys and values", stats.kv_bytes)]
     if not total:
         return []
     shares = [
-        f"{one_line(name, 12)} {whole_percent(nbytes / total)}" for name, nbytes in parts if nbytes * 200 >= total
+        f"{one_line(_PARTS.get(name, name), 16)} {whole_percent(nbytes / total)}"
+        for name, nbytes in parts
+        if nbytes * 200 >= total
     ]
-    head = _line(width, ("a token moves ", MUTED), (decimal_size(total), TEXT))
-    return [head, *flowed((Content.styled(share, MUTED) for share in shares), width)]
+    return [
+        _figure(width, "bytes a token", decimal_size(total)),
+        *flowed((Content.styled(share, MUTED) for share in shares), width),
+    ]

@@ -86,6 +86,6 @@ def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | N
         path = path or own
     loaded = load_settings(overrides=overrides_from(options))
 
-    from qwen_tui.app.app import run_app
+    from qwen_tui.app.run import run_app
 
     return run_app(path, loaded, dtype, resume)

@@ -28,6 +28,7 @@ MAX_CONVERSATIONS = 10_000
 MAX_MESSAGES = 100_000
 MAX_TEXT = 16 << 20
 MAX_CHARACTERS = 128 << 20
+MAX_MEMBERS = 100  # of the document; this program writes three
 MAX_VALUES = 8_000_000
 """Of a conversation, the commas in texts included: as many tokens and words, in some 600 MB of memory."""
 MAX_FIGURES = 100
@@ -71,9 +72,13 @@ def _conversations(document: JsonStream) -> Iterator["_Checked"]:
         if not document.begins_with("{"):
             _object(document.value(), "it")
         told: dict[str, Any] = {}
-        for key in document.members():
+        for member, key in enumerate(document.members()):
+            if member >= MAX_MEMBERS:
+                raise StoreError(f"it: expected an object of at most {MAX_MEMBERS} members")
             if key != "conversations" or not document.begins_with("["):
-                told[key] = document.value()
+                value = document.value()
+                if key in ("format", "version", "conversations"):
+                    told[key] = value
                 continue
             if {"format", "version"} <= told.keys():
                 _require_export(told)

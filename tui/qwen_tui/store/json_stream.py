@@ -13,7 +13,7 @@ from qwen_core.files import strict_json
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _MARK = re.compile(r'["\[\]{}]')
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SCALAR = re.compile(r"[^\s,:\[\]{}]+")
 _ALONE = ("{", "[", '"')  # a value that begins so ends by itself
 

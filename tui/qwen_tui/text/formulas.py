@@ -79,11 +79,9 @@ def formula_text(source: str) -> str | None:
 
 
 def _has_all_words(source: str, text: str) -> bool:
-    words = re.findall(
-        r"[^\W_]*[^\W\d_][^\W_]{2,}", re.sub(r"\\(begin|end) *\{[^}]*\}(\{[lcr|]*\})?|\\[a-zA-Z]+", " ", source)
-    )
+    written = re.sub(r"\\(begin|end) *\{[^}]*\}(\{[lcr|]*\})?|\\[a-zA-Z]+", " ", source)
     plain = _letters(text)
-    return all(_letters(word) in plain for word in words)
+    return all(_letters(run) in plain for run in re.findall(r"[^\W_]{3,}", written) if not run.isdecimal())
 
 
 def _letters(text: str) -> str:
@@ -209,6 +207,8 @@ def _root(degree: str) -> str:
 
 def _accented(text: str, accent: str) -> str:
     text = _spaced(text)
+    if any(map(unicodedata.combining, text)):  # each accent over another would double what there is
+        raise _UnreadableError
     return unicodedata.normalize("NFC", "".join(char + accent for char in text))
 
 
