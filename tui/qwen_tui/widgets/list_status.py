@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from textual.content import Content
+from textual.events import Click
 from textual.widget import Widget
 
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
+from qwen_tui.widgets.key_hints import key_line, pressed
 
 MAX_WORD = 400
 
@@ -73,4 +75,9 @@ class ListKeys(Widget):
         width, keys = self.content_size.width, list(self._keys)
         while len(keys) > 1 and cells("  ".join(keys)) > width:
             keys.pop(-2)
-        return Content(fit(["  ".join(keys)], width))
+        return key_line(keys).truncate(width, ellipsis=True)
+
+    def on_click(self, event: Click) -> None:
+        if key := pressed(event):
+            event.stop()
+            self.app.simulate_key(key)

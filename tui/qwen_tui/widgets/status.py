@@ -1,10 +1,11 @@
 """The bottom line: what goes on in figures, or a short word to the person, and the keys that matter now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 from textual.content import Content
+from textual.events import Click
 from textual.strip import Strip
 from textual.style import Style
 
@@ -13,6 +14,7 @@ from qwen_tui.conversation.conversation import Conversation, Phase
 from qwen_tui.text import formatting
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import cells, one_line
+from qwen_tui.widgets.key_hints import key_line, pressed
 from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase_look import PHASES
 
@@ -134,6 +136,11 @@ class Status(LineStrips):
             self._flash = ""
             self.refresh()
 
+    def on_click(self, event: Click) -> None:
+        if key := pressed(event):
+            event.stop()
+            self.app.simulate_key(key)
+
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
         return self.strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
 
@@ -144,7 +151,7 @@ class Status(LineStrips):
         if self._flash:
             while right and cells(self._flash) + 3 + cells("  ".join(right)) > width:
                 right.pop()
-            return _apart(Content.styled(fit([self._flash], width), "$accent"), "  ".join(right), width)
+            return _apart(Content.styled(fit([self._flash], width), "$accent"), right, width)
         # The first hint says how to get on from here: the figures make room for it.
         left = self._left(look.word, max(0, width - cells(right[0]) - 3))
         here = self._at == "composer"
@@ -152,9 +159,8 @@ class Status(LineStrips):
             left = f"{look.word}  {PAUSED}" if PAUSED in self._pieces and width >= WIDE else look.word
         while right and cells(left) + 3 + cells("  ".join(right)) > width:
             right.pop(1 if here and len(right) > 1 else -1)
-        keys = "  ".join(right)
         word, rest = left[: len(look.word)], left[len(look.word) :]
-        return _apart(Content.assemble((word, look.style), rest), keys, width)
+        return _apart(Content.assemble((word, look.style), rest), right, width)
 
     def _left(self, word: str, width: int) -> str:
         left = word
@@ -166,6 +172,7 @@ class Status(LineStrips):
         return f"{left}  {rest}" if rest else left
 
 
-def _apart(left: Content, keys: str, width: int) -> Content:
+def _apart(left: Content, hints: Sequence[str], width: int) -> Content:
     """What is said at the left edge, the keys at the right one."""
-    return Content.assemble(left, " " * max(0, width - left.cell_length - cells(keys)), (keys, "$muted"))
+    keys = key_line(hints)
+    return Content.assemble(left, " " * max(0, width - left.cell_length - keys.cell_length), keys.stylize("$muted"))
