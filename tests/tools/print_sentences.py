@@ -28,7 +28,7 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
         if id(node) in documents or id(node) in inside:
             continue
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value if isinstance(part, ast.Constant) else "{…}" for part in node.values)
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
         else:
@@ -42,7 +42,9 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 def helps(path: Path) -> Iterator[tuple[int, str]]:
     """The docstrings that are a command's help or a section's."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        called = isinstance(node, ast.FunctionDef | ast.ClassDef) and any(
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        called = any(
             "command" in ast.dump(decorator) or "group" in ast.dump(decorator) for decorator in node.decorator_list
         )
         if called and (text := ast.get_docstring(node)):

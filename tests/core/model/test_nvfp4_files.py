@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
-from qwen_core.convert.found_folds import load_modules, unpacked
+from qwen_core.convert.found_folds import load_modules
 from qwen_core.errors import CheckpointError
 from qwen_core.model import row_parallel, weights
-from qwen_core.model.layers import QuantizedLinear, joined
+from qwen_core.model.layers import QuantizedLinear, joined, packed_projection
 from qwen_core.model.model import load_model
 from qwen_core.tensors.decoding import dequantise
 from qwen_core.tensors.error import compare_with_reference
@@ -51,7 +51,7 @@ def test_every_value_is_what_numpy_decodes(files: Nvfp4Files) -> None:
             run = read_packed(source, tensor, range(tensor.groups))
         assert_same_bits(run.values(SPEC).reshape(wanted.shape), wanted)
         with mx.stream(mx.cpu):
-            assert_same_bits(np.array(unpacked(arrays, module, SPEC)), wanted)
+            assert_same_bits(np.array(packed_projection(dict(arrays), module, SPEC).dequantized(mx.float32)), wanted)
 
 
 def test_what_is_said_of_a_tensor_is_of_its_values(files: Nvfp4Files) -> None:
@@ -118,7 +118,9 @@ def test_what_cannot_be_mapped_is_streamed(files: Nvfp4Files, monkeypatch: pytes
     checkpoint = open_checkpoint(files.path)
     arrays = load_modules(checkpoint, [module], "float32")
     with mx.stream(mx.cpu):
-        assert_same_bits(np.array(unpacked(arrays, module, SPEC)), files.values[module])
+        assert_same_bits(
+            np.array(packed_projection(dict(arrays), module, SPEC).dequantized(mx.float32)), files.values[module]
+        )
 
 
 def projection(rows: int, columns: int, seed: int, factor: float | None) -> QuantizedLinear:
