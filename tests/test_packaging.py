@@ -26,7 +26,7 @@ def name_of(requirement: str) -> str:
 
 def test_dependencies_and_extras_are_the_promised_ones() -> None:
     project = PROJECT["project"]
-    screen = {"textual", "rich", "markdown-it-py", "click", "platformdirs", "tomlkit"}
+    screen = {"textual", "rich", "markdown-it-py", "pylatexenc", "click", "platformdirs", "tomlkit"}
     files = {"tokenizers", "safetensors", "jinja2", "gguf"}
     needed = {"mlx", "numpy", *screen, *files}
     assert {name_of(entry) for entry in project["dependencies"]} == needed

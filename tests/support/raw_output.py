@@ -8,7 +8,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 
 # Links of pages and mail; colours and styles, the cursor's place (at the end of a row after a newline), the marks
 # around what is shown at once.
-LINK = r"\x1b\]8;(?:id=\d+)?;(?:(?:(?i:https?://)|(?i:mailto:))[!-~]+)?\x1b\\"
+LINK = r"\x1b\]8;(?:id=[-\d]+)?;(?:(?:(?i:https?://)|(?i:mailto:))[!-~]+)?\x1b\\"
 OURS = re.compile(LINK + r"|\x1b\[[\d;]*m|\n?\x1b\[\d+;\d+H|\x1b\[\?2026[hl]")
 NOT_SHOWN = ("Cc", "Cs", "Zl", "Zp")
 REORDERING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -32,6 +32,9 @@ MAX_ADDRESS = 2_000
 
 _OPENED = re.compile(r"(?:https?://|mailto:)[^/]", re.IGNORECASE)
 
+PART_LINES = 100
+"""Of a text that is shown as it was written."""
+
 MAX_COLUMNS = 64
 """Of a table. Laid out one by one a thousand would take seconds."""
 
@@ -46,8 +49,15 @@ def parse_markdown(text: str) -> list[Block]:
     tokens = [] if is_costly(text) else _PARSER.parse(text)
     # Deeper than this the parser leaves out what is there.
     if any(token.level + 1 >= MAX_NESTING for token in tokens) or not tokens:
-        return [Block(Content(text.strip("\n")))] if text.strip() else []
+        return _as_written(text.strip("\n")) if text.strip() else []
     return _Builder(text).build(tokens)
+
+
+def _as_written(text: str) -> list[Block]:
+    """`text` in blocks of some lines: a search lays out again only those that hold something."""
+    lines = text.split("\n")
+    parts = ("\n".join(lines[start : start + PART_LINES]) for start in range(0, len(lines), PART_LINES))
+    return [Block(Content(part), gap=None) for part in parts]
 
 
 class _Builder:
