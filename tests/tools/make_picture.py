@@ -23,7 +23,7 @@ from qwen_tui.text.safe import cells
 from support.app_stage import Stage, loaded_with
 
 PICTURE = Path(__file__).resolve().parent.parent / "pictures" / "chat.svg"
-SIZE = (110, 44)
+SIZE = (128, 42)
 TURNS = (
     ("medium", "What is the capital of Germany?"),
     ("none", "And Japan?"),
