@@ -20,12 +20,12 @@ from qwen_core.protocol.events import (
     Loaded,
     Message,
     ModelSummary,
-    Piece,
     Send,
     TurnDone,
     TurnStarted,
     WeightTiers,
 )
+from qwen_core.protocol.pieces import Piece
 from qwen_core.protocol.stats import TurnStats
 
 Step = tuple[float, Event]

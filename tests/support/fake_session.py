@@ -22,10 +22,10 @@ from qwen_core.protocol.events import (
     LoadSettings,
     Message,
     ModelSummary,
-    Part,
     StreamEvent,
     WeightTiers,
 )
+from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.stats import TurnStats
 
 FACTORY = "support.fake_session:load_fake"

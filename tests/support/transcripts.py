@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from qwen_core.protocol.events import Message, Part
+from qwen_core.protocol.events import Message
+from qwen_core.protocol.pieces import Part
 from qwen_tui.chat.transcript import Transcript
 from qwen_tui.conversation.turns import Turn
 from support.app_stage import Stage

@@ -23,7 +23,8 @@ from os import getpid
 from pathlib import Path
 from typing import TypeVar
 
-from qwen_core.protocol.events import Delta, GenerationSettings, Message, Part, TurnDone, TurnStarted
+from qwen_core.protocol.events import Delta, GenerationSettings, Message, TurnDone, TurnStarted
+from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.conversation.recorder import Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.store import Store, open_store

@@ -8,8 +8,9 @@ wants an answer waits for it.
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from heapq import nlargest
 from importlib.metadata import version
 
@@ -31,6 +32,7 @@ BUDGET_S = 2.0
 """Of a measurement that does not settle."""
 
 Clock = Callable[[], float]
+Rates = Generator[float, None, None]
 Stopped = Callable[[], bool]
 
 
@@ -47,9 +49,9 @@ def measured_peak(folder: str, stop: Stopped = lambda: False) -> float | None:
     """
     if (known := kept_peak(folder)) is not None:
         return known
-    rates = gpu_copies() if is_gpu() else copies()
     try:
-        peak = settled(_until(stop, time.monotonic() + BUDGET_S, rates))
+        with closing(gpu_copies() if is_gpu() else copies()) as rates:  # which holds the memory that is copied
+            peak = settled(_until(stop, time.monotonic() + BUDGET_S, rates))
     except (MemoryError, RuntimeError):
         return None
     finally:
@@ -75,7 +77,7 @@ def _until(stop: Stopped, end: float, rates: Iterator[float]) -> Iterator[float]
         yield next(rates)
 
 
-def gpu_copies(nbytes: int = GPU_PROBE_BYTES, clock: Clock = time.perf_counter) -> Iterator[float]:
+def gpu_copies(nbytes: int = GPU_PROBE_BYTES, clock: Clock = time.perf_counter) -> Rates:
     """GB/s of one pass after the other over an array in the device's memory. Raises what MLX does without memory."""
     source = mx.zeros((nbytes // 4,), mx.float32)
     mx.eval(source)
@@ -85,7 +87,7 @@ def gpu_copies(nbytes: int = GPU_PROBE_BYTES, clock: Clock = time.perf_counter) 
         yield _rate(nbytes, clock() - began)
 
 
-def copies(nbytes: int = PROBE_BYTES, threads: int | None = None, clock: Clock = time.perf_counter) -> Iterator[float]:
+def copies(nbytes: int = PROBE_BYTES, threads: int | None = None, clock: Clock = time.perf_counter) -> Rates:
     """GB/s of one copy after the other in main memory by all cores. Raises MemoryError."""
     workers = min(threads or os.cpu_count() or 1, MOST_THREADS)
     source = np.ones(nbytes // 8)

@@ -9,17 +9,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from qwen_core.protocol.events import (
-    Delta,
-    Event,
-    ExpertUse,
-    Notice,
-    Piece,
-    PrefillProgress,
-    StreamEvent,
-    TurnStarted,
-    joined,
-)
+from qwen_core.protocol.events import Delta, Event, ExpertUse, Notice, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.protocol.pieces import Piece, joined
 from qwen_core.protocol.stats import TurnStats
 
 INTERVAL_S = 1 / 10

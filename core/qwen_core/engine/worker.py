@@ -111,17 +111,19 @@ class Worker:
                     self._answer(job.command, job)
 
     def _next(self) -> Job | None:
-        """The next job; where none comes soon after a model was loaded, the machine is measured meanwhile."""
-        session, self._unmeasured = self._unmeasured, None
-        if session is not None and not self._inbox.has_work(IDLE_S):
-            stop = self._inbox.has_work
+        """The next job; where none comes for a while, the machine is measured meanwhile, once."""
+        stop = self._inbox.has_work
+        if (session := self._unmeasured) is not None and not self._inbox.has_work(IDLE_S):
             if self._guard("measuring the memory's bandwidth", lambda: session.measure_machine(stop)) is True:
                 self._send(MachineMeasured(session.summary()))
+            if not stop():  # else it was cut short, and is tried again
+                self._unmeasured = None
         return self._inbox.next()
 
     def close(self) -> None:
         """Let go of the model, in the thread that loaded it."""
         session, self._session = self._session, None
+        self._unmeasured = None
         self._watching = False
         if session is not None:
             session.close()

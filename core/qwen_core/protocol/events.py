@@ -4,50 +4,20 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 `StreamEvent` is what a `Session` yields in its own process; the worker turns runs of them into `Delta` batches.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from typing import Literal
 
 from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
+from qwen_core.protocol.pieces import Piece, text_of
 from qwen_core.protocol.stats import TurnStats
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
 Effort = Literal["none", "low", "medium", "high", "xhigh"]
 FinishReason = Literal["stop", "length", "context", "cancelled", "repetition"]
-Part = Literal["reasoning", "answer", "tool_call"]
 PeakSource = Literal["published", "measured", "configured"]
-Piece = tuple[Part, str]
-"""Some text of an answer and what it is part of. An answer is pieces in order, from the splitter to the screen."""
 Role = Literal["system", "user", "assistant", "tool"]
-
-
-def joined(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """The same text, neighbouring pieces of one part as one."""
-    runs = groupby(pieces, key=itemgetter(0))
-    return tuple((part, "".join(text for _, text in run)) for part, run in runs)
-
-
-def text_of(pieces: Iterable[Piece], *parts: Part) -> str:
-    """All text of `parts`, in order."""
-    return "".join(text for part, text in pieces if part in parts)
-
-
-def with_late_reasoning(pieces: Sequence[Piece], count: int) -> Sequence[Piece]:
-    """`pieces` with the first `count` characters of the answer's text as reasoning, which then stands first."""
-    if not count:
-        return pieces
-    thought = text_of(pieces, "answer")[:count].strip("\n")
-    parts: list[Piece] = [("reasoning", "\n\n".join(filter(None, (text_of(pieces, "reasoning"), thought))))]
-    for part, text in pieces:
-        if part == "answer":
-            text, count = text[count:], max(0, count - len(text))
-        if text and part != "reasoning":
-            parts.append((part, text))
-    return parts
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,10 @@ from qwen_core.protocol.events import (
     GenerationSettings,
     LoadSettings,
     Message,
-    Piece,
     StateSaved,
     StreamEvent,
-    text_of,
-    with_late_reasoning,
 )
+from qwen_core.protocol.pieces import Piece, text_of, with_late_reasoning
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings

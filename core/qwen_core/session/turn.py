@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from qwen_core.device.backend import mx
 from qwen_core.model.state import State
-from qwen_core.protocol.events import FinishReason, Piece, StreamEvent, joined
+from qwen_core.protocol.events import FinishReason, StreamEvent
+from qwen_core.protocol.pieces import Piece, joined
 from qwen_core.protocol.stats import (
     DraftOff,
     TokenRate,

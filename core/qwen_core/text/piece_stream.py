@@ -1,6 +1,6 @@
 """`PieceStream`: the token ids of an answer in, ordered (part, text) pieces out."""
 
-from qwen_core.protocol.events import Piece
+from qwen_core.protocol.pieces import Piece
 from qwen_core.text.reasoning import Splitter
 from qwen_core.text.tokenizer import Tokenizer
 

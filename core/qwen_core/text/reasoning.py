@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from qwen_core.files import strict_json
-from qwen_core.protocol.events import Part, Piece, joined
+from qwen_core.protocol.pieces import Part, Piece, joined
 
 
 class TagIds(Protocol):

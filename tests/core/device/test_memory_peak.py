@@ -22,7 +22,7 @@ def rates(*values: float) -> Iterator[float]:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose copies are as fast as each other, whatever this one is doing."""
     name = "gpu_copies" if is_gpu() else "copies"
-    monkeypatch.setattr(memory_peak, name, lambda: rates(20.0, 21.0, 20.9, 3.0))
+    monkeypatch.setattr(memory_peak, name, lambda: (rate for rate in rates(20.0, 21.0, 20.9, 3.0)))
 
 
 def test_the_best_counts_once_others_come_close() -> None:
@@ -35,12 +35,19 @@ def test_what_does_not_repeat_itself_is_no_figure() -> None:
     assert settled(1.5**number for number in range(99)) is None
 
 
-@given(st.lists(st.floats(0.9, 1.0), min_size=LEAST_COPIES, max_size=40), st.floats(1, 1e6))
-def test_two_runs_on_an_idle_machine_find_nearly_the_same(noise: list[float], rate: float) -> None:
-    """However the copies of one run are spread below the machine's rate, what settled is not far below its best."""
-    found = settled(rate * factor for factor in noise)
-    assert found is None or found >= (1 - WITHIN) * 0.9 * rate
-    assert found is None or found <= rate
+@given(st.lists(st.floats(0.5, 1.0), min_size=LEAST_COPIES, max_size=40), st.floats(1, 1e6))
+def test_what_settles_is_the_best_that_was_seen_and_others_come_close(noise: list[float], rate: float) -> None:
+    seen: list[float] = []
+
+    def copied() -> Iterator[float]:
+        for factor in noise:
+            seen.append(rate * factor)
+            yield seen[-1]
+
+    found = settled(copied())
+    third = sorted(seen)[-3]
+    assert found is None or (found == max(seen) and third >= (1 - WITHIN) * found)
+    assert found is not None or third < (1 - WITHIN) * max(seen)
 
 
 @pytest.mark.usefixtures("quiet")

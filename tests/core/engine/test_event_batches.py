@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qwen_core.engine.event_batches import Throttle, TurnBatcher
-from qwen_core.protocol.events import Delta, Event, Notice, Part, PrefillProgress, StreamEvent, TurnStarted
+from qwen_core.protocol.events import Delta, Event, Notice, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.protocol.expert_use import ExpertUse
+from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.stats import TokenRate
 from support.clock import Clock
 from support.fake_engine import stats

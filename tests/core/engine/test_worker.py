@@ -63,6 +63,7 @@ def test_a_machine_is_measured_once_nothing_is_left_to_do(monkeypatch: pytest.Mo
     assert [model.peak_bandwidth_gb_s for model in measured] == [42.0]
     busy = kinds(work(LOAD, Send(1, script(say("a")), GenerationSettings())))
     assert MachineMeasured not in busy[: busy.index(TurnDone)]
+    assert busy[-1] is MachineMeasured, "afterwards there was time"
 
 
 def kinds(events: list[Event]) -> list[type]:

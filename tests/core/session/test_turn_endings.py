@@ -22,9 +22,8 @@ from qwen_core.protocol.events import (
     StreamEvent,
     TurnDone,
     TurnFailed,
-    text_of,
-    with_late_reasoning,
 )
+from qwen_core.protocol.pieces import text_of, with_late_reasoning
 from qwen_core.protocol.stats import went_on
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard

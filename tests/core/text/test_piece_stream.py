@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import joined, text_of
+from qwen_core.protocol.pieces import joined, text_of
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.tokenizer import Tokenizer
 from support.text import tokenizer_json

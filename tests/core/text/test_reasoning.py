@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import Part
+from qwen_core.protocol.pieces import Part
 from qwen_core.text.reasoning import Piece, Splitter, ToolCall, parse_tool_calls
 from qwen_core.text.template import ChatTemplate
 from qwen_core.text.tokenizer import Tokenizer

@@ -133,7 +133,7 @@ async def test_the_oldest_turns_are_left_out_on_another_branch_and_come_back() -
 async def test_how_many_to_leave_out_must_leave_one(argument: str, says: str) -> None:
     async with stage(Small()) as here:
         await here.enter("/drop")
-        assert "no older turns" in here.app.chat.status.flash_text
+        assert "No older turns" in here.app.chat.status.flash_text
         await asked(here, "one", "two")
         await here.enter(f"/drop {argument}")
         assert says in here.app.chat.status.flash_text

@@ -96,8 +96,39 @@ async def test_what_cannot_be_asked_comes_back() -> None:
 async def test_a_file_that_is_not_there_holds_a_message_back_once() -> None:
     async with stage(loads_only) as here:
         await here.enter("@missing-file.txt what is this")
-        await here.wait(lambda: "no file missing-file.txt" in here.text())
+        await here.wait(lambda: "No file missing-file.txt" in here.text())
         assert asked(here) == []
         assert here.app.chat.editor.text == "@missing-file.txt what is this"
         await here.press("enter")
         await here.wait(lambda: asked(here) == ["@missing-file.txt what is this"])
+
+
+async def test_pastes_that_wait_mention_nothing_and_come_back_as_they_were() -> None:
+    async with stage(loads_only) as here:
+        await answering(here)
+        pasted = "\n".join(f"@missing-file.txt {number}" for number in range(50))
+        editor = here.app.chat.editor
+        editor.insert_pasted(pasted)
+        token = editor.text
+        assert token != pasted
+        await here.press("enter")
+        await here.press("escape")
+        assert editor.text == token
+        await here.press("enter")
+        await here.feed(done(1, "one"))
+        await here.wait(lambda: asked(here) == ["first", pasted])
+
+
+async def test_what_begins_with_two_slashes_is_asked_with_one() -> None:
+    async with stage(loads_only) as here:
+        await answering(here, "//help me")
+        await here.feed(done(1, "one"))
+        await here.wait(lambda: asked(here) == ["first", "/help me"])
+
+
+async def test_nothing_waits_across_a_load() -> None:
+    async with stage(loads_only) as here:
+        await answering(here, "second")
+        await here.press("ctrl+t")
+        here.app.action_restart()
+        await here.wait(lambda: here.app.chat.editor.text == "second")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from qwen_core.protocol.events import Command, Delta, Event, Load, Loaded, Piece, Send, TurnStarted
+from qwen_core.protocol.events import Command, Delta, Event, Load, Loaded, Send, TurnStarted
+from qwen_core.protocol.pieces import Piece
 from qwen_tui.text.marked import marked
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL, Step, delta, done

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.geometry import Region, Size
 from textual.screen import Screen
 
-from qwen_core.protocol.events import Part
+from qwen_core.protocol.pieces import Part
 from qwen_tui.chat.screen import ChatScreen
 from qwen_tui.widgets.draw_pace import INTERVAL, SHARE, SLOWEST, SOON, DrawPace
 from qwen_tui.widgets.partial_paint import PartialCompositor

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import FinishReason, Part, TurnStarted
+from qwen_core.protocol.events import FinishReason, TurnStarted
+from qwen_core.protocol.pieces import Part
 from qwen_tui.chat.turn_view import TurnView
 from support.app_stage import Stage, stage
 from support.fake_engine import delta, done, loads_only

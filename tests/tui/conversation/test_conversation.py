@@ -14,14 +14,13 @@ from qwen_core.protocol.events import (
     LoadProgress,
     Message,
     Notice,
-    Part,
-    Piece,
     PrefillProgress,
     Restore,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
+from qwen_core.protocol.pieces import Part, Piece
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.turns import Note
 from support.clock import Clock

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, Part, TurnDone, TurnFailed
+from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, TurnDone, TurnFailed
+from qwen_core.protocol.pieces import Part
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.conversation.turns import stored_turns

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from qwen_core.protocol.events import GenerationSettings, Message, Part
+from qwen_core.protocol.events import GenerationSettings, Message
+from qwen_core.protocol.pieces import Part
 from qwen_tui.store import StoredMessage, StoreError
 from qwen_tui.store.process_locks import Writer, is_gone
 from qwen_tui.store.records import clean, title_from, turn_stats

@@ -21,8 +21,6 @@ from textual.screen import Screen
 from textual.widgets import TextArea
 
 from qwen_core.checkpoint.locate import model_name
-from qwen_core.demo import demo_model_path
-from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
@@ -36,7 +34,7 @@ from qwen_tui.app.generation_commands import GenerationCommands
 from qwen_tui.app.hangup import leave_on_hangup
 from qwen_tui.app.help_screen import HelpScreen
 from qwen_tui.app.making_room import MakingRoom
-from qwen_tui.app.models_screen import ModelsScreen
+from qwen_tui.app.models_screen import models_screen
 from qwen_tui.app.other_programs import LOOK_S, OtherPrograms
 from qwen_tui.app.palette import CommandPalette
 from qwen_tui.app.slash_commands import Handler, SlashCommands
@@ -117,7 +115,7 @@ class QwenApp(App[None]):
         self.tokens = TokenCount(context, self.drafts)
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
-        self.waiting = Waiting(context, self.drafts, lambda text: self.turns.submit(text, None))
+        self.waiting = Waiting(context, self.drafts, self.turns)
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -200,8 +198,8 @@ class QwenApp(App[None]):
             self.context.send(command)
         self.tokens.after(event)
         self.room.event(event, running)
-        if (text := self.waiting.next(event)) is not None:
-            self.run_worker(self.waiting.ask(text), exit_on_error=True)
+        if (draft := self.waiting.next(event)) is not None:
+            self.run_worker(self.waiting.ask(draft), exit_on_error=True)
         if isinstance(event, EngineDied):
             self._engine_died(running)
         if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
@@ -356,14 +354,7 @@ class QwenApp(App[None]):
 
     async def action_models(self) -> None:
         """Open another model: the recent ones, or any directory."""
-        recent = []
-        with suppress(QwenError):
-            recent = await self.context.store.use(lambda store: store.models.recent())
-        listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
-        model = self.conversation.model
-        memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
-        screen = ModelsScreen(list(listed.items()), self.context.load.path, *memory)
-        self.push_screen(screen, self.conversations.model_chosen)
+        self.push_screen(await models_screen(self.context), self.conversations.model_chosen)
 
     @on(ChatScreen.PanelAsked)
     def _panel_asked(self, message: ChatScreen.PanelAsked) -> None:
@@ -383,7 +374,8 @@ class QwenApp(App[None]):
     def _setting_changed(self, message: SettingsScreen.Changed) -> None:
         present = self.context.request().effort
         self.context.take(message.loaded, message.key)
-        if words := GenerationCommands(self.context).reading(present):
+        is_other = self.context.request().effort != present
+        if is_other and (words := GenerationCommands(self.context).reading(present)):
             self.context.note(f"The next message {words}: the reasoning effort is another.")
 
     def action_new(self) -> None:

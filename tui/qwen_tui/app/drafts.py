@@ -7,8 +7,14 @@ disk, or it comes back with the up key.
 from dataclasses import replace
 
 from qwen_tui.app.context import AppContext
+from qwen_tui.composer.pastes import Pastes
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import Draft
+
+
+def whole(draft: Draft) -> str:
+    """Its text with its pastes in full."""
+    return Pastes(draft.pastes).expand(draft.text)
 
 
 class Drafts:
@@ -19,7 +25,7 @@ class Drafts:
         self._editor = context.chat.editor
         self.editing: Turn | None = None
         self._aside = Draft()
-        self.waiting: list[str] = []
+        self.waiting: list[Draft] = []
         """Messages that wait for an answer to end. On disk they stand before what is being written."""
 
     def keep(self) -> None:
@@ -29,8 +35,8 @@ class Drafts:
         """
         if not self._aside.text:
             draft = self._editor.draft()
-            texts = [*self.waiting, draft.text] if draft.text else self.waiting
-            self._save(replace(draft, text="\n\n".join(texts)))
+            texts = [*map(whole, self.waiting), draft.text]
+            self._save(replace(draft, text="\n\n".join(filter(None, texts))))
 
     def _save(self, draft: Draft) -> None:
         kept = self._context.conversation.kept.id
@@ -42,14 +48,18 @@ class Drafts:
         To be called before the first question of a conversation is stored: its draft is that of no conversation.
         """
         turn, aside = self._end_edit()
-        self._context.in_store(lambda store: store.writing.remember(written))
+        self.take(written)
         self._save(aside)
-        self._context.chat.take_draft(written)
         if aside.text and self._editor.text:  # something else was typed behind Enter
             self._to_history(aside)
         elif aside.text:
             self._editor.set_draft(aside)
         return turn
+
+    def take(self, written: str) -> None:
+        """The text in the composer is on its way: an earlier input, here and at a later start."""
+        self._context.in_store(lambda store: store.writing.remember(written))
+        self._context.chat.take_draft(written)
 
     # Editing a question.
 

@@ -87,7 +87,7 @@ class MakingRoom:
         if context.refuse(conversation.refusal) or context.still_answering(or_about_to=self._turns.busy):
             return
         if kept is None or model is None or len(turns) < 2:
-            context.flash("There are no older turns to leave out: /new begins a new conversation.")
+            context.flash("No older turns to leave out: /new begins anew.")
             return
         number = int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 9 else 0
         if argument and not 0 < number < len(turns):

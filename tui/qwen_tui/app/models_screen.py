@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from textual.content import Content
 
-from qwen_core.errors import quote
+from qwen_core.demo import demo_model_path
+from qwen_core.errors import QwenError, quote
 from qwen_core.figures import decimal_size
+from qwen_tui.app.context import AppContext
 from qwen_tui.app.model_lines import ModelLine, fit, read_model
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import cells, one_line
@@ -125,3 +128,14 @@ class ModelsScreen(Picker[Row, str]):
         for place, line in enumerate(self.lines):
             self.lines[place] = await asyncio.to_thread(self._read, line.path, line.name)
             self.fill()
+
+
+async def models_screen(context: AppContext) -> ModelsScreen:
+    """The bundled model, and those that were open lately."""
+    recent = []
+    with suppress(QwenError):
+        recent = await context.store.use(lambda store: store.models.recent())
+    listed = {str(demo_model_path()): "demo model", **{model.path: model.name for model in recent}}
+    model = context.conversation.model
+    memory = (model.recommended_bytes, model.memory_bytes) if model is not None else (None, 0)
+    return ModelsScreen(list(listed.items()), context.load.path, *memory)

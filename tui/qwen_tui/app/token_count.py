@@ -70,7 +70,7 @@ class TokenCount:
         sent = context.chat.editor.pastes.expand(written)
         if "@" not in written:
             return sent
-        limit = context.running.composer.attach_limit_kb * 1024
+        limit = context.running.composer.attach_limit_kb * 1000
         return (await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)).text
 
     def _send(self, content: str) -> None:

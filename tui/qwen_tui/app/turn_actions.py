@@ -18,6 +18,7 @@ from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.token_count import TokenCount
 from qwen_tui.chat.turn_view import What
 from qwen_tui.composer.attachments import attach
+from qwen_tui.composer.pastes import Pastes
 from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
 from qwen_tui.conversation.turns import Turn
@@ -47,17 +48,18 @@ class TurnActions:
 
     # Asking.
 
-    async def submit(self, text: str, written: str | None) -> bool:
+    async def submit(self, text: str, written: str | None, pastes: Pastes | None = None) -> bool:
         """A message from the composer: a new question, or the new wording of the one that is being edited.
 
-        `written` is how it stands in the composer; None for one that is there no more. Whether it is asked now.
+        `written` is how it stands in the composer; None for one that is there no more, with its own `pastes`. Whether
+        it is asked now.
         """
         refusal = self._context.conversation.refusal or ("One moment: your text is kept." if self.busy else "")
         if self._context.refuse(refusal):
             return False
         self.busy = True
         try:
-            content, shown = await self._compose(text)
+            content, shown = await self._compose(text, pastes or self._context.chat.editor.pastes)
             if not content or self._context.refuse(await self._tokens.refusal(content)):
                 return False
             if self._context.refuse(self._context.conversation.refusal):
@@ -71,12 +73,12 @@ class TurnActions:
         finally:
             self.busy = False
 
-    async def _compose(self, text: str) -> tuple[str, str]:
+    async def _compose(self, text: str, pastes: Pastes) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
         context = self._context
         limit = context.running.composer.attach_limit_kb * 1000
         written = typed(text)
-        sent = context.chat.editor.pastes.expand(written)
+        sent = pastes.expand(written)
         if "@" not in written:
             return sent, ""
         attached = await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)
@@ -86,7 +88,7 @@ class TurnActions:
         if attached.unknown and self._sent_as_text != written:
             self._sent_as_text = written
             name = one_line(attached.unknown[0], 40)
-            context.flash(f"Not sent: there is no file {name} here. Enter sends it as text.")
+            context.flash(f"No file {name} here: Enter sends it as text.")
             return "", ""
         if attached.files:
             names = ", ".join(f"{one_line(file.name, 40)} {decimal_size(file.size)}" for file in attached.files)

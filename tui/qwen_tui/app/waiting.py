@@ -1,30 +1,33 @@
 """Messages that were sent while an answer was coming: each is asked once the one before it is answered."""
 
-from collections.abc import Awaitable, Callable
-
-from qwen_core.protocol.events import EngineDied, Event, LoadFailed, TurnDone, TurnFailed
+from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed, TurnDone, TurnFailed
 from qwen_tui.app.context import AppContext
-from qwen_tui.app.drafts import Drafts
+from qwen_tui.app.drafts import Drafts, whole
+from qwen_tui.app.turn_actions import TurnActions
+from qwen_tui.composer.pastes import Pastes
+from qwen_tui.composer.slash import MessageText, parse_input
+from qwen_tui.store import Draft
 from qwen_tui.text.safe import one_line
 
 
 class Waiting:
-    """`ask` asks the next one, and says whether it could. The texts are the drafts' to keep, until then."""
+    """Until they are asked they are the drafts' to keep."""
 
-    def __init__(self, context: AppContext, drafts: Drafts, ask: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(self, context: AppContext, drafts: Drafts, turns: TurnActions) -> None:
         self._context = context
         self._drafts = drafts
-        self._ask = ask
+        self._turns = turns
 
     @property
     def takes(self) -> bool:
-        """Whether a message has to wait now: an answer comes, and no earlier question is being edited meanwhile."""
-        return self._context.conversation.current is not None and self._drafts.editing is None
+        """Whether a message has to wait now: an answer comes, no summary, and no earlier question is being edited."""
+        turn = self._context.conversation.current
+        return turn is not None and not turn.aside and self._drafts.editing is None
 
     def add(self, written: str) -> None:
-        """Have what is written in the composer wait, pastes in full."""
-        self._drafts.waiting.append(self._context.chat.editor.pastes.expand(written))
-        self._context.chat.take_draft(written)
+        """Have what is written in the composer wait."""
+        self._drafts.waiting.append(Draft(written, self._context.chat.editor.pastes.kept(written)))
+        self._drafts.take(written)
         self._changed()
 
     def take_back(self) -> bool:
@@ -34,39 +37,44 @@ class Waiting:
         self._return(self._drafts.waiting.pop())
         return True
 
-    def next(self, event: Event) -> str | None:
+    def next(self, event: Event) -> Draft | None:
         """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed."""
         match event:
             case TurnDone(finish_reason=reason) if reason != "cancelled" and self._drafts.waiting:
-                text = self._drafts.waiting.pop(0)
+                draft = self._drafts.waiting.pop(0)
                 self._changed()
-                return text
-            case TurnDone() | TurnFailed() | EngineDied() | LoadFailed():
+                return draft
+            case TurnDone() | TurnFailed() | EngineDied() | Loaded() | LoadFailed():  # nothing waits across a load
                 self._all_back()
             case _:
                 pass
         return None
 
-    async def ask(self, text: str) -> None:
+    async def ask(self, draft: Draft) -> None:
         """Ask what has waited. What cannot be asked is in the composer again, with all that waits behind it."""
-        if not await self._ask(text):
-            self._drafts.waiting.insert(0, text)
+        parsed = parse_input(draft.text)
+        text = parsed.text if isinstance(parsed, MessageText) else draft.text
+        if not await self._turns.submit(text, None, Pastes(draft.pastes)):
+            self._drafts.waiting.insert(0, draft)
             self._all_back()
 
     def _all_back(self) -> None:
         while self.take_back():
             pass
 
-    def _return(self, text: str) -> None:
+    def _return(self, draft: Draft) -> None:
         editor = self._context.chat.editor
-        editor.set_text("\n\n".join(part for part in (text, editor.text) if part))
+        if editor.text:  # whose pastes may have the same numbers
+            editor.set_text(f"{whole(draft)}\n\n{editor.text}")
+        else:
+            editor.set_draft(draft)
         self._changed()
 
     def _changed(self) -> None:
-        texts = self._drafts.waiting
+        drafts = self._drafts.waiting
         said = None
-        if texts:
-            more = f" and {len(texts) - 1} more" if len(texts) > 1 else ""
-            said = f"next: {one_line(texts[0], 40)}{more} · Esc takes back what waits"
+        if drafts:
+            more = f" and {len(drafts) - 1} more" if len(drafts) > 1 else ""
+            said = f"next: {one_line(drafts[0].text, 40)}{more} · Esc takes back what waits"
         self._context.chat.composer_banner(said)
         self._drafts.keep()

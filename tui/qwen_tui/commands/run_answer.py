@@ -13,7 +13,8 @@ from qwen_tui.text.formatting import counted, ending, number, peak, turn_line
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from collections.abc import Mapping
 
-    from qwen_core.protocol.events import ModelSummary, Part, PeakSource, Piece, StreamEvent
+    from qwen_core.protocol.events import ModelSummary, PeakSource, StreamEvent
+    from qwen_core.protocol.pieces import Part, Piece
     from qwen_core.settings.sampling_values import Sourced
 
 _FIGURES = (
@@ -42,7 +43,7 @@ class AnswerText:
 
     def text(self, *parts: Part) -> str:
         """What was said in `parts`, by what is known of it in the end."""
-        from qwen_core.protocol.events import text_of, with_late_reasoning
+        from qwen_core.protocol.pieces import text_of, with_late_reasoning
 
         return text_of(with_late_reasoning(self.pieces, self.final.late_reasoning if self.final else 0), *parts)
 

@@ -23,11 +23,11 @@ from qwen_core.protocol.events import (
     Loaded,
     Message,
     ModelSummary,
-    Part,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
+from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qwen_core.protocol.events import FinishReason, Message, Part, Piece, joined, text_of
+from qwen_core.protocol.events import FinishReason, Message
 from qwen_core.protocol.expert_use import ExpertUse
+from qwen_core.protocol.pieces import Part, Piece, joined, text_of
 from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_core.settings.ranges import SAMPLING
 from qwen_core.settings.sampling_values import REQUEST, Sourced

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from qwen_core.protocol.events import FinishReason, GenerationSettings, Message, Part
+from qwen_core.protocol.events import FinishReason, GenerationSettings, Message
+from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.store.database import Database
 from qwen_tui.store.errors import StoreError

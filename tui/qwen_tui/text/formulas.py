@@ -166,7 +166,7 @@ def _macro(node: Any) -> str:
             return ""
         case _ if name in FUNCTIONS:
             return name + _APPLIED
-        case "frac" | "dfrac" | "tfrac" | "cfrac" | "nicefrac", [over, under]:
+        case _, [over, under] if name in _FRACTIONS:
             return f"{_APPLIED}{_factor(over)}/{_factor(under)}{_APPLIED}"
         case "sqrt", [of]:
             return "√" + _factor(of)

@@ -20,9 +20,8 @@ from qwen_tui.text.safe import cells
 from qwen_tui.widgets.cursor_list import CursorList, Heading
 from qwen_tui.widgets.key_order import OneLine
 
-AROUND = (
-    6  # rows of the screen that the list leaves: two edges of the box, the field with its line, one above and below
-)
+AROUND = 6
+"""Rows of the screen that the list leaves: two edges of the box, the field with its line, one above and below."""
 MOST = 18  # rows of the list, however many there are
 
 Row = TypeVar("Row")
