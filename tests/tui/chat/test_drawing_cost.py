@@ -1,6 +1,7 @@
 """What drawing costs while an answer streams: layouts counted, and that what is kept as drawn is never out of date."""
 
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from textual.screen import Screen
 
 from qwen_core.protocol.pieces import Part
 from qwen_tui.chat.screen import ChatScreen
+from qwen_tui.text.block_layout import Block, Laid, lay_out
 from qwen_tui.widgets.draw_pace import INTERVAL, SHARE, SLOWEST, SOON, DrawPace
 from qwen_tui.widgets.partial_paint import PartialCompositor
 from qwen_tui.widgets.plain_text import PlainText
@@ -206,3 +208,24 @@ async def test_rows_draw_again_what_has_changed_in_text_or_style() -> None:
         rows.show([Content("one")])
         await rest(here)
         assert rows.size.height == 1
+
+
+async def test_what_is_searched_for_is_marked_where_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter that is in each of many lines would else lay out all of them anew for every key."""
+    async with stage(loads_only, (60, 20)) as here:
+        lines = TextLines()
+        await here.app.chat.transcript.mount(lines)
+        lines.set_blocks([Block(Content("a\n" * 20)) for _ in range(200)])
+        await rest(here)
+        marked: list[Block] = []
+
+        def counted(block: Block, width: int, find: re.Pattern[str] | None = None) -> Laid:
+            marked.append(block)
+            return lay_out(block, width, find)
+
+        monkeypatch.setattr("qwen_tui.widgets.text_lines.lay_out", counted)
+        lines.mark("a")
+        await rest(here)
+        assert 0 < len(marked) < 5
+        assert len(lines.hits) == 200 * 20
+        assert len(marked) == 200

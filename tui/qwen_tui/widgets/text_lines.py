@@ -25,6 +25,7 @@ class _Placed:
     """A block, how it was laid out, and the row and line it begins at, its empty row before it included.
 
     `strips`: its rows as drawn last on `ground`, nothing selected. A row that scrolls is not composed again.
+    `stale`: other matches are to be marked in it than are, which waits until it is looked at.
     """
 
     block: Block
@@ -35,6 +36,7 @@ class _Placed:
     line: int = 0
     ground: Style | None = None
     strips: dict[int, Strip] = field(default_factory=dict)
+    stale: bool = False
 
     def take_strips(self, other: "_Placed") -> int:
         """Keep what was drawn of `other`, a shorter state of this text, as far as it reads the same: how many rows."""
@@ -119,10 +121,17 @@ class TextLines(LineStrips):
         self._needle = needle
         find = finder(needle)
         for placed in self._placed:
-            if placed.laid.hits or (find is not None and holds(placed.block, find)):
-                placed.laid = lay_out(placed.block, self._width, find)
+            if placed.stale or placed.laid.hits or (find is not None and holds(placed.block, find)):
+                placed.stale = True
                 placed.strips.clear()
         self.refresh()
+
+    def _marked(self, placed: _Placed) -> Laid:
+        """How a block is laid out, with what is searched for marked in it."""
+        if placed.stale:
+            placed.laid = lay_out(placed.block, self._width, finder(self._needle))
+            placed.stale = False
+        return placed.laid
 
     @property
     def is_laid_out(self) -> bool:
@@ -133,7 +142,7 @@ class TextLines(LineStrips):
     def hits(self) -> list[int]:
         """The rows in which marked text begins, one for each place, in order."""
         self._lay_out(self._width)
-        return [placed.row + placed.gap + row for placed in self._placed for row in placed.laid.hits]
+        return [placed.row + placed.gap + row for placed in self._placed for row in self._marked(placed).hits]
 
     @property
     def plain(self) -> str:
@@ -187,12 +196,11 @@ class TextLines(LineStrips):
         placed = self._placed[bisect_right(self._starts, y) - 1]
         return placed, y - placed.row - placed.gap
 
-    @staticmethod
-    def _row(placed: _Placed, inside: int) -> Row:
+    def _row(self, placed: _Placed, inside: int) -> Row:
         """A row of a block, its line counted from the beginning of all the text."""
         if inside < 0:
             return Row(Content(""), placed.line, 0, placed.block.gap or NOTHING)
-        row = placed.laid.rows[inside]
+        row = self._marked(placed).rows[inside]
         if placed.colours:
             row = row.coloured(placed.colours[row.line])
         return replace(row, line=placed.line + placed.gap + row.line)
