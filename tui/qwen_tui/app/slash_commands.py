@@ -11,6 +11,7 @@ from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import Call
+from qwen_tui.conversation_list.history_screen import HistoryScreen
 from qwen_tui.settings.counting import sampling_words
 from qwen_tui.settings.themes import colours_of
 from qwen_tui.text import formatting
@@ -65,6 +66,7 @@ class SlashCommands:
             "model": lambda path: conversations.open_model(path) if path else actions["model"](""),
             "dtype": conversations.compute_in,
             "stats": lambda _: self._stats(),
+            "history": lambda _: self._history(),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
             "save": lambda _: context.save(),
@@ -135,6 +137,9 @@ class SlashCommands:
         if turn.sampling:
             lines.append(f"sampling: {sampling_words(turn.sampling)}")
         self._context.note("\n".join(lines))
+
+    def _history(self) -> None:
+        self._context.chat.app.push_screen(HistoryScreen(self._context.store))
 
     async def _export(self, argument: str) -> None:
         from qwen_tui.store.export_file import export_conversation
