@@ -61,7 +61,7 @@ def start_child(boot: str, *arguments: str, output: int) -> tuple[Connection, su
 
 def connect_to_parent() -> Connection:
     """The child's end of the pipe. From here on this process ends with its parent, whatever it is doing."""
-    _end_with_parent()
+    end_with_parent()
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)  # what this process starts must not keep the pipe open when it dies
     return Connection(descriptor)
@@ -153,7 +153,8 @@ def _footprint_bytes(pid: int) -> int:
     return usage[9]  # ri_phys_footprint
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """In a child whose standard input is a pipe that its parent holds open: end when that is closed."""
     life = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -111,7 +111,9 @@ def _fault(message: str) -> int:
 def _named_options(words: Sequence[str]) -> str:
     """The command and the names of the options of a command line: no prompt, no path, nothing that a person wrote."""
     command = words[0] if words and words[0] in program.commands else ""
-    options = [word.split("=")[0] if word.startswith("--") else word[:2] for word in words if word.startswith("-")]
+    known = {name for each in program.commands.values() for param in each.params for name in param.opts}
+    begun = [word.split("=")[0] if word.startswith("--") else word[:2] for word in words]
+    options = [name for name in begun if name in known]
     return printable(" ".join([command, *options]).strip(), 500)
 
 

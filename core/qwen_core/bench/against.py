@@ -5,6 +5,7 @@ caches or kernels.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -47,10 +48,18 @@ def require_peer(find: Callable[[str], object] = find_spec) -> None:
 def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
     """One side in a process of its own. Raises QwenError with its last line when it fails, Interrupted on a stop."""
     command = [sys.executable, "-P", "-c", _BOOT, json.dumps(asdict(task))]
+    life, held = os.pipe()  # the other process ends when `held` is closed, also by the end of this one
     # A session of its own: ctrl+c reaches this process alone, which then ends the other.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        command,
+        stdin=life,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     )
+    os.close(life)
     try:
         while True:
             try:
@@ -63,6 +72,7 @@ def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
         if process.poll() is None:
             process.kill()
             process.communicate()
+        os.close(held)
     lines = out.splitlines()
     if process.returncode != 0 or not lines:
         said = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]

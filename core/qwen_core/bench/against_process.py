@@ -14,6 +14,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from qwen_core.child_process import end_with_parent
+
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
 
 # Continues ids greedily by a number of tokens, yielding each as soon as it is known.
@@ -111,6 +113,7 @@ SIDES: dict[str, Callable[[Task], tuple[Continue, str]]] = {"qwen-tui": own_side
 
 def main() -> None:
     """The process: the task as JSON in `sys.argv[1]`, the outcome as the last line of stdout."""
+    end_with_parent()
     fields = json.loads(sys.argv[1])
     task = Task(**{**fields, "ids": tuple(fields["ids"])})
     with redirect_stdout(sys.stderr):  # whatever a library prints is no part of the outcome

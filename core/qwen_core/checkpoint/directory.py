@@ -43,7 +43,7 @@ _UNUSED_BUFFERS = ("rotary_emb.inv_freq",)
 QUANT_FILE = "hf_quant_config.json"
 # The full 27B's has 57 kB. Far larger ones would take seconds to parse before they could be refused.
 MAX_CONFIG_BYTES = 1 << 20
-MAX_TOKENIZER_BYTES = 256 << 20  # Qwen3.5's tokenizer.json has 20 MB
+MAX_TOKENIZER_BYTES = 64 << 20  # Qwen3.5's tokenizer.json has 20 MB
 MAX_TEMPLATE_BYTES = 4 << 20
 MAX_TOKENIZER_CONFIG_BYTES = 64 << 20
 

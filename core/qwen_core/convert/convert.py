@@ -13,7 +13,15 @@ from qwen_core.convert.awq import Fold
 from qwen_core.convert.plan import ConversionPlan, ConvertProgress, Decision, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.transform import transformed
-from qwen_core.convert.writer import COPIED, OutputDirectory, ShardFile, check_disk, check_target, clear_errors
+from qwen_core.convert.writer import (
+    COPIED,
+    OutputDirectory,
+    ShardFile,
+    check_disk,
+    check_link,
+    check_target,
+    clear_errors,
+)
 from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, quote
@@ -49,7 +57,10 @@ def convert(
 
 def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_CAP) -> tuple[Path, tuple[Shard, ...]]:
     """The resolved `target` and the shards to be written there. Raises for all that is seen to be wrong beforehand."""
-    place = check_target(plan.checkpoint.path, target)
+    source = plan.checkpoint.path
+    place = check_target(source, target)
+    for file in (source / "config.json", *plan.checkpoint.shards):
+        check_link(file, source)
     shards = arrange(plan.outputs, shard_cap)
     check_room(place, shards)
     return place, shards

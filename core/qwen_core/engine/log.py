@@ -71,7 +71,11 @@ def open_engine_log() -> tuple[EngineLog, int]:
         path = engine_log_path()
         if path.exists() and path.stat().st_size > MAX_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        )  # a named pipe would be waited for
+        descriptor = os.open(path, flags, 0o600)
+        os.fchmod(descriptor, 0o600)  # whoever made it
         return EngineLog(path, os.fstat(descriptor).st_size), descriptor
     except (OSError, QwenError):
         return EngineLog(None), os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -17,6 +17,7 @@ from qwen_core.files import parse_json_object, read_bytes
 MAX_VALUES = 2_000_000  # Qwen3.5 has 1,300,000
 # Qwen3.5 adds 33, the longest of 21 characters. Each is looked for at every place of a text.
 MAX_ADDED, MAX_ADDED_LENGTH = 512, 64
+MAX_LENGTH = 1024  # of any token, in characters: Qwen3.5's longest, of blanks, has 128. An answer is many of them.
 MAX_STEPS = 3  # of a normaliser, a pre-tokenizer or a decoder; Qwen has two. A step twice may double a text.
 
 # How text is cut before it becomes tokens: Qwen2 to Qwen3, and Qwen3.5 on, where marks belong to their letters.
@@ -67,7 +68,10 @@ def _problem(fields: dict[str, Any]) -> str:
     for option in _UNUSED_OPTIONS:
         if model.get(option):
             return f"its model has {option}, where Qwen has none"
-    if not _merges_fit(model.get("merges"), model.get("vocab")):
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, dict) and max(map(len, vocabulary), default=0) > MAX_LENGTH:
+        return f"a token of more than {MAX_LENGTH:,} characters"
+    if not _merges_fit(model.get("merges"), vocabulary):
         return "it merges what is no token"
     if "ByteLevel" not in (entry.get("type") for entry in _flat(decoder, "decoders")):
         return "its decoder is not byte-level BPE's"

@@ -1,6 +1,9 @@
 """A comparison with another runtime: who runs when, what the ratios are, and how a side that fails is told of."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -19,6 +22,7 @@ from qwen_core.bench.against import (
 )
 from qwen_core.bench.against_process import Outcome, Task, timed
 from qwen_core.errors import QwenError
+from support.engines import is_gone, wait_until
 
 TASK = Task("qwen-tui", "/model", tuple(range(100)), 4)
 FACTS = {"device": "CPU", "versions": {}}
@@ -136,6 +140,22 @@ def test_both_sides_draw_the_same_tokens_of_the_demo_in_float32() -> None:
 def test_a_side_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(QwenError, match=r"qwen-tui could not be measured: .*has no config.json"):
         run_side(Task("qwen-tui", str(tmp_path), (1,), 1), never)
+
+
+def test_a_side_ends_with_the_process_that_waits_for_it(tmp_path: Path) -> None:
+    """Whatever ends that: nothing runs at the end of a signal that cannot be caught."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    side = f"import os; open({str(told)!r}, 'w').write(str(os.getpid())); import threading; threading.Event().wait()"
+    boot = f"from qwen_core.child_process import end_with_parent; end_with_parent(); {side}"
+    waits = (
+        "from qwen_core.bench import against; from qwen_core.bench.against_process import Task; "
+        f"against._BOOT = {boot!r}; against.run_side(Task('qwen-tui', '/model', (1,), 1), lambda: False)"
+    )
+    with subprocess.Popen([sys.executable, "-c", waits]) as process:
+        pid = int(told.read_text())
+        process.kill()
+    wait_until(lambda: is_gone(pid), "the end of the side")
 
 
 def test_a_stop_ends_the_process_of_a_side(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from qwen_core.engine.log import open_engine_log
+from qwen_core.settings.paths import engine_log_path
 from support.engines import is_gone, reach, wait_until
 from support.fake_session import FACTORY, die, gate, script, shout, stick, touch, until_stop
 
@@ -71,3 +73,18 @@ def test_nothing_it_says_reaches_the_terminal(home: Path) -> None:
     assert text.count("LOUD") == 4
     assert "Segmentation fault" in text
     assert Path(log_path).parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_log_that_is_a_named_pipe_is_not_waited_for(home: Path) -> None:
+    log = engine_log_path()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(log)
+    made, descriptor = open_engine_log()
+    os.close(descriptor)
+    assert made.path is None
+    log.unlink()
+    log.touch(0o644)
+    made, descriptor = open_engine_log()
+    os.close(descriptor)
+    assert made.path == log
+    assert log.stat().st_mode & 0o777 == 0o600

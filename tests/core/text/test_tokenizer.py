@@ -226,6 +226,7 @@ CUT = {"type": "Split", "behavior": "Isolated", "invert": False}
         ("post_processor", REPEATS, 'post-processor "TemplateProcessing"'),
         ("post_processor", {"type": "Sequence", "processors": [REPEATS]}, 'post-processor "TemplateProcessing"'),
         ("added_tokens", ["<a>"], "an added token that is not text"),
+        ("model", {"type": "BPE", "vocab": {"a": 0, "a" * 1025: 1}, "merges": []}, "more than 1,024 characters"),
         ("decoder", {"type": "Fuse"}, "byte-level BPE"),
     ],
 )

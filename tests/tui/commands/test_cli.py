@@ -222,7 +222,7 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_log(
         raise ZeroDivisionError("first\nsecond")
 
     monkeypatch.setattr("qwen_tui.app.run.run_app", fail)
-    monkeypatch.setattr("sys.argv", ["qwen-tui", "./dir", "--system", "a secret", "--effort=none", "-cother"])
+    monkeypatch.setattr("sys.argv", ["qwen-tui", "./dir", "--system", "--a secret", "--effort=none", "-pother"])
     log = home / "state" / "qwen-tui.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
     log.touch(0o644)
@@ -233,7 +233,7 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_log(
     assert log.parent.stat().st_mode & 0o777 == 0o700
     # It is for its owner alone, and what a person wrote is not in it.
     assert log.stat().st_mode & 0o777 == 0o600
-    assert log.read_text(encoding="utf-8").splitlines()[0] == f"qwen-tui {__version__} --system --effort -c"
+    assert log.read_text(encoding="utf-8").splitlines()[0] == f"qwen-tui {__version__} --system --effort -p"
 
 
 def test_a_log_that_cannot_be_written_does_not_hide_the_fault(

@@ -242,6 +242,9 @@ def test_a_turn_without_an_answer_says_so(
     cli.main(["run", "./dir", "-p", "x"])
     out, err = capsys.readouterr()
     assert (out.strip(), err.splitlines()[-1]) == ("", line)
+    cli.main(["run", "./dir", "-p", "x", "--json"])
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["text"].strip(), err) == ("", f"qwen-tui: {line}\n")
 
 
 @pytest.mark.parametrize("events", [PARIS, [said("hm", 7, part="reasoning"), said("<tool_call>", 8, part="tool_call")]])

@@ -1,8 +1,11 @@
 """The person's own editor: a script in its place, what it is given, and what comes back."""
 
 import os
+import pty
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -111,6 +114,39 @@ def test_ctrl_c_in_the_editor_is_not_ours(tmp_path: Path, monkeypatch: pytest.Mo
         assert got == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+WAITING = """
+import os, signal, sys
+from qwen_core.errors import QwenError
+from qwen_tui.composer import external_editor
+
+external_editor.LOOK_S = 0.05
+record = open(sys.argv[1], "w")
+signal.signal(signal.SIGHUP, lambda number, frame: record.write("hung up, "))
+try:
+    external_editor.edit_externally("text")
+except QwenError as error:
+    record.write(str(error))
+"""
+
+
+def test_an_editor_with_a_window_of_its_own_does_not_outlast_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes, stays = tmp_path / "goes", tmp_path / "stays"
+    os.mkfifo(goes)
+    os.mkfifo(stays)
+    monkeypatch.setenv("VISUAL", script(tmp_path / "editor", f"echo > '{goes}'", f"exec cat '{stays}'"))
+    ours, theirs = pty.openpty()
+    record = tmp_path / "record"
+    with subprocess.Popen([sys.executable, "-c", WAITING, str(record)], stdin=theirs) as process:
+        os.close(theirs)
+        goes.read_text()
+        os.close(ours)
+        assert process.wait(60) == 0
+    stays.write_text("")
+    assert record.read_text() == "hung up, The terminal has ended: your text is as it was."
 
 
 async def test_f6_edits_the_draft_and_tokens_stay_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

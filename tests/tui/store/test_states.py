@@ -26,8 +26,10 @@ def test_a_state_goes_when_its_conversation_is_deleted_and_the_rest_when_a_progr
         store.conversations.restore(deleted)
         store.database.read("DELETE FROM conversations WHERE id = ?", (purged,))
     (states / f".{kept}.safetensors.{ended.pid}.safetensors").write_bytes(b"half")
-    being_saved = f".{kept}.safetensors.{os.getpid()}.safetensors"
+    being_saved = f".{kept}.safetensors.{os.getppid()}.safetensors"
     (states / being_saved).write_bytes(b"half")
+    # A number that is used again: this process has saved nothing yet.
+    (states / f".{kept}.safetensors.{os.getpid()}.safetensors").write_bytes(b"half")
     (states / "notes.txt").write_text("not ours")
     with opened(tmp_path):
         assert saved(states) == {f"{kept}.safetensors", being_saved, "notes.txt"}

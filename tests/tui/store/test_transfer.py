@@ -76,6 +76,16 @@ def test_what_goes_out_comes_in(
                     assert there in {hit.conversation_id for hit in target.search.find(word, limit=1000)}
 
 
+def test_what_someone_has_edited_goes_out_as_it_comes_in(tmp_path: Path) -> None:
+    """A time without end, and a word that says nothing of how an answer ended."""
+    with opened(tmp_path / "a") as source, opened(tmp_path / "b") as target:
+        conversation = source.conversations.begin()
+        turn(source, conversation, "Q", "A")
+        source.database.read("UPDATE messages SET created_at = 9e999, finish_reason = 'tired'")
+        text = export_json(source, [conversation])
+        assert shown(target, import_json(target, [text])[0]) == ["Q", "A"]
+
+
 def test_an_answer_that_is_being_written_goes_out_as_far_as_it_is(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         conversation = store.conversations.begin()

@@ -50,7 +50,7 @@ def test_common_mathematics_reads_like_mathematics(source: str, text: str) -> No
     "source",
     [
         r"\unknown{x}", "x_", "}{", r"\frac", r"\begin{pmatrix} a", "", " ", "{" * 90 + "}" * 90, "{" * 900,
-        r"\xrightarrow{f}", r"\input{/etc/passwd}", r"\def\a{\a\a}\a",
+        r"\xrightarrow{f}", r"\ref{12} x", r"\cite{ab} x", r"\input{/etc/passwd}", r"\def\a{\a\a}\a",
     ],
 )  # fmt: skip
 def test_what_has_no_such_form_stays_as_it_was_written(source: str) -> None:

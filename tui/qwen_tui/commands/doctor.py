@@ -162,7 +162,11 @@ def _backend() -> dict[str, Any]:
     configured = json.dumps([load.peak_bandwidth_gb_s, load.gpu_cores, load.cache_folder])
     command = [sys.executable, "-c", PROBE, configured]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        # Whatever this terminal's encoding is.
+        told = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", env=told, timeout=PROBE_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise QwenError(f"the MLX backend did not answer within {PROBE_SECONDS} s: is the device busy?") from None
     if done.returncode != 0:

@@ -15,7 +15,7 @@ from qwen_tui.commands.effort import check_effort
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
 from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
 from qwen_tui.commands.output import json_line
-from qwen_tui.commands.run_answer import AnswerText, summary_lines
+from qwen_tui.commands.run_answer import AnswerText, missing_answer, summary_lines
 from qwen_tui.commands.run_meter import RunMeter
 from qwen_tui.commands.run_request import RunRequest, read_request
 from qwen_tui.commands.terminal import Terminal
@@ -121,6 +121,9 @@ def _run(
             if request.prompt_ids is not None:
                 sampling["effort"] = Sourced(None, DEFAULT)
             terminal.print(json_line(answer.fields(model, sampling)))
+            unread = answer.final.finish_reason == "context" and not answer.token_ids  # which is told below
+            if not meter and not unread and (missing := missing_answer(answer)):
+                click.echo(f"qwen-tui: {missing}", err=True)
         else:
             for line in summary_lines(answer, model.peak_source):
                 terminal.line(line)

@@ -47,6 +47,11 @@ class AnswerText:
 
         return text_of(with_late_reasoning(self.pieces, self.final.late_reasoning if self.final else 0), *parts)
 
+    @property
+    def said(self) -> str:
+        """What was said outside of reasoning."""
+        return self.text("answer", "tool_call")
+
     def fields(self, model: ModelSummary, sampling: Mapping[str, Sourced]) -> dict[str, Any]:
         """What --json prints."""
         stats = self.stats
@@ -78,12 +83,20 @@ def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:
     return line
 
 
+def missing_answer(answer: AnswerText) -> str:
+    """One line where the turn ended without an answer; "" where there is one."""
+    final = answer.final
+    if final is None or answer.said.strip():
+        return ""
+    return ending(final.finish_reason, "", answer.text("reasoning"))
+
+
 def summary_lines(answer: AnswerText, peak_source: PeakSource | None = None) -> list[str]:
     """What there is to say about an answer that has ended: its figures, how it ended if not by itself, a notice."""
     final = answer.final
     if final is None:
         return []
     lines = [] if final.stats is None else [statistics(final.stats, peak_source)]
-    how = ending(final.finish_reason, answer.text("answer", "tool_call"), answer.text("reasoning"))
+    how = ending(final.finish_reason, answer.said, answer.text("reasoning"))
     late = f"the first {counted(final.late_reasoning, 'character')} of the text are reasoning, not answer"
     return [*lines, *(line for line in (how, late if final.late_reasoning else "", final.notice) if line)]

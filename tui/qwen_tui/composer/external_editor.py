@@ -7,12 +7,15 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from qwen_core.errors import QwenError, quote
 from qwen_core.files import write_private
 from qwen_tui.text.safe import typed
+
+LOOK_S = 1.0
+"""How often it is seen whether the terminal is still there."""
 
 
 def edit_externally(text: str) -> str:
@@ -27,7 +30,7 @@ def edit_externally(text: str) -> str:
         write_private(path, text.encode("utf-8", "replace"), new=True)
         try:
             with _interrupts_are_the_editors():
-                code = subprocess.run([*command, str(path)], check=False).returncode
+                code = _waited_for(subprocess.Popen([*command, str(path)]))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise QwenError(f"The editor {quote(command[0])} did not start: {reason or error}. Set $EDITOR.") from None
@@ -43,6 +46,17 @@ def edit_externally(text: str) -> str:
     edited = typed(edited)
     # Editors end a file with a newline of their own.
     return edited.removesuffix("\n") if not text.endswith("\n") else edited
+
+
+def _waited_for(editor: subprocess.Popen[bytes]) -> int:
+    """What it ends with. It may have a window of its own and not see that the terminal ends, and nobody else looks."""
+    has_terminal = os.isatty(0)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return editor.wait(LOOK_S)
+        if has_terminal and not os.isatty(0):
+            os.kill(os.getpid(), signal.SIGHUP)
+            raise QwenError("The terminal has ended: your text is as it was.")
 
 
 def _command() -> list[str]:

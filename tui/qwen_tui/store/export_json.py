@@ -6,11 +6,12 @@ give the same text. import_json.py reads it back.
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from qwen_core.files import json_text
+from qwen_core.protocol.events import FinishReason
 from qwen_tui.store.models import COLUMNS, identity
-from qwen_tui.store.records import ModelIdentity, from_json
+from qwen_tui.store.records import ModelIdentity, from_json, moment
 from qwen_tui.store.store import Store
 from qwen_tui.store.token_ids import unpack
 
@@ -65,8 +66,8 @@ def _message(row: sqlite3.Row, numbers: Mapping[int, int], said: Mapping[str, st
         **{name: row[name] + said.get(name, "") for name in TEXTS},
         # An answer that is being written right now is one that was interrupted for whoever reads the file.
         "status": "interrupted" if row["status"] == "running" else row["status"],
-        "finish_reason": row["finish_reason"],
-        "created_at": row["created_at"],
+        "finish_reason": row["finish_reason"] if row["finish_reason"] in get_args(FinishReason) else None,
+        "created_at": moment(row["created_at"]),
         "model": _model(identity(row)),
         "settings": from_json(row["settings"]),
         "stats": from_json(row["stats"]),

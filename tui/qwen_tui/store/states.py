@@ -37,6 +37,8 @@ def sweep_states(folder: Path, kept: Collection[int]) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    if process == os.getpid():  # which has saved nothing yet: the number is used again
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

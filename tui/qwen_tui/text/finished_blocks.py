@@ -21,7 +21,7 @@ MAX_BRACKETS = 1_000
 MAX_LINES, MAX_CHARACTERS, MAX_MARKS = 2_000, 60_000, 6_000
 """Of a text that is read as markdown, its code aside: what takes at most some half a second. Answers have a tenth."""
 
-_MARKS = re.compile(r"[\[*_>]|(?:[-+]|\d[.)]) ")
+_MARKS = re.compile(r"[\[*_<>]|(?:[-+]|\d[.)]) ")
 """What may begin a link, emphasis, a list or a quote: each of them costs the more, the more of them stand together."""
 
 MAX_CELLS = 10_000

@@ -188,7 +188,7 @@ def _macro(node: Any) -> str:
 
 def _plain_symbol(name: str) -> str:
     text = symbol(name)
-    if text is None:
+    if text is None or re.fullmatch("<.+>", text):  # <ref> and <cit.> stand for what is not told
         raise _UnreadableError
     if text in RELATIONS:
         return _AROUND + text + _AROUND
