@@ -82,7 +82,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ),
         ("/preset", lambda request: request.temperature is None, "preset is auto. /preset takes one of"),
         ("/think high", lambda request: request.effort == "high", "effort is high"),
-        ("/think", lambda request: request.effort is None, "effort is the template's. /think takes"),
+        ("/think", lambda request: request.effort is None, "effort is the model's. /think takes"),
         ("/guard", lambda request: not request.repetition_guard, "guard is off. /guard takes one of"),
         ("/copy code", lambda request: True, "no block of code"),
         ("/guard on", lambda request: request.repetition_guard, "repeat themselves"),

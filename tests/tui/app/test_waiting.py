@@ -23,16 +23,17 @@ async def test_what_is_sent_while_it_answers_waits_and_is_asked_in_order() -> No
     async with stage(loads_only) as here:
         await answering(here, "second", "third")
         assert asked(here) == ["first"]
-        assert "next: second and 1 more" in here.text()
+        assert "2 wait (Esc takes back): second" in here.text()
+        assert "Esc take back" in here.lines()[-1]
         assert here.app.chat.editor.text == ""
         await here.feed(done(1, "one"))
         await here.wait(lambda: asked(here) == ["first", "second"])
         await here.settle()
-        assert "next: third" in here.text()
+        assert "1 waits (Esc takes back): third" in here.text()
         await here.feed(done(2, "two"))
         await here.wait(lambda: asked(here) == ["first", "second", "third"])
         await here.settle()
-        assert "next:" not in here.text()
+        assert "(Esc takes back)" not in here.text()
 
 
 async def test_escape_takes_back_first_what_waits_and_then_stops() -> None:
@@ -43,7 +44,7 @@ async def test_escape_takes_back_first_what_waits_and_then_stops() -> None:
             await here.press("escape")
             assert here.app.chat.editor.text == text
             assert not here.app.conversation.stopping
-        assert "next:" not in here.text()
+        assert "(Esc takes back)" not in here.text()
         await here.press("escape")
         await here.wait(lambda: here.app.conversation.stopping)
         await here.feed(done(1, "one", reason="cancelled"))

@@ -74,7 +74,7 @@ class Waiting:
         drafts = self._drafts.waiting
         said = None
         if drafts:
-            more = f" and {len(drafts) - 1} more" if len(drafts) > 1 else ""
-            said = f"next: {one_line(drafts[0].text, 40)}{more} · Esc takes back what waits"
+            wait = "1 waits" if len(drafts) == 1 else f"{len(drafts)} wait"
+            said = f"{wait} (Esc takes back): {one_line(drafts[0].text, 100)}"
         self._context.chat.composer_banner(said)
         self._drafts.keep()

@@ -20,6 +20,21 @@ SECTION = "generation"
 TEMPLATE = "the model's template"
 NOT_KNOWN = "not known yet"
 _WORDS: Mapping[str, str] = {RECOMMENDED: "recommended by the model's authors"}
+_OF_THE_MODEL = "the model's"
+_UNSET = {
+    "generation.system": "none",
+    "generation.max_tokens": "up to the context",
+    "generation.seed": "a fresh one",
+    "generation.reasoning_budget": "no limit",
+    "generation.num_draft_tokens": "as many as pay",
+    "hardware.peak_bandwidth_gb_s": "the chip's",
+    "hardware.gpu_cores": "by memory size",
+}
+
+
+def unset_words(key: str) -> str:
+    """What counts where a setting has no value, for people."""
+    return _UNSET.get(key, _OF_THE_MODEL)
 
 
 def counting(loaded: LoadedSettings, model: ModelSummary | None, *, thinking: bool | None = None) -> dict[str, Sourced]:
