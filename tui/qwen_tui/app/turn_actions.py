@@ -3,9 +3,7 @@
 Each begins on disk (recorder.py), then on the screen (conversation.py), then in the engine, in this order.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Literal
 
 from qwen_core.errors import QwenError
@@ -17,7 +15,6 @@ from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.token_count import TokenCount
 from qwen_tui.chat.turn_view import What
-from qwen_tui.composer.attachments import attach
 from qwen_tui.composer.pastes import Pastes
 from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
@@ -76,24 +73,19 @@ class TurnActions:
     async def _compose(self, text: str, pastes: Pastes) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
         context = self._context
-        limit = context.running.composer.attach_limit_kb * 1000
-        written = typed(text)
-        sent = pastes.expand(written)
-        if "@" not in written:
-            return sent, ""
-        attached = await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)
+        attached = await context.attached(text, pastes)
         if attached.problems:
             context.flash(f"Not sent: {attached.problems[0]}")
             return "", ""
-        if attached.unknown and self._sent_as_text != written:
-            self._sent_as_text = written
+        if attached.unknown and self._sent_as_text != text:
+            self._sent_as_text = text
             name = one_line(attached.unknown[0], 40)
             context.flash(f"No file {name} here: Enter sends it as text.")
             return "", ""
         if attached.files:
             names = ", ".join(f"{one_line(file.name, 40)} {decimal_size(file.size)}" for file in attached.files)
             context.flash(f"Attached {names}.")
-        return attached.text, sent if attached.files else ""
+        return attached.text, pastes.expand(typed(text)) if attached.files else ""
 
     def ask(self, turn: Turn, settings: GenerationSettings, *before: Command) -> None:
         """Have a turn that is on the screen stored, then answered with settings of its own."""
