@@ -88,7 +88,7 @@ async def test_escape_and_ctrl_c_stop_and_a_draft_is_kept_meanwhile() -> None:
         assert "17.3 tok/s" in here.lines()[-1]
         await here.enter("and then?")
         await here.settle()
-        assert "next: and then?" in here.text()
+        assert "1 waits (Esc takes back): and then?" in here.text()
         await here.pilot.press("escape")
         assert here.app.chat.editor.text == "and then?"
         await here.pilot.press("escape")

@@ -21,7 +21,7 @@ from textual.screen import Screen
 from textual.widgets import TextArea
 
 from qwen_core.checkpoint.locate import model_name
-from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
@@ -48,7 +48,6 @@ from qwen_tui.chat.welcome import Welcome
 from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.slash import Call, MessageText, Mistake, parse_input
 from qwen_tui.conversation.recorder import Recorder
-from qwen_tui.conversation.turns import Turn
 from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.base_screen import LayersScreen
 from qwen_tui.layers.screen import InspectorScreen
@@ -198,12 +197,10 @@ class QwenApp(App[None]):
             self.context.send(command)
         self.tokens.after(event)
         self.room.event(event, running)
-        if (draft := self.waiting.next(event)) is not None:
+        if (draft := self.waiting.next(event, running)) is not None:
             self.run_worker(self.waiting.ask(draft), exit_on_error=True)
         if isinstance(event, EngineDied):
-            self._engine_died(running)
-        if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
-            self.chat.offer_draft(running.shown or running.question)
+            self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
             GenerationCommands(self.context).tell_effort()
@@ -216,11 +213,6 @@ class QwenApp(App[None]):
     def _look(self) -> None:
         if self.attention is not None:
             self.attention.look(watched=self.app_focus)
-
-    def _engine_died(self, turn: Turn | None) -> None:
-        self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
-        if turn is not None and turn.unanswered and not turn.aside:
-            self.chat.offer_draft(turn.question)
 
     def _take_on(self, key: str) -> None:
         """Have a running setting count where it is not looked up each time."""

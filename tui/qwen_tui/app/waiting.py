@@ -6,6 +6,7 @@ from qwen_tui.app.drafts import Drafts, whole
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.composer.pastes import Pastes
 from qwen_tui.composer.slash import MessageText, parse_input
+from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import Draft
 from qwen_tui.text.safe import one_line
 
@@ -37,14 +38,23 @@ class Waiting:
         self._return(self._drafts.waiting.pop())
         return True
 
-    def next(self, event: Event) -> Draft | None:
-        """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed."""
+    def next(self, event: Event, turn: Turn | None) -> Draft | None:
+        """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed.
+
+        `turn` is what was being answered: its question comes back before them where it was not taken up.
+        """
+        waiting = self._drafts.waiting
         match event:
-            case TurnDone(finish_reason=reason) if reason != "cancelled" and self._drafts.waiting:
-                draft = self._drafts.waiting.pop(0)
+            case TurnDone(finish_reason=reason) if reason not in ("cancelled", "context") and waiting:
+                draft = waiting.pop(0)
                 self._changed()
                 return draft
             case TurnDone() | TurnFailed() | EngineDied() | Loaded() | LoadFailed():  # nothing waits across a load
+                question = turn.shown or turn.question if turn is not None and turn.comes_back else ""
+                if question and waiting:
+                    waiting.insert(0, Draft(question))
+                elif question:
+                    self._context.chat.offer_draft(question)
                 self._all_back()
             case _:
                 pass
