@@ -55,6 +55,7 @@ from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.settings.tree import AppSettings, SidePanel
+from qwen_tui.store import Draft
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -115,6 +116,7 @@ class QwenApp(App[None]):
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
         self.waiting = Waiting(context, self.drafts, self.turns)
+        self.room.ended = lambda good: self._ask(self.waiting.after_summary(good=good))
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -197,8 +199,7 @@ class QwenApp(App[None]):
             self.context.send(command)
         self.tokens.after(event)
         self.room.event(event, running)
-        if (draft := self.waiting.next(event, running)) is not None:
-            self.run_worker(self.waiting.ask(draft), exit_on_error=True)
+        self._ask(self.waiting.next(event, running))
         if isinstance(event, EngineDied):
             self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if isinstance(event, Loaded):
@@ -209,6 +210,11 @@ class QwenApp(App[None]):
         for screen in self.screen_stack[-1:]:  # none while the app is left
             if isinstance(screen, LayersScreen):
                 screen.request_draw()
+
+    def _ask(self, draft: Draft | None) -> None:
+        """Ask what has waited, if its turn has come."""
+        if draft is not None:
+            self.run_worker(self.waiting.ask(draft), exit_on_error=True)
 
     def _look(self) -> None:
         if self.attention is not None:

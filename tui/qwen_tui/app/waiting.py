@@ -21,9 +21,8 @@ class Waiting:
 
     @property
     def takes(self) -> bool:
-        """Whether a message has to wait now: an answer comes, no summary, and no earlier question is being edited."""
-        turn = self._context.conversation.current
-        return turn is not None and not turn.aside and self._drafts.editing is None
+        """Whether a message has to wait now: an answer comes, and no earlier question is being edited."""
+        return self._context.conversation.current is not None and self._drafts.editing is None
 
     def add(self, written: str) -> None:
         """Have what is written in the composer wait."""
@@ -41,14 +40,15 @@ class Waiting:
     def next(self, event: Event, turn: Turn | None) -> Draft | None:
         """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed.
 
-        `turn` is what was being answered: its question comes back before them where it was not taken up.
+        `turn` is what was being answered: its question comes back before them where it was not taken up. Behind a
+        summary they wait on, until there is a conversation that begins with it: see `after_summary`.
         """
         waiting = self._drafts.waiting
         match event:
+            case TurnDone() if turn is not None and turn.aside:
+                pass
             case TurnDone(finish_reason=reason) if reason not in ("cancelled", "context") and waiting:
-                draft = waiting.pop(0)
-                self._changed()
-                return draft
+                return self._first()
             case TurnDone() | TurnFailed() | EngineDied() | Loaded() | LoadFailed():  # nothing waits across a load
                 question = turn.shown or turn.question if turn is not None and turn.comes_back else ""
                 if question and waiting:
@@ -59,6 +59,17 @@ class Waiting:
             case _:
                 pass
         return None
+
+    def after_summary(self, *, good: bool) -> Draft | None:
+        """The one to ask now that the conversation goes on behind a summary, or, where there is none, as it was."""
+        if not good:
+            self._all_back()
+        return self._first() if self._drafts.waiting else None
+
+    def _first(self) -> Draft:
+        draft = self._drafts.waiting.pop(0)
+        self._changed()
+        return draft
 
     async def ask(self, draft: Draft) -> None:
         """Ask what has waited. What cannot be asked is in the composer again, with all that waits behind it."""
