@@ -35,7 +35,7 @@ def last(here: Stage, kind: type[Kind]) -> Kind:
 
 
 def the_status(here: Stage) -> str:
-    return here.lines()[-1]
+    return " ".join(row.strip() for row in here.rows_of(here.app.chat.status))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from qwen_core.settings.sampling_values import DEFAULT, Sourced
 from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
-from qwen_tui.settings.counting import source_words, unset_words, value_words
+from qwen_tui.settings.counting import short_source, source_words, unset_words, value_words
 from qwen_tui.settings.tree import FIELDS, Field
 from qwen_tui.text.safe import one_line
 
@@ -195,7 +195,7 @@ class GenerationCommands:
         in_columns = self._context.chat.size.width >= _COLUMNS_FROM
         for name in ("preset", "effort", *SETTABLE):
             words = value_words(counts[name], unset_words(_FIELDS[name].key))
-            source = one_line(counts[name].source, 40)
+            source = short_source(counts[name])
             if in_columns:
                 lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{source}")
             else:

@@ -9,9 +9,9 @@ from typing import Any
 from textual.content import Content
 
 from qwen_core.settings.kinds import Choice, Switch, Words
-from qwen_core.settings.sampling_values import GENERATION_CONFIG, GREEDY, Sourced
+from qwen_core.settings.sampling_values import Sourced
 from qwen_tui.settings import file
-from qwen_tui.settings.counting import SECTION, TEMPLATE, unset_words
+from qwen_tui.settings.counting import SECTION, short_source, unset_words
 from qwen_tui.settings.file import (
     LoadedSettings,
     Origin,
@@ -32,8 +32,6 @@ KEYS_ABOUT = "Keys that are to differ from the built-in ones."
 NAME_CELLS = 20
 ORIGIN_CELLS = 13
 ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
-# What the column of origins has no room for; the detail says it whole.
-_SHORT = {GENERATION_CONFIG: "model's file", TEMPLATE: "template", GREEDY: "greedy"}
 Counts = Mapping[str, Sourced]
 """What counts of each generation setting, by its name: see counting.py."""
 VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
@@ -172,7 +170,7 @@ def effective(row: Setting, loaded: LoadedSettings, counts: Counts) -> tuple[str
     if value is not None or row.is_action:
         return value_text(row, value), "" if origin == "default" else origin
     if (other := _from_elsewhere(row, loaded, counts)) is not None:
-        return shown(other.value), _SHORT.get(other.source, other.source.split()[0])
+        return shown(other.value), short_source(other)
     return unset_words(row.key), "" if origin == "default" else origin
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from textual.content import Content
+from textual.css.scalar import Scalar
 from textual.events import Click
 from textual.strip import Strip
 from textual.style import Style
@@ -19,6 +20,7 @@ from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase_look import PHASES
 
 FLASH_SECONDS = 6.0
+MOST_LINES = 3
 WIDE = 100  # cells from which on there is room for both
 PAUSED = "paused, ^End follows"
 _SHORT = {PAUSED: "^End follows"}
@@ -80,7 +82,10 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
 
 
 class Status(LineStrips):
-    """One line whatever the width: hints give way first, then the figures from the right."""
+    """One line whatever the width: hints give way first, then the figures from the right.
+
+    Only a word to the person that is longer has as many lines as it needs, up to `MOST_LINES`.
+    """
 
     DEFAULT_CSS = """
     Status { height: 1; color: $muted; }
@@ -133,13 +138,32 @@ class Status(LineStrips):
         self._flashes += 1
         number = self._flashes
         self.set_timer(FLASH_SECONDS, lambda: self.clear_flash(number))
-        self.refresh()
+        self._fit()
 
     def clear_flash(self, number: int | None = None) -> None:
         """Take the word back; with `number`, only if no later one has replaced it."""
         if self._flash and number in (None, self._flashes):
             self._flash = ""
-            self.refresh()
+            self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as what is said needs."""
+        if self.size:
+            height = len(self._said(max(1, self.size.width - 2)))
+            if self.styles.height != Scalar.from_number(height):
+                self.styles.height = height
+        self.refresh()
+
+    def _said(self, width: int) -> list[Content]:
+        """The word to the person in lines of `width` cells; one empty line where there is none."""
+        lines = Content(self._flash).wrap(width)
+        if len(lines) > MOST_LINES:
+            rest = " ".join(line.plain for line in lines[MOST_LINES - 1 :])
+            lines[MOST_LINES - 1 :] = [Content(fit([rest], width))]
+        return lines or [Content("")]
 
     def on_click(self, event: Click) -> None:
         if key := pressed(event):
@@ -147,7 +171,9 @@ class Status(LineStrips):
             self.app.simulate_key(key)
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
-        return self.strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
+        lines = self._said(max(1, width - 2))
+        line = lines[y].stylize("$accent") if 1 < len(lines) > y else self._line(max(0, width - 2))
+        return self.strip_of(Content.assemble(" ", line, " "), width, base)
 
     def _line(self, width: int) -> Content:
         """What the line says, in `width` cells: one on each side stays empty."""
