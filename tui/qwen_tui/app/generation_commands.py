@@ -192,7 +192,8 @@ class GenerationCommands:
         """A line for each setting: its value, and where that is from."""
         counts = self._context.counting
         lines = ["What counts for the next answer, and where it is from:"]
-        in_columns = self._context.chat.size.width >= _COLUMNS_FROM
+        chat = self._context.chat
+        in_columns = not chat.is_attached or chat.size.width >= _COLUMNS_FROM
         for name in ("preset", "effort", *SETTABLE):
             words = value_words(counts[name], unset_words(_FIELDS[name].key))
             source = short_source(counts[name])
