@@ -29,7 +29,7 @@ def test_the_levels_of_the_template(
     asked = [*words, str(tmp_path)] if placed == "before" else [str(tmp_path), *words]
     assert cli.main([*command[:1], *asked, *command[1:]]) == 2
     said = capsys.readouterr().err
-    assert "much is no reasoning effort: of this model's template, there are none, low, medium, xhigh." in said
+    assert "much is not a reasoning effort: this model has none, low, medium, xhigh." in said
     assert "high, xhigh" not in said
 
 

@@ -80,7 +80,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         stored_as += "" if module.writer == "mlx" else f", {as_written(module.writer)}"
     token = f"{percent(layout.share(module.token_bytes))} of a token"
     if not module.token_bytes:
-        token = f"read by drafts alone, of {decimal_size(total(layout.mtp).nbytes)}"
+        token = f"read by drafts alone, which read {decimal_size(total(layout.mtp).nbytes)}"
     elif module.experts and layout.mixture is not None:
         used = f"{layout.mixture.used} of {module.experts} experts"
         token = f"a token reads {decimal_size(module.token_bytes)} of it, {used} ({token})"
