@@ -130,6 +130,25 @@ async def test_the_oldest_turns_are_left_out_on_another_branch_and_come_back() -
         await here.wait(lambda: said(here) == after)
 
 
+async def test_turns_that_were_left_out_come_back_in_a_later_run_too() -> None:
+    async with stage(Small()) as here:
+        await asked(here, "one", "two", "three")
+        everything, kept = said(here), here.app.conversation.kept.id
+        for number in ("1", "1"):
+            await here.enter(f"/drop {number}")
+            await here.wait(lambda: "left out" in here.app.chat.status.flash_text)
+        assert said(here) == everything[4:]
+        await asked(here, "four")
+    async with stage(Small(), resume=kept) as here:
+        await here.wait(lambda: said(here)[-2:] == ["four", "answer 4"])
+        for turns in (2, 3):
+            await here.enter("/undo")
+            await here.wait(lambda turns=turns: said(here) == everything[-2 * turns :])
+        assert here.app.chat.status.flash_text == "All turns are back."
+        await here.enter("/undo")
+        await here.wait(lambda: here.app.chat.status.flash_text == "There is nothing to bring back.")
+
+
 @pytest.mark.parametrize(("argument", "says"), [("0", "1 to 1"), ("2", "1 to 1"), ("x", "1 to 1")])
 async def test_how_many_to_leave_out_must_leave_one(argument: str, says: str) -> None:
     async with stage(Small()) as here:

@@ -36,7 +36,7 @@ def test_the_levels_of_the_template(
 def test_the_bundled_model_is_meant_where_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo_model_path().is_dir()
     assert cli.main(["run", "-p", "Hi", "--effort", "much"]) == 2
-    assert "there are none, low, medium, high." in capsys.readouterr().err
+    assert "this model has none, low, medium, high." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -46,4 +46,4 @@ def test_where_no_template_can_be_read_all_that_templates_have(
     if there:
         write_checkpoint(tmp_path / "model")
     assert cli.main(["run", "-p", "Hi", str(tmp_path / "model"), "--effort", "much"]) == 2
-    assert f"by template, some of {', '.join(EFFORTS)}." in capsys.readouterr().err
+    assert f"models have some of {', '.join(EFFORTS)}." in capsys.readouterr().err

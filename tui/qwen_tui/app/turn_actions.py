@@ -20,6 +20,7 @@ from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import DeletedTurn
+from qwen_tui.store.copies import original_of
 from qwen_tui.text.safe import one_line, typed
 
 
@@ -242,12 +243,28 @@ class TurnActions:
         context = self._context
         kept = context.conversation.kept.id
         mine = [entry for entry in self._ways_back if entry[0] == kept]
-        if not mine:
-            context.flash("There is nothing to bring back.")
-        if not mine or context.still_answering():
+        if context.still_answering():
             return
-        await mine[-1][1]()
-        self._ways_back.remove(mine[-1])
+        if mine:
+            await mine[-1][1]()
+            self._ways_back.remove(mine[-1])
+        elif not await self._whole_again():
+            context.flash("There is nothing to bring back.")
+
+    async def _whole_again(self) -> bool:
+        """Show the turns that an earlier run of the program left out; whether there were any."""
+        context = self._context
+        question = next((turn.question_id for turn in context.conversation.turns), None)
+        if question is None:
+            return False
+        original = await context.store.use(lambda store: original_of(store, question))
+        if original is None:
+            return False
+        await context.store.use(lambda store: store.tree.show(original))
+        await self._conversations.reload()
+        self._drafts.leave_lost_edit()
+        context.flash("All turns are back.")
+        return True
 
     async def _bring_back(self, deleted: DeletedTurn) -> None:
         await self._context.store.use(lambda store: store.tree.undo_delete(deleted))
