@@ -29,6 +29,14 @@ class Run:
         return bool(self.ids) and is_answered and self.messages == tuple(messages[:told])
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a template writes before the first message: tokens up to the last control token, and the text behind it."""
+
+    ids: tuple[int, ...]
+    behind: str
+
+
 class Prompts:
     """What one template and tokenizer make of conversations. Every method raises TextError where the template fails."""
 
@@ -58,14 +66,14 @@ class Prompts:
         return chat
 
     def continued(
-        self, run: Run, system: str | None, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]
+        self, run: Run, head: Head, chat: list[dict[str, Any]], kwargs: Mapping[str, Any]
     ) -> list[int] | None:
         """The ids of `run` and then the rest of `chat`; None where the template begins, or shows its last answer,
         otherwise.
         """
-        if not self.begins_alike(run.ids, system, kwargs):
+        if not self.begins(run.ids, head):
             return None
-        base, answer = run.ids, len(run.messages) - 1 + bool(system)
+        base, answer = run.ids, len(run.messages) - 1 + (chat[0]["role"] == "system")
         # Reasoning and tool calls of that answer are in `base` already: only what follows them counts.
         last = {"role": "assistant", "content": run.messages[-1].content}
         whole = [*chat[:answer], last, *chat[answer + 1 :]]
@@ -78,12 +86,11 @@ class Prompts:
         closing = self._tokenizer.encode("\n</think>\n\n") if cut_off else []
         return [*base, *closing, *suffix]
 
-    def begins_alike(self, ids: Sequence[int], system: str | None, kwargs: Mapping[str, Any]) -> bool:
-        """Whether `ids` begin with what the template writes before the first message: an effort may change it.
+    def head(self, system: str | None, kwargs: Mapping[str, Any]) -> Head:
+        """What the template writes before the first message: an effort may change it.
 
-        Tokens are compared up to the last control token. What follows that may be one token with the beginning of the
-        message, so it is compared as text: where nothing else stands there, it alone tells a question from a system
-        prompt.
+        What follows the last control token may be one token with the beginning of the message, so that is text: where
+        nothing else stands there, it alone tells a question from a system prompt.
         """
         chat: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         one, two = (
@@ -95,10 +102,14 @@ class Prompts:
         )
         same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), 0)
         last = next((n for n in range(same, 0, -1) if one[n - 1] in self._control), 0)
-        behind = self._tokenizer.decode(one[last:same])
+        return Head(tuple(one[:last]), self._tokenizer.decode(one[last:same]))
+
+    def begins(self, ids: Sequence[int], head: Head) -> bool:
+        """Whether `ids` begin with `head`."""
+        last = len(head.ids)
         # No token is shorter than a byte.
-        there = self._tokenizer.decode(list(ids[last : last + len(behind.encode())]))
-        return list(ids[:last]) == one[:last] and there.startswith(behind)
+        there = self._tokenizer.decode(list(ids[last : last + len(head.behind.encode())]))
+        return tuple(ids[:last]) == head.ids and there.startswith(head.behind)
 
     def boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
         """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.

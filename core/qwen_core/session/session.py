@@ -81,6 +81,7 @@ class Session(ModelOwner):
         )
         self._im_end = tokenizer.token_to_id("<|im_end|>")
         self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
+        self._prompts = Prompts(template, tokenizer, frozenset(self._stop_ids))
 
     def close(self) -> None:
         """Let go of the model's memory. The session takes no more turns."""
@@ -203,7 +204,7 @@ class Session(ModelOwner):
         if not self.messages or self.messages[-1].role != "assistant":
             raise SettingsError("there is no answer to continue; ask something first")
         heads = self.efforts.variables.values() or ({},)
-        if not target or not any(self._prompts.begins_alike(target, self.system, given) for given in heads):
+        if not target or not any(self._begins(target, given) for given in heads):
             raise SettingsError("this answer cannot be continued, its tokens are not known; ask for more instead")
         if target[-1] in self._stop_ids:
             raise SettingsError("the last answer is complete, there is nothing to continue; ask for more instead")
@@ -282,16 +283,15 @@ class Session(ModelOwner):
         """
         present = Run(tuple(self.conversation_ids), tuple(self.messages), self._reasoning_open)
         runs = sorted((present, *reversed(self._left)), key=lambda run: -len(run.messages))
-        for run in runs:
-            if run.begins(self.messages):
-                ids = self._prompts.continued(run, self.system, chat, kwargs)
-                if ids is not None:
-                    return ids
+        if runs := [run for run in runs if run.begins(self.messages)]:
+            head = self._prompts.head(self.system, kwargs)
+            found = (self._prompts.continued(run, head, chat, kwargs) for run in runs)
+            if (ids := next((ids for ids in found if ids is not None), None)) is not None:
+                return ids
         return self._prompts.encode(chat, kwargs)
 
-    @property
-    def _prompts(self) -> Prompts:
-        return Prompts(self.template, self.tokenizer, frozenset(self._stop_ids))
+    def _begins(self, ids: Sequence[int], kwargs: Mapping[str, Any]) -> bool:
+        return self._prompts.begins(ids, self._prompts.head(self.system, kwargs))
 
     def _chat(self) -> list[dict[str, Any]]:
         return self._prompts.chat(self.messages, self.system)
@@ -311,8 +311,9 @@ class Session(ModelOwner):
             found[self.efforts.groups[present]] = len(self.conversation_ids)
         for level, group in self.efforts.groups.items() if self._left else ():
             kwargs = {**self.efforts.given(level), "preserve_thinking": not drop_reasoning}
+            head = self._prompts.head(self.system, kwargs)
             runs = (run for run in reversed(self._left) if run.begins(self.messages))
-            run = next((run for run in runs if self._prompts.begins_alike(run.ids, self.system, kwargs)), None)
+            run = next((run for run in runs if self._prompts.begins(run.ids, head)), None)
             if run is None or found.get(group):
                 continue
             target = [*run.ids, -1]

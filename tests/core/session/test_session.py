@@ -17,6 +17,7 @@ from qwen_core.errors import QwenError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
 from qwen_core.session import turn as turn_module
 from qwen_core.session.completion import load_completion
+from qwen_core.session.prompts import Prompts
 from qwen_core.session.session import Session, load_session
 from qwen_core.text.template import ChatTemplate
 from support.checkpoints import write_checkpoint
@@ -307,13 +308,28 @@ def test_a_full_context_is_a_clear_stop(tmp_path: Path) -> None:
 
 def test_a_template_that_raises_changes_nothing(session: Session) -> None:
     answer(session, "one")
-    before = list(session.ids)
-    session.template = ChatTemplate("{{ raise_exception('not today') }}")
+    before, prompts = list(session.ids), session._prompts
+    session._prompts = Prompts(ChatTemplate("{{ raise_exception('not today') }}"), session.tokenizer, frozenset())
     with pytest.raises(QwenError, match="not today"):
         answer(session, "two")
     assert session.ids == before
-    session.template = ChatTemplate(TEMPLATE)
+    session._prompts = prompts
     assert answer(session, "two")[0].cached_tokens == len(before)
+
+
+def test_what_stands_before_the_conversation_is_rendered_once_a_question(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for question in ("one", "two"):
+        answer(session, question)
+        session.restore(session.messages, session.ids)
+    assert len(session._left) == 2
+    heads: list[str | None] = []
+    head = Prompts.head
+    monkeypatch.setattr(Prompts, "head", lambda self, system, given: heads.append(system) or head(self, system, given))
+    session.set_system("Answer in verse.")
+    assert answer(session, "three")[0].cached_tokens < 3, "no run of tokens begins like that"
+    assert heads == ["Answer in verse."]
 
 
 @pytest.mark.parametrize(

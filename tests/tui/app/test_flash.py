@@ -60,6 +60,26 @@ async def test_the_keys_stay_beside_it_where_they_fit(columns: int, keys: tuple[
         assert all(key in line for key in keys)
 
 
+async def test_one_that_is_longer_than_the_line_has_more_lines_until_it_goes() -> None:
+    said = "1 turn left out: 46 tokens are read with the next question, 23 are kept. /undo brings them back."
+    async with stage(loads_only, size=(40, 15)) as here:
+        before = here.lines()
+        here.app.context.flash(said)
+        await here.settle()
+        assert " ".join(line.strip() for line in here.lines()[-3:]) == said
+        here.app.context.flash("word " * 60)
+        await here.settle()
+        assert here.lines()[-1].endswith("…")
+        await here.pilot.resize_terminal(100, 30)
+        here.app.context.flash(said)
+        await here.settle()
+        assert here.lines()[-1].strip() == said
+        await here.pilot.resize_terminal(40, 15)
+        here.app.chat.status.clear_flash()
+        await here.settle()
+        assert here.lines() == before
+
+
 @pytest.mark.parametrize("size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     async with stage(loads_only, size=size) as here:

@@ -109,7 +109,7 @@ def test_what_an_option_overrides_stays_for_now_and_is_in_the_file(tmp_path: Pat
 def test_a_row_for_now_says_what_comes_back(tmp_path: Path) -> None:
     loaded = load_settings(tmp_path / "config.toml", {}).for_now("generation.top_k", 9)
     row = next(row for row in rows_of() if isinstance(row, Setting) and row.key == "generation.top_k")
-    assert row_line(row, loaded, 80, cursor=False).plain.split() == [
+    assert row_line(row, loaded, 80, cursor=False, counts={}).plain.split() == [
         "top_k",
         "9",
         "(file:",
@@ -118,7 +118,7 @@ def test_a_row_for_now_says_what_comes_back(tmp_path: Path) -> None:
         "for",
         "now",
     ]
-    assert "at the next start it is not set again" in "\n".join(line.plain for line in detail_lines(row, loaded))
+    assert "at the next start it is not set again" in "\n".join(line.plain for line in detail_lines(row, loaded, {}))
 
 
 def test_every_setting_that_a_key_or_command_changes_goes_through_the_context() -> None:

@@ -10,6 +10,7 @@ from qwen_core.protocol.events import (
     Command,
     EngineDied,
     Event,
+    FinishReason,
     Load,
     Loaded,
     Message,
@@ -129,6 +130,25 @@ async def test_the_oldest_turns_are_left_out_on_another_branch_and_come_back() -
         await here.wait(lambda: said(here) == after)
 
 
+async def test_turns_that_were_left_out_come_back_in_a_later_run_too() -> None:
+    async with stage(Small()) as here:
+        await asked(here, "one", "two", "three")
+        everything, kept = said(here), here.app.conversation.kept.id
+        for number in ("1", "1"):
+            await here.enter(f"/drop {number}")
+            await here.wait(lambda: "left out" in here.app.chat.status.flash_text)
+        assert said(here) == everything[4:]
+        await asked(here, "four")
+    async with stage(Small(), resume=kept) as here:
+        await here.wait(lambda: said(here)[-2:] == ["four", "answer 4"])
+        for turns in (2, 3):
+            await here.enter("/undo")
+            await here.wait(lambda turns=turns: said(here) == everything[-2 * turns :])
+        assert here.app.chat.status.flash_text == "All turns are back."
+        await here.enter("/undo")
+        await here.wait(lambda: here.app.chat.status.flash_text == "There is nothing to bring back.")
+
+
 @pytest.mark.parametrize(("argument", "says"), [("0", "1 to 1"), ("2", "1 to 1"), ("x", "1 to 1")])
 async def test_how_many_to_leave_out_must_leave_one(argument: str, says: str) -> None:
     async with stage(Small()) as here:
@@ -206,6 +226,50 @@ async def test_without_a_summary_the_conversation_is_as_it_was(end: Event) -> No
         store = open_store()
         assert [summary.id for summary in store.conversations.listed()] == [first]
         store.close()
+
+
+class Slow(Small):
+    """A summary ends as it is told to, later."""
+
+    def __call__(self, command: Command) -> Iterable[Step]:
+        if isinstance(command, Send) and command.text == REQUEST:
+            self.turn = command.turn
+            return [(0.0, TurnStarted(command.turn, 10, 10))]
+        return super().__call__(command)
+
+    def ends(self, reason: FinishReason) -> TurnDone:
+        return TurnDone(self.turn, reason, Message("assistant", "It was about A."), (1, 2), stats(50, 0))
+
+
+async def test_what_is_sent_while_a_summary_is_written_is_asked_behind_it() -> None:
+    script = Slow()
+    async with stage(script) as here:
+        await asked(here, "one", "two")
+        await here.enter("/summary")
+        await here.wait(lambda: here.engine.sent()[-1].text == REQUEST)
+        await here.enter("three")
+        await here.settle()
+        assert "1 waits" in here.text()
+        await here.feed(script.ends("stop"))
+        await here.wait(lambda: here.engine.sent()[-1].text == "three")
+        await idle(here)
+        assert said(here) == ["Summary of the conversation so far", "It was about A.", "three", "answer 3"]
+
+
+async def test_what_is_sent_while_a_summary_is_written_comes_back_where_there_is_none() -> None:
+    script = Slow()
+    async with stage(script) as here:
+        await asked(here, "one")
+        before = said(here)
+        await here.enter("/summary")
+        await here.wait(lambda: here.engine.sent()[-1].text == REQUEST)
+        await here.enter("two")
+        await here.write("three")
+        await here.feed(script.ends("cancelled"))
+        await here.wait(lambda: here.app.chat.editor.text == "two\n\nthree")
+        await idle(here)
+        assert said(here) == before
+        assert "waits" not in here.text()
 
 
 async def test_an_engine_that_dies_over_a_summary_leaves_the_conversation() -> None:

@@ -36,7 +36,7 @@ async def test_the_screen_says_what_can_be_done_and_asks_for_nothing(size: tuple
         await failed(here)
         said = " ".join(here.transcript().split())
         assert "54.00 GB of memory as float32" in said
-        assert "/dtype bfloat16 compute in bfloat16: its weights fit into memory" in said
+        assert "/dtype bfloat16: compute in bfloat16, whose weights fit into memory" in said
         assert "ask anything" not in here.text()
         assert "no model is loaded" in here.text()
         assert "/model opens another" in here.lines()[-1]
@@ -90,4 +90,4 @@ async def test_an_engine_that_is_down_is_started_for_it() -> None:
 
 def test_the_likeliest_way_stands_first() -> None:
     lines = load_advice(LoadFailed(TOO_LARGE, ("bfloat16",))).splitlines()
-    assert [line.split()[0] for line in lines] == ["What", "/dtype", "/model", "F2", "Ctrl+T"]
+    assert [line.split()[0] for line in lines] == ["What", "/dtype", "/model:", "F2", "Ctrl+T:"]

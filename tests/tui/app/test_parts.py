@@ -169,7 +169,7 @@ async def test_how_answers_are_generated_is_changed_for_this_run(tmp_path: Path)
         request = context.request()
         assert (request.top_p, request.effort, request.repetition_guard) == (0.5, "high", True)
         commands.set("")
-        assert "top_p              0.5         for now" in here.notes[-1]
+        assert "top_p              0.5               for now" in here.notes[-1]
         commands.set("top_p 7")
         assert "top_p = '7' is not a number" in here.said
         commands.preset("coding")

@@ -35,7 +35,7 @@ def last(here: Stage, kind: type[Kind]) -> Kind:
 
 
 def the_status(here: Stage) -> str:
-    return here.lines()[-1]
+    return " ".join(row.strip() for row in here.rows_of(here.app.chat.status))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_a_command_that_opens_a_screen(line: str, screen: type) -> None:
         ),
         ("/preset", lambda request: request.temperature is None, "preset is auto. /preset takes one of"),
         ("/think high", lambda request: request.effort == "high", "effort is high"),
-        ("/think", lambda request: request.effort is None, "effort is the template's. /think takes"),
+        ("/think", lambda request: request.effort is None, "effort is the model's. /think takes"),
         ("/guard", lambda request: not request.repetition_guard, "guard is off. /guard takes one of"),
         ("/copy code", lambda request: True, "no block of code"),
         ("/guard on", lambda request: request.repetition_guard, "repeat themselves"),

@@ -1,14 +1,21 @@
 """Enter while an answer comes: the message waits, is seen, can be taken back, and is asked when its turn has come."""
 
+from dataclasses import replace
+
 import pytest
 
-from qwen_core.protocol.events import EngineDied, Event, FinishReason, Send, TurnFailed
+from qwen_core.protocol.events import EngineDied, Event, FinishReason, Message, Send, TurnDone, TurnFailed
 from support.app_stage import Stage, stage
-from support.fake_engine import done, loads_only
+from support.fake_engine import done, loads_only, stats
 
 
 def asked(here: Stage) -> list[str]:
     return [command.text for command in here.engine.sent() if isinstance(command, Send)]
+
+
+def unread(reason: FinishReason) -> TurnDone:
+    """The first turn ends before a token of its answer."""
+    return TurnDone(1, reason, Message("assistant", ""), (), stats(0, 0))
 
 
 async def answering(here: Stage, *waiting: str) -> None:
@@ -23,16 +30,17 @@ async def test_what_is_sent_while_it_answers_waits_and_is_asked_in_order() -> No
     async with stage(loads_only) as here:
         await answering(here, "second", "third")
         assert asked(here) == ["first"]
-        assert "next: second and 1 more" in here.text()
+        assert "2 wait (Esc takes back): second" in here.text()
+        assert "Esc take back" in here.lines()[-1]
         assert here.app.chat.editor.text == ""
         await here.feed(done(1, "one"))
         await here.wait(lambda: asked(here) == ["first", "second"])
         await here.settle()
-        assert "next: third" in here.text()
+        assert "1 waits (Esc takes back): third" in here.text()
         await here.feed(done(2, "two"))
         await here.wait(lambda: asked(here) == ["first", "second", "third"])
         await here.settle()
-        assert "next:" not in here.text()
+        assert "(Esc takes back)" not in here.text()
 
 
 async def test_escape_takes_back_first_what_waits_and_then_stops() -> None:
@@ -43,20 +51,42 @@ async def test_escape_takes_back_first_what_waits_and_then_stops() -> None:
             await here.press("escape")
             assert here.app.chat.editor.text == text
             assert not here.app.conversation.stopping
-        assert "next:" not in here.text()
+        assert "(Esc takes back)" not in here.text()
         await here.press("escape")
         await here.wait(lambda: here.app.conversation.stopping)
         await here.feed(done(1, "one", reason="cancelled"))
         assert asked(here) == ["first"]
 
 
-@pytest.mark.parametrize("event", [done(1, "one", reason="cancelled"), TurnFailed(1, "no"), EngineDied("signal 9")])
+@pytest.mark.parametrize("event", [done(1, "one", reason="cancelled"), TurnFailed(1, "no")])
 async def test_after_an_answer_that_did_not_end_by_itself_all_come_back(event: Event) -> None:
     async with stage(loads_only) as here:
         await answering(here, "second", "third")
         await here.feed(event)
         await here.wait(lambda: here.app.chat.editor.text == "second\n\nthird")
         assert asked(here) == ["first"]
+
+
+@pytest.mark.parametrize("waiting", [(), ("second", "third")])
+@pytest.mark.parametrize("event", [unread("cancelled"), unread("context"), EngineDied("signal 9")])
+async def test_a_question_that_was_not_taken_up_comes_back_too(event: Event, waiting: tuple[str, ...]) -> None:
+    async with stage(loads_only) as here:
+        await answering(here, *waiting)
+        await here.feed(event)
+        await here.wait(lambda: here.app.chat.editor.text == "\n\n".join(("first", *waiting)))
+        assert asked(here) == ["first"]
+
+
+async def test_a_question_that_was_stopped_does_not_come_back_over_what_is_written_or_where_it_stands() -> None:
+    async with stage(loads_only) as here:
+        await answering(here)
+        await here.write("more")
+        await here.feed(unread("cancelled"))
+        assert here.app.chat.editor.text == "more"
+        await here.enter("/retry")
+        await here.wait(lambda: asked(here) == ["first", "first"])
+        await here.feed(replace(unread("cancelled"), turn=2))
+        assert here.app.chat.editor.text == "", "the answer before it is there, and r asks once more"
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "repetition"])

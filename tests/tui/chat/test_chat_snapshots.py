@@ -1,4 +1,4 @@
-"""The screen as committed text and styles, at three sizes. `pytest --snapshot-update` writes them anew."""
+"""The screen as committed text and styles, at four sizes. `pytest --snapshot-update` writes them anew."""
 
 from collections.abc import Awaitable, Callable
 
@@ -10,7 +10,7 @@ from support.app_stage import Stage, stage
 from support.fake_engine import answered, delta, loads_only
 
 Scene = Callable[[Stage], Awaitable[None]]
-SIZES = [(60, 20), (100, 30), (160, 45)]
+SIZES = [(40, 15), (60, 20), (100, 30), (160, 45)]
 MARKDOWN = """NVFP4 stores each group of **16** weights with one `E4M3` scale, so a weight costs *4.5 bits* in all.
 
 | format | group | bits |

@@ -1,4 +1,4 @@
-"""Long conversations as committed text and styles, at three sizes. `pytest --snapshot-update` writes them anew."""
+"""Long conversations as committed text and styles, at four sizes. `pytest --snapshot-update` writes them anew."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from support.app_stage import Stage, stage
 from support.fake_engine import delta, loads_only
 from support.transcripts import put, rest, tell
 
-SIZES = [(60, 20), (100, 30), (160, 45)]
+SIZES = [(40, 15), (60, 20), (100, 30), (160, 45)]
 Scene = Callable[[Stage], Awaitable[None]]
 CODE = """Like *this*, in `python`:
 
@@ -66,8 +66,8 @@ async def found(here: Stage) -> None:
 
 
 async def banner(here: Stage) -> None:
-    await tell(here, 2)
-    here.app.chat.composer_banner("editing turn 2 · Enter asks it anew, as another branch · Esc leaves it")
+    turns = await tell(here, 2)
+    here.app.drafts.edit(turns[-1])
 
 
 SCENES: list[Scene] = [turn_focused, turns_between, turns_home, found, banner]

@@ -167,6 +167,29 @@ async def test_a_long_question_is_cut_until_it_is_opened(rows: int) -> None:
             assert ("more lines" in here.transcript()) == cut
 
 
+async def test_walking_the_alternatives_keeps_the_turn_in_view() -> None:
+    async with stage(size=(40, 15)) as here:
+        conversation = here.app.conversation
+
+        async def answered(*place: int) -> None:
+            await here.wait(lambda: conversation.current is None and conversation.turns[-1].place == place)
+            await rest(here)
+
+        await here.ask("a long question " * 40)
+        await answered(1, 1)
+        await here.ask("short")
+        await answered(1, 1)
+        await here.enter("/retry")
+        await answered(2, 2)
+        await here.press("ctrl+up")
+        for key in ("left", "right"):
+            await here.press(key)
+            await rest(here)
+            focused = here.app.chat.focused
+            assert isinstance(focused, TurnView) and focused.item is conversation.turns[-1]
+            assert here.app.chat.transcript.region.contains_region(focused.region), "no other turn was scrolled to"
+
+
 async def test_a_banner_stands_above_the_composer_until_esc() -> None:
     async with stage(loads_only, size=(60, 20)) as here:
         left: list[str] = []

@@ -29,14 +29,14 @@ def test_the_levels_of_the_template(
     asked = [*words, str(tmp_path)] if placed == "before" else [str(tmp_path), *words]
     assert cli.main([*command[:1], *asked, *command[1:]]) == 2
     said = capsys.readouterr().err
-    assert "much is no reasoning effort: of this model's template, there are none, low, medium, xhigh." in said
+    assert "much is not a reasoning effort: this model has none, low, medium, xhigh." in said
     assert "high, xhigh" not in said
 
 
 def test_the_bundled_model_is_meant_where_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo_model_path().is_dir()
     assert cli.main(["run", "-p", "Hi", "--effort", "much"]) == 2
-    assert "there are none, low, medium, high." in capsys.readouterr().err
+    assert "this model has none, low, medium, high." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -46,4 +46,4 @@ def test_where_no_template_can_be_read_all_that_templates_have(
     if there:
         write_checkpoint(tmp_path / "model")
     assert cli.main(["run", "-p", "Hi", str(tmp_path / "model"), "--effort", "much"]) == 2
-    assert f"by template, some of {', '.join(EFFORTS)}." in capsys.readouterr().err
+    assert f"models have some of {', '.join(EFFORTS)}." in capsys.readouterr().err

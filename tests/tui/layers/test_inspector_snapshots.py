@@ -1,4 +1,4 @@
-"""The inspector as committed text and styles: at three sizes, without colour, and in each theme.
+"""The inspector as committed text and styles: at four sizes, without colour, and in each theme.
 
 `pytest --snapshot-update` writes them anew.
 """
@@ -18,7 +18,9 @@ from support.checkpoints import write_checkpoint
 from support.fake_engine import delta, loads_only
 from support.inspector_stage import inspect
 
-SIZES = pytest.mark.parametrize("size", [(60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+SIZES = pytest.mark.parametrize(
+    "size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}"
+)
 THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
 Size = tuple[int, int]
 Scene = Callable[[Stage, Path], Awaitable[None]]

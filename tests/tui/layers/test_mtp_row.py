@@ -60,7 +60,7 @@ def test_what_is_said_of_it(full: Path) -> None:
     words = said(full, map_at(full).places[module.canonical], 140)
     for expected in (
         "mtp.layers.0.mlp.up_proj   nvfp4 4-bit, group 16 (E4M3 scales), told by its headers",
-        "17408x5120 · 50.14 MB · read by drafts alone, of 238.93 MB",
+        "17408x5120 · 50.14 MB · read by drafts alone, which read 238.93 MB",
         f"mtp.safetensors, byte {module.offset:,}",
     ):
         assert expected in words

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from qwen_tui.settings.counting import counting
 from qwen_tui.settings.file import LoadedSettings, load_settings
 from qwen_tui.settings.rows import (
     VALUE_CELLS,
@@ -27,6 +28,7 @@ from qwen_tui.settings.rows import (
     summary,
     typed_as,
     value_cells,
+    value_shown,
     value_text,
 )
 from qwen_tui.settings.tree import FIELDS, SECTIONS, Field, value_of
@@ -40,28 +42,33 @@ EVERY = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
 
 
 def test_what_is_not_set_says_what_counts() -> None:
-    said = {row.key: effective(row, loaded()) for row in SETTINGS}
+    said = {row.key: effective(row, loaded(), {}) for row in SETTINGS}
     assert not [key for key, (value, _) in said.items() if value == "not set"]
     assert said["generation.max_tokens"] == ("up to the context", "")
     preset = loaded(generation__preset="coding")
-    assert effective(BY_KEY["generation.temperature"], preset) == ("0.6", "coding preset")
-    line = row_line(BY_KEY["generation.top_k"], preset, 100, cursor=False, values=24).plain.rstrip()
-    assert line.split() == ["top_k", "20", "coding", "preset"]
-    assert cell_len(line) < 3 + 21 + 24 + len("coding preset") + 1, "where it is from stands beside it"
-    (told,) = (line.plain for line in detail_lines(BY_KEY["generation.top_k"], preset) if "counts" in line.plain)
-    assert told == "Not set. What counts: 20, by the coding preset."
+    counts = counting(preset, None)
+    assert effective(BY_KEY["generation.temperature"], preset, counts) == ("0.6", "preset")
+    line = row_line(BY_KEY["generation.top_k"], preset, 100, cursor=False, counts=counts, values=24).plain.rstrip()
+    assert line.split() == ["top_k", "20", "preset"]
+    assert cell_len(line) < 3 + 21 + 24 + len("preset") + 1, "where it is from stands beside it"
+    details = detail_lines(BY_KEY["generation.top_k"], preset, counts)
+    (told,) = (line.plain for line in details if "counts" in line.plain)
+    assert told == "Not set: 20 counts (preset coding)."
     both = loaded(generation__preset="coding", generation__temperature=0.2)
-    assert effective(BY_KEY["generation.temperature"], both) == ("0.2", "command line")
-    assert not [line for line in detail_lines(BY_KEY["generation.temperature"], both) if "What counts" in line.plain]
+    counts = counting(both, None)
+    assert effective(BY_KEY["generation.temperature"], both, counts) == ("0.2", "command line")
+    assert not [
+        line for line in detail_lines(BY_KEY["generation.temperature"], both, counts) if "Not set" in line.plain
+    ]
 
 
 @given(st.integers(0, 200))
 def test_the_column_of_values_holds_the_longest_within_bounds(length: int) -> None:
     now = loaded(generation__system="x" * length) if length else loaded()
-    width = value_cells(SETTINGS, now)
-    longest = max(cell_len(effective(row, now)[0]) for row in SETTINGS)
+    width = value_cells(SETTINGS, now, {})
+    longest = max(cell_len(value_shown(row, now, {})) for row in SETTINGS)
     assert width == min(VALUE_CELLS, longest + 3)
-    assert value_cells([], now) <= VALUE_CELLS
+    assert value_cells([], now, {}) <= VALUE_CELLS
 
 
 def loaded(
@@ -91,7 +98,7 @@ def test_every_field_is_a_row_under_its_section_and_every_action_one_under_keys(
 @EVERY
 def test_every_default_is_marked_and_every_row_explained(row: Setting) -> None:
     assert origin_of(row, loaded()) == "default"
-    told = "\n".join(line.plain for line in detail_lines(row, loaded()))
+    told = "\n".join(line.plain for line in detail_lines(row, loaded(), {}))
     assert row.help in told
     assert row.accepts in told
     assert row.help
@@ -109,9 +116,25 @@ def test_what_can_be_chosen_is_accepted_and_gone_through_in_both_directions(row:
     assert value_of(changed(back, row, next_word(row, back, 1)).saved, row.key) == row.field.default
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), (" 1 ", 1.0), ("", None), ("unset", None), (" UNSET", None)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.5", 0.5), (" 1 ", 1.0), ("", None), ("unset", None), (" UNSET", None), ("default", None), ("none", None)],
+)
 def test_what_is_typed_for_a_number_that_may_be_unset(text: str, value: float | None) -> None:
     assert read_value(BY_KEY["generation.temperature"], text) == value
+
+
+def test_a_text_may_be_one_of_the_words_that_unset_a_number() -> None:
+    assert read_value(BY_KEY["generation.system"], "none") == "none"
+    assert read_value(BY_KEY["generation.system"], "unset") is None
+
+
+@given(st.integers(1, 200), st.sampled_from([row for row in ROWS if isinstance(row, Heading)]))
+def test_a_heading_is_cut_at_the_end_of_a_sentence(width: int, row: Heading) -> None:
+    line = row_line(row, loaded(), width, cursor=False, counts={}).plain
+    assert cell_len(line) <= width
+    about = line.removeprefix(f" {row.name.capitalize()}")
+    assert not about or width < cell_len(row.name) + 1 or about.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -154,11 +177,11 @@ def test_a_number_is_typed_as_it_would_be_read(value: float) -> None:
 def test_a_line_fits_its_width_whatever_it_shows(row: Setting, width: int) -> None:
     values = loaded(generation__system="東京 " * 100, keys__help="ctrl+f12")
     for cursor in (False, True):
-        line = row_line(row, values, width, cursor=cursor)
+        line = row_line(row, values, width, cursor=cursor, counts={})
         assert line.cell_length <= width
         assert line.plain.startswith("▸ " if cursor else "  ")
         if width >= 60:
-            assert effective(row, values)[1] in line.plain
+            assert effective(row, values, {})[1] in line.plain
 
 
 def test_where_values_come_from(tmp_path: Path) -> None:
@@ -167,12 +190,12 @@ def test_where_values_come_from(tmp_path: Path) -> None:
     origins = {name: origin_of(BY_KEY[f"generation.{name}"], now) for name in ("temperature", "top_p", "top_k", "seed")}
     assert origins == {"temperature": "file", "top_p": "environment", "top_k": "command line", "seed": "default"}
     assert origin_of(BY_KEY["composer.paste_lines"], now) == "default", "the file says what is the default anyway"
-    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_p"], now))
+    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_p"], now, {}))
     assert "QWEN_TUI_GENERATION_TOP_P makes it 0.8" in told
     assert "in the file only (now: 0.9)" in told
-    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_k"], now))
+    told = "\n".join(line.plain for line in detail_lines(BY_KEY["generation.top_k"], now, {}))
     assert "the command line makes it 40" in told
-    assert "0.8  (file: 0.9)" in row_line(BY_KEY["generation.top_p"], now, 100, cursor=False).plain
+    assert "0.8  (file: 0.9)" in row_line(BY_KEY["generation.top_p"], now, 100, cursor=False, counts={}).plain
     assert summary(ROWS, ROWS, now).endswith("3 not at their defaults")
     assert summary(ROWS, ROWS, loaded()).endswith("settings · all at their defaults")
 
@@ -197,8 +220,8 @@ def test_an_action_shows_the_keys_it_has() -> None:
     assert value_text(row, None) == "F1 or Ctrl+G"
     now = changed(loaded(), row, ("f9",))
     assert now.settings.keys["help"] == ("f9",)
-    assert "F9" in row_line(row, now, 100, cursor=False).plain
-    assert "The default: F1 or Ctrl+G." in "\n".join(line.plain for line in detail_lines(row, now))
+    assert "F9" in row_line(row, now, 100, cursor=False, counts={}).plain
+    assert "The default: F1 or Ctrl+G." in "\n".join(line.plain for line in detail_lines(row, now, {}))
 
 
 def test_keys_that_stand_in_two_places_are_told_once_and_letters_are_known() -> None:

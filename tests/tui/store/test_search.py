@@ -10,6 +10,7 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from qwen_core.protocol.events import Message
+from qwen_tui.store.copies import copy_turns
 from support.stores import MODEL, OTHER, opened, turn
 
 WORDS = st.text(st.sampled_from("abcDE12é"), min_size=1, max_size=6) | st.sampled_from(
@@ -60,6 +61,22 @@ def test_no_query_fails(tmp_path_factory: pytest.TempPathFactory, full_text: boo
             assert hits, "a message is found by its own text"
         for hit in hits:
             assert "".join(piece for piece, _ in hit.snippet)
+
+
+@BOTH
+def test_turns_that_were_copied_are_found_once_where_they_are_shown(tmp_path: Path, full_text: bool) -> None:
+    with opened(tmp_path, full_text=full_text) as store:
+        conversation, other = store.conversations.begin(), store.conversations.begin()
+        turn(store, conversation, "first", "an answer")
+        turn(store, conversation, "a needle", "another needle")
+        question, answer = (message.id for message in store.tree.path(conversation)[2:])
+        copy_turns(store, [question, answer], conversation, None)
+        copy_turns(store, [question, answer], other, None)
+        shown = [message.id for message in store.tree.path(other)]
+        assert sorted(hit.message_id for hit in store.search.find("needle")) == shown
+        assert [hit.message_id for hit in store.search.find("needle", limit=1)] in ([shown[0]], [shown[1]])
+        turn(store, other, "a needle", "nothing")
+        assert len(store.search.find("needle")) == 3, "asked again, it is another message"
 
 
 @BOTH

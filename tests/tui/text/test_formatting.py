@@ -27,7 +27,7 @@ def test_drafts_are_told_under_an_answer_and_among_its_figures() -> None:
     assert " · mtp 3: 2.54 a pass · 412 tokens (+96 reasoning) · accepted 85, 49, 20 % of passes · " in line
     figures = "\n".join(formatting.all_figures(drafted))
     assert "drafts by mtp, up to 3 a pass: 308 of 600 accepted, by depth 170, 98, 40 in 200 passes" in figures
-    assert "ceiling 47.7 tok/s est. at 2.54 tokens a pass, which moves 21.30 GB" in figures
+    assert "ceiling 47.7 tok/s est. at 2.54 tokens a pass, which reads 21.30 GB" in figures
     nothing = replace(draft, drafted=0, accepted=0, accepted_by_depth=())
     assert " · mtp: none drafted · " in formatting.turn_line(replace(stats(), draft=nothing))
     off_line = formatting.turn_line(replace(stats(), draft_off="cpu"))

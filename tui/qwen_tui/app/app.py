@@ -21,7 +21,7 @@ from textual.screen import Screen
 from textual.widgets import TextArea
 
 from qwen_core.checkpoint.locate import model_name
-from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice, TurnDone
+from qwen_core.protocol.events import EngineDied, Event, Load, Loaded, Notice
 from qwen_tui.app.appearance import Appearance, rebindable
 from qwen_tui.app.attention import Attention
 from qwen_tui.app.context import AppContext
@@ -48,7 +48,6 @@ from qwen_tui.chat.welcome import Welcome
 from qwen_tui.composer.editor import Editor
 from qwen_tui.composer.slash import Call, MessageText, Mistake, parse_input
 from qwen_tui.conversation.recorder import Recorder
-from qwen_tui.conversation.turns import Turn
 from qwen_tui.conversation_list.screen import ConversationsScreen
 from qwen_tui.layers.base_screen import LayersScreen
 from qwen_tui.layers.screen import InspectorScreen
@@ -56,6 +55,7 @@ from qwen_tui.settings.file import LoadedSettings
 from qwen_tui.settings.screen import SettingsScreen
 from qwen_tui.settings.themes import FALLBACK_THEME
 from qwen_tui.settings.tree import AppSettings, SidePanel
+from qwen_tui.store import Draft
 from qwen_tui.store.thread import StoreThread
 from qwen_tui.widgets.text_lines import TextLines
 
@@ -116,6 +116,7 @@ class QwenApp(App[None]):
         self.turns = TurnActions(context, self.drafts, self.conversations, self.copying, self.tokens)
         self.room = MakingRoom(context, self.drafts, self.conversations, self.turns, self.tokens)
         self.waiting = Waiting(context, self.drafts, self.turns)
+        self.room.ended = lambda good: self._ask(self.waiting.after_summary(good=good))
         actions: dict[str, Handler] = {
             "help": lambda _: self.action_help(),
             "search": self.action_conversations,
@@ -198,12 +199,9 @@ class QwenApp(App[None]):
             self.context.send(command)
         self.tokens.after(event)
         self.room.event(event, running)
-        if (draft := self.waiting.next(event)) is not None:
-            self.run_worker(self.waiting.ask(draft), exit_on_error=True)
+        self._ask(self.waiting.next(event, running))
         if isinstance(event, EngineDied):
-            self._engine_died(running)
-        if isinstance(event, TurnDone) and running is not None and not running.was_read and not running.aside:
-            self.chat.offer_draft(running.shown or running.question)
+            self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
         if isinstance(event, Loaded):
             self.chat.status.clear_flash()
             GenerationCommands(self.context).tell_effort()
@@ -213,14 +211,14 @@ class QwenApp(App[None]):
             if isinstance(screen, LayersScreen):
                 screen.request_draw()
 
+    def _ask(self, draft: Draft | None) -> None:
+        """Ask what has waited, if its turn has come."""
+        if draft is not None:
+            self.run_worker(self.waiting.ask(draft), exit_on_error=True)
+
     def _look(self) -> None:
         if self.attention is not None:
             self.attention.look(watched=self.app_focus)
-
-    def _engine_died(self, turn: Turn | None) -> None:
-        self.context.note("The conversation is kept. Press Ctrl+T or type /restart to start the engine again.")
-        if turn is not None and turn.unanswered and not turn.aside:
-            self.chat.offer_draft(turn.question)
 
     def _take_on(self, key: str) -> None:
         """Have a running setting count where it is not looked up each time."""

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from qwen_core.checkpoint.locate import model_name
@@ -16,6 +17,8 @@ from qwen_core.settings.sampling_values import Sourced
 from qwen_core.text.effort import EFFORTS, resolve_effort
 from qwen_tui.app.engine_link import EngineLink
 from qwen_tui.chat.screen import ChatScreen
+from qwen_tui.composer.attachments import Attached, attach
+from qwen_tui.composer.pastes import Pastes
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import Recorder
 from qwen_tui.layers.inspection import Inspection
@@ -25,7 +28,7 @@ from qwen_tui.settings.rows import all_saved, save_values, shown
 from qwen_tui.settings.tree import AppSettings
 from qwen_tui.store import Store
 from qwen_tui.store.thread import StoreThread
-from qwen_tui.text.safe import one_line
+from qwen_tui.text.safe import one_line, typed
 
 
 class AppContext:
@@ -136,6 +139,17 @@ class AppContext:
             self.note(f"The old config.toml could not be changed and is kept as {one_line(str(old), 200)}.")
         if other := temporary(self.loaded):
             self.note(f"Saved, but an option or a variable of the environment overrides it: {', '.join(other)}.")
+
+    # What is written.
+
+    async def attached(self, written: str, pastes: Pastes) -> Attached:
+        """What the model gets of a text from the composer: pastes in full, and the files that it mentions."""
+        text = typed(written)
+        sent = pastes.expand(text)
+        if "@" not in text:
+            return Attached(sent)
+        limit = self.running.composer.attach_limit_kb * 1000
+        return await asyncio.to_thread(attach, text, Path.cwd(), limit, sent)
 
     # The store and the engine.
 

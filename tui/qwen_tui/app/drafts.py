@@ -70,7 +70,7 @@ class Drafts:
             self._aside = self._editor.draft()
         self.editing = turn
         place = self._context.conversation.turns.index(turn) + 1
-        self._context.chat.composer_banner(f"editing turn {place} · Enter asks it anew · Esc leaves")
+        self._context.chat.composer_banner(f"editing turn {place} · Esc leaves it · Enter asks it anew")
         self._editor.set_text(turn.shown or turn.question)
 
     def leave_edit(self) -> None:

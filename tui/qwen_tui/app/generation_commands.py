@@ -10,7 +10,7 @@ from qwen_core.settings.sampling_values import DEFAULT, Sourced
 from qwen_core.settings.tree import Preset
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.app.context import AppContext
-from qwen_tui.settings.counting import source_words, value_words
+from qwen_tui.settings.counting import short_source, source_words, unset_words, value_words
 from qwen_tui.settings.tree import FIELDS, Field
 from qwen_tui.text.safe import one_line
 
@@ -20,10 +20,8 @@ _FIELDS = {field.name: field for field in FIELDS if field.section == SECTION}
 # These have a command of their own.
 _OTHERWISE = ("preset", "system", "effort", "repetition_guard", "draft", "num_draft_tokens")
 SETTABLE = {name: field for name, field in _FIELDS.items() if name not in _OTHERWISE}
-UNSET = ("default", "none", "auto")
-# What a setting without a value comes to.
-_NOTHING = {"seed": "a fresh one", "max_tokens": "no limit", "reasoning_budget": "no limit", "effort": "the template's"}
-_NAME_CELLS, _VALUE_CELLS = 19, 12
+_NAME_CELLS, _VALUE_CELLS = 19, 18
+_COLUMNS_FROM = 60  # of the terminal; below, a line wraps less without them
 
 
 def settable(name: str) -> Field | None:
@@ -57,7 +55,7 @@ class GenerationCommands:
             context.flash(f"There is no {one_line(name, 30)!r} to set. There are: {names}.")
         elif not value:
             context.flash(f"{field.name} is {self._shown(field)}. It takes {field.accepts}, or default. {field.help}")
-        elif value.lower() in UNSET and field.optional:
+        elif field.unsets(value):
             context.change(field.key, None)
             present = self._shown(field).removesuffix(" (for now)")
             context.flash(f"{field.name} is {present} again{context.for_now}.")
@@ -187,14 +185,20 @@ class GenerationCommands:
     def _shown(self, field: Field) -> str:
         """ "0.6 (file)": what counts of a setting, and where it is from."""
         entry = self._context.counting[field.name]
-        words = value_words(entry, _NOTHING.get(field.name, "not set"))
+        words = value_words(entry, unset_words(field.key))
         return words if entry == Sourced(None, DEFAULT) else f"{words} ({source_words(entry)})"
 
     def _listed(self) -> str:
         """A line for each setting: its value, and where that is from."""
         counts = self._context.counting
         lines = ["What counts for the next answer, and where it is from:"]
+        chat = self._context.chat
+        in_columns = not chat.is_attached or chat.size.width >= _COLUMNS_FROM
         for name in ("preset", "effort", *SETTABLE):
-            words = value_words(counts[name], _NOTHING.get(name, "not set"))
-            lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{one_line(counts[name].source, 40)}".rstrip())
+            words = value_words(counts[name], unset_words(_FIELDS[name].key))
+            source = short_source(counts[name])
+            if in_columns:
+                lines.append(f"{name:<{_NAME_CELLS}}{words:<{_VALUE_CELLS}}{source}")
+            else:
+                lines.append(f"{name} {words} ({source})")
         return "\n".join([*lines, "/set NAME VALUE changes one, /settings explains them."])

@@ -16,6 +16,7 @@ from qwen_tui.text.safe import cells
 from qwen_tui.widgets.line_strips import LineStrips
 
 MOST_KEY = 20  # cells of the keys; what is longer wraps
+COLUMNS_FROM = 44  # cells; with fewer, what a key does stands below it
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ def help_lines(sections: Sequence[Section], foot: str, width: int) -> list[Conte
 
 
 def _row(key: str, meaning: str, column: int, width: int) -> list[Content]:
+    if width < COLUMNS_FROM:
+        keys = [Content.styled(line, "bold $secondary") for line in _wrapped(key, width)]
+        return [*keys, *(Content(f"  {line}") for line in _wrapped(meaning, max(8, width - 2)))]
     keys, meanings = _wrapped(key, column), _wrapped(meaning, max(8, width - column - 2))
     rows = max(len(keys), len(meanings))
     left, right = (texts + [""] * (rows - len(texts)) for texts in (keys, meanings))

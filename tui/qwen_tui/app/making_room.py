@@ -4,7 +4,7 @@ Both leave every turn where it is: turns are left out on another branch of the c
 conversation. So both are taken back by showing again what was shown before.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -66,6 +66,9 @@ class MakingRoom:
         self._summary: tuple[Turn, int, list[int], int] | None = None
         """The turn that is being answered with a summary, the conversation it is of, and of that the messages that go
         on behind it, and the tokens that it had."""
+
+        self.ended: Callable[[bool], None] = lambda good: None
+        """Told once a summary is there and the conversation goes on behind it, or that there is none."""
 
     # Saying that it fills up.
 
@@ -153,16 +156,18 @@ class MakingRoom:
             return
         turn, kept, rest, tokens = self._summary
         self._summary = None
-        good = isinstance(event, TurnDone) and event.finish_reason in ("stop", "length") and turn.answer.strip()
+        reasons = ("stop", "length")
+        good = isinstance(event, TurnDone) and event.finish_reason in reasons and bool(turn.answer.strip())
         ended = self._go_on(turn, rest, tokens) if good else self._give_up(kept)
         self._turns.busy = True  # the engine still has what was summed up
-        self._context.chat.run_worker(self._end(ended))
+        self._context.chat.run_worker(self._end(ended, good))
 
-    async def _end(self, ended: Awaitable[None]) -> None:
+    async def _end(self, ended: Awaitable[None], good: bool) -> None:
         try:
             await self._context.tell_trouble(ended)
         finally:
             self._turns.busy = False
+        self.ended(good)
 
     async def _go_on(self, turn: Turn, rest: list[int], tokens: int) -> None:
         """The summary is there: what follows it goes on from it alone."""

@@ -5,7 +5,6 @@ answers stands at the composer. What cannot fit is refused before anything of it
 """
 
 import asyncio
-from pathlib import Path
 
 from textual.timer import Timer
 
@@ -14,10 +13,8 @@ from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed, TurnDone, TurnFailed
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.drafts import Drafts
-from qwen_tui.composer.attachments import attach
 from qwen_tui.composer.slash import MessageText, parse_input
 from qwen_tui.text import formatting
-from qwen_tui.text.safe import typed
 
 DELAY_S = 0.25  # without a key until the engine is asked
 PATIENCE_S = 10.0  # for a count that a question waits for; without it the engine itself refuses what does not fit
@@ -60,18 +57,9 @@ class TokenCount:
     async def _ask(self) -> None:
         question = self._question()
         if self._answer is None and question.strip() and not self._context.conversation.refusal:
-            content = await self._content(question)
+            content = (await self._context.attached(question, self._context.chat.editor.pastes)).text
             if self._answer is None:  # else the question is on its way already
                 self._send(content)
-
-    async def _content(self, question: str) -> str:
-        """The question as the model would get it: pastes in full, and the files that it mentions."""
-        context, written = self._context, typed(question)
-        sent = context.chat.editor.pastes.expand(written)
-        if "@" not in written:
-            return sent
-        limit = context.running.composer.attach_limit_kb * 1000
-        return (await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)).text
 
     def _send(self, content: str) -> None:
         self._number += 1

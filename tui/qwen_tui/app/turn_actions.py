@@ -3,9 +3,7 @@
 Each begins on disk (recorder.py), then on the screen (conversation.py), then in the engine, in this order.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Literal
 
 from qwen_core.errors import QwenError
@@ -17,12 +15,12 @@ from qwen_tui.app.copying import Copying
 from qwen_tui.app.drafts import Drafts
 from qwen_tui.app.token_count import TokenCount
 from qwen_tui.chat.turn_view import What
-from qwen_tui.composer.attachments import attach
 from qwen_tui.composer.pastes import Pastes
 from qwen_tui.conversation.branch import ids_before
 from qwen_tui.conversation.recorder import Beginning
 from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import DeletedTurn
+from qwen_tui.store.copies import original_of
 from qwen_tui.text.safe import one_line, typed
 
 
@@ -76,24 +74,19 @@ class TurnActions:
     async def _compose(self, text: str, pastes: Pastes) -> tuple[str, str]:
         """What the model gets and what the person wrote, if that is less; ("", "") where files are in the way."""
         context = self._context
-        limit = context.running.composer.attach_limit_kb * 1000
-        written = typed(text)
-        sent = pastes.expand(written)
-        if "@" not in written:
-            return sent, ""
-        attached = await asyncio.to_thread(attach, written, Path.cwd(), limit, sent)
+        attached = await context.attached(text, pastes)
         if attached.problems:
             context.flash(f"Not sent: {attached.problems[0]}")
             return "", ""
-        if attached.unknown and self._sent_as_text != written:
-            self._sent_as_text = written
+        if attached.unknown and self._sent_as_text != text:
+            self._sent_as_text = text
             name = one_line(attached.unknown[0], 40)
             context.flash(f"No file {name} here: Enter sends it as text.")
             return "", ""
         if attached.files:
             names = ", ".join(f"{one_line(file.name, 40)} {decimal_size(file.size)}" for file in attached.files)
             context.flash(f"Attached {names}.")
-        return attached.text, sent if attached.files else ""
+        return attached.text, pastes.expand(typed(text)) if attached.files else ""
 
     def ask(self, turn: Turn, settings: GenerationSettings, *before: Command) -> None:
         """Have a turn that is on the screen stored, then answered with settings of its own."""
@@ -250,12 +243,28 @@ class TurnActions:
         context = self._context
         kept = context.conversation.kept.id
         mine = [entry for entry in self._ways_back if entry[0] == kept]
-        if not mine:
-            context.flash("There is nothing to bring back.")
-        if not mine or context.still_answering():
+        if context.still_answering():
             return
-        await mine[-1][1]()
-        self._ways_back.remove(mine[-1])
+        if mine:
+            await mine[-1][1]()
+            self._ways_back.remove(mine[-1])
+        elif not await self._whole_again():
+            context.flash("There is nothing to bring back.")
+
+    async def _whole_again(self) -> bool:
+        """Show the turns that an earlier run of the program left out; whether there were any."""
+        context = self._context
+        question = next((turn.question_id for turn in context.conversation.turns), None)
+        if question is None:
+            return False
+        original = await context.store.use(lambda store: original_of(store, question))
+        if original is None:
+            return False
+        await context.store.use(lambda store: store.tree.show(original))
+        await self._conversations.reload()
+        self._drafts.leave_lost_edit()
+        context.flash("All turns are back.")
+        return True
 
     async def _bring_back(self, deleted: DeletedTurn) -> None:
         await self._context.store.use(lambda store: store.tree.undo_delete(deleted))

@@ -6,6 +6,7 @@ from qwen_tui.app.drafts import Drafts, whole
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.composer.pastes import Pastes
 from qwen_tui.composer.slash import MessageText, parse_input
+from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import Draft
 from qwen_tui.text.safe import one_line
 
@@ -20,9 +21,8 @@ class Waiting:
 
     @property
     def takes(self) -> bool:
-        """Whether a message has to wait now: an answer comes, no summary, and no earlier question is being edited."""
-        turn = self._context.conversation.current
-        return turn is not None and not turn.aside and self._drafts.editing is None
+        """Whether a message has to wait now: an answer comes, and no earlier question is being edited."""
+        return self._context.conversation.current is not None and self._drafts.editing is None
 
     def add(self, written: str) -> None:
         """Have what is written in the composer wait."""
@@ -37,18 +37,39 @@ class Waiting:
         self._return(self._drafts.waiting.pop())
         return True
 
-    def next(self, event: Event) -> Draft | None:
-        """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed."""
+    def next(self, event: Event, turn: Turn | None) -> Draft | None:
+        """The one to ask now, where `event` ends an answer; all come back where that was stopped or failed.
+
+        `turn` is what was being answered: its question comes back before them where it was not taken up. Behind a
+        summary they wait on, until there is a conversation that begins with it: see `after_summary`.
+        """
+        waiting = self._drafts.waiting
         match event:
-            case TurnDone(finish_reason=reason) if reason != "cancelled" and self._drafts.waiting:
-                draft = self._drafts.waiting.pop(0)
-                self._changed()
-                return draft
+            case TurnDone() if turn is not None and turn.aside:
+                pass
+            case TurnDone(finish_reason=reason) if reason not in ("cancelled", "context") and waiting:
+                return self._first()
             case TurnDone() | TurnFailed() | EngineDied() | Loaded() | LoadFailed():  # nothing waits across a load
+                question = turn.shown or turn.question if turn is not None and turn.comes_back else ""
+                if question and waiting:
+                    waiting.insert(0, Draft(question))
+                elif question:
+                    self._context.chat.offer_draft(question)
                 self._all_back()
             case _:
                 pass
         return None
+
+    def after_summary(self, *, good: bool) -> Draft | None:
+        """The one to ask now that the conversation goes on behind a summary, or, where there is none, as it was."""
+        if not good:
+            self._all_back()
+        return self._first() if self._drafts.waiting else None
+
+    def _first(self) -> Draft:
+        draft = self._drafts.waiting.pop(0)
+        self._changed()
+        return draft
 
     async def ask(self, draft: Draft) -> None:
         """Ask what has waited. What cannot be asked is in the composer again, with all that waits behind it."""
@@ -74,7 +95,7 @@ class Waiting:
         drafts = self._drafts.waiting
         said = None
         if drafts:
-            more = f" and {len(drafts) - 1} more" if len(drafts) > 1 else ""
-            said = f"next: {one_line(drafts[0].text, 40)}{more} · Esc takes back what waits"
+            wait = "1 waits" if len(drafts) == 1 else f"{len(drafts)} wait"
+            said = f"{wait} (Esc takes back): {one_line(drafts[0].text, 100)}"
         self._context.chat.composer_banner(said)
         self._drafts.keep()

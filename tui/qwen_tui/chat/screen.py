@@ -152,7 +152,8 @@ class ChatScreen(Screen[None]):
 
     @on(Transcript.FollowChanged)
     def _draw_status(self) -> None:
-        self.status.show(self.conversation, following=self.transcript.following)
+        waiting = self._banner.display and self.conversation.current is not None
+        self.status.show(self.conversation, following=self.transcript.following, waiting=waiting)
 
     @on(DescendantFocus)
     def _focus_moved(self) -> None:
@@ -216,6 +217,7 @@ class ChatScreen(Screen[None]):
         """One line above the composer that says what it is used for now; None takes it away. Esc posts BannerLeft."""
         self._banner.display = text is not None
         self._banner.update(Content(visible(text or "")))
+        self._draw_status()
 
     def on_key(self, event: Key) -> None:
         """Typing goes to the composer wherever the focus is, but for letters that are keys there."""

@@ -115,6 +115,8 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
         focus = self._focus_after(gone, wanted, old)
         if kept != [view for view in wanted if id(view.item) in known]:  # in another order: all anew
             gone, kept, wanted = self._views, [], [self._make(item) for item in items]
+        if focus is not None:  # else the toolkit gives it to a neighbour, and scrolls there
+            self.screen.set_focus(None)
         self._hold(kept)
         self._window, self._views = window, wanted
         with self.app.batch_update():

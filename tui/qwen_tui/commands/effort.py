@@ -14,9 +14,8 @@ def check_effort(level: str | None, model_dir: str | None) -> None:
     if level is None or level in EFFORTS:
         return
     levels = _levels_of(model_dir)
-    of_whom = "of this model's template, there are" if levels else "there are, by template, some of"
-    there = f"{of_whom} {', '.join(levels or EFFORTS)}"
-    raise click.BadParameter(f"{quote(level)} is no reasoning effort: {there}.", param_hint="'--effort'")
+    there = f"{'this model has' if levels else 'models have some of'} {', '.join(levels or EFFORTS)}"
+    raise click.BadParameter(f"{quote(level)} is not a reasoning effort: {there}.", param_hint="'--effort'")
 
 
 def _levels_of(model_dir: str | None) -> Sequence[str]:

@@ -85,9 +85,12 @@ class Turn:
         return self.state in ("failed", "interrupted") and not self.has_text
 
     @property
-    def was_read(self) -> bool:
-        """Whether the engine took the question up; one that does not fit into the context it does not."""
-        return self.finish_reason != "context" or self.generated_tokens > 0
+    def comes_back(self) -> bool:
+        """Whether the question is to be written anew: it did not fit, or it, or the engine, ended before a token."""
+        if self.aside or self.has_text or self.generated_tokens:
+            return False
+        stopped = self.finish_reason == "cancelled" and self.place == (1, 1)  # else what it words anew is there
+        return stopped or self.finish_reason == "context" or self.state == "interrupted"
 
     @property
     def continuable(self) -> bool:

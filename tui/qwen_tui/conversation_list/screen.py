@@ -34,6 +34,7 @@ from qwen_tui.widgets.list_status import ListKeys, ListStatus
 
 WIDE_FROM = 120  # columns, from where the end of the conversation stands beside the list
 TALL_FROM = 26  # rows, from where it stands below
+SHORT_UNTIL = 46  # columns, up to where the search says less of itself
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,8 @@ class ConversationsScreen(Screen[ConversationsResult]):
         yield Static(id="head", markup=False)
         with Horizontal(id="bar"):
             yield Static("›", markup=False)
-            yield SearchField(
-                self._list, self.book.query, max_length=MAX_QUERY, placeholder="type to search titles and all messages"
-            )
+            what = "" if self.app.size.width < SHORT_UNTIL else " titles and all messages"
+            yield SearchField(self._list, self.book.query, max_length=MAX_QUERY, placeholder=f"type to search{what}")
         with Container(id="body"):
             yield self._list
             yield Preview()

@@ -54,8 +54,10 @@ def _module_lines(facts: ModuleFacts, width: int) -> Lines:
 def fact_lines(facts: Iterable[Fact], width: int) -> Lines:
     """Every fact with its label; the pieces wrap under themselves."""
     lines: Lines = []
+    room = max(8, width - LABEL)
     for label, pieces in facts:
-        for number, line in enumerate(flowed(map(piece_text, pieces), max(8, width - LABEL))):
+        parts = (part for piece in pieces for part in piece_text(piece).wrap(room))
+        for number, line in enumerate(flowed(parts, room)):
             lines.append(Content.assemble((f"{'' if number else label:<{LABEL}}", MUTED), line).truncate(width))
     return lines
 

@@ -80,7 +80,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         stored_as += "" if module.writer == "mlx" else f", {as_written(module.writer)}"
     token = f"{percent(layout.share(module.token_bytes))} of a token"
     if not module.token_bytes:
-        token = f"read by drafts alone, of {decimal_size(total(layout.mtp).nbytes)}"
+        token = f"read by drafts alone, which read {decimal_size(total(layout.mtp).nbytes)}"
     elif module.experts and layout.mixture is not None:
         used = f"{layout.mixture.used} of {module.experts} experts"
         token = f"a token reads {decimal_size(module.token_bytes)} of it, {used} ({token})"
@@ -182,12 +182,14 @@ def layer_facts(layer_map: LayerMap, layer: int) -> tuple[list[str], list[str]]:
     return figures, [note, f"one of {len(same)} layers of {len(layout.layer_kinds)} with {KINDS[kind]}"]
 
 
-def choice_text(layout: Layout, modules: Iterable[ModuleLayout]) -> str:
-    """What some modules come to: "128 of 851 modules: 6.42 GB, 32.1 % of what a token reads"."""
+def choice_text(layout: Layout, modules: Iterable[ModuleLayout], width: int = 1000) -> str:
+    """What some modules come to: "128 of 851 modules: 6.42 GB, 32.1 % of what a token reads"; with less room less."""
     chosen = total(modules)
     share = percent(layout.share(chosen.token_bytes))
     count = f"{chosen.modules:,} of {len(layout.everything):,} modules"
-    return f"{count}: {decimal_size(chosen.nbytes)}, {share} of what a token reads"
+    least = f"{count}: {decimal_size(chosen.nbytes)}"
+    forms = (f"{least}, {share} of what a token reads", f"{least}, {share} of a token")
+    return next((form for form in forms if len(form) <= width), least)
 
 
 def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
@@ -204,7 +206,9 @@ def headline(layer_map: LayerMap, width: int = 1000) -> list[str]:
     )
 
 
-def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int, stats: TurnStats | None = None) -> list[str]:
+def reading_line(
+    layer_map: LayerMap, tok_s: float | None, tokens: int, stats: TurnStats | None = None, width: int = 1000
+) -> list[str]:
     """While a token is decoded: what a pass of the model reads, to the byte what the layout counts, and what that comes
     to. With drafts a pass of a mixture reads what is expected of its rows: see `Layout.pass_bytes`."""
     draft = stats.draft if stats is not None and stats.draft is not None and stats.draft.passes else None
@@ -213,7 +217,8 @@ def reading_line(layer_map: LayerMap, tok_s: float | None, tokens: int, stats: T
     count = layer_map.layout.pass_bytes(rows)
     exact = f" ({count:,} B)" if count == layer_map.layout.token_bytes else ""
     what, about = "token" if tokens_a_pass == 1 else "pass", "" if exact else "about "
-    pieces = [f"a {what} reads {about}{decimal_size(count)}{exact}"]
+    said = f"a {what} reads {about}{decimal_size(count)}"
+    pieces = [f"{said}{exact}" if len(said) + len(exact) <= width else said]
     if tok_s is not None:
         pieces.append(rate(tok_s))
         pieces.append(f"{number(effective_bandwidth(count, tok_s / tokens_a_pass) or 0)} GB/s of weights, estimated")

@@ -47,13 +47,13 @@ class LayerHeadline(Vertical):
         second, matters = [*warnings, layer_map.verdict.evidence], False
         if view.matches is not None:
             index = layer_map.layout.index
-            second = [choice_text(layer_map.layout, [index[name] for name in view.matches])]
+            second = [choice_text(layer_map.layout, [index[name] for name in view.matches], width)]
             matters = True
         if view.reading:
             turn = conversation.current
             stats = turn.stats if turn is not None else None
             tokens = turn.generated_tokens if turn is not None and stats is not None else 0
-            second = reading_line(layer_map, conversation.live_tok_s, tokens, stats)
+            second = reading_line(layer_map, conversation.live_tok_s, tokens, stats, width)
             matters = True
         below = Content.styled(f" {fit(second, width)}", HERE if matters else MUTED)
         has_both = self.height == 2

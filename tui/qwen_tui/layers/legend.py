@@ -1,5 +1,6 @@
 """What the glyphs and colours of the layer map mean. Pure."""
 
+import re
 from dataclasses import dataclass
 
 from textual.content import Content
@@ -112,9 +113,16 @@ def _experts(layout: Layout) -> Lines:
 
 
 def _piece(entry: Entry, short: bool, shares: bool) -> Content:
-    words = entry.words.split(" ")[0] if short else entry.words
+    words = _shorter(entry) if short else entry.words
     share = f" {percent(entry.share)}" if shares and entry.share is not None else ""
     return Content.assemble((entry.glyph, entry.paint.style), f" {words}", (share, MUTED))
+
+
+def _shorter(entry: Entry) -> str:
+    """The name of a format alone; a size without what is behind its point."""
+    if entry.share is not None:
+        return entry.words.split(" ")[0]
+    return re.sub(r"\d+\.\d+", lambda found: f"{float(found[0]):.0f}", entry.words)
 
 
 def title(colouring: Colouring) -> str:

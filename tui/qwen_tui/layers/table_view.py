@@ -53,7 +53,7 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
         if y == 0:
             return head_line(self._order, width)
         if y == self.size.height - 1:
-            return Content.styled(f" {choice_text(self._layout, self._modules)}", MUTED)
+            return Content.styled(f" {choice_text(self._layout, self._modules, width - 1)}", MUTED)
         return Content("")
 
     def action_order(self) -> None:

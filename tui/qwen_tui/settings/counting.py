@@ -9,7 +9,14 @@ from contextlib import suppress
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings, ModelSummary
 from qwen_core.settings.ranges import SAMPLING
-from qwen_core.settings.sampling_values import DEFAULT, RECOMMENDED, Sourced, sampling_values
+from qwen_core.settings.sampling_values import (
+    DEFAULT,
+    GENERATION_CONFIG,
+    GREEDY,
+    RECOMMENDED,
+    Sourced,
+    sampling_values,
+)
 from qwen_core.settings.tree import PRESETS
 from qwen_core.text.effort import resolve_effort
 from qwen_tui.settings.file import LoadedSettings, origin_of
@@ -20,6 +27,23 @@ SECTION = "generation"
 TEMPLATE = "the model's template"
 NOT_KNOWN = "not known yet"
 _WORDS: Mapping[str, str] = {RECOMMENDED: "recommended by the model's authors"}
+# For a column of a table.
+_SHORT = {GENERATION_CONFIG: "model's file", TEMPLATE: "template", GREEDY: "greedy"}
+_OF_THE_MODEL = "the model's"
+_UNSET = {
+    "generation.system": "none",
+    "generation.max_tokens": "up to the context",
+    "generation.seed": "a fresh one",
+    "generation.reasoning_budget": "no limit",
+    "generation.num_draft_tokens": "as many as pay",
+    "hardware.peak_bandwidth_gb_s": "the chip's",
+    "hardware.gpu_cores": "by memory size",
+}
+
+
+def unset_words(key: str) -> str:
+    """What counts where a setting has no value, for people."""
+    return _UNSET.get(key, _OF_THE_MODEL)
 
 
 def counting(loaded: LoadedSettings, model: ModelSummary | None, *, thinking: bool | None = None) -> dict[str, Sourced]:
@@ -80,6 +104,12 @@ def value_words(entry: Sourced, nothing: str = "not set") -> str:
 def source_words(entry: Sourced) -> str:
     """Where it is from, as one line for people."""
     return one_line(_WORDS.get(entry.source, entry.source), 60)
+
+
+def short_source(entry: Sourced) -> str:
+    """The same in a word or two, for a column of a table."""
+    source = "preset" if entry.source.startswith("preset ") else _SHORT.get(entry.source, entry.source)
+    return one_line(source, 20)
 
 
 def sampling_words(values: Mapping[str, Sourced]) -> str:

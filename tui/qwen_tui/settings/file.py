@@ -17,13 +17,12 @@ from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import read_text, write_private
 from qwen_core.settings.kinds import refused, shown
 from qwen_core.settings.paths import config_dir
-from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, AppSettings, Field, field_of, value_of, with_value
+from qwen_tui.settings.tree import FIELDS, KEYS, SECTIONS, UNSET, AppSettings, Field, field_of, value_of, with_value
 
 FILE_NAME = "config.toml"
 MAX_BYTES = 1 << 20
 MAX_PROBLEMS = 50
 MAX_KEYS = 200
-UNSET = "unset"
 """What is typed for "no value" where a setting may have none."""
 HEADER = "qwen-tui settings: only what differs from the defaults. The settings screen explains every field."
 

@@ -9,11 +9,10 @@ from typing import Any
 from textual.content import Content
 
 from qwen_core.settings.kinds import Choice, Switch, Words
-from qwen_core.settings.sampling_values import GENERATION_CONFIG, GREEDY, Sourced
+from qwen_core.settings.sampling_values import Sourced
 from qwen_tui.settings import file
-from qwen_tui.settings.counting import SECTION, TEMPLATE
+from qwen_tui.settings.counting import SECTION, short_source, unset_words
 from qwen_tui.settings.file import (
-    UNSET,
     LoadedSettings,
     Origin,
     lasting_origin,
@@ -29,17 +28,17 @@ from qwen_tui.widgets.cursor_list import MARK, Heading, selected
 Action = tuple[str, str, str]
 """The name of an action whose keys can be changed, what it does, and its built-in keys, as "f1,ctrl+g"."""
 
-KEYS_ABOUT = "Keys of actions that are to differ from the built-in ones."
-NAME_CELLS = 21
+KEYS_ABOUT = "Keys that are to differ from the built-in ones."
+NAME_CELLS = 20
 ORIGIN_CELLS = 13
 ORIGIN_FROM = 50  # columns; below, only the detail says where a value comes from
-# What the column of origins has no room for; the detail says it whole.
-_SHORT = {GENERATION_CONFIG: "model's file", TEMPLATE: "template", GREEDY: "greedy"}
 Counts = Mapping[str, Sourced]
 """What counts of each generation setting, by its name: see counting.py."""
 VALUE_CELLS = 48  # at most, so that the eye finds the origin of a value
 LEAST_VALUE_CELLS = 16
 MAX_SHOWN = 200
+WARNS = "▲"
+"""What a line begins with that says that a change counts otherwise than one would think."""
 
 # Headings inside a section, above these settings.
 _GROUPS = {
@@ -47,18 +46,6 @@ _GROUPS = {
     "generation.effort": Heading("Reasoning", "How long it thinks before it answers."),
     "generation.draft": Heading("Drafts", "Tokens guessed ahead: the answer is the same, sooner."),
 }
-# What counts where nothing is set.
-_UNSET = {
-    "generation.system": "none",
-    "generation.max_tokens": "up to the context",
-    "generation.seed": "a fresh one each time",
-    "generation.effort": "the model's",
-    "generation.reasoning_budget": "no limit",
-    "generation.num_draft_tokens": "as many as pay",
-    "hardware.peak_bandwidth_gb_s": "the chip's",
-    "hardware.gpu_cores": "by memory size",
-}
-_OF_THE_MODEL = "the model's"
 
 
 @dataclass(frozen=True)
@@ -177,22 +164,27 @@ def value_text(row: Setting, value: Any) -> str:
     return shown(row.keys if row.is_action and value is None else value)
 
 
-def effective(row: Setting, loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> tuple[str, str]:
+def effective(row: Setting, loaded: LoadedSettings, counts: Counts) -> tuple[str, str]:
     """(what counts, where that comes from; "" where it is the default)."""
     origin, value = origin_of(row, loaded), value_of(loaded.settings, row.key)
     if value is not None or row.is_action:
         return value_text(row, value), "" if origin == "default" else origin
     if (other := _from_elsewhere(row, loaded, counts)) is not None:
-        return shown(other.value), _SHORT.get(other.source, other.source.split()[0])
-    given = getattr(loaded.settings.request(), row.field.name, None) if row.field.section == "generation" else None
-    if given is not None:
-        return shown(given), f"{loaded.settings.generation.preset} preset"
-    return _UNSET.get(row.key, _OF_THE_MODEL), "" if origin == "default" else origin
+        return shown(other.value), short_source(other)
+    return unset_words(row.key), "" if origin == "default" else origin
 
 
-def value_cells(rows: Sequence[Row], loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> int:
+def value_shown(row: Setting, loaded: LoadedSettings, counts: Counts) -> str:
+    """What counts, and what the file has where that is something else."""
+    value, origin = effective(row, loaded, counts)
+    if overridden(row, loaded) or origin == "for now":
+        return f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})"
+    return value
+
+
+def value_cells(rows: Sequence[Row], loaded: LoadedSettings, counts: Counts) -> int:
     """Cells of the column of values: as many as the longest of them takes, within bounds."""
-    sizes = [cells(effective(row, loaded, counts)[0]) for row in rows if isinstance(row, Setting)]
+    sizes = [cells(value_shown(row, loaded, counts)) for row in rows if isinstance(row, Setting)]
     return min(VALUE_CELLS, max(LEAST_VALUE_CELLS, *sizes) + 3) if sizes else LEAST_VALUE_CELLS
 
 
@@ -208,7 +200,7 @@ def overridden(row: Setting, loaded: LoadedSettings) -> bool:
 
 def read_value(row: Setting, text: str) -> Any:
     """What was typed. ValueError if the field does not take it."""
-    if row.field.optional and text.strip().lower() in ("", UNSET):
+    if row.field.unsets(text):
         return None
     return row.field.kind.read(text if row.many_lines else text.strip())
 
@@ -282,26 +274,31 @@ def row_line(
     width: int,
     *,
     cursor: bool,
-    counts: Counts = MappingProxyType({}),
+    counts: Counts,
     values: int = VALUE_CELLS,
 ) -> Content:
     """One line of the list, at most `width` cells wide, `values` of them for the value."""
     if isinstance(row, Heading):
-        return Content.assemble((f" {row.name.capitalize()}", "bold $primary"), (f"  {row.about}", "$muted")).truncate(
-            width, ellipsis=True
-        )
-    value, origin = effective(row, loaded, counts)
+        return _heading(row, width)
+    value, (_, origin) = value_shown(row, loaded, counts), effective(row, loaded, counts)
     style = "bold $secondary" if origin_of(row, loaded) != "default" else "$foreground" if origin else "$muted"
     if overridden(row, loaded) or origin == "for now":
-        value, style = f"{value}  (file: {value_text(row, value_of(loaded.saved, row.key))})", "$warning"
-    room = min(width - 3 - NAME_CELLS - (ORIGIN_CELLS if width > ORIGIN_FROM else 0), values)
-    line = Content.assemble(
-        f"{MARK if cursor else ' '}  ",
-        _column(row.field.name, NAME_CELLS),
-        _column(value, room).stylize(style),
-        (origin if width > ORIGIN_FROM else "", "$muted" if style == "$foreground" else style),
-    )
+        style = "$warning"
+    room = width - 3 - NAME_CELLS
+    parts = [Content(value).truncate(max(0, room), ellipsis=True).stylize(style)]
+    if width > ORIGIN_FROM:
+        column = _column(value, min(room - ORIGIN_CELLS, values)).stylize(style)
+        parts = [column, Content.styled(origin, "$muted" if style == "$foreground" else style)]
+    line = Content.assemble(f"{MARK if cursor else ' '}  ", _column(row.field.name, NAME_CELLS), *parts)
     return selected(line, width) if cursor else line
+
+
+def _heading(row: Heading, width: int) -> Content:
+    """Its name, and as many whole sentences of what it is about as there is room for."""
+    name, about = f" {row.name.capitalize()}", row.about
+    while about and cells(f"{name}  {about}") > width:
+        about = about[: about.rfind(". ") + 1]
+    return Content.assemble((name, "bold $primary"), (f"  {about}" if about else "", "$muted")).truncate(width)
 
 
 def _from_elsewhere(row: Setting, loaded: LoadedSettings, counts: Counts) -> Sourced | None:
@@ -317,15 +314,14 @@ def _column(text: str, width: int) -> Content:
     return Content(text).truncate(max(0, width - 1), ellipsis=True).truncate(max(0, width), pad=True)
 
 
-def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts = MappingProxyType({})) -> list[Content]:
+def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts) -> list[Content]:
     """What the screen says of the row that is selected."""
     lines = [Content.styled(row.key, "bold $primary"), Content.styled(row.help, "$foreground")]
     takes = f"Takes {row.accepts}{', or nothing' if row.field.optional and not row.is_action else ''}."
     lines.append(Content.styled(takes, "$muted"))
     other = _from_elsewhere(row, loaded, counts)
     if value_of(loaded.settings, row.key) is None and not row.is_action and other is None:
-        value, by = effective(row, loaded)
-        lines.append(Content.styled(f"Not set. What counts: {value}{f', by the {by}' if by else ''}.", "$muted"))
+        lines.append(Content.styled(f"Not set. What counts: {unset_words(row.key)}.", "$muted"))
     default = value_text(row, row.field.default)
     origin = origin_of(row, loaded)
     if other is not None:
@@ -334,12 +330,14 @@ def detail_lines(row: Setting, loaded: LoadedSettings, counts: Counts = MappingP
         lines.append(Content.styled(f"From the {origin}. The default: {default}.", "$muted"))
     elif origin == "for now":
         later = value_text(row, value_of(loaded.lasting, row.key))
-        said = f"▲ For now: at the next start it is {later} again, unless Ctrl+S saves it."
+        said = f"{WARNS} For now: at the next start it is {later} again, unless Ctrl+S saves it."
         lines.append(Content.styled(said, "$warning"))
     elif overridden(row, loaded):
         by = row.field.variable if origin == "environment" else "the command line"
         value = value_text(row, value_of(loaded.settings, row.key))
         saved = value_text(row, value_of(loaded.saved, row.key))
-        said = f"▲ {by} makes it {value}. A change is saved in the file only (now: {saved}) and counts without that."
+        said = (
+            f"{WARNS} {by} makes it {value}. A change is saved in the file only (now: {saved}) and counts without that."
+        )
         lines.append(Content.styled(said, "$warning"))
     return lines

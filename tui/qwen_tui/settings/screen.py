@@ -28,6 +28,7 @@ from qwen_tui.settings.file import FILE_NAME, LoadedSettings
 from qwen_tui.settings.key_names import refusal, spoken
 from qwen_tui.settings.list_view import SettingList
 from qwen_tui.settings.rows import (
+    WARNS,
     Action,
     Setting,
     changed,
@@ -165,6 +166,8 @@ class SettingsScreen(Screen[None]):
         """The explanation, and the keys that matter now."""
         row = self._list.row
         lines = detail_lines(row, self.loaded, counting(self.loaded, self._model)) if row is not None else []
+        if self.has_class("-short"):  # the list names it, and a warning is what must be read
+            lines = sorted(lines[1:], key=lambda line: not line.plain.startswith(WARNS))
         self.query_one("#detail", Static).update(Content("\n").join(lines))
         if self._edited is not None:
             keys = ("Esc leaves",) if self._edited.is_action else ("⏎ saves", "Esc leaves")

@@ -91,6 +91,9 @@ class AppSettings(Settings):
         return replace(super().for_load(), cache_folder=str(location("state")))
 
 
+UNSET = "unset"
+UNSET_WORDS = ("default", "none", "auto")
+"""As well, where none of them could be a value."""
 KEYS = "keys"
 KEYS_HELP = (
     'Keys of actions that are to differ from the built-in ones: stop = "ctrl+x", or a list. The help screen (F1) names '
@@ -127,6 +130,11 @@ class Field:
     def accepts(self) -> str:
         """What it takes, for people."""
         return self.kind.accepts
+
+    def unsets(self, text: str) -> bool:
+        """Whether what a person typed for it means no value."""
+        words = ("", UNSET, *(UNSET_WORDS if isinstance(self.kind, Number) else ()))
+        return self.optional and text.strip().lower() in words
 
 
 _GROUPS: dict[str, Any] = {

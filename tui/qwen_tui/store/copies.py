@@ -7,6 +7,18 @@ from collections.abc import Sequence
 from qwen_tui.store.store import Store
 
 
+def original_of(store: Store, message_id: int) -> int | None:
+    """The message further down that this one, which begins its conversation, is a copy of; None where it is none."""
+    rows = store.database.read(
+        "SELECT o.id FROM messages AS m JOIN messages AS o ON o.conversation_id = m.conversation_id AND o.id < m.id "
+        "AND o.created_at = m.created_at AND o.role = m.role AND o.content = m.content "
+        "WHERE m.id = ? AND m.parent_id IS NULL AND o.parent_id IS NOT NULL AND o.deleted_at IS NULL "
+        "ORDER BY o.id DESC LIMIT 1",
+        (message_id,),
+    )
+    return next((row["id"] for row in rows), None)
+
+
 def copy_turns(store: Store, message_ids: Sequence[int], conversation_id: int, parent_id: int | None) -> None:
     """Have copies of `message_ids`, part of a branch, follow `parent_id` (None: begin the conversation) and be shown.
 

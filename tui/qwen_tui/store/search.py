@@ -10,6 +10,7 @@ The index can be made from the messages at any time: one that is broken is, when
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Literal
 
 from qwen_tui.store.database import Database
@@ -22,6 +23,8 @@ MAX_TERMS = 16
 AROUND = 60
 """Characters of context on each side of a hit, where it is cut here and not by SQLite."""
 SNIPPET_TOKENS = 24
+COPIES = 3
+"""Of a message that are looked for, so that what is found is still as much as was asked for."""
 _TABLE = "CREATE VIRTUAL TABLE search USING fts5(content, reasoning, tokenize = 'unicode61')"
 _OPEN, _CLOSE, _GAP = "\x02", "\x03", "\u200b"
 # Han, Kana, Thai, Lao, Khmer, Myanmar, and the planes of rarer Han characters.
@@ -46,7 +49,10 @@ class Search:
         self.full_text = full_text and self._make_table()
 
     def find(self, query: str, *, model: str | None = None, limit: int = 50) -> list[Hit]:
-        """The messages that hold every word of `query`, the best first; none for a query without a word."""
+        """The messages that hold every word of `query`, the best first; none for a query without a word.
+
+        Of a message and its copies in other places the newest counts.
+        """
         terms = [term for term in clean(query)[:MAX_QUERY].replace("\0", " ").split() if term][:MAX_TERMS]
         if not terms:
             return []
@@ -75,9 +81,11 @@ class Search:
             f"{columns} FROM {source} JOIN conversations AS c ON c.id = m.conversation_id "
             "LEFT JOIN models AS model ON model.id = c.model_id "
             f"WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?",
-            (*values, limit),
+            (*values, COPIES * limit),
         )
-        return [_hit(row, patterns) for row in rows]
+        once = {(row["created_at"], row["role"], row["content"]): row for row in sorted(rows, key=itemgetter("id"))}
+        kept = {row["id"] for row in once.values()}
+        return [_hit(row, patterns) for row in rows if row["id"] in kept][:limit]
 
     def index(self, connection: sqlite3.Connection) -> None:
         """Bring the index up to what the messages say, in the transaction that is open."""

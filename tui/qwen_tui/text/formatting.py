@@ -159,7 +159,7 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
         times.append(f"stopped within {seconds(stats.stop_s)}")
     lines.append(" · ".join(times))
     weights = decimal_size(stats.weight_bytes_per_token)
-    reads = f"a token moves {decimal_size(stats.bytes_per_token)}, {weights} of weights"
+    reads = f"a token reads {decimal_size(stats.bytes_per_token)}, {weights} of weights"
     if stats.bandwidth_gb_s is not None:
         reads += f" · {number(stats.bandwidth_gb_s)} GB/s est."
     if stats.share_of_peak is not None and stats.peak_bandwidth_gb_s is not None:
@@ -167,14 +167,14 @@ def all_figures(stats: TurnStats, peak_source: PeakSource | None = None) -> list
     if stats.ceiling_tok_s is not None:
         reads += f" · ceiling {rate(stats.ceiling_tok_s)} est."
         if stats.draft is not None:
-            reads += f" at {stats.tokens_a_pass:.2f} tokens a pass, which moves {decimal_size(stats.bytes_per_pass)}"
+            reads += f" at {stats.tokens_a_pass:.2f} tokens a pass, which reads {decimal_size(stats.bytes_per_pass)}"
     if stats.draft is not None:
         lines.append(draft_figures(stats.draft, stats.tokens_a_pass))
     elif stats.draft_off is not None:
         lines.append(f"drafts off: {_DRAFT_OFF[stats.draft_off][1]}")
     memory = f"memory {decimal_size(stats.active_memory_bytes)}, at most {decimal_size(stats.peak_memory_bytes)}"
-    state = f"KV {decimal_size(stats.kv_bytes)}, recurrent state {decimal_size(stats.recurrent_bytes)}"
-    lines += [reads, f"{memory}; {state}, snapshots {decimal_size(stats.snapshot_bytes)}"]
+    state = f"keys and values {decimal_size(stats.kv_bytes)}, recurrent state {decimal_size(stats.recurrent_bytes)}"
+    lines += [reads, f"{memory}; {state}, earlier turns {decimal_size(stats.snapshot_bytes)}"]
     return [line for line in lines if line]
 
 

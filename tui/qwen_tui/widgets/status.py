@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from textual.content import Content
+from textual.css.scalar import Scalar
 from textual.events import Click
 from textual.strip import Strip
 from textual.style import Style
@@ -19,8 +20,10 @@ from qwen_tui.widgets.line_strips import LineStrips
 from qwen_tui.widgets.phase_look import PHASES
 
 FLASH_SECONDS = 6.0
+MOST_LINES = 3
 WIDE = 100  # cells from which on there is room for both
 PAUSED = "paused, ^End follows"
+_SHORT = {PAUSED: "^End follows"}
 Place = Literal["composer", "turn", "find"]
 _BUSY = ("waiting", "prefill", "reasoning", "decoding", "stopping")
 
@@ -29,14 +32,14 @@ TURN_HINTS = ("Esc back", "e edit", "r again", "c continue", "←→ others", "y
 FIND_HINTS = ("Esc close", "⏎ ↓ next", "↑ before", "n N on a turn")
 
 
-def hints(phase: Phase, at: Place = "composer") -> list[str]:
-    """Key hints, the most needed first. `at`: where the focus is."""
+def hints(phase: Phase, at: Place = "composer", *, waiting: bool = False) -> list[str]:
+    """Key hints, the most needed first. `at`: where the focus is. `waiting`: whether a message waits to be sent."""
     if at == "turn":
         return list(TURN_HINTS)
     if at == "find":
         return list(FIND_HINTS)
     if phase in _BUSY:
-        return ["Esc stop", "^R reasoning", "F2 layers", "F1 help"]
+        return ["Esc take back" if waiting else "Esc stop", "^R reasoning", "F2 layers", "F1 help"]
     if phase == "no model":
         return ["/model opens another", "F2 layers", "^T load again", "F1 help"]
     if phase == "engine down":
@@ -60,9 +63,11 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
         return (progress.done_bytes, progress.total_bytes), pieces
     context = [f"context {tokens_short(conversation.context_tokens)}"]
     if model is not None:
-        context[0] += f" / {tokens_short(model.context_limit)}"
+        of_limit = f"{tokens_short(conversation.context_tokens)} / {tokens_short(model.context_limit)}"
+        context = [f"context {of_limit}"]
         if conversation.is_nearly_full:
-            context[0] += f", {whole_percent(conversation.context_tokens / model.context_limit)} full"
+            share = whole_percent(conversation.context_tokens / model.context_limit)
+            context = [f"context {share} full", of_limit]
     if turn is None:
         return None, context if conversation.engine == "ready" else []
     if turn.state in ("waiting", "prefill"):
@@ -77,7 +82,10 @@ def figures(conversation: Conversation) -> tuple[tuple[int, int] | None, list[st
 
 
 class Status(LineStrips):
-    """One line whatever the width: hints give way first, then the figures from the right."""
+    """One line whatever the width: hints give way first, then the figures from the right.
+
+    Only a word to the person that is longer has as many lines as it needs, up to `MOST_LINES`.
+    """
 
     DEFAULT_CSS = """
     Status { height: 1; color: $muted; }
@@ -89,6 +97,7 @@ class Status(LineStrips):
         self._bar: tuple[int, int] | None = None
         self._pieces: list[str] = []
         self._at: Place = "composer"
+        self._waiting = False
         self._flash = ""
         self._flashes = 0
 
@@ -96,18 +105,19 @@ class Status(LineStrips):
     def flash_text(self) -> str:
         return self._flash
 
-    def show(self, conversation: Conversation, *, following: bool = True) -> None:
-        """`following`: whether text that comes keeps the end in view."""
+    def show(self, conversation: Conversation, *, following: bool = True, waiting: bool = False) -> None:
+        """`following`: whether text that comes keeps the end in view. `waiting`: whether a message waits to be sent."""
         bar, pieces = figures(conversation)
         if conversation.current is not None and not following:
             pieces.insert(0, PAUSED)
-        if (conversation.phase, bar, pieces) != (self._phase, self._bar, self._pieces):
-            self._phase, self._bar, self._pieces = conversation.phase, bar, pieces
+        now = (conversation.phase, bar, pieces, waiting)
+        if now != (self._phase, self._bar, self._pieces, self._waiting):
+            self._phase, self._bar, self._pieces, self._waiting = now
             self.refresh()
 
     def hints(self) -> list[str]:
         """The keys that matter now, the most needed first."""
-        return hints(self._phase, self._at)
+        return hints(self._phase, self._at, waiting=self._waiting)
 
     def hint_at(self, place: Place) -> None:
         """Hint at the keys of where the focus is now."""
@@ -128,13 +138,32 @@ class Status(LineStrips):
         self._flashes += 1
         number = self._flashes
         self.set_timer(FLASH_SECONDS, lambda: self.clear_flash(number))
-        self.refresh()
+        self._fit()
 
     def clear_flash(self, number: int | None = None) -> None:
         """Take the word back; with `number`, only if no later one has replaced it."""
         if self._flash and number in (None, self._flashes):
             self._flash = ""
-            self.refresh()
+            self._fit()
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as what is said needs."""
+        if self.size:
+            height = len(self._said(max(1, self.size.width - 2)))
+            if self.styles.height != Scalar.from_number(height):
+                self.styles.height = height
+        self.refresh()
+
+    def _said(self, width: int) -> list[Content]:
+        """The word to the person in lines of `width` cells; one empty line where there is none."""
+        lines = Content(self._flash).wrap(width)
+        if len(lines) > MOST_LINES:
+            rest = " ".join(line.plain for line in lines[MOST_LINES - 1 :])
+            lines[MOST_LINES - 1 :] = [Content(fit([rest], width))]
+        return lines or [Content("")]
 
     def on_click(self, event: Click) -> None:
         if key := pressed(event):
@@ -142,7 +171,9 @@ class Status(LineStrips):
             self.app.simulate_key(key)
 
     def line_strip(self, y: int, width: int, base: Style) -> Strip:
-        return self.strip_of(Content.assemble(" ", self._line(max(0, width - 2)), " "), width, base)
+        lines = self._said(max(1, width - 2))
+        line = lines[y].stylize("$accent") if 1 < len(lines) > y else self._line(max(0, width - 2))
+        return self.strip_of(Content.assemble(" ", line, " "), width, base)
 
     def _line(self, width: int) -> Content:
         """What the line says, in `width` cells: one on each side stays empty."""
@@ -168,7 +199,10 @@ class Status(LineStrips):
             room = min(24, width - cells(word) - cells(self._pieces[0]) - 4)
             if room >= 6:
                 left += "  " + formatting.bar(*self._bar, room)
-        rest = fit(self._pieces, width - cells(left) - 2)
+        room, pieces = width - cells(left) - 2, self._pieces
+        if pieces and cells(pieces[0]) > room:
+            pieces = [_SHORT.get(pieces[0], pieces[0].removesuffix(" tokens"))]
+        rest = fit(pieces, room)
         return f"{left}  {rest}" if rest else left
 
 
