@@ -55,6 +55,7 @@ class Completion(ModelOwner):
             foreseen_bytes=foreseen.total,
             drafting=self.loaded.drafters.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
             draft_off=why_off(settings.draft, settings.num_draft_tokens),
+            logprobs=settings.logprobs,
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)

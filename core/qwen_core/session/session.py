@@ -246,6 +246,7 @@ class Session(ModelOwner):
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
             drafting=drafting,
             draft_off=why_off(settings.draft, count),
+            logprobs=settings.logprobs,
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)
