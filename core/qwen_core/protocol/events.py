@@ -11,6 +11,7 @@ from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Piece, text_of
 from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_core.protocol.stats import TurnStats
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
@@ -203,7 +204,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | SaveState | Send | Continue | Count | Stop | Watch | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Count | Score | Spell | Stop | Watch | Shutdown
 
 
 # Events, worker to app.
@@ -382,6 +383,10 @@ Event = (
     | TurnFailed
     | MachineMeasured
     | Counted
+    | ScoreProgress
+    | Scored
+    | ScoreFailed
+    | Spelled
     | StateSaved
     | Notice
     | EngineDied

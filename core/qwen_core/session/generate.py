@@ -49,6 +49,13 @@ def most_scores(heads: int, context: int, new: int) -> int:
     return min(most, max(SCORE_BUDGET, least))
 
 
+def check_ids(ids: Sequence[int], vocab: int) -> None:
+    """Raise QwenError for an id that is outside the vocabulary."""
+    for token in ids:
+        if not 0 <= token < vocab:
+            raise QwenError(f"token id {token} is outside the model's vocabulary of {vocab:,}; use 0 to {vocab - 1}")
+
+
 def prefill(
     model: Model,
     state: State,
@@ -64,10 +71,7 @@ def prefill(
     does closing it. `drafting` is told of every token. Raises QwenError, feeding nothing, if an id is none of the
     model's.
     """
-    vocab = model.config.vocab_size
-    for token in ids:
-        if not 0 <= token < vocab:
-            raise QwenError(f"token id {token} is outside the model's vocabulary of {vocab:,}; use 0 to {vocab - 1}")
+    check_ids(ids, model.config.vocab_size)
     start = 0
     while start < len(ids) and not (stop is not None and stop()):
         end = start + chunk_size(model.config.num_attention_heads, state.length, chunk)

@@ -179,9 +179,9 @@ class Turn:
                     break
         # The token that was sampled after the last one is unfed: the forced ones take its place.
         behind = None
-        forced = () if self._reason else self._forced[: self._left]
+        forced = self._forced[: 0 if self._reason else self._left]
         # Each alone where somebody wants to know how likely it was: that takes the logits before it.
-        for part in [forced] if lens is None else [(token,) for token in forced]:
+        for part in [forced] if lens is None else [forced[n : n + 1] for n in range(len(forced))]:
             probabilities = None if lens is None else self._likelihood(part[0], lens.top)
             for step in prefill(self._model, self._state, part, drafting=drafting):
                 behind = step.logits
