@@ -23,6 +23,7 @@ from qwen_tui.commands.export import export, import_conversations
 from qwen_tui.commands.inspect import inspect
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK
 from qwen_tui.commands.run import run
+from qwen_tui.commands.score import score
 
 # The chat has no name: any first word that is not a command is its model directory. No argument can hold a NUL.
 CHAT = "\0"
@@ -70,7 +71,7 @@ def program() -> None:
     """
 
 
-for command in (run, inspect, convert, doctor, bench, export, import_conversations):
+for command in (run, inspect, convert, score, doctor, bench, export, import_conversations):
     program.add_command(command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.figures import percent
@@ -20,7 +20,7 @@ DIGITS = 6
 """Of a log-probability in JSON: what float32 has."""
 
 
-class TokenTexts:
+class TokenTexts(Mapping[int, "Spelling"]):
     """What the tokens write that were met: each is asked for once, while the model is there."""
 
     def __init__(self) -> None:
@@ -28,6 +28,12 @@ class TokenTexts:
 
     def __getitem__(self, token: int) -> Spelling:
         return self._known[token]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def learn(self, spell: Spell, ids: Iterable[int]) -> None:
         """Ask for those that are not known."""
