@@ -17,6 +17,7 @@ from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
 from qwen_tui.commands.bench import bench
 from qwen_tui.commands.chat import chat
+from qwen_tui.commands.compare import compare
 from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
 from qwen_tui.commands.export import export, import_conversations
@@ -71,7 +72,7 @@ def program() -> None:
     """
 
 
-for command in (run, inspect, convert, score, doctor, bench, export, import_conversations):
+for command in (run, inspect, convert, score, compare, doctor, bench, export, import_conversations):
     program.add_command(command)
 
 

@@ -102,7 +102,7 @@ def test_which_word_is_the_model_and_which_the_text(
         (["-p", ""], 1, "the text is empty"),
         (["-p", "x"], 1, "there is nothing to score: it takes two tokens"),
         (["-p", "\udcff"], 1, "not UTF-8"),
-                (["-p", "word " * 1_000_000], 1, "has more than 4,096 tokens"),
+        (["-p", "word " * 1_000_000], 1, "has more than 4,096 tokens"),
         (["--prompt-ids", "1,99999"], 1, "token id 99999 is outside the model's vocabulary"),
         (["MODEL", "/there/is/none"], 1, "the text /there/is/none cannot be read"),
         (["-p", "x", "--prompt-ids", "1,2"], 2, "cannot be used together"),
