@@ -31,9 +31,8 @@ class Store:
     `conversations` is the list, `tree` what is in one and which branch is shown, `answers` turns as they happen,
     `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones, `figures` how fast they were,
     `probabilities` how sure of their answers, `marks` which conversation is open here. `notices` are lines for people
-    about what opening found;
-    `interrupted` the answers that a program which has gone had left running; `database` is for the other files of this
-    package.
+    about what opening found; `interrupted` the answers that a program which has gone had left running; `database` is
+    for the other files of this package.
     """
 
     def __init__(
