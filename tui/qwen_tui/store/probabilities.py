@@ -1,6 +1,6 @@
 """How sure a model was of the tokens of an answer, packed beside it.
 
-In a table of its own: nobody reads it but who looks, and and they take some 40 bytes a token. Format 1: the byte
+In a table of its own: nobody reads it but who looks, and they take some 40 bytes a token. Format 1: the byte
 1, the number of alternatives, then zlib over planes: all first bytes of the rows, all second ones, and so on.
 """
 
