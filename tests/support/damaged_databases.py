@@ -120,7 +120,10 @@ def change_number(chance: random.Random, content: bytearray) -> None:
 BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     flip_bytes, flip_bytes, flip_header, overwrite, cut, move_page, change_number,
 )  # fmt: skip
-TABLES = ("models", "conversations", "messages", "parts", "drafts", "inputs", "search", "search_data", "search_idx")
+TABLES = (
+    *("models", "conversations", "messages", "parts", "drafts", "inputs", "probabilities"),
+    *("search", "search_data", "search_idx"),
+)
 COLUMNS = (
     "id", "conversation_id", "parent_id", "chosen_child", "chosen_root", "role", "content", "reasoning", "tool_calls",
     "status", "finish_reason", "error", "ids_kept", "ids", "ids_check", "settings", "stats", "model_id", "writer",

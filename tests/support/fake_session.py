@@ -7,6 +7,7 @@ long wait for a pipe on disk or for Stop, never for a clock, so that a test deci
 import json
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from qwen_core.protocol.events import (
     WeightTiers,
 )
 from qwen_core.protocol.pieces import Part
+from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.scoring import Score, Spelling, TextScore
 from qwen_core.protocol.stats import TurnStats
 
 FACTORY = "support.fake_session:load_fake"
@@ -138,6 +141,21 @@ class FakeSession:
         if text == "refuse":
             raise TextError("this cannot be rendered")
         return PromptCount(len(self.ids) + len(text), len(self.ids), len(text))
+
+    def score(self, asked: Score, *, stop: Stopped, progress: Callable[[int, int], None]) -> TextScore | None:
+        """Each token as likely as its number says; "refuse" is refused, and "wait" never read to its end."""
+        if asked.text == "refuse":
+            raise TextError("this cannot be read")
+        progress(1, len(asked.ids))
+        if asked.text == "wait":
+            while not stop():
+                pass
+            return None
+        rows = b"".join(struct.pack("<3fIIf", -token, -token, 0.0, 1, token, -token) for token in asked.ids)
+        return TextScore(asked.ids, Probabilities(1, rows), len(asked.ids))
+
+    def spell(self, ids: Sequence[int]) -> tuple[Spelling, ...]:
+        return tuple(Spelling(token, str(token).encode(), token == 0) for token in ids)
 
     def watch_experts(self, on: bool) -> None:
         self.watched.append(on)

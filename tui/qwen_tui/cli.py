@@ -17,12 +17,14 @@ from qwen_core.errors import QwenError, printable
 from qwen_core.version import __version__
 from qwen_tui.commands.bench import bench
 from qwen_tui.commands.chat import chat
+from qwen_tui.commands.compare import compare
 from qwen_tui.commands.convert import convert
 from qwen_tui.commands.doctor import doctor
 from qwen_tui.commands.export import export, import_conversations
 from qwen_tui.commands.inspect import inspect
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK
 from qwen_tui.commands.run import run
+from qwen_tui.commands.score import score
 
 # The chat has no name: any first word that is not a command is its model directory. No argument can hold a NUL.
 CHAT = "\0"
@@ -70,7 +72,7 @@ def program() -> None:
     """
 
 
-for command in (run, inspect, convert, doctor, bench, export, import_conversations):
+for command in (run, inspect, convert, score, compare, doctor, bench, export, import_conversations):
     program.add_command(command)
 
 

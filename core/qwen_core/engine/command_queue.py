@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from qwen_core.protocol.counting import Count
 from qwen_core.protocol.events import Command, Continue, Load, Restore, SaveState, Send, Shutdown, Stop, Watch
+from qwen_core.protocol.scoring import Score, Spell
 
 
 class StopFlag(threading.Event):
@@ -29,7 +30,7 @@ class StopFlag(threading.Event):
         super().set()
 
 
-Work = Load | Restore | SaveState | Send | Continue | Count
+Work = Load | Restore | SaveState | Send | Continue | Count | Score | Spell
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from qwen_core.protocol.events import Delta, Event, ExpertUse, Notice, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.protocol.pieces import Piece, joined
+from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats
 
 INTERVAL_S = 1 / 10
@@ -60,6 +61,7 @@ class TurnBatcher:
         self._ids: list[int] = []
         self._stats: TurnStats | None = None
         self._experts: ExpertUse | None = None
+        self._probabilities: list[Probabilities] = []  # of all ids that are held back, or none
 
     def push(self, event: StreamEvent) -> list[Event]:
         """What is to be sent now that `event` happened. The turn's first token never waits."""
@@ -76,6 +78,7 @@ class TurnBatcher:
             self._pieces += event.pieces
             self._drafted += [event.drafted] * len(event.pieces)
             self._ids += event.token_ids
+            self._probabilities += [event.probabilities] if event.probabilities is not None else []
             if self._sent_at is None or self._clock() - self._sent_at >= self._interval:
                 out += self.flush()
         elif event.to_prefill and not event.done:
@@ -94,8 +97,9 @@ class TurnBatcher:
         if self._pieces or self._ids:
             self._sent_at = self._clock()
             pieces, drafted = self._runs()
-            out.append(Delta(self._turn, pieces, tuple(self._ids), self._stats, drafted, self._experts))
-            self._pieces, self._drafted, self._ids = [], [], []
+            ids, probabilities = tuple(self._ids), together(self._probabilities)
+            out.append(Delta(self._turn, pieces, ids, self._stats, drafted, self._experts, probabilities))
+            self._pieces, self._drafted, self._ids, self._probabilities = [], [], [], []
         return out
 
     def _runs(self) -> tuple[tuple[Piece, ...], tuple[bool, ...]]:

@@ -44,6 +44,7 @@ from qwen_core.protocol.events import (
     TurnDone,
     TurnFailed,
 )
+from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled, Spelling, TextScore
 from qwen_core.settings.paths import engine_log_path
 
 IDLE_S = 2.0
@@ -62,6 +63,8 @@ class SessionLike(Protocol):
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def count(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> PromptCount | None: ...
+    def score(self, asked: Score, *, stop: Stopped, progress: Callable[[int, int], None]) -> TextScore | None: ...
+    def spell(self, ids: Sequence[int]) -> tuple[Spelling, ...]: ...
     def restore(
         self, messages: Sequence[Message], ids: Sequence[int], system: str | None, known: int | None
     ) -> None: ...
@@ -107,6 +110,10 @@ class Worker:
                     self._save_state(job.command)
                 case Count():
                     self._count(job.command)
+                case Score():
+                    self._score(job.command, job)
+                case Spell(number, ids):
+                    self._send(Spelled(number, self._session.spell(ids) if self._session is not None else ()))
                 case Send() | Continue():
                     self._answer(job.command, job)
 
@@ -204,6 +211,27 @@ class Worker:
         if session is not None:
             counted = self._guard("counting", lambda: session.count(command.text, command.settings, stop=waited_for))
         self._send(Counted(command.number, None if isinstance(counted, Failure) else counted))
+
+    def _score(self, command: Score, job: Job) -> None:
+        session = self._session
+        reports: Throttle[ScoreProgress] = Throttle(self._clock)
+
+        def report(done: int, total: int) -> None:
+            self._send_all(reports.push(ScoreProgress(command.number, done, total)))
+
+        def score() -> TextScore:
+            if session is None:
+                raise EngineError("no model is loaded; load one first")
+            found = session.score(command, stop=job.stop.is_set, progress=report)
+            if found is None:
+                raise EngineError("it was stopped before all tokens were read")
+            return found
+
+        result = self._guard("scoring", score)
+        if isinstance(result, Failure):
+            self._send(ScoreFailed(command.number, result.message))
+        else:
+            self._send(Scored(command.number, result))
 
     def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)

@@ -10,6 +10,8 @@ from typing import Literal
 from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Piece, text_of
+from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_core.protocol.stats import TurnStats
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
@@ -27,7 +29,8 @@ class GenerationSettings:
     `reasoning_budget`: tokens of reasoning after which the block is closed for the model; None: no limit.
     `repetition_guard`: an answer that repeats itself without end is stopped. `drop_reasoning`: earlier turns lose their
     reasoning, as the template has it, instead of staying in the state as they were generated. `draft` says who drafts
-    tokens ahead, and `num_draft_tokens` how many a pass; None: as many as pay.
+    tokens ahead, and `num_draft_tokens` how many a pass; None: as many as pay. `logprobs`: how likely each token was is
+    told with it, and of so many of the likeliest; None: it is not computed.
     """
 
     max_new_tokens: int | None = None
@@ -45,6 +48,7 @@ class GenerationSettings:
     drop_reasoning: bool = False
     draft: DraftMode = "auto"
     num_draft_tokens: int | None = None
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class StreamEvent:
     has in `prompt_ids` all tokens that the answer follows, and in `foreseen_bytes` the memory, weights and all, that is
     in use when they are read. The last one says in `late_reasoning` how many characters of the answer's text, from its
     start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
-    `experts` is there while `Session.watch_experts` is on.
+    `experts` is there while `Session.watch_experts` is on, `probabilities`, a row for each of `token_ids`, where
+    `GenerationSettings.logprobs` asks for them.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -113,6 +118,7 @@ class StreamEvent:
     drafted: bool = False
     late_reasoning: int = 0
     experts: ExpertUse | None = None
+    probabilities: Probabilities | None = None
 
     @property
     def text(self) -> str:
@@ -198,7 +204,7 @@ class Shutdown:
     """Leave cleanly."""
 
 
-Command = Load | Restore | SaveState | Send | Continue | Count | Stop | Watch | Shutdown
+Command = Load | Restore | SaveState | Send | Continue | Count | Score | Spell | Stop | Watch | Shutdown
 
 
 # Events, worker to app.
@@ -300,6 +306,7 @@ class Delta:
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
     `drafted` says of each piece whether accepted drafts said it; () where none did. `experts`: while `Watch` asks so.
+    `probabilities`: a row for each of `ids`, where the turn was asked for them.
     """
 
     turn: int
@@ -308,6 +315,7 @@ class Delta:
     stats: TurnStats | None = None
     drafted: tuple[bool, ...] = ()
     experts: ExpertUse | None = None
+    probabilities: Probabilities | None = None
 
 
 @dataclass(frozen=True)
@@ -375,6 +383,10 @@ Event = (
     | TurnFailed
     | MachineMeasured
     | Counted
+    | ScoreProgress
+    | Scored
+    | ScoreFailed
+    | Spelled
     | StateSaved
     | Notice
     | EngineDied

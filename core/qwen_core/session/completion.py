@@ -10,18 +10,19 @@ from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEv
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
+from qwen_core.session.loading import LoadedModel, Progress, Stopped, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
+from qwen_core.session.scoring import Scorer
 from qwen_core.session.turn import Turn, TurnPlan
 from qwen_core.text.piece_stream import PieceStream
 from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
 
 
-class Completion(ModelOwner):
+class Completion(Scorer):
     """A model that continues token ids. Every call starts from an empty state."""
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer | None) -> None:
-        super().__init__(loaded)
+        super().__init__(loaded, tokenizer)
         self.tokenizer = tokenizer
 
     def complete(
@@ -55,6 +56,7 @@ class Completion(ModelOwner):
             foreseen_bytes=foreseen.total,
             drafting=self.loaded.drafters.drafting(settings.draft, settings.num_draft_tokens, (), state, vocab_limit),
             draft_off=why_off(settings.draft, settings.num_draft_tokens),
+            logprobs=settings.logprobs,
         )
         # Raw ids have no turn that thinking could be off in: the recommendation without a presence penalty.
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=True)

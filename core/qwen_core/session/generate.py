@@ -14,6 +14,7 @@ from qwen_core.model.model import Model
 from qwen_core.model.state import State
 from qwen_core.session.drafting import Drafting
 from qwen_core.session.expert_tally import ExpertTally
+from qwen_core.session.lens import Draw, Lens, check, draw
 from qwen_core.session.sampling import Sampler
 
 CHUNK = 512
@@ -48,6 +49,13 @@ def most_scores(heads: int, context: int, new: int) -> int:
     return min(most, max(SCORE_BUDGET, least))
 
 
+def check_ids(ids: Sequence[int], vocab: int) -> None:
+    """Raise QwenError for an id that is outside the vocabulary."""
+    for token in ids:
+        if not 0 <= token < vocab:
+            raise QwenError(f"token id {token} is outside the model's vocabulary of {vocab:,}; use 0 to {vocab - 1}")
+
+
 def prefill(
     model: Model,
     state: State,
@@ -63,10 +71,7 @@ def prefill(
     does closing it. `drafting` is told of every token. Raises QwenError, feeding nothing, if an id is none of the
     model's.
     """
-    vocab = model.config.vocab_size
-    for token in ids:
-        if not 0 <= token < vocab:
-            raise QwenError(f"token id {token} is outside the model's vocabulary of {vocab:,}; use 0 to {vocab - 1}")
+    check_ids(ids, model.config.vocab_size)
     start = 0
     while start < len(ids) and not (stop is not None and stop()):
         end = start + chunk_size(model.config.num_attention_heads, state.length, chunk)
@@ -99,8 +104,13 @@ def decode(
     limit: int,
     drafting: Drafting | None = None,
     tally: ExpertTally | None = None,
+    lens: Lens | None = None,
+    first: int = 1,
 ) -> Generator[int, None, None]:
     """Draw up to `limit` tokens after `logits` [1, vocab], each in the state when it is yielded.
+
+    `lens` has the figures of the token that is yielded. Raises QwenError where logits are not finite, naming the token:
+    `first` is the number of the first one.
 
     Without drafts, one step ahead: the step that follows a token is scheduled before the token itself is read, the
     one time per token that the host waits for the device. The token drawn from that step is fed only when the next
@@ -110,64 +120,70 @@ def decode(
     follows the i-th of them, as without drafts. Drafts count as long as they are what was drawn ("sample and match"):
     what is yielded is drawn from the model's own distribution, whatever the drafts are.
     """
-    token = sampler(logits)
-    mx.async_eval(token)
+    drawn = draw(sampler, logits, lens)
+    mx.async_eval(drawn.token, drawn.figures)
     while limit > 0:
-        drafts = drafting.draft(token, limit - 1) if drafting is not None and limit > 1 else []
+        drafts = drafting.draft(drawn.token, limit - 1) if drafting is not None and limit > 1 else []
         if drafting is not None and drafts:
-            token, given = yield from _drafted_pass(model, state, sampler, token, drafts, drafting, limit, tally)
-            limit -= given
+            a_pass = _drafted_pass(model, state, sampler, drawn, drafts, drafting, limit, tally, lens, first)
+            drawn, given = yield from a_pass
+            limit, first = limit - given, first + given
             continue
-        upcoming = token
+        upcoming = drawn
         if drafting is not None and drafting.wants_hidden:
-            hidden, logits = model.hidden_and_last_logits(token[None], state)
+            hidden, logits = model.hidden_and_last_logits(drawn.token[None], state)
         else:
-            hidden, logits = None, model.last_logits(token[None], state)
+            hidden, logits = None, model.last_logits(drawn.token[None], state)
         beside = tally.schedule() if tally is not None else []
         if limit > 1:
-            upcoming = sampler(logits)
-            mx.async_eval(upcoming, *beside)
+            upcoming = draw(sampler, logits, lens)
+            mx.async_eval(upcoming.token, upcoming.figures, *beside)
         else:  # the logits too: lazy ones would keep old keys and values alive
             mx.async_eval(logits, state.arrays(), *beside)
         state.logits = logits
-        value = read(token)
+        value = read(drawn.token)
+        check(drawn, first, lens)
         if tally is not None:
             tally.passed()
         if drafting is not None:
             drafting.passed([value], hidden)
         yield value
-        token = upcoming
-        limit -= 1
+        drawn = upcoming
+        limit, first = limit - 1, first + 1
 
 
 def _drafted_pass(
     model: Model,
     state: State,
     sampler: Sampler,
-    token: mx.array,
+    token: Draw,
     drafts: Sequence[mx.array],
     drafting: Drafting,
     limit: int,
     tally: ExpertTally | None,
-) -> Generator[int, None, tuple[mx.array, int]]:
-    """Feed `token` and `drafts`, fewer than `limit` in all; yield those that count, each in the state by then.
+    lens: Lens | None,
+    first: int,
+) -> Generator[int, None, tuple[Draw, int]]:
+    """Feed `token`, the answer's `first`, and `drafts`, fewer than `limit` in all; yield those that count, each in the
+    state by then.
 
     Returns the token drawn after them, not fed, and how many counted.
     """
-    rows = [token, *drafts]
+    rows = [token.token, *drafts]
     state.begin_drafted()
     hidden, logits = model.hidden_and_logits(mx.concatenate(rows)[None], state)
     beside = tally.schedule() if tally is not None else []
-    marks, drawn = [sampler.mark()], []
+    marks, drawn = [sampler.mark()], [token]
     for row in range(len(rows)):
-        drawn.append(sampler(logits[:, row]))
+        drawn.append(draw(sampler, logits[:, row], lens))
         marks.append(sampler.mark())
     # The one wait of the pass.
-    mx.async_eval(beside)
-    values = cast(list[int], mx.concatenate([*rows, *drawn]).tolist())
+    mx.async_eval(*beside, *(each.figures for each in drawn))
+    values = cast(list[int], mx.concatenate([*rows, *(each.token for each in drawn[1:])]).tolist())
     fed, new = values[: len(rows)], values[len(rows) :]
     accepted = next((n for n in range(len(drafts)) if new[n] != fed[n + 1]), len(drafts))
     for row in range(accepted + 1):
+        check(drawn[row], first + row, lens)
         state.keep(row + 1)
         state.logits = logits[:, row]
         if tally is not None:
@@ -178,7 +194,7 @@ def _drafted_pass(
         if row == 0:
             drafting.counts.add(len(drafts), accepted)
         yield fed[row]
-    return drawn[accepted], accepted + 1
+    return drawn[accepted + 1], accepted + 1
 
 
 def read(token: mx.array) -> int:

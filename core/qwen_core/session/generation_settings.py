@@ -7,7 +7,7 @@ from typing import Any, get_args
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings
 from qwen_core.settings.kinds import Choice, Kind, Switch, checked
-from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, REASONING_BUDGET
+from qwen_core.settings.ranges import LOGPROBS, MAX_TOKENS, NUM_DRAFT_TOKENS, REASONING_BUDGET
 
 # What the sampler does not look at itself.
 _KINDS: Mapping[str, Kind] = {
@@ -16,6 +16,7 @@ _KINDS: Mapping[str, Kind] = {
     "reasoning_budget": REASONING_BUDGET,
     "draft": Choice(get_args(DraftMode)),
     "num_draft_tokens": NUM_DRAFT_TOKENS,
+    "logprobs": LOGPROBS,
     "repetition_guard": Switch(),
     "drop_reasoning": Switch(),
 }

@@ -180,6 +180,7 @@ class Sampler:
         self._counts = mx.zeros((1, vocab_size), mx.float32) if counting else None
         repeating = parameters.repetition_penalty != 1.0
         self._seen = mx.zeros((1, vocab_size), mx.bool_) if repeating else None
+        self._choice: tuple[mx.array, mx.array] | None = None  # what was drawn from, [1, n], and which of it
 
     def note_prompt(self, ids: Sequence[int]) -> None:
         """The prompt, for the repetition penalty."""
@@ -199,13 +200,22 @@ class Sampler:
         """The next token for logits [1, vocab], as a lazy uint32 array [1]; it counts as drawn at once."""
         logits = self._penalised(logits)
         if self.parameters.temperature == 0.0 or self.parameters.top_k == 1:
-            token = mx.argmax(logits[:, : self.limit], axis=-1)
+            token, self._choice = mx.argmax(logits[:, : self.limit], axis=-1), None
         else:
             x, ids = filtered(_lowered(logits, self._allowed), self.parameters)
             choice = mx.argmax(_raced(x, self._words(x.shape[-1])), axis=-1)
-            token = mx.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
+            token, self._choice = mx.take_along_axis(ids, choice[:, None], axis=-1)[:, 0], (x, choice)
         self._note(token)
         return token
+
+    def drawn_logprob(self) -> mx.array:
+        """The logarithm of the probability with which the last token was drawn, a lazy float32 array [1]: 0 where it
+        was certain. Computed only where somebody reads it.
+        """
+        if self._choice is None:
+            return mx.zeros(1)
+        x, choice = self._choice
+        return mx.take_along_axis(x, choice[:, None], axis=-1)[:, 0] - mx.logsumexp(x, axis=-1)
 
     def _words(self, count: int) -> mx.array:
         """`count` random words of 32 bits, [1, count], and another key. MLX gives them as keys, of two words each."""

@@ -26,11 +26,12 @@ from qwen_core.protocol.pieces import Piece, text_of, with_late_reasoning
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, ModelOwner, Progress, Stopped, load
+from qwen_core.session.loading import LoadedModel, Progress, Stopped, load
 from qwen_core.session.prompts import Prompts, Run
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
 from qwen_core.session.sampling import Sampler, resolve_sampling
+from qwen_core.session.scoring import Scorer
 from qwen_core.session.snapshots import SnapshotStore
 from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import Turn, TurnPlan, never
@@ -43,7 +44,7 @@ from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_token
 _MOST_LEFT = 4
 
 
-class Session(ModelOwner):
+class Session(Scorer):
     """A conversation with one model. Not thread-safe: everything happens on the thread that loaded the model.
 
     `ids` are exactly the tokens that were fed to the state. `conversation_ids` are those of the finished turns: the
@@ -60,7 +61,7 @@ class Session(ModelOwner):
         system: str | None = None,
         snapshot_budget_bytes: int = LoadSettings.snapshot_budget_bytes,
     ) -> None:
-        super().__init__(loaded)
+        super().__init__(loaded, tokenizer)
         self.tokenizer = tokenizer
         self.template = template
         self.system = system
@@ -184,6 +185,9 @@ class Session(ModelOwner):
         _, target, _ = self._asked(text, settings or GenerationSettings())
         return PromptCount(len(target), self._known_of(target), own)
 
+    def _keep_free(self, nbytes: int) -> None:
+        self._snapshots.make_room(max(0, nbytes - self.state.nbytes))
+
     def _asked(self, text: str, settings: GenerationSettings) -> tuple[list[dict[str, Any]], list[int], dict[str, Any]]:
         """The conversation with the question `text`, its ids, and what the template was given beside it."""
         kwargs = {**self.efforts.given(settings.effort), "preserve_thinking": not settings.drop_reasoning}
@@ -247,6 +251,7 @@ class Session(ModelOwner):
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,
             drafting=drafting,
             draft_off=why_off(settings.draft, count),
+            logprobs=settings.logprobs,
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
         sampler.note_prompt(target)

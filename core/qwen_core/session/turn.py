@@ -13,6 +13,7 @@ from qwen_core.device.backend import mx
 from qwen_core.model.state import State
 from qwen_core.protocol.events import FinishReason, StreamEvent
 from qwen_core.protocol.pieces import Piece, joined
+from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.stats import (
     DraftOff,
     TokenRate,
@@ -26,6 +27,7 @@ from qwen_core.protocol.stats import (
 from qwen_core.session.drafting import Drafting
 from qwen_core.session.expert_tally import ExpertTally
 from qwen_core.session.generate import decode, prefill
+from qwen_core.session.lens import Lens, probability_rows, rows_of
 from qwen_core.session.loading import LoadedModel, Stopped
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -45,6 +47,7 @@ class TurnPlan:
     `foreseen_bytes` of memory are in use at the end of the prompt. `at_boundary` is called when exactly `boundary` of
     `new_ids` are in the state, to take a snapshot there. `budget` closes a block of reasoning that grows too long,
     `repetition_guard` ends an answer that repeats itself, `drafting` proposes tokens, `draft_off` says why nobody does.
+    `logprobs`: events have the probabilities of their tokens, with so many alternatives each.
     """
 
     new_ids: Sequence[int]
@@ -58,6 +61,7 @@ class TurnPlan:
     repetition_guard: RepetitionGuard | None = None
     drafting: Drafting | None = None
     draft_off: DraftOff | None = None
+    logprobs: int | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -90,6 +94,8 @@ class Turn:
         self._limit = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens, self._room)
         mixture = loaded.model.config.mixture
         self._tally = ExpertTally(loaded.model, mixture) if mixture is not None else None
+        top = plan.logprobs
+        self._lens = Lens(min(top, loaded.model.config.vocab_size)) if top is not None else None
         self._generated = 0
         self._first_pass = 0  # tokens that came with the first one, which belongs to the prefill; with drafts several
         self._rate = TokenRate()
@@ -155,34 +161,48 @@ class Turn:
 
     def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:
         """Decode to the end of the turn, or to where it is forced on. Returns the logits to go on from in that case."""
-        drafting = self._plan.drafting
+        drafting, lens = self._plan.drafting, self._lens
         stream = decode(
-            self._model, self._state, logits, self._sampler, limit=self._left, drafting=drafting, tally=self._tally
+            *(self._model, self._state, logits, self._sampler),
+            limit=self._left,
+            drafting=drafting,
+            tally=self._tally,
+            lens=lens,
+            first=self._generated + 1,
         )
         with closing(stream) as tokens:
             for token in tokens:
-                yield self._step((token,))
+                yield self._step((token,), lens.last if lens is not None else None)
                 if self._reason is None and self._stop():
                     self._reason = "cancelled"
                 if self._reason or self._forced:
                     break
         # The token that was sampled after the last one is unfed: the forced ones take its place.
         behind = None
-        forced = () if self._reason else self._forced[: self._left]
-        for step in prefill(self._model, self._state, forced, drafting=drafting):
-            behind = step.logits
-            self._forced_passes += 1
-            self._forced_tokens += len(step.ids)
-            self._forced_bytes += self._pass_bytes(len(step.ids)) - self._pass_bytes(1)
-            yield self._step(step.ids)
+        forced = self._forced[: 0 if self._reason else self._left]
+        # Each alone where somebody wants to know how likely it was: that takes the logits before it.
+        for part in [forced] if lens is None else [forced[n : n + 1] for n in range(len(forced))]:
+            probabilities = None if lens is None else self._likelihood(part[0], lens.top)
+            for step in prefill(self._model, self._state, part, drafting=drafting):
+                behind = step.logits
+                self._forced_passes += 1
+                self._forced_tokens += len(step.ids)
+                self._forced_bytes += self._pass_bytes(len(step.ids)) - self._pass_bytes(1)
+                yield self._step(step.ids, probabilities)
         return behind
+
+    def _likelihood(self, token: int, top: int) -> Probabilities:
+        """How likely a token is that is fed next in place of a drawn one."""
+        assert self._state.logits is not None
+        rows = probability_rows(self._state.logits, mx.array([token], mx.uint32), top)
+        return rows_of(rows, top, self._generated + 1)
 
     @property
     def _left(self) -> int:
         """How many tokens the answer may still have."""
         return self._limit - self._generated
 
-    def _step(self, tokens: Sequence[int]) -> StreamEvent:
+    def _step(self, tokens: Sequence[int], probabilities: Probabilities | None) -> StreamEvent:
         """Take in the tokens that one step of the device has fed; what they say and the figures after them."""
         self._last = now = self._plan.clock()
         self._first = now if self._first is None else self._first
@@ -204,6 +224,7 @@ class Turn:
             stats=self._stats(),
             drafted=drafting is not None and drafting.last_was_draft,
             experts=self._tally.use() if self._tally is not None else None,
+            probabilities=probabilities,
         )
 
     def _take(self, token: int) -> Sequence[Piece]:

@@ -9,6 +9,7 @@ top_p = 1 and temperature = 0.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from qwen_core.protocol.probabilities import MOST_TOP
 from qwen_core.settings.kinds import Number
 
 SAMPLING: Mapping[str, Number] = MappingProxyType(
@@ -25,6 +26,7 @@ SAMPLING: Mapping[str, Number] = MappingProxyType(
 )
 MAX_TOKENS = Number(1, 10_000_000, whole=True)
 NUM_DRAFT_TOKENS = Number(0, 5, whole=True)
+LOGPROBS = Number(1, MOST_TOP, whole=True)
 REASONING_BUDGET = Number(1, 1_000_000, whole=True)
 # Beyond, the share of a peak memory bandwidth and the ceiling it gives are no numbers to show.
 PEAK_BANDWIDTH_GB_S = Number(0.001, 100_000)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from qwen_core.protocol.events import DraftMode, Effort, GenerationSettings, LoadSettings
+from qwen_core.protocol.probabilities import LENS_TOP
 from qwen_core.settings.kinds import Choice, Switch, Words, setting
 from qwen_core.settings.ranges import (
     GPU_CORES,
@@ -91,6 +92,12 @@ class GenerationSection:
     num_draft_tokens: int | None = setting(
         NUM_DRAFT_TOKENS, "Drafts of one pass. Not set: as many as pay on this machine."
     )
+    probabilities: bool = setting(
+        Switch(),
+        "Keep with each answer how likely its tokens were, and what else was. Off: an answer is read once more for "
+        "that when somebody asks. On it takes time of every token, on a CPU up to a third.",
+        False,
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,7 @@ class Settings:
             given.pop(name, None)
         if "max_tokens" in given:
             given["max_new_tokens"] = given.pop("max_tokens")
+        given["logprobs"] = LENS_TOP if given.pop("probabilities") else None
         given["drop_reasoning"] = self.context.history == "drop-reasoning"
         return replace(PRESETS[self.generation.preset], **given)
 

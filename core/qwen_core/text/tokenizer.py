@@ -127,6 +127,11 @@ class Tokenizer:
         # A token with a character outside the alphabet was put there as plain text.
         return bytes(spelled) if len(spelled) == len(values) else token.encode()
 
+    def has_ids_of(self, other: "Tokenizer") -> bool:
+        """Whether every token has the same id in both."""
+        one, two = (each._whole.get_vocab(with_added_tokens=True) for each in (self, other))
+        return one == two
+
     def token_to_id(self, token: str) -> int | None:
         """Id of the token written `token` in tokenizer.json (ordinary tokens in the byte alphabet), or None."""
         return self._whole.token_to_id(token)

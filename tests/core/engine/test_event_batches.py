@@ -1,5 +1,6 @@
 """Batches: nothing lost, nothing reordered, few enough, and each with the figures after its last token."""
 
+import struct
 from dataclasses import replace
 from typing import get_args
 
@@ -11,6 +12,7 @@ from qwen_core.engine.event_batches import Throttle, TurnBatcher
 from qwen_core.protocol.events import Delta, Event, Notice, PrefillProgress, StreamEvent, TurnStarted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Part
+from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.stats import TokenRate
 from support.clock import Clock
 from support.fake_engine import stats
@@ -183,3 +185,22 @@ def test_the_latest_use_of_experts_comes_with_the_batch() -> None:
     assert found[0] == uses[0]
     assert found[-1] == uses[-1]
     assert uses[3].of_layer(0) == ((3, 3), (0,))
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 3)), max_size=20))
+def test_probabilities_travel_with_their_ids(turn: list[tuple[int, int]]) -> None:
+    clock, number = Clock(), 0
+    batcher = TurnBatcher(1, clock)
+    out: list[Event] = []
+    for ticks, count in turn:
+        clock.now += ticks / 256
+        ids = range(number, number + count)
+        rows = b"".join(struct.pack("<3fIIf", -token, -token, 0.0, 1, token, -token) for token in ids)
+        out += batcher.push(replace(token("x", *ids), probabilities=Probabilities(1, rows)))
+        number += count
+    out += batcher.flush()
+    deltas = [event for event in out if isinstance(event, Delta)]
+    for delta in deltas:
+        assert delta.probabilities is not None
+        assert [-logprob for logprob in delta.probabilities.logprobs()] == list(delta.ids)
+    assert [id for delta in deltas for id in delta.ids] == list(range(number))

@@ -32,6 +32,7 @@ from qwen_core.protocol.events import (
     TurnStarted,
     Watch,
 )
+from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled, Spelling
 from support.fake_session import FACTORY, FakeSession, fail, prefill, progress, say, script, show, until_stop
 
 LOAD = Load(script())
@@ -270,3 +271,33 @@ def test_looking_begins_and_ends_within_a_turn() -> None:
     Worker(inbox, send, FACTORY, lambda: float(next(ticks))).run()
     told = [event.text for event in events if isinstance(event, Notice)]
     assert told == ["[True]", "[True, False]", "[True, False, True]"]
+
+
+def test_a_score_answers_with_its_number_or_says_why_not() -> None:
+    events = work(LOAD, Score(7, (1, 2)), Score(8, text="refuse"), Spell(9, (0, 5)))[1:]
+    assert [type(event) for event in events] == [ScoreProgress, Scored, ScoreFailed, Spelled]
+    scored = next(event for event in events if isinstance(event, Scored))
+    assert (scored.number, scored.score.ids, scored.score.probabilities.logprobs()) == (7, (1, 2), [-1.0, -2.0])
+    assert ScoreFailed(8, "this cannot be read") in events
+    assert Spelled(9, (Spelling(0, b"0", True), Spelling(5, b"5"))) in events
+
+
+def test_without_a_model_nothing_is_scored_or_spelled() -> None:
+    assert work(Score(1, (1, 2)), Spell(2, (3,))) == [
+        ScoreFailed(1, "no model is loaded; load one first"),
+        Spelled(2, ()),
+    ]
+
+
+def test_a_stop_ends_a_score() -> None:
+    inbox, events = Jobs(), list[Event]()
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, ScoreProgress):
+            inbox.put(Stop())
+
+    for command in (LOAD, Score(3, text="wait")):
+        inbox.put(command)
+    Worker(inbox, send, FACTORY, lambda: 0.0).run()
+    assert events[-1] == ScoreFailed(3, "it was stopped before all tokens were read")

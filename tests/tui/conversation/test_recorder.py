@@ -1,7 +1,8 @@
 """What is said is on disk in time, in order, and once; a store that fails never stops the chat."""
 
+import struct
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, TurnDone, TurnFailed
 from qwen_core.protocol.pieces import Part
+from qwen_core.protocol.probabilities import Probabilities
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.conversation.turns import stored_turns
@@ -213,3 +215,44 @@ def test_a_store_that_cannot_be_opened_is_told_once_and_stops_nothing() -> None:
     recorder.record(Delta(1, (("answer", "A"),), (1,)))
     recorder.record(done(1, "A"))
     assert troubles == ["This conversation is not being saved: the disk is full"]
+
+
+ROW = struct.pack("<3fIIf", -0.5, -0.25, 1.5, 2, 77, -0.375)
+
+
+def told(turn: int, tokens: int, rows: int) -> Delta:
+    """A batch of so many tokens, the last of which have probabilities."""
+    probabilities = Probabilities(1, ROW * rows) if rows else None
+    return replace(delta(turn, ("answer", "x"), ids=range(tokens)), probabilities=probabilities)
+
+
+def ended(turn: int, tokens: int) -> TurnDone:
+    return replace(done(turn, "x", reason="length"), stats=stats(generated=tokens, reasoning=0))
+
+
+@pytest.mark.parametrize(
+    ("batches", "kept"), [([(2, 2), (1, 1)], 3), ([(2, 0), (1, 1)], None), ([(2, 2), (1, 0)], None), ([(3, 0)], None)]
+)
+def test_probabilities_are_kept_of_a_whole_answer_or_not_at_all(
+    scene: Scene, batches: list[tuple[int, int]], kept: int | None
+) -> None:
+    begun = scene.begin(1)
+    for tokens, rows in batches:
+        scene.recorder.record(told(1, tokens, rows))
+    scene.recorder.record(ended(1, 3))
+    found = scene.thread.submit(lambda store: store.probabilities.of(begun.answer_id)).result()
+    assert (None if found is None else len(found.probabilities)) == kept
+    assert found is None or found.model == scene.recorder.model
+
+
+@pytest.mark.parametrize("rows", [2, 0], ids=["all", "the first part alone"])
+def test_probabilities_of_an_answer_that_goes_on_are_of_both_parts(scene: Scene, rows: int) -> None:
+    begun = scene.begin(1)
+    for event in (told(1, 3, 3), ended(1, 3)):
+        scene.recorder.record(event)
+    scene.recorder.reopen(2, begun.answer_id, ended(1, 3).stats).result()
+    for event in (told(2, 2, rows), ended(2, 2)):
+        scene.recorder.record(event)
+    found = scene.thread.submit(lambda store: store.probabilities.of(begun.answer_id)).result()
+    assert (found is None) == (rows == 0)
+    assert found is None or len(found.probabilities) == 5

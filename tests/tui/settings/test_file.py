@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
+from qwen_core.protocol.probabilities import LENS_TOP
 from qwen_core.settings.kinds import Choice, Number, Switch, Words
 from qwen_core.settings.tree import PRESETS, GenerationSection
 from qwen_tui.settings.file import changes, load_settings, save_settings, settings_path
@@ -110,6 +111,9 @@ def test_a_request_is_the_preset_under_what_is_set(tree: AppSettings) -> None:
     for entry in fields(GenerationSettings):
         if entry.name == "drop_reasoning":
             assert request.drop_reasoning == (tree.context.history == "drop-reasoning")
+            continue
+        if entry.name == "logprobs":
+            assert request.logprobs == (LENS_TOP if section.probabilities else None)
             continue
         own = getattr(section, names.get(entry.name, entry.name))
         assert getattr(request, entry.name) == (getattr(PRESETS[section.preset], entry.name) if own is None else own)

@@ -116,12 +116,16 @@ class EntryPicker(Picker[Entry, Entry]):
 
 
 def ranked(entries: Iterable[Entry], text: str) -> list[Entry]:
-    """Those that have every word of `text`: in the title before in the rest, each in their order."""
+    """Those that have every word of `text`: in the title before in the rest, a word of the rest before a part of one,
+    each in their order."""
     found = [entry for entry in entries if holds(text, entry.title, entry.about, entry.at_right, entry.words)]
     wanted = text.strip().casefold()
-    return sorted(
-        found, key=lambda entry: (not entry.title.casefold().startswith(wanted), not holds(text, entry.title))
-    )
+
+    def order(entry: Entry) -> tuple[bool, bool, bool]:
+        begins = entry.title.casefold().startswith(wanted)
+        return not begins, not holds(text, entry.title), wanted not in entry.words.split()
+
+    return sorted(found, key=order)
 
 
 def entries_of(commands: SlashCommands, keys: Callable[[str], str]) -> list[Entry]:

@@ -8,6 +8,7 @@ from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
 from qwen_tui.app.making_room import MakingRoom
+from qwen_tui.app.text_scoring import TextScoring
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.chat.meters import of_model
 from qwen_tui.composer.slash import Call
@@ -43,6 +44,7 @@ class SlashCommands:
         self._actions = actions
         self._themes = themes
         generation = GenerationCommands(context)
+        self.scoring = TextScoring(context)
         self._commands: dict[str, Handler] = {
             **actions,
             "new": lambda _: conversations.new(),
@@ -67,6 +69,7 @@ class SlashCommands:
             "dtype": conversations.compute_in,
             "stats": lambda _: self._stats(),
             "history": lambda _: self._history(),
+            "perplexity": self.scoring.perplexity,
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
             "save": lambda _: context.save(),

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qwen_core.errors import QwenError
+from qwen_core.settings.ranges import LOGPROBS
 from qwen_tui.commands.effort import check_effort
 from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
-from qwen_tui.commands.options import TokenIds, generation_options, json_option, model_argument, overrides_from
+from qwen_tui.commands.logprobs import TokenTexts, learning, logprob_lines
+from qwen_tui.commands.options import (
+    NumberType,
+    TokenIds,
+    generation_options,
+    json_option,
+    model_argument,
+    overrides_from,
+)
 from qwen_tui.commands.output import json_line
 from qwen_tui.commands.run_answer import AnswerText, missing_answer, summary_lines
 from qwen_tui.commands.run_meter import RunMeter
@@ -30,6 +39,12 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
 @click.option("-p", "--prompt", metavar="TEXT", help="The question; - reads standard input, as a pipe does.")
 @click.option("--messages", metavar="FILE", help="A JSON list of role/content that ends with a user message.")
 @click.option("--prompt-ids", type=TokenIds(), metavar="1,2,3", help="Raw token ids: no template, no tokenizer.")
+@click.option(
+    "--logprobs",
+    type=NumberType(LOGPROBS),
+    metavar="N",
+    help="How likely each token was, and the N likeliest; 1 to 20.",
+)
 @click.option("--meter", is_flag=True, help="Figures as JSON lines on standard error, four a second.")
 @json_option
 @generation_options
@@ -38,6 +53,7 @@ def run(
     prompt: str | None,
     messages: str | None,
     prompt_ids: tuple[int, ...] | None,
+    logprobs: int | None,
     meter: bool,
     as_json: bool,
     system: str | None,
@@ -47,7 +63,8 @@ def run(
     """Print one answer on standard output.
 
     Reasoning and statistics go to standard error. With --json standard output gets one JSON object and nothing else;
-    its token_ids are all generated ids, the stop token included. With
+    its token_ids are all generated ids, the stop token included, and its logprobs, where --logprobs asks for them, one
+    entry for each of these, in nats; without --json these are a table on standard error. With
     --meter standard error gets the figures and nothing else. What is not given is taken from config.toml (doctor names
     it) and from QWEN_TUI_GENERATION_... variables.
     """
@@ -60,7 +77,7 @@ def run(
     loaded = load_settings(overrides=overrides_from(options))
     for problem in loaded.problems if not meter else ():
         click.echo(f"qwen-tui: {problem}", err=True)
-    settings = loaded.settings.request()
+    settings = replace(loaded.settings.request(), logprobs=logprobs)
     if prompt_ids is not None:
         settings = replace(settings, effort=None)
     elif messages is None and request.system is None:
@@ -95,7 +112,8 @@ def _run(
 
     terminal = Terminal(narrate=not meter)
     answer = AnswerText()
-    events = _events(model_dir, request, settings, loaded.settings.for_load(), dtype, terminal, interrupt)
+    load = loaded.settings.for_load()
+    events = _events(model_dir, request, settings, load, dtype, terminal, interrupt, answer.texts)
     model: ModelSummary | None = None
     with closing(events), RunMeter(sys.stderr) if meter else nullcontext() as figures:
         for event in events:
@@ -120,11 +138,15 @@ def _run(
             sampling = counting(loaded, model, thinking=None if request.prompt_ids is None else True)
             if request.prompt_ids is not None:
                 sampling["effort"] = Sourced(None, DEFAULT)
-            terminal.print(json_line(answer.fields(model, sampling)))
+            logprobs = settings.logprobs is not None
+            terminal.print(json_line(answer.fields(model, sampling, logprobs=logprobs)))
             unread = answer.final.finish_reason == "context" and not answer.token_ids  # which is told below
             if not meter and not unread and (missing := missing_answer(answer)):
                 click.echo(f"qwen-tui: {missing}", err=True)
         else:
+            if (probabilities := answer.probabilities) is not None:
+                for line in logprob_lines(answer.token_ids, probabilities, answer.texts):
+                    terminal.line(line)
             for line in summary_lines(answer, model.peak_source):
                 terminal.line(line)
     if answer.final.finish_reason == "cancelled":
@@ -144,8 +166,10 @@ def _events(
     dtype: str | None,
     terminal: Terminal,
     interrupt: Interrupt,
+    texts: TokenTexts,
 ) -> Generator[ModelSummary | StreamEvent, None, None]:
-    """Load, then answer: the model's summary first, then the events of the answer. Closes the model at the end."""
+    """Load, then answer: the model's summary first, then the events of the answer. Closes the model at the end; `texts`
+    knows by then what the tokens write that have probabilities."""
     from qwen_core import demo_model_path
     from qwen_core.checkpoint.locate import resolve_model_path
 
@@ -156,7 +180,8 @@ def _events(
 
         with load_completion(path, dtype=dtype, settings=load, progress=progress, stop=interrupt) as completion:
             yield completion.summary()
-            yield from completion.complete(request.prompt_ids, settings, stop=interrupt)
+            events = completion.complete(request.prompt_ids, settings, stop=interrupt)
+            yield from learning(events, texts, lambda: completion.spell)
         return
     from qwen_core.session.session import load_session
 
@@ -164,4 +189,5 @@ def _events(
         yield session.summary()
         if request.history:
             session.restore(request.history, (), request.system)
-        yield from session.send_stream(request.text, settings, stop=interrupt)
+        events = session.send_stream(request.text, settings, stop=interrupt)
+        yield from learning(events, texts, lambda: session.spell)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qwen_core.protocol.stats import TurnStats
 from qwen_core.settings.ranges import SAMPLING
+from qwen_tui.commands.logprobs import TokenTexts, logprob_fields
 from qwen_tui.commands.output import fields_of
 from qwen_tui.text.formatting import counted, ending, number, peak, turn_line
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
 
     from qwen_core.protocol.events import ModelSummary, PeakSource, StreamEvent
     from qwen_core.protocol.pieces import Part, Piece
+    from qwen_core.protocol.probabilities import Probabilities
     from qwen_core.settings.sampling_values import Sourced
 
 _FIGURES = (
@@ -30,12 +32,23 @@ class AnswerText:
     pieces: list[Piece] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     final: StreamEvent | None = None
+    texts: TokenTexts = field(default_factory=TokenTexts)
+    _rows: list[Probabilities] = field(default_factory=list)
 
     def add(self, event: StreamEvent) -> None:
         self.pieces += event.pieces
         self.token_ids.extend(event.token_ids)
+        if event.probabilities is not None:
+            self._rows.append(event.probabilities)
         if event.done:
             self.final = event
+
+    @property
+    def probabilities(self) -> Probabilities | None:
+        """Of all `token_ids`; None where nobody asked for them."""
+        from qwen_core.protocol.probabilities import together
+
+        return together(self._rows)
 
     @property
     def stats(self) -> TurnStats | None:
@@ -52,8 +65,8 @@ class AnswerText:
         """What was said outside of reasoning."""
         return self.text("answer", "tool_call")
 
-    def fields(self, model: ModelSummary, sampling: Mapping[str, Sourced]) -> dict[str, Any]:
-        """What --json prints."""
+    def fields(self, model: ModelSummary, sampling: Mapping[str, Sourced], *, logprobs: bool = False) -> dict[str, Any]:
+        """What --json prints; `logprobs`: these too."""
         stats = self.stats
         if self.final is None or stats is None:
             raise ValueError("the answer has not ended")
@@ -70,7 +83,13 @@ class AnswerText:
             "model": fields_of(model, "name", "path", "variant", "weight_bytes", "context_limit", "fingerprint"),
             "sampling": {name: asdict(sampling[name]) for name in (*SAMPLING, "effort")},
             "draft": None if stats.draft is None else asdict(stats.draft),
+            **self._logprobs(asked=logprobs),
         }
+
+    def _logprobs(self, *, asked: bool) -> dict[str, Any]:
+        found = self.probabilities
+        entries = [] if found is None else logprob_fields(self.token_ids, found, self.texts)
+        return {"logprobs": entries} if asked else {}
 
 
 def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:

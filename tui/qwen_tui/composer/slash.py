@@ -75,6 +75,11 @@ COMMANDS: tuple[SlashCommand, ...] = (
     SlashCommand("inspect", "/inspect", "the layers: how each is stored, what it costs", "Layers"),
     SlashCommand("stats", "/stats", "all figures of the last answer", "Figures"),
     SlashCommand("history", "/history", "how fast each model was over all kept answers", "Figures of all answers"),
+    SlashCommand(
+        *("perplexity", "/perplexity [FILE]", "how surprising a text is; the last answer", "Surprise of a text"),
+        (),
+        True,
+    ),
     SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
     SlashCommand("save", "/save", "keep in config.toml what was changed for now", "Save the settings of now"),
     SlashCommand("theme", "/theme [NAME]", "choose colours", "Theme", (), True),

@@ -28,6 +28,7 @@ from qwen_core.protocol.events import (
     TurnFailed,
     TurnStarted,
 )
+from qwen_core.protocol.scoring import Scored, ScoreFailed, ScoreProgress, Spelled
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.conversation.branch import Branch
 from qwen_tui.conversation.load_advice import load_advice
@@ -267,8 +268,8 @@ class Conversation:
             case StateSaved():
                 saved = f"{event.tokens:,} tokens, {decimal_size(event.nbytes)}"
                 self.note(f"The state is saved ({saved}): this conversation resumes without prefill.")
-            case Counted():
-                pass  # of what is being written: token_count.py's
+            case Counted() | ScoreProgress() | Scored() | ScoreFailed() | Spelled():
+                pass  # whoever asked takes them up
             case _:
                 self._apply_to_turn(event)
         return None
@@ -304,6 +305,7 @@ class Conversation:
         if turn.state in ("waiting", "prefill"):
             turn.state = "decoding"
         turn.experts = event.experts or turn.experts
+        turn.decoded(event.ids, event.probabilities)
         if event.stats is not None:
             self._figures(turn, event.stats)
             if event.stats.live_tok_s is not None:

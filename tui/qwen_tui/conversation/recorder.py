@@ -18,16 +18,15 @@ from qwen_core.protocol.events import (
     Delta,
     EngineDied,
     Event,
-    FinishReason,
     GenerationSettings,
     Loaded,
-    Message,
     ModelSummary,
     TurnDone,
     TurnFailed,
     TurnStarted,
 )
 from qwen_core.protocol.pieces import Part
+from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread
@@ -83,12 +82,22 @@ class _Running:
     pieces: list[tuple[Part, str]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     stats: TurnStats | None = None
+    probabilities: list[Probabilities] = field(default_factory=list)
 
-    def finish(
-        self, store: Store, message: Message, reason: FinishReason, ids: Sequence[int], stats: TurnStats
-    ) -> None:
-        ids = () if self.aside else ids
-        store.answers.finish(self.answer_id, message, reason, ids, went_on(self.before, stats))
+    def finish(self, store: Store, done: TurnDone, model: ModelIdentity | None) -> None:
+        ids, stats = () if self.aside else done.ids, went_on(self.before, done.stats)
+        store.answers.finish(self.answer_id, done.message, done.finish_reason, ids, stats)
+        before = store.probabilities.of(self.answer_id) if self.goes_on else None
+        earlier = [before.probabilities] if before is not None and before.model == model else []
+        found = whole([*earlier, *self.probabilities], stats.generated_tokens)
+        if found is not None or before is not None:
+            store.probabilities.keep(self.answer_id, found, model)
+
+
+def whole(parts: Sequence[Probabilities], tokens: int) -> Probabilities | None:
+    """Those of an answer of so many tokens, where the parts are all of it."""
+    found = together(parts) if len({part.top for part in parts}) == 1 else None
+    return found if found is not None and len(found) == tokens else None
 
 
 def after(seconds: float, action: Callable[[], None]) -> None:
@@ -171,8 +180,9 @@ class Recorder:
                 self._begun(turn, ids)
             case Delta():
                 self._add(event)
-            case TurnDone(turn, reason, message, ids, stats):
-                self._end(turn, lambda store, its: its.finish(store, message, reason, ids, stats))
+            case TurnDone(turn):
+                model = self.model
+                self._end(turn, lambda store, its: its.finish(store, event, model))
             case TurnFailed(turn, message):
                 self.flush()
                 self._end(turn, lambda store, its: store.answers.fail(its.answer_id, message))
@@ -208,6 +218,7 @@ class Recorder:
                 return
             running.pieces += event.pieces
             running.ids += event.ids
+            running.probabilities += [event.probabilities] if event.probabilities is not None else []
             if event.stats is not None:
                 running.stats = went_on(running.before, event.stats)
             begin, self._flush_due = not self._flush_due, True

@@ -10,6 +10,7 @@ from typing import Literal
 from qwen_core.protocol.events import FinishReason, Message
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Part, Piece, joined, text_of
+from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats, went_on
 from qwen_core.settings.ranges import SAMPLING
 from qwen_core.settings.sampling_values import REQUEST, Sourced
@@ -30,6 +31,8 @@ class Turn:
     `experts`: which of a mixture it used while somebody looked. `sampling`: what counted, and where it was from; of an
     answer from the disk only what was asked for it.
     `before`: the figures up to where the answer was cut off, where it went on; `stats` are those of all of it.
+    `ids` are the tokens of the answer that came while the program runs, `probabilities` those of the last of them, as
+    far as they were asked for: those of an answer from the disk its store has.
     """
 
     number: int
@@ -54,6 +57,8 @@ class Turn:
     finish_reason: FinishReason | None = None
     stats: TurnStats | None = None
     experts: ExpertUse | None = None
+    ids: tuple[int, ...] = ()
+    probabilities: Probabilities | None = None
     sampling: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
     error: str = ""
     aside: bool = False
@@ -104,6 +109,14 @@ class Turn:
             self.drafted = {**self.drafted, part: (*self.drafted.get(part, ()), (begin, begin + len(text)))}
         if text:
             self.pieces = joined((*self.pieces, (part, text)))
+
+    def decoded(self, ids: tuple[int, ...], probabilities: Probabilities | None) -> None:
+        """More tokens of the answer."""
+        self.ids += ids
+        if probabilities is None or (self.probabilities is not None and probabilities.top != self.probabilities.top):
+            self.probabilities = probabilities
+        else:
+            self.probabilities = together([*([self.probabilities] if self.probabilities else []), probabilities])
 
     def kept(self, message: Message) -> None:
         """The answer as it is kept. Where that is what was said, in whatever order, nothing changes."""

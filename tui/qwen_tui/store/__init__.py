@@ -4,6 +4,7 @@ Knows neither screen nor engine. A store belongs to the thread that opened it.
 """
 
 from qwen_tui.store.errors import StoreError
+from qwen_tui.store.probabilities import StoredProbabilities
 from qwen_tui.store.records import (
     ConversationSummary,
     DeletedTurn,
@@ -23,6 +24,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoredMessage",
+    "StoredProbabilities",
     "open_store",
     "store_path",
 ]

@@ -94,7 +94,16 @@ CREATE TABLE inputs (
 # What the person wrote, where the model got more (the text of attached files below it); '' where it is `content`.
 _SHOWN = "ALTER TABLE messages ADD COLUMN shown TEXT NOT NULL DEFAULT '';\n"
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN)
+# How sure a model was of each token of an answer, as probabilities.py packs it; none of answers of earlier versions.
+_PROBABILITIES = """
+CREATE TABLE probabilities (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    model_id INTEGER REFERENCES models (id),
+    packed BLOB NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN, _PROBABILITIES)
 LATEST = len(MIGRATIONS)
 # What SQLite makes by itself, with the texts that it gives them: a check or a default put in there would run.
 _SEARCH_TEXTS = {

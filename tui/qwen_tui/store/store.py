@@ -14,6 +14,7 @@ from qwen_tui.store.errors import StoreError
 from qwen_tui.store.figures import Figures
 from qwen_tui.store.models import Models
 from qwen_tui.store.open_marks import OpenMarks
+from qwen_tui.store.probabilities import KeptProbabilities
 from qwen_tui.store.process_locks import Writer, sweep
 from qwen_tui.store.search import Search
 from qwen_tui.store.states import FOLDER
@@ -28,10 +29,10 @@ class Store:
     """An open store, of the thread that opened it.
 
     `conversations` is the list, `tree` what is in one and which branch is shown, `answers` turns as they happen,
-    `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones, `figures` how fast
-    they were, `marks` which conversation is open here. `notices` are lines for people about what opening found;
-    `interrupted` the answers that a program which has gone had left running; `database` is for the other files of this
-    package.
+    `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones, `figures` how fast they were,
+    `probabilities` how sure of their answers, `marks` which conversation is open here. `notices` are lines for people
+    about what opening found; `interrupted` the answers that a program which has gone had left running; `database` is
+    for the other files of this package.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Store:
         self.writing = Writing(database, now)
         self.models = Models(database, now)
         self.figures = Figures(database)
+        self.probabilities = KeptProbabilities(database, now)
         self.marks = OpenMarks(self.path.parent / OPEN)
         folder = self.path.parent / WRITERS
         self.interrupted = self.answers.recover(folder)

@@ -1,0 +1,44 @@
+"""One answer through two models, step by step. Plain values, like all here."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qwen_core.protocol.probabilities import Probabilities
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two models say at each of the tokens `ids` that the first of them, A, has answered.
+
+    `divergences`: the KL divergence of a step, sum p ln(p / q) over all tokens, A's p against B's q, in nats: 0 where
+    both say the same. `a` and `b` are their probabilities of these tokens, with what each thinks likeliest.
+    """
+
+    ids: tuple[int, ...]
+    divergences: tuple[float, ...]
+    a: Probabilities
+    b: Probabilities
+
+    @property
+    def parted(self) -> list[int]:
+        """The steps at which their likeliest tokens differ, in order, counted from 0."""
+        return [
+            n for n, (one, other) in enumerate(zip(self.a, self.b, strict=True)) if one.top[0][0] != other.top[0][0]
+        ]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.divergences) / len(self.divergences)
+
+    def percentile(self, share: float) -> float:
+        """The divergence below which a share of the steps is; between two steps on the line between them."""
+        return quantile(sorted(self.divergences), share)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """As NumPy's: linear between the two values that it falls between."""
+    place = share * (len(ordered) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
