@@ -7,7 +7,7 @@ before it; the tokens that count are replayed from them by the recurrence alone,
 from dataclasses import dataclass
 
 from qwen_core.device.backend import mx
-from qwen_core.model.gated_delta import recurrence
+from qwen_core.model.gated_delta import inputs_before_next, recurrence
 
 
 @dataclass(eq=False)
@@ -24,22 +24,20 @@ class LinearLayerState:
 
 @dataclass(frozen=True, eq=False)
 class LinearStep:
-    """What one linear layer took in: `inputs` of the convolution, the K - 1 before the pass first, [1, K - 1 + T, C];
-    `recurrence`'s queries, keys, values, gate and beta of the T tokens, and the recurrent state `before` them."""
+    """What one linear layer took in: `inputs` of the convolution [1, T, C]; `recurrence`'s queries, keys, values, gate
+    and beta of these T tokens; and the state `before` them."""
 
     inputs: mx.array
     taken: tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
-    before: mx.array
+    before: LinearLayerState
 
     def after(self, tokens: int) -> LinearLayerState:
         """The layer's state after the first `tokens` of the pass, bit for bit that of feeding these alone on a CPU."""
-        fed = self.taken[0].shape[1]
-        recurrent = self.before
-        if tokens:
-            queries, keys, values, gate, beta = (part[:, :tokens] for part in self.taken)
-            _, recurrent = recurrence(queries, keys, values, gate, beta, self.before)
-        end = self.inputs.shape[1] - fed + tokens
-        return LinearLayerState(mx.contiguous(self.inputs[:, tokens:end]), recurrent)
+        if tokens == 0:
+            return self.before
+        queries, keys, values, gate, beta = (part[:, :tokens] for part in self.taken)
+        _, recurrent = recurrence(queries, keys, values, gate, beta, self.before.recurrent)
+        return LinearLayerState(inputs_before_next(self.before.convolution, self.inputs, tokens), recurrent)
 
 
 class DraftedPass:

@@ -35,26 +35,41 @@ def _convolve4(
     w3: mx.array,
 ) -> mx.array:
     """Step 2 in one kernel, for the four taps that every released model has: x [1, T, C] any type, w [C] float32."""
-    y = x0.astype(mx.float32) * w0 + x1.astype(mx.float32) * w1
-    y = y + x2.astype(mx.float32) * w2 + x3.astype(mx.float32) * w3
+    # In pairs: `mx.compile` joins no more than 11 operations that follow each other, and leaves casts outside.
+    y = (x0.astype(mx.float32) * w0 + x1.astype(mx.float32) * w1) + (
+        x2.astype(mx.float32) * w2 + x3.astype(mx.float32) * w3
+    )
     return y * mx.sigmoid(y)
 
 
-def causal_convolution(inputs: mx.array, taps: Sequence[mx.array]) -> mx.array:
-    """silu of the depthwise causal convolution (step 2).
+def causal_convolution(before: mx.array, new: mx.array, taps: Sequence[mx.array]) -> mx.array:
+    """silu of the depthwise causal convolution (step 2) over the T inputs `new` [1, T, C].
 
-    `inputs` [1, K - 1 + T, C] begins with the K - 1 inputs before the first; `taps` are K float32 vectors [C], the
-    oldest input's first. Returns float32 [1, T, C]. The sum runs in the same order for every T, so that a prompt
-    split into chunks gives the same bits.
+    `before` [1, K - 1, C] are the inputs before the first; `taps` are K float32 vectors [C], the oldest input's first.
+    Returns float32 [1, T, C]. The sum runs in the same order for every T, so that a prompt split into chunks gives the
+    same bits.
     """
-    length = inputs.shape[1] - len(taps) + 1
-    shifted = [inputs[:, i : i + length] for i in range(len(taps))]
+    length, older = new.shape[1], len(taps) - 1
+    if length == 1:  # nothing has to lie side by side
+        shifted = [*(before[:, i : i + 1] for i in range(older)), new]
+    else:
+        inputs = mx.concatenate([before, new], axis=1)
+        shifted = [inputs[:, i : i + length] for i in range(len(taps))]
     if len(taps) == 4:
         return _convolve4(*shifted, *taps)
     total = mx.zeros((1, 1, 1), mx.float32)
     for x, weight in zip(shifted, taps, strict=True):
         total = _tap(total, x, weight)
     return _silu(total)
+
+
+def inputs_before_next(before: mx.array, new: mx.array, tokens: int) -> mx.array:
+    """`before` of the convolution behind the first `tokens` of `new`: [1, K - 1, C], and no view, which would keep all
+    of `new` alive for its last rows."""
+    older = before.shape[1]
+    if tokens >= older:
+        return mx.contiguous(new[:, tokens - older : tokens])
+    return mx.concatenate([before[:, tokens:], new[:, :tokens]], axis=1)
 
 
 def l2_normalise(x: mx.array, scale: mx.array) -> mx.array:
@@ -108,13 +123,13 @@ def recurrence(
 
 @elementwise
 def _times_silu(x: mx.array, gate: mx.array) -> mx.array:
-    gate = gate.astype(mx.float32)
-    return x * (gate * mx.sigmoid(gate))
+    wide = gate.astype(mx.float32)
+    return (x * (wide * mx.sigmoid(wide))).astype(gate.dtype)
 
 
 def gated_norm(outputs: mx.array, gate: mx.array, weight: mx.array, epsilon: float) -> mx.array:
-    """rmsnorm(o) * weight * silu(z), the norm before the gate, per value head (step 6). Returns float32.
+    """rmsnorm(o) * weight * silu(z), the norm before the gate, per value head (step 6), computed in float32.
 
-    outputs [1, T, Hv, Dv] float32; gate (z) the same shape in any type; weight [Dv] float32.
+    outputs [1, T, Hv, Dv] float32; gate (z) the same shape in any type, which is the result's too; weight [Dv] float32.
     """
     return _times_silu(rms_norm(outputs, weight, epsilon), gate)

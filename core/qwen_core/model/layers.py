@@ -22,6 +22,7 @@ from qwen_core.model.gated_delta import (
     causal_convolution,
     decay,
     gated_norm,
+    inputs_before_next,
     key_scale,
     l2_normalise,
     query_scale,
@@ -303,8 +304,7 @@ class GatedDeltaNet:
         held = state.linear[self.index]
         qkv, z = self.qkv_z(x)
         a, b = self.a_b(x)
-        inputs = mx.concatenate([held.convolution, qkv], axis=1)
-        mixed = causal_convolution(inputs, self.taps)
+        mixed = causal_convolution(held.convolution, qkv, self.taps)
         width = self.key_heads * self.key_size
         queries, keys, values = mx.split(mixed, [width, 2 * width], axis=-1)
         taken = (
@@ -315,13 +315,12 @@ class GatedDeltaNet:
             update_rate(b),
         )
         outputs, recurrent = recurrence(*taken, held.recurrent)
-        state.take_step(self.index, LinearStep(inputs, taken, held.recurrent))
-        # A view would keep all of `inputs` alive for its last rows.
-        state.linear[self.index] = LinearLayerState(mx.contiguous(inputs[:, length:]), recurrent)
+        state.take_step(self.index, LinearStep(qkv, taken, held))
+        state.linear[self.index] = LinearLayerState(inputs_before_next(held.convolution, qkv, length), recurrent)
         if last:
             outputs, z = outputs[:, -1:], z[:, -1:]
         z = z.reshape(outputs.shape)
-        mixed = gated_norm(outputs, z, self.norm_weight, self.epsilon).astype(x.dtype)
+        mixed = gated_norm(outputs, z, self.norm_weight, self.epsilon)
         return self.out(mixed.reshape(1, -1, self.value_heads * self.value_size))
 
 

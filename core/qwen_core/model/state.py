@@ -5,6 +5,7 @@ The mathematics that moves it forward is layers.py's; which tokens it stands for
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from weakref import WeakSet, proxy
 
@@ -165,7 +166,6 @@ class State:
         self._key_values: dict[int, KeyValueBuffer] = {}
         self._lineage = Lineage()
         self._drafted: DraftedPass | None = None
-        self._begin: tuple[int, mx.array] | None = None
         self.mtp = MtpState(self, config.num_hidden_layers)
 
     @property
@@ -211,19 +211,9 @@ class State:
                 spare_keys = mx.concatenate([held.keys, spare_keys], axis=2)
                 spare_values = mx.concatenate([held.values, spare_values], axis=2)
             held = KeyValueBuffer(spare_keys, spare_values)
-        # Not `buffer[..., a:b, :] = x`: that changes the array object itself, which a lineage left behind may share.
-        at = self._offset(begin)
-        held = KeyValueBuffer(
-            mx.slice_update(held.keys, keys, at, (2,)), mx.slice_update(held.values, values, at, (2,))
-        )
+        held = KeyValueBuffer(_written(held.keys, keys, begin, end), _written(held.values, values, begin, end))
         self._key_values[layer] = held
         return held.keys[:, :, :end], held.values[:, :, :end]
-
-    def _offset(self, begin: int) -> mx.array:
-        """`begin` as an array, the same one for all layers of a pass."""
-        if self._begin is None or self._begin[0] != begin:
-            self._begin = (begin, mx.array([begin]))
-        return self._begin[1]
 
     def stored(self) -> dict[str, mx.array]:
         """Every array that `adopt` needs, by name, without the unused ends of the buffers."""
@@ -361,6 +351,14 @@ class State:
         self._linear = {
             index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in snapshot.linear.items()
         }
+
+
+def _written(buffer: mx.array, rows: mx.array, begin: int, end: int) -> mx.array:
+    """`buffer` [1, heads, capacity, D] with `rows` from `begin` to `end`; written in place where nobody else has it."""
+    # Without the copy, of the object alone, assigning would change what a lineage left behind may share.
+    written = copy(buffer)
+    written[:, :, begin:end] = rows
+    return written
 
 
 def _like(arrays: Mapping[str, mx.array], name: str, example: mx.array) -> mx.array:

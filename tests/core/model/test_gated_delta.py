@@ -110,9 +110,15 @@ def test_convolution_is_its_definition_and_does_not_see_chunks(kernel: int, toke
     sums = np.array([(inputs[t : t + kernel].T * weight).sum(-1) for t in range(tokens)])
     expected = sums / (1 + np.exp(-sums))
     taps = [as_mlx(weight[:, i]) for i in range(kernel)]
-    whole = gated_delta.causal_convolution(as_mlx(inputs[None]), taps)
+    before, new = as_mlx(inputs[None, : kernel - 1]), as_mlx(inputs[None, kernel - 1 :])
+    before = before.reshape(1, kernel - 1, channels)
+    whole = gated_delta.causal_convolution(before, new, taps)
     np.testing.assert_allclose(as_numpy(whole)[0], expected, atol=1e-5)
-    single = [gated_delta.causal_convolution(as_mlx(inputs[None, t : t + kernel]), taps) for t in range(tokens)]
+    single = []
+    for t in range(tokens):
+        held = gated_delta.inputs_before_next(before, new, t)
+        assert (as_numpy(held) == as_numpy(as_mlx(inputs[None, t : t + kernel - 1])).reshape(held.shape)).all()
+        single.append(gated_delta.causal_convolution(held, new[:, t : t + 1], taps))
     np.testing.assert_allclose(as_numpy(mx.concatenate(single, axis=1)), as_numpy(whole), atol=1e-6)
 
 

@@ -28,17 +28,20 @@ def model(path: Path) -> Model:
     return load(path)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4, 8])
-def test_a_pass_of_one_token_or_with_drafts(model: Model, rows: int) -> None:
+def test_one_token(model: Model) -> None:
+    count = our_count("", model)
+    assert (count.launches, count.waits, count.linear, count.full) == (1_295, 906, 21, 17)
+
+
+@pytest.mark.parametrize(("rows", "launched", "linear"), [(2, 1_392, 23), (4, 1_346, 22), (8, 1_350, 22)])
+def test_a_pass_with_drafts(model: Model, rows: int, launched: int, linear: int) -> None:
     count = our_count("", model, rows)
-    assert (count.linear, count.full) == (25, 19)
-    assert count.launches == 1_518 + rows, "each row draws for itself"
-    assert count.waits == 1_066
+    assert (count.launches, count.waits, count.linear, count.full) == (launched, 954, linear, 17)
 
 
 def test_where_weights_are_mapped_neighbours_are_launched_apart(path: Path) -> None:
     count = our_count("", load(path, joined=False))
-    assert (count.launches, count.waits, count.linear, count.full) == (1_711, 1_066, 28, 22)
+    assert (count.launches, count.waits, count.linear, count.full) == (1_487, 906, 24, 20)
 
 
 def test_sampling_beside_the_one_launch_of_a_greedy_draw() -> None:
