@@ -26,8 +26,9 @@ Result = TypeVar("Result")
 __all__ = ["default_dtype", "describe_device", "device_info", "elementwise", "is_gpu", "is_metal", "mx"]
 
 
+@cache
 def is_gpu() -> bool:
-    """Whether arrays are computed on a GPU (Metal or CUDA) by default."""
+    """Whether arrays are computed on a GPU (Metal or CUDA). Asked some 700 times a token; nothing here changes it."""
     return mx.default_device() == mx.Device(mx.gpu)
 
 

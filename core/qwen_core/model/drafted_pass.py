@@ -22,7 +22,7 @@ class LinearLayerState:
         return self.convolution.nbytes + self.recurrent.nbytes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class LinearStep:
     """What one linear layer took in: `inputs` of the convolution [1, T, C]; `recurrence`'s queries, keys, values, gate
     and beta of these T tokens; and the state `before` them."""

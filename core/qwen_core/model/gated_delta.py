@@ -51,7 +51,7 @@ def causal_convolution(before: mx.array, new: mx.array, taps: Sequence[mx.array]
     """
     length, older = new.shape[1], len(taps) - 1
     if length == 1:  # nothing has to lie side by side
-        shifted = [*(before[:, i : i + 1] for i in range(older)), new]
+        shifted = [*mx.split(before, older, axis=1), new]
     else:
         inputs = mx.concatenate([before, new], axis=1)
         shifted = [inputs[:, i : i + length] for i in range(len(taps))]
@@ -69,7 +69,8 @@ def inputs_before_next(before: mx.array, new: mx.array, tokens: int) -> mx.array
     older = before.shape[1]
     if tokens >= older:
         return mx.contiguous(new[:, tokens - older : tokens])
-    return mx.concatenate([before[:, tokens:], new[:, :tokens]], axis=1)
+    fed = new if tokens == new.shape[1] else new[:, :tokens]
+    return mx.concatenate([before[:, tokens:], fed], axis=1)
 
 
 def l2_normalise(x: mx.array, scale: mx.array) -> mx.array:

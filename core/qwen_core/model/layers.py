@@ -66,14 +66,15 @@ class Linear:
 
     weight: mx.array
 
+    def __post_init__(self) -> None:
+        self.rows = self.weight.shape[0]
+        # [1, in, out]: the host makes three operations of a product with a matrix of two dimensions.
+        self._transposed = self.weight.T[None]
+
     def __call__(self, x: mx.array) -> mx.array:
         if _takes_dense(x, self.weight.size):
             return _times_transposed(x, self.weight)
-        return x @ self.weight.T
-
-    @property
-    def rows(self) -> int:
-        return self.weight.shape[0]
+        return x @ self._transposed
 
 
 @dataclass
@@ -89,8 +90,12 @@ class QuantizedLinear:
     spec: QuantSpec
     factor: mx.array | None = None
 
+    def __post_init__(self) -> None:
+        self.rows = self.weight.shape[0]
+        self._least_dense = _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)
+
     def __call__(self, x: mx.array) -> mx.array:
-        if _takes_dense(x, self.rows * x.shape[-1], _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)):
+        if x.shape[1] > 1 and _takes_dense(x, self.rows * x.shape[-1], self._least_dense):
             return _times_transposed(x, self.dequantized(x.dtype))
         if self.factor is None:
             return self._packed(x)
@@ -122,10 +127,6 @@ class QuantizedLinear:
         biases = None if self.biases is None else self.biases[rows]
         factor = self.factor[rows] if self.factor is not None and self.factor.ndim else self.factor
         return QuantizedLinear(self.weight[rows], self.scales[rows], biases, self.spec, factor)
-
-    @property
-    def rows(self) -> int:
-        return self.weight.shape[0]
 
     def dequantized(self, dtype: mx.Dtype) -> mx.array:
         """The weight unpacked, [out, in]; with a factor each value is rounded once to float32, then to `dtype`."""

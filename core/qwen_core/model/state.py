@@ -211,9 +211,12 @@ class State:
                 spare_keys = mx.concatenate([held.keys, spare_keys], axis=2)
                 spare_values = mx.concatenate([held.values, spare_values], axis=2)
             held = KeyValueBuffer(spare_keys, spare_values)
-        held = KeyValueBuffer(_written(held.keys, keys, begin, end), _written(held.values, values, begin, end))
-        self._key_values[layer] = held
-        return held.keys[:, :, :end], held.values[:, :, :end]
+        # The copies are of the objects alone: assigning changes an array object, which a lineage left behind may share.
+        written = KeyValueBuffer(copy(held.keys), copy(held.values))
+        rows = (slice(None), slice(None), slice(begin, end))
+        written.keys[rows], written.values[rows] = keys, values
+        self._key_values[layer] = written
+        return written.keys[:, :, :end], written.values[:, :, :end]
 
     def stored(self) -> dict[str, mx.array]:
         """Every array that `adopt` needs, by name, without the unused ends of the buffers."""
@@ -351,14 +354,6 @@ class State:
         self._linear = {
             index: LinearLayerState(layer.convolution, layer.recurrent) for index, layer in snapshot.linear.items()
         }
-
-
-def _written(buffer: mx.array, rows: mx.array, begin: int, end: int) -> mx.array:
-    """`buffer` [1, heads, capacity, D] with `rows` from `begin` to `end`; written in place where nobody else has it."""
-    # Without the copy, of the object alone, assigning would change what a lineage left behind may share.
-    written = copy(buffer)
-    written[:, :, begin:end] = rows
-    return written
 
 
 def _like(arrays: Mapping[str, mx.array], name: str, example: mx.array) -> mx.array:

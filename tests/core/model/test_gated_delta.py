@@ -101,7 +101,7 @@ def test_4096_tokens_with_keys_match_float64() -> None:
 
 
 @settings(max_examples=25)
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32 - 1))
+@given(st.integers(2, 6), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_convolution_is_its_definition_and_does_not_see_chunks(kernel: int, tokens: int, seed: int) -> None:
     random = np.random.RandomState(seed)
     channels = 12
@@ -111,7 +111,6 @@ def test_convolution_is_its_definition_and_does_not_see_chunks(kernel: int, toke
     expected = sums / (1 + np.exp(-sums))
     taps = [as_mlx(weight[:, i]) for i in range(kernel)]
     before, new = as_mlx(inputs[None, : kernel - 1]), as_mlx(inputs[None, kernel - 1 :])
-    before = before.reshape(1, kernel - 1, channels)
     whole = gated_delta.causal_convolution(before, new, taps)
     np.testing.assert_allclose(as_numpy(whole)[0], expected, atol=1e-5)
     single = []
