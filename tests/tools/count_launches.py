@@ -129,11 +129,12 @@ def sampling_count(what: str, parameters: SamplingParameters) -> Count:
     """A sampler alone, over logits of the whole vocabulary."""
     sampler = Sampler(parameters, TOKENS, VOCABULARY)
     logits = mx.zeros((1, VOCABULARY), mx.bfloat16)
-    kept = [array for array in vars(sampler.mark()).values() if array is not None]
-    mx.eval(logits, kept)
-    drawn = sampler(logits)
-    kept = [array for array in vars(sampler.mark()).values() if array is not None]
-    steps = steps_of([drawn, *kept], Recorder())
+
+    def draw() -> list[mx.array]:
+        return [sampler(logits), *(array for array in vars(sampler.mark()).values() if array is not None)]
+
+    mx.eval(draw())
+    steps = steps_of(draw(), Recorder())
     return Count(what, launches(steps), waits(steps))
 
 

@@ -13,16 +13,19 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from qwen_core.device.backend import mx
+from qwen_core.device.backend import elementwise, mx
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.settings.kinds import checked
 from qwen_core.settings.ranges import SAMPLING
 from qwen_core.settings.sampling_values import GENERATION_CONFIG, sampling_values
 
 _BLOCK = 128
-"""Top-k looks at block maxima first. About the root of 248,320 / 20: both stages sort some 2,000 values."""
+"""Top-k looks at the best of each block first. About the root of 248,320 / 20: both stages sort some 2,000 values."""
+_LEAST_SHARE = 1e-30
+"""Of a top_p: what comes before the first token, nothing, is less."""
 
 
 @dataclass(frozen=True)
@@ -56,52 +59,96 @@ def resolve_sampling(
     return SamplingParameters(**values)
 
 
-def largest(logits: mx.array, count: int) -> tuple[mx.array, mx.array]:
-    """The `count` largest of logits [1, V], float32, in descending order, ties by lower id: (values, ids) [1, count].
+@elementwise
+def _repeated(logits: mx.array, seen: mx.array, penalty: mx.array) -> mx.array:
+    logits = logits.astype(mx.float32)
+    return mx.where(seen, mx.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+@elementwise
+def _counted(logits: mx.array, counts: mx.array, frequency: mx.array, presence: mx.array) -> mx.array:
+    return logits.astype(mx.float32) - (frequency * counts + mx.where(counts > 0, presence, 0.0))
+
+
+@elementwise
+def _lowered(logits: mx.array, allowed: mx.array) -> mx.array:
+    return mx.where(allowed, -logits.astype(mx.float32), math.inf)
+
+
+@elementwise
+def _ids(blocks: mx.array, within: mx.array) -> mx.array:
+    return blocks * _BLOCK + within
+
+
+@elementwise
+def _cooled(lowered: mx.array, least: mx.array, temperature: mx.array) -> mx.array:
+    # Relative to the largest, so that a temperature near 0 gives -inf and never inf - inf.
+    return (least - lowered) / temperature
+
+
+@elementwise
+def _kept(x: mx.array, before: mx.array, top_p: mx.array) -> mx.array:
+    return mx.where(before < top_p, x, -math.inf)
+
+
+@elementwise
+def _likely(x: mx.array, least: mx.array) -> mx.array:
+    return mx.where(x < least, -math.inf, x)
+
+
+@elementwise
+def _raced(x: mx.array, bits: mx.array) -> mx.array:
+    # 23 of the bits are a float32 exactly, and never 0 or 1. The largest of x - log(-log(u)) is a draw by softmax(x).
+    uniform = ((bits >> 9).astype(mx.float32) + 0.5) * 2.0**-23
+    return x - mx.log(-mx.log(uniform))
+
+
+@cache
+def _places() -> mx.array:
+    return mx.array(list(range(_BLOCK)), mx.uint32)
+
+
+def least(x: mx.array, count: int) -> tuple[mx.array, mx.array]:
+    """The `count` least of x [1, V], float32, in ascending order, ties by lower id: (values, ids) [1, count].
 
     Sorting a whole vocabulary costs more than the rest of a sampler. The wanted tokens lie in the `count` blocks
-    with the largest maxima: each block before a token's own holds at least one token that comes before it.
+    with the least minima: each block before a token's own holds at least one token that comes before it.
     """
-    size = logits.shape[-1]
+    size = x.shape[-1]
     blocks = -(-size // _BLOCK)
     if blocks <= 2 * count:
-        order = mx.argsort(-logits, axis=-1)[:, :count]
-        return mx.take_along_axis(logits, order, axis=-1), order.astype(mx.uint32)
+        order = mx.argsort(x, axis=-1)[:, :count]
+        return mx.take_along_axis(x, order, axis=-1), order.astype(mx.uint32)
     if size % _BLOCK:
-        logits = mx.pad(logits, [(0, 0), (0, blocks * _BLOCK - size)], constant_values=-math.inf)
-    table = logits.reshape(blocks, _BLOCK)
-    chosen = mx.sort(mx.argsort(-table.max(axis=-1))[:count])  # in order of id again, for ties
+        x = mx.pad(x, [(0, 0), (0, blocks * _BLOCK - size)], constant_values=math.inf)
+    table = x.reshape(blocks, _BLOCK)
+    chosen = mx.sort(mx.argsort(table.min(axis=-1))[:count])  # in order of id again, for ties
     candidates = table[chosen].reshape(1, -1)
-    order = mx.argsort(-candidates, axis=-1)[:, :count]
-    ids = chosen[order // _BLOCK] * _BLOCK + order % _BLOCK
-    return mx.take_along_axis(candidates, order, axis=-1), ids.astype(mx.uint32)
+    order = mx.argsort(candidates, axis=-1)[:, :count]
+    ids = _ids(chosen[:, None], _places()).reshape(1, -1)
+    return mx.take_along_axis(candidates, order, axis=-1), mx.take_along_axis(ids, order, axis=-1)
 
 
-def filtered(logits: mx.array, parameters: SamplingParameters) -> tuple[mx.array, mx.array]:
+def filtered(lowered: mx.array, parameters: SamplingParameters) -> tuple[mx.array, mx.array]:
     """What is left to draw from: (x, ids) [1, n], x after temperature, -inf where a filter dropped the token.
 
-    `logits` [1, V] float32; temperature must be above 0.
+    `lowered` [1, V] float32 are the logits times -1, inf where an id is none of the tokenizer's; temperature must be
+    above 0.
     """
-    size = logits.shape[-1]
+    size = lowered.shape[-1]
     kept = min(parameters.top_k or size, size)
     if kept < size or parameters.top_p < 1.0:
-        values, ids = largest(logits, kept)
-        top = values[:, :1]
+        values, ids = least(lowered, kept)
+        first = values[:, :1]
     else:
-        values, ids = logits, mx.arange(size, dtype=mx.uint32)[None]
-        top = values.max(axis=-1, keepdims=True)
-    # Relative to the largest, so that a temperature near 0 gives -inf and never inf - inf.
-    x = (values - top) / parameters.temperature
-    dropped = mx.array(False)
+        values, ids = lowered, mx.arange(size, dtype=mx.uint32)[None]
+        first = values.min(axis=-1, keepdims=True)
+    x = _cooled(values, first, mx.array(parameters.temperature))
     if parameters.top_p < 1.0:
-        probabilities = mx.softmax(x, axis=-1, precise=True)
-        before = mx.cumsum(probabilities, axis=-1, inclusive=False)
-        first = mx.arange(kept) == 0
-        dropped = (before >= parameters.top_p) & ~first
+        before = mx.cumsum(mx.softmax(x, axis=-1, precise=True), axis=-1, inclusive=False)
+        x = _kept(x, before, mx.array(max(parameters.top_p, _LEAST_SHARE)))
     if parameters.min_p > 0.0:
-        dropped = dropped | (x < math.log(parameters.min_p))
-    if parameters.top_p < 1.0 or parameters.min_p > 0.0:
-        x = mx.where(dropped, -math.inf, x)
+        x = _likely(x, mx.array(math.log(parameters.min_p)))
     return x, ids
 
 
@@ -126,12 +173,13 @@ class Sampler:
         """`vocab_limit`: ids from there on are never drawn; `vocab_size`: width of the logits."""
         self.parameters = parameters
         self.limit = min(vocab_limit, vocab_size)
+        self._allowed = mx.arange(vocab_size)[None] < self.limit
         seed = secrets.randbits(63) if parameters.seed is None else parameters.seed
         self._key = mx.random.key(seed)
         counting = parameters.presence_penalty != 0.0 or parameters.frequency_penalty != 0.0
-        self._counts = mx.zeros((1, self.limit), mx.float32) if counting else None
+        self._counts = mx.zeros((1, vocab_size), mx.float32) if counting else None
         repeating = parameters.repetition_penalty != 1.0
-        self._seen = mx.zeros((1, self.limit), mx.bool_) if repeating else None
+        self._seen = mx.zeros((1, vocab_size), mx.bool_) if repeating else None
 
     def note_prompt(self, ids: Sequence[int]) -> None:
         """The prompt, for the repetition penalty."""
@@ -149,30 +197,33 @@ class Sampler:
 
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token for logits [1, vocab], as a lazy uint32 array [1]; it counts as drawn at once."""
-        logits = self._penalised(logits[:, : self.limit])
+        logits = self._penalised(logits)
         if self.parameters.temperature == 0.0 or self.parameters.top_k == 1:
-            token = mx.argmax(logits, axis=-1)
+            token = mx.argmax(logits[:, : self.limit], axis=-1)
         else:
-            x, ids = filtered(logits.astype(mx.float32), self.parameters)
-            self._key, key = mx.random.split(self._key)
-            choice = mx.random.categorical(x, key=key)
+            x, ids = filtered(_lowered(logits, self._allowed), self.parameters)
+            choice = mx.argmax(_raced(x, self._words(x.shape[-1])), axis=-1)
             token = mx.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
         self._note(token)
         return token
 
+    def _words(self, count: int) -> mx.array:
+        """`count` random words of 32 bits, [1, count], and another key. MLX gives them as keys, of two words each."""
+        keys = mx.random.split(self._key, 1 + (count + 1) // 2)
+        self._key = keys[0]
+        return keys[1:].reshape(1, -1)[:, :count]
+
     def _penalised(self, logits: mx.array) -> mx.array:
+        asked = self.parameters
         if self._seen is not None:
-            penalty = self.parameters.repetition_penalty
-            logits = logits.astype(mx.float32)
-            logits = mx.where(self._seen, mx.where(logits > 0, logits / penalty, logits * penalty), logits)
+            logits = _repeated(logits, self._seen, mx.array(asked.repetition_penalty))
         if self._counts is not None:
-            lowered = self.parameters.frequency_penalty * self._counts
-            lowered = lowered + self.parameters.presence_penalty * (self._counts > 0)
-            logits = logits.astype(mx.float32) - lowered
+            penalties = mx.array(asked.frequency_penalty), mx.array(asked.presence_penalty)
+            logits = _counted(logits, self._counts, *penalties)
         return logits
 
     def _note(self, token: mx.array) -> None:
         if self._counts is not None:
             self._counts = self._counts.at[0, token].add(1.0)
         if self._seen is not None:
-            self._seen = self._seen | (mx.arange(self.limit) == token)
+            self._seen = self._seen | (mx.arange(self._seen.shape[1]) == token)

@@ -17,7 +17,7 @@ from qwen_core.session.sampling import (
     Sampler,
     SamplingParameters,
     filtered,
-    largest,
+    least,
     resolve_sampling,
 )
 from qwen_core.settings.ranges import SAMPLING
@@ -68,7 +68,7 @@ def oracle(logits: list[float], parameters: SamplingParameters) -> tuple[dict[in
 
 def drawn_from(logits: list[float], parameters: SamplingParameters) -> dict[int, float]:
     """id -> log-probability of what the sampler's one draw is made from."""
-    x, ids = filtered(mx.array([logits]), parameters)
+    x, ids = filtered(-mx.array([logits]), parameters)
     values = np.array(x[0]).astype(np.float64)
     values -= np.log(np.exp(values).sum())
     return {int(token): value for token, value in zip(np.array(ids[0]), values, strict=True) if value > -np.inf}
@@ -93,30 +93,30 @@ def test_the_distribution_drawn_from_is_the_defined_one(logits: list[float], par
     st.sampled_from([2, 40, 10**6]),
     st.integers(0, 2**32 - 1),
 )
-def test_largest_is_a_stable_descending_sort(size: int, count: int, distinct: int, seed: int) -> None:
+def test_least_is_a_stable_sort(size: int, count: int, distinct: int, seed: int) -> None:
     """Sizes on both sides of the two-stage search, and with so few values that most of them tie."""
     values = np.random.RandomState(seed).randint(0, distinct, size).astype(np.float32)
     count = min(count, size)
-    expected = np.argsort(-values, kind="stable")[:count]
-    found, ids = largest(mx.array([values.tolist()]), count)
+    expected = np.argsort(values, kind="stable")[:count]
+    found, ids = least(mx.array([values.tolist()]), count)
     np.testing.assert_array_equal(np.array(ids)[0], expected)
     np.testing.assert_array_equal(np.array(found)[0], values[expected])
 
 
 def test_the_whole_vocabulary_is_searched() -> None:
-    """248,320 logits whose largest lie anywhere, the first and last place among them."""
+    """248,320 values whose least lie anywhere, the first and last place among them."""
     size = 248_320
     random = np.random.RandomState(0)
     values = random.standard_normal(size).astype(np.float32)
     places = [0, size - 1, 127, 128, *random.randint(0, size, 16).tolist()]
-    values[places] += 100
-    _, ids = largest(mx.array(values.tolist())[None], len(set(places)))
+    values[places] -= 100
+    _, ids = least(mx.array(values.tolist())[None], len(set(places)))
     assert set(np.array(ids)[0].tolist()) == set(places)
 
 
 @pytest.mark.parametrize("temperature", [1e-38, 1e-3, 100.0])
 def test_extreme_temperatures_stay_finite(temperature: float) -> None:
-    x, _ = filtered(mx.array([[30.0, -1e4, 29.0, 3e4]]), SamplingParameters(temperature=temperature))
+    x, _ = filtered(-mx.array([[30.0, -1e4, 29.0, 3e4]]), SamplingParameters(temperature=temperature))
     chances = np.array(mx.softmax(x, axis=-1))[0]
     assert np.isfinite(chances).all()
     assert chances.argmax() == 3
