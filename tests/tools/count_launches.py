@@ -134,7 +134,8 @@ def sampling_count(what: str, parameters: SamplingParameters) -> Count:
         return [sampler(logits), *(array for array in vars(sampler.mark()).values() if array is not None)]
 
     mx.eval(draw())
-    steps = steps_of(draw(), Recorder())
+    with metal_choices() as recorder:
+        steps = steps_of(draw(), recorder)
     return Count(what, launches(steps), waits(steps))
 
 

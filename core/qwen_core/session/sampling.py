@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from qwen_core.device.backend import elementwise, mx
+from qwen_core.device.backend import elementwise_on_gpu, mx
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.settings.kinds import checked
 from qwen_core.settings.ranges import SAMPLING
@@ -59,44 +59,44 @@ def resolve_sampling(
     return SamplingParameters(**values)
 
 
-@elementwise
+@elementwise_on_gpu
 def _repeated(logits: mx.array, seen: mx.array, penalty: mx.array) -> mx.array:
     logits = logits.astype(mx.float32)
     return mx.where(seen, mx.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
-@elementwise
+@elementwise_on_gpu
 def _counted(logits: mx.array, counts: mx.array, frequency: mx.array, presence: mx.array) -> mx.array:
     return logits.astype(mx.float32) - (frequency * counts + mx.where(counts > 0, presence, 0.0))
 
 
-@elementwise
+@elementwise_on_gpu
 def _lowered(logits: mx.array, allowed: mx.array) -> mx.array:
     return mx.where(allowed, -logits.astype(mx.float32), math.inf)
 
 
-@elementwise
+@elementwise_on_gpu
 def _ids(blocks: mx.array, within: mx.array) -> mx.array:
     return blocks * _BLOCK + within
 
 
-@elementwise
+@elementwise_on_gpu
 def _cooled(lowered: mx.array, least: mx.array, temperature: mx.array) -> mx.array:
     # Relative to the largest, so that a temperature near 0 gives -inf and never inf - inf.
     return (least - lowered) / temperature
 
 
-@elementwise
+@elementwise_on_gpu
 def _kept(x: mx.array, before: mx.array, top_p: mx.array) -> mx.array:
     return mx.where(before < top_p, x, -math.inf)
 
 
-@elementwise
+@elementwise_on_gpu
 def _likely(x: mx.array, least: mx.array) -> mx.array:
     return mx.where(x < least, -math.inf, x)
 
 
-@elementwise
+@elementwise_on_gpu
 def _raced(x: mx.array, bits: mx.array) -> mx.array:
     # 23 of the bits are a float32 exactly, and never 0 or 1. The largest of x - log(-log(u)) is a draw by softmax(x).
     uniform = ((bits >> 9).astype(mx.float32) + 0.5) * 2.0**-23

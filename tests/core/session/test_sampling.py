@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from count_launches import can_count
+from qwen_core.device import backend
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import GenerationSettings
 from qwen_core.session.sampling import (
@@ -214,6 +216,20 @@ def test_draws_follow_the_filtered_distribution() -> None:
     for token, value in expected.items():
         chance = math.exp(value)
         assert abs(counts[token] - 800 * chance) < 5 * math.sqrt(800 * chance * (1 - chance)) + 1
+
+
+@pytest.mark.skipif(not can_count(), reason="without g++ MLX joins no elementwise operations on a CPU")
+def test_joined_as_on_a_gpu_the_same_tokens_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.01, "presence_penalty": 0.5, "seed": 5}
+    parameters = SamplingParameters(**asked, repetition_penalty=1.1)
+    rows = mx.random.normal((30, 1, 700), key=mx.random.key(0))
+
+    def drawn(on_gpu: bool) -> list[int]:
+        monkeypatch.setattr(backend, "is_gpu", lambda: on_gpu)
+        sampler = Sampler(parameters, 690, 700)
+        return [one(sampler(row)) for row in rows]
+
+    assert drawn(True) == drawn(False)
 
 
 # Settings
