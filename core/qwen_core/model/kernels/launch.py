@@ -1,0 +1,82 @@
+"""What a kernel of our own is, and how it is launched: `mx.fast.metal_kernel` makes the function around its body.
+
+A body is Metal's C++ with the names of `inputs` and `outputs` as pointers, of `template` as constants; a simdgroup is
+32 threads. It may not read or write beside its arrays: nobody checks that on a GPU. MLX passes an input of fewer than
+eight elements in another address space, so that bodies index inputs and never point into them. What a body needs to
+compile on a CPU, for the tests, is in tests/support.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from qwen_core.device.backend import mx
+
+SIMD_WIDTH = 32
+MOST_THREADS = 1024
+"""Of one threadgroup, on every Apple GPU."""
+MOST_TOKENS = 8
+"""Of a pass that these kernels take: one token with its drafts. MLX's delta rule goes token by token up to here."""
+EPSILON = 1e-6
+"""Of the norms that these kernels compute, as in every released model."""
+FLOATS = (mx.bfloat16, mx.float16, mx.float32)
+
+HEADER = """
+inline float qwen_sigmoid(float x) { return 1.0f / (1.0f + metal::exp(-x)); }
+
+// log(1 + exp(x)), which Metal's library has no function for: exact where exp(-|x|) vanishes beside 1.
+inline float qwen_softplus(float x) {
+    float small = metal::exp(-metal::abs(x));
+    float beside_one = 1.0f + small;
+    float logarithm = beside_one == 1.0f ? small : metal::log(beside_one) * (small / (beside_one - 1.0f));
+    return metal::max(x, 0.0f) + logarithm;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel by its body. Its shapes come with a `Launch`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    body: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One use of a kernel: its inputs, constants, outputs as (shape, type), threads in all and in a group."""
+
+    kernel: Kernel
+    inputs: Sequence[mx.array]
+    template: Sequence[tuple[str, int | mx.Dtype]]
+    outputs: Sequence[tuple[tuple[int, ...], mx.Dtype]]
+    grid: tuple[int, int, int]
+    threadgroup: tuple[int, int, int]
+
+
+@cache
+def _function(kernel: Kernel) -> Callable[..., list[mx.array]]:
+    made = mx.fast.metal_kernel(
+        name=f"qwen_tui_{kernel.name}",
+        input_names=kernel.inputs,
+        output_names=kernel.outputs,
+        source=kernel.body,
+        header=HEADER,
+    )
+    return cast(Any, made)
+
+
+def run(launch: Launch) -> list[mx.array]:
+    """The outputs, lazy as all else; Metal compiles the kernel when one of its shape is first evaluated."""
+    shapes, dtypes = zip(*launch.outputs, strict=True)
+    return _function(launch.kernel)(
+        inputs=launch.inputs,
+        template=launch.template,
+        output_shapes=shapes,
+        output_dtypes=dtypes,
+        grid=launch.grid,
+        threadgroup=launch.threadgroup,
+    )
