@@ -58,7 +58,8 @@ class Launch:
 
 
 @cache
-def _function(kernel: Kernel) -> Callable[..., list[mx.array]]:
+def function_of(kernel: Kernel) -> Callable[..., list[mx.array]]:
+    """What launches a kernel, as MLX makes it."""
     made = mx.fast.metal_kernel(
         name=f"qwen_tui_{kernel.name}",
         input_names=kernel.inputs,
@@ -72,7 +73,7 @@ def _function(kernel: Kernel) -> Callable[..., list[mx.array]]:
 def run(launch: Launch) -> list[mx.array]:
     """The outputs, lazy as all else; Metal compiles the kernel when one of its shape is first evaluated."""
     shapes, dtypes = zip(*launch.outputs, strict=True)
-    return _function(launch.kernel)(
+    return function_of(launch.kernel)(
         inputs=launch.inputs,
         template=launch.template,
         output_shapes=shapes,

@@ -32,6 +32,6 @@ def metal_on_cpu(compiled: MetalOnCpu, monkeypatch: pytest.MonkeyPatch) -> Metal
 
         return run
 
-    monkeypatch.setattr(launch, "_function", function)
+    monkeypatch.setattr(launch, "function_of", function)
     compiled.copied.clear()
     return compiled
