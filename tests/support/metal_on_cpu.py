@@ -9,18 +9,46 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from qwen_core.model.kernels.launch import HEADER, MOST_THREADS, SIMD_WIDTH, Launch
+from qwen_core.model.kernels.launch import HEADER, MOST_THREADS, SIMD_WIDTH, Kernel
 
 SHIM = Path(__file__).with_name("metal_on_cpu.h")
 TYPES = {mx.bfloat16: "bfloat16_t", mx.float32: "float", mx.int32: "int"}
 Pointers = ctypes.c_void_p * 16
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """What was asked of MLX: a kernel with its inputs, constants, outputs and threads."""
+
+    kernel: Kernel
+    inputs: Sequence[mx.array]
+    template: Sequence[tuple[str, int | mx.Dtype]]
+    outputs: Sequence[tuple[Sequence[int], mx.Dtype]]
+    grid: tuple[int, int, int]
+    threadgroup: tuple[int, int, int]
+
+
+Run = Callable[[Launch], list[mx.array]]
+
+
+def instead_of_metal(run: Run) -> Callable[[Kernel], Callable[..., list[mx.array]]]:
+    """What takes the place of `function_of`: kernels whose launches go to `run`."""
+
+    def function(kernel: Kernel) -> Callable[..., list[mx.array]]:
+        def call(*, output_shapes: Sequence[Any], output_dtypes: Sequence[mx.Dtype], **fields: Any) -> list[mx.array]:
+            return run(Launch(kernel, outputs=list(zip(output_shapes, output_dtypes, strict=True)), **fields))
+
+        return call
+
+    return function
 
 
 def without_compiler() -> str:

@@ -1,9 +1,10 @@
 """An addition to the residual stream and the norm behind it (FORMAT.md, steps 1 and 9): two launches, one here."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from qwen_core.device.backend import mx
-from qwen_core.model.kernels.launch import EPSILON, FLOATS, MOST_THREADS, MOST_TOKENS, SIMD_WIDTH, Kernel, Launch, run
+from qwen_core.model.kernels.launch import EPSILON, FLOATS, MOST_THREADS, MOST_TOKENS, SIMD_WIDTH, Kernel, Plan
 from qwen_core.model.norms import rms_norm
 
 # A threadgroup takes a token, a thread every (32 SIMDGROUPS)-th element. The normed value is rounded before it is
@@ -72,19 +73,17 @@ class AddNorm:
 
     def fused(self, stream: mx.array, added: mx.array) -> tuple[mx.array, mx.array]:
         """The same by the kernel."""
-        total, normed = run(self.launch(stream, added))
+        total, normed = _plan(stream.shape[1], stream.shape[2], stream.dtype).run(stream, added, self.weight)
         return total, normed
 
-    def launch(self, stream: mx.array, added: mx.array) -> Launch:
-        """The launch of `fused`."""
-        _, tokens, width = stream.shape
-        groups = min(MOST_THREADS // SIMD_WIDTH, -(-width // (SIMD_WIDTH * _ELEMENTS)))
-        like = (tuple(stream.shape), stream.dtype)
-        return Launch(
-            KERNEL,
-            [stream, added, self.weight],
-            [("In", stream.dtype), ("WIDTH", width), ("SIMDGROUPS", groups)],
-            [like, like],
-            (SIMD_WIDTH * groups, tokens, 1),
-            (SIMD_WIDTH * groups, 1, 1),
-        )
+
+@cache
+def _plan(tokens: int, width: int, dtype: mx.Dtype) -> Plan:
+    groups = min(MOST_THREADS // SIMD_WIDTH, -(-width // (SIMD_WIDTH * _ELEMENTS)))
+    return Plan(
+        KERNEL,
+        [("In", dtype), ("WIDTH", width), ("SIMDGROUPS", groups)],
+        [((1, tokens, width), dtype)] * 2,
+        (SIMD_WIDTH * groups, tokens, 1),
+        (SIMD_WIDTH * groups, 1, 1),
+    )

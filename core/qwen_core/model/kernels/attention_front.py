@@ -3,9 +3,19 @@ five, or six where MLX copies what it cannot read in place.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from qwen_core.device.backend import mx
-from qwen_core.model.kernels.launch import EPSILON, FLOATS, MOST_TOKENS, SIMD_WIDTH, Kernel, Launch, run
+from qwen_core.model.kernels.launch import (
+    EPSILON,
+    FLOATS,
+    HEAD_SIZES,
+    MOST_HEADS,
+    MOST_TOKENS,
+    SIMD_WIDTH,
+    Kernel,
+    Plan,
+)
 from qwen_core.model.norms import rms_norm
 from qwen_core.model.products import Products
 
@@ -87,8 +97,10 @@ class AttentionFront:
 
     def fits(self, qkv: Products) -> bool:
         """Whether the kernel takes them."""
-        sized = self.size in (64, 128, 256) and self.turned % (2 * SIMD_WIDTH) == 0 and self.epsilon == EPSILON
-        return sized and qkv.tokens <= MOST_TOKENS and qkv.arrays[0].dtype in FLOATS
+        sized = self.size in HEAD_SIZES and max(self.heads, self.key_heads) <= MOST_HEADS
+        turned = 0 < self.turned <= self.size and self.turned % (2 * SIMD_WIDTH) == 0
+        typed = qkv.arrays[0].dtype in FLOATS and self.epsilon == EPSILON
+        return sized and turned and typed and qkv.tokens <= MOST_TOKENS
 
     def portable(self, qkv: Products, position: int, last: bool = False) -> tuple[mx.array, mx.array]:
         """The same by MLX's operations."""
@@ -104,29 +116,12 @@ class AttentionFront:
 
     def fused(self, qkv: Products, position: int) -> tuple[mx.array, mx.array]:
         """The same by the kernel."""
-        queries, keys = run(self.launch(qkv, position))
-        return queries, keys
-
-    def launch(self, qkv: Products, position: int) -> Launch:
-        """The launch of `fused`."""
-        (queries, _), (keys, keys_begin) = qkv.place(0), qkv.place(1)
-        return Launch(
-            KERNEL,
-            [queries, keys, self.query_weight, self.key_weight, self.frequencies, mx.array([position], mx.int32)],
-            [
-                ("In", queries.dtype),
-                ("HEADS", self.heads),
-                ("SIZE", self.size),
-                ("TURNED", self.turned),
-                ("KEYS_BEGIN", keys_begin),
-            ],
-            [
-                ((1, self.heads, qkv.tokens, self.size), queries.dtype),
-                ((1, self.key_heads, qkv.tokens, self.size), queries.dtype),
-            ],
-            (SIMD_WIDTH, self.heads + self.key_heads, qkv.tokens),
-            (SIMD_WIDTH, 1, 1),
+        (queries, _), (keys, begin) = qkv.place(0), qkv.place(1)
+        plan = _plan(qkv.tokens, self.heads, self.key_heads, self.size, self.turned, begin, queries.dtype)
+        asking, asked = plan.run(
+            queries, keys, self.query_weight, self.key_weight, self.frequencies, mx.array([position], mx.int32)
         )
+        return asking, asked
 
     def _rotated(self, x: mx.array, position: int) -> mx.array:
         """RoPE on the first `turned` of x [1, T, heads, D], pairs (i, i + half): mRoPE for text (step 8). Gives heads
@@ -141,3 +136,14 @@ class AttentionFront:
             offset=position,
             freqs=self.wavelengths,
         )
+
+
+@cache
+def _plan(tokens: int, heads: int, key_heads: int, size: int, turned: int, begin: int, dtype: mx.Dtype) -> Plan:
+    return Plan(
+        KERNEL,
+        [("In", dtype), ("HEADS", heads), ("SIZE", size), ("TURNED", turned), ("KEYS_BEGIN", begin)],
+        [((1, heads, tokens, size), dtype), ((1, key_heads, tokens, size), dtype)],
+        (SIMD_WIDTH, heads + key_heads, tokens),
+        (SIMD_WIDTH, 1, 1),
+    )

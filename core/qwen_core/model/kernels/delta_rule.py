@@ -5,10 +5,11 @@ order of that form. A pass with drafts replays its tokens by this class too, so 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from qwen_core.device.backend import mx
 from qwen_core.model.gated_delta import recurrence
-from qwen_core.model.kernels.launch import MOST_TOKENS, SIMD_WIDTH, Kernel, Launch, run
+from qwen_core.model.kernels.launch import HEAD_SIZES, MOST_HEADS, MOST_TOKENS, SIMD_WIDTH, Kernel, Plan
 
 ROWS = 4
 """Of a head's state, and so simdgroups, in one threadgroup."""
@@ -65,8 +66,8 @@ class DeltaRule:
 
     def fits(self, tokens: int, state: mx.array) -> bool:
         """Whether the kernel takes a pass of so many tokens."""
-        _, _, value_size, key_size = state.shape
-        return tokens <= MOST_TOKENS and key_size in (32, 64, 128, 256) and value_size % ROWS == 0
+        _, heads, value_size, key_size = state.shape
+        return tokens <= MOST_TOKENS and heads <= MOST_HEADS and key_size in HEAD_SIZES and value_size in HEAD_SIZES
 
     def portable(
         self, queries: mx.array, keys: mx.array, values: mx.array, gate: mx.array, beta: mx.array, state: mx.array
@@ -78,24 +79,17 @@ class DeltaRule:
         self, queries: mx.array, keys: mx.array, values: mx.array, gate: mx.array, beta: mx.array, state: mx.array
     ) -> tuple[mx.array, mx.array]:
         """The same by the kernel."""
-        outputs, after = run(self.launch(queries, keys, values, gate, beta, state))
+        outputs, after = _plan(*queries.shape[1:], *values.shape[2:]).run(queries, keys, values, gate, beta, state)
         return outputs, after
 
-    def launch(
-        self, queries: mx.array, keys: mx.array, values: mx.array, gate: mx.array, beta: mx.array, state: mx.array
-    ) -> Launch:
-        """The launch of `fused`."""
-        _, value_heads, value_size, key_size = state.shape
-        return Launch(
-            KERNEL,
-            [queries, keys, values, gate, beta, state],
-            [
-                ("KEY_HEADS", queries.shape[2]),
-                ("VALUE_HEADS", value_heads),
-                ("KEY_SIZE", key_size),
-                ("VALUE_SIZE", value_size),
-            ],
-            [(tuple(values.shape), mx.float32), (tuple(state.shape), mx.float32)],
-            (SIMD_WIDTH, value_size, value_heads),
-            (SIMD_WIDTH, ROWS, 1),
-        )
+
+@cache
+def _plan(tokens: int, key_heads: int, key_size: int, value_heads: int, value_size: int) -> Plan:
+    sizes = {"KEY_HEADS": key_heads, "VALUE_HEADS": value_heads, "KEY_SIZE": key_size, "VALUE_SIZE": value_size}
+    return Plan(
+        KERNEL,
+        list(sizes.items()),
+        [((1, tokens, value_heads, value_size), mx.float32), ((1, value_heads, value_size, key_size), mx.float32)],
+        (SIMD_WIDTH, value_size, value_heads),
+        (SIMD_WIDTH, ROWS, 1),
+    )

@@ -1,10 +1,20 @@
 """The norm behind the delta rule and its gate (FORMAT.md, step 6): three launches as MLX's operations, one here."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from qwen_core.device.backend import mx
 from qwen_core.model.gated_delta import gated_norm
-from qwen_core.model.kernels.launch import EPSILON, FLOATS, MOST_TOKENS, SIMD_WIDTH, Kernel, Launch, run
+from qwen_core.model.kernels.launch import (
+    EPSILON,
+    FLOATS,
+    HEAD_SIZES,
+    MOST_HEADS,
+    MOST_TOKENS,
+    SIMD_WIDTH,
+    Kernel,
+    Plan,
+)
 from qwen_core.model.products import Products
 
 # A simdgroup takes a head of a token, each lane as many neighbouring channels.
@@ -49,8 +59,9 @@ class GatedNorm:
 
     def fits(self, outputs: mx.array, qkv_z: Products) -> bool:
         """Whether the kernel takes them."""
-        sized = self.weight.size in (32, 64, 128, 256) and self.epsilon == EPSILON
-        return sized and outputs.shape[1] <= MOST_TOKENS and qkv_z.arrays[0].dtype in FLOATS
+        _, tokens, heads, size = outputs.shape
+        sized = heads <= MOST_HEADS and size in HEAD_SIZES and self.epsilon == EPSILON
+        return sized and tokens <= MOST_TOKENS and qkv_z.arrays[0].dtype in FLOATS
 
     def portable(self, outputs: mx.array, qkv_z: Products) -> mx.array:
         """The same by MLX's operations."""
@@ -59,17 +70,16 @@ class GatedNorm:
 
     def fused(self, outputs: mx.array, qkv_z: Products) -> mx.array:
         """The same by the kernel."""
-        return run(self.launch(outputs, qkv_z))[0]
-
-    def launch(self, outputs: mx.array, qkv_z: Products) -> Launch:
-        """The launch of `fused`."""
-        _, tokens, heads, size = outputs.shape
         z, begin = qkv_z.place(1)
-        return Launch(
-            KERNEL,
-            [outputs, z, self.weight],
-            [("In", z.dtype), ("HEADS", heads), ("SIZE", size), ("Z_BEGIN", begin)],
-            [((1, tokens, heads * size), z.dtype)],
-            (SIMD_WIDTH, heads, tokens),
-            (SIMD_WIDTH, 1, 1),
-        )
+        return _plan(*outputs.shape[1:], begin, z.dtype).run(outputs, z, self.weight)[0]
+
+
+@cache
+def _plan(tokens: int, heads: int, size: int, begin: int, dtype: mx.Dtype) -> Plan:
+    return Plan(
+        KERNEL,
+        [("In", dtype), ("HEADS", heads), ("SIZE", size), ("Z_BEGIN", begin)],
+        [((1, tokens, heads * size), dtype)],
+        (SIMD_WIDTH, heads, tokens),
+        (SIMD_WIDTH, 1, 1),
+    )

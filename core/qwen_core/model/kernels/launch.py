@@ -8,7 +8,7 @@ compile on a CPU, for the tests, is in tests/support.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, cast
 
 from qwen_core.device.backend import mx
@@ -18,6 +18,9 @@ MOST_THREADS = 1024
 """Of one threadgroup, on every Apple GPU."""
 MOST_TOKENS = 8
 """Of a pass that these kernels take: one token with its drafts. MLX's delta rule goes token by token up to here."""
+MOST_HEADS = 1 << 10
+"""So that places in all arrays are small numbers."""
+HEAD_SIZES = (32, 64, 128, 256)
 EPSILON = 1e-6
 """Of the norms that these kernels compute, as in every released model."""
 FLOATS = (mx.bfloat16, mx.float16, mx.float32)
@@ -37,7 +40,7 @@ inline float qwen_softplus(float x) {
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel by its body. Its shapes come with a `Launch`."""
+    """A kernel by its body. Its shapes come with a `Plan`."""
 
     name: str
     inputs: tuple[str, ...]
@@ -45,16 +48,33 @@ class Kernel:
     body: str
 
 
-@dataclass(frozen=True)
-class Launch:
-    """One use of a kernel: its inputs, constants, outputs as (shape, type), threads in all and in a group."""
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a kernel is launched, but for its inputs: constants, outputs as (shape, type), threads in all and in a group.
+
+    Made once for a shape and kept: most of what a launch costs the host is to say this.
+    """
 
     kernel: Kernel
-    inputs: Sequence[mx.array]
     template: Sequence[tuple[str, int | mx.Dtype]]
-    outputs: Sequence[tuple[tuple[int, ...], mx.Dtype]]
+    outputs: Sequence[tuple[Sequence[int], mx.Dtype]]
     grid: tuple[int, int, int]
     threadgroup: tuple[int, int, int]
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """It as MLX takes it."""
+        return {
+            "template": list(self.template),
+            "output_shapes": [shape for shape, _ in self.outputs],
+            "output_dtypes": [dtype for _, dtype in self.outputs],
+            "grid": self.grid,
+            "threadgroup": self.threadgroup,
+        }
+
+    def run(self, *inputs: mx.array) -> list[mx.array]:
+        """The outputs, lazy as all else; Metal compiles the kernel when one of its shape is first evaluated."""
+        return function_of(self.kernel)(inputs=inputs, **self.arguments)
 
 
 @cache
@@ -68,16 +88,3 @@ def function_of(kernel: Kernel) -> Callable[..., list[mx.array]]:
         header=HEADER,
     )
     return cast(Any, made)
-
-
-def run(launch: Launch) -> list[mx.array]:
-    """The outputs, lazy as all else; Metal compiles the kernel when one of its shape is first evaluated."""
-    shapes, dtypes = zip(*launch.outputs, strict=True)
-    return function_of(launch.kernel)(
-        inputs=launch.inputs,
-        template=launch.template,
-        output_shapes=shapes,
-        output_dtypes=dtypes,
-        grid=launch.grid,
-        threadgroup=launch.threadgroup,
-    )

@@ -4,6 +4,7 @@ Convolution step, silu, norms of queries and keys, decay and update rate: ten la
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from qwen_core.device.backend import mx
 from qwen_core.model.gated_delta import (
@@ -17,7 +18,7 @@ from qwen_core.model.gated_delta import (
     query_scale,
     update_rate,
 )
-from qwen_core.model.kernels.launch import FLOATS, MOST_TOKENS, SIMD_WIDTH, Kernel, Launch, run
+from qwen_core.model.kernels.launch import FLOATS, HEAD_SIZES, MOST_HEADS, MOST_TOKENS, SIMD_WIDTH, Kernel, Plan
 from qwen_core.model.products import Products
 
 TAPS = 4
@@ -97,9 +98,8 @@ class LinearFront:
     def __post_init__(self) -> None:
         self._taps = [self.taps[i] for i in range(self.taps.shape[0])]
         self._scales = query_scale(self.key_size), key_scale(self.key_size)
-        self._fits = (
-            self.taps.shape[0] == TAPS and self.key_size == self.value_size and self.key_size in (32, 64, 128, 256)
-        )
+        sized = self.key_size == self.value_size and self.key_size in HEAD_SIZES
+        self._fits = self.taps.shape[0] == TAPS and sized and max(self.key_heads, self.value_heads) <= MOST_HEADS
 
     def __call__(self, qkv_z: Products, a_b: Products, held: mx.array) -> tuple[Taken, mx.array]:
         """What the delta rule takes of T tokens, and the last K - 1 inputs of the convolution [1, K - 1, C].
@@ -133,34 +133,39 @@ class LinearFront:
 
     def fused(self, qkv_z: Products, a_b: Products, held: mx.array) -> tuple[Taken, mx.array]:
         """The same by the kernel."""
-        *taken, kept = run(self.launch(qkv_z, a_b, held))
-        queries, keys, values, gate, beta = taken
+        (qkv, _), (rates, rates_begin), (updates, updates_begin) = qkv_z.place(0), a_b.place(0), a_b.place(1)
+        plan = _plan(
+            qkv_z.tokens, self.key_heads, self.value_heads, self.key_size, rates_begin, updates_begin, held.dtype
+        )
+        queries, keys, values, gate, beta, kept = plan.run(
+            qkv, held, rates, updates, self.taps, self.dt_bias, self.negative_rate
+        )
         return (queries, keys, values, gate, beta), kept
 
-    def launch(self, qkv_z: Products, a_b: Products, held: mx.array) -> Launch:
-        """The launch of `fused`."""
-        tokens, size = qkv_z.tokens, self.key_size
-        (qkv, _), (rates, rates_begin), (updates, updates_begin) = qkv_z.place(0), a_b.place(0), a_b.place(1)
-        heads, gates = (1, tokens, self.key_heads, size), (1, tokens, self.value_heads)
-        return Launch(
-            KERNEL,
-            [qkv, held, rates, updates, self.taps, self.dt_bias, self.negative_rate],
-            [
-                ("In", held.dtype),
-                ("KEY_HEADS", self.key_heads),
-                ("VALUE_HEADS", self.value_heads),
-                ("SIZE", size),
-                ("RATES_BEGIN", rates_begin),
-                ("UPDATES_BEGIN", updates_begin),
-            ],
-            [
-                (heads, mx.float32),
-                (heads, mx.float32),
-                ((1, tokens, self.value_heads, size), mx.float32),
-                (gates, mx.float32),
-                (gates, mx.float32),
-                (tuple(held.shape), held.dtype),
-            ],
-            (SIMD_WIDTH, 2 * self.key_heads + self.value_heads + 1, tokens),
-            (SIMD_WIDTH, 1, 1),
-        )
+
+@cache
+def _plan(
+    tokens: int, key_heads: int, value_heads: int, size: int, rates_begin: int, updates_begin: int, dtype: mx.Dtype
+) -> Plan:
+    heads, gates = (1, tokens, key_heads, size), (1, tokens, value_heads)
+    return Plan(
+        KERNEL,
+        [
+            ("In", dtype),
+            ("KEY_HEADS", key_heads),
+            ("VALUE_HEADS", value_heads),
+            ("SIZE", size),
+            ("RATES_BEGIN", rates_begin),
+            ("UPDATES_BEGIN", updates_begin),
+        ],
+        [
+            (heads, mx.float32),
+            (heads, mx.float32),
+            ((1, tokens, value_heads, size), mx.float32),
+            (gates, mx.float32),
+            (gates, mx.float32),
+            ((1, TAPS - 1, (2 * key_heads + value_heads) * size), dtype),
+        ],
+        (SIMD_WIDTH, 2 * key_heads + value_heads + 1, tokens),
+        (SIMD_WIDTH, 1, 1),
+    )

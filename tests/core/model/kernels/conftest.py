@@ -1,15 +1,32 @@
 """Our own kernels on a CPU."""
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import mlx.core as mx
 import pytest
 
+from qwen_core.bench.synthetic_shapes import shape_config
 from qwen_core.model.kernels import launch
-from qwen_core.model.kernels.launch import Kernel, Launch
-from support.metal_on_cpu import MetalOnCpu, without_compiler
+from qwen_core.model.kernels.proof import cases
+from support.metal_on_cpu import Launch, MetalOnCpu, instead_of_metal, without_compiler
+
+DTYPES = (mx.bfloat16, mx.float32)
+
+
+def all_launches() -> list[Launch]:
+    """One of every kernel in every type."""
+    launches: list[Launch] = []
+
+    def run(asked: Launch) -> list[mx.array]:
+        launches.append(asked)
+        return [mx.zeros(shape, dtype) for shape, dtype in asked.outputs]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "function_of", instead_of_metal(run))
+        for dtype in DTYPES:
+            for case in cases(shape_config("27b"), dtype, (1,)):
+                case.fused()
+    return launches
 
 
 @pytest.fixture(scope="session")
@@ -18,20 +35,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> MetalOnCpu:
     if reason := without_compiler():
         pytest.skip(reason)
     base = tmp_path_factory.getbasetemp()
-    return MetalOnCpu(base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base)
+    found = MetalOnCpu(base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base)
+    found.compile(all_launches())
+    return found
 
 
 @pytest.fixture
 def metal_on_cpu(compiled: MetalOnCpu, monkeypatch: pytest.MonkeyPatch) -> MetalOnCpu:
     """Every launch goes there instead of to Metal."""
-
-    def function(kernel: Kernel) -> Callable[..., list[mx.array]]:
-        def run(*, output_shapes: Sequence[Any], output_dtypes: Sequence[mx.Dtype], **fields: Any) -> list[mx.array]:
-            outputs = list(zip(output_shapes, output_dtypes, strict=True))
-            return compiled.run(Launch(kernel, outputs=outputs, **fields))
-
-        return run
-
-    monkeypatch.setattr(launch, "function_of", function)
+    monkeypatch.setattr(launch, "function_of", instead_of_metal(compiled.run))
     compiled.copied.clear()
     return compiled
