@@ -4,7 +4,8 @@ Builds the decode step of the 27B's 64 layers as a Mac would (its choices forced
 changes the graph) and computes nothing of it. *launches* are kernels, *waits* how often one has to wait for all those
 before it, which is the chain that no GPU can shorten (support/launch_graph.py has the rules). *linear* and *full* are
 the launches of one layer. *mapped*: weights lie in their files and are not joined. Rows beyond the first are drafts.
-*own kernels*: those of core/qwen_core/model/kernels in use. Greedy, but for the sampler's own lines. mlx-lm's are counted by the same rules, where it is installed.
+*own kernels*: those of core/qwen_core/model/kernels in use. Greedy, but for the sampler's own lines. mlx-lm's are
+counted by the same rules, where it is installed.
 
     python tests/tools/count_launches.py
 """
