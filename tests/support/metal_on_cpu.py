@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from qwen_core.model.kernels.launch import HEADER, MOST_THREADS, SIMD_WIDTH, Kernel
+from qwen_core.model.kernels.launch import HEADER, MOST_THREADS, SIMD_WIDTH, Plan
 
 SHIM = Path(__file__).with_name("metal_on_cpu.h")
 TYPES = {mx.bfloat16: "bfloat16_t", mx.float32: "float", mx.int32: "int"}
@@ -26,29 +26,10 @@ Pointers = ctypes.c_void_p * 16
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """What was asked of MLX: a kernel with its inputs, constants, outputs and threads."""
+    """What was asked of MLX."""
 
-    kernel: Kernel
+    plan: Plan
     inputs: Sequence[mx.array]
-    template: Sequence[tuple[str, int | mx.Dtype]]
-    outputs: Sequence[tuple[Sequence[int], mx.Dtype]]
-    grid: tuple[int, int, int]
-    threadgroup: tuple[int, int, int]
-
-
-Run = Callable[[Launch], list[mx.array]]
-
-
-def instead_of_metal(run: Run) -> Callable[[Kernel], Callable[..., list[mx.array]]]:
-    """What takes the place of `function_of`: kernels whose launches go to `run`."""
-
-    def function(kernel: Kernel) -> Callable[..., list[mx.array]]:
-        def call(*, output_shapes: Sequence[Any], output_dtypes: Sequence[mx.Dtype], **fields: Any) -> list[mx.array]:
-            return run(Launch(kernel, outputs=list(zip(output_shapes, output_dtypes, strict=True)), **fields))
-
-        return call
-
-    return function
 
 
 def without_compiler() -> str:
@@ -80,17 +61,19 @@ class MetalOnCpu:
         """What the launch gives. AssertionError for an access beside an array, an element written twice or never."""
         self.compile([launch])
         _check_sizes(launch)
-        inputs = [self._numpy(name, array) for name, array in zip(launch.kernel.inputs, launch.inputs, strict=True)]
-        outputs = [np.empty(shape, _stored(dtype)) for shape, dtype in launch.outputs]
+        inputs = [
+            self._numpy(name, array) for name, array in zip(launch.plan.kernel.inputs, launch.inputs, strict=True)
+        ]
+        outputs = [np.empty(shape, _stored(dtype)) for shape, dtype in launch.plan.outputs]
         shapes = [np.array(array.shape, np.int32) for array in inputs]
         sizes = np.array([array.size for array in [*inputs, *outputs]], np.int64)
-        constants = np.array([value for _, value in launch.template if isinstance(value, int)], np.int32)
-        grid, group = (np.array(threads, np.uint32) for threads in (launch.grid, launch.threadgroup))
+        constants = np.array([value for value in launch.plan.constants.values() if isinstance(value, int)], np.int32)
+        grid, group = (np.array(threads, np.uint32) for threads in (launch.plan.grid, launch.plan.threadgroup))
         fault = self._functions[_name(launch)](
             _pointers(inputs), _pointers(outputs), _pointers(shapes), *map(_pointer, (sizes, constants, grid, group))
         )
-        assert not fault, f"{launch.kernel.name}: {fault.decode()}"
-        return [_array(array, dtype) for array, (_, dtype) in zip(outputs, launch.outputs, strict=True)]
+        assert not fault, f"{launch.plan.kernel.name}: {fault.decode()}"
+        return [_array(array, dtype) for array, (_, dtype) in zip(outputs, launch.plan.outputs, strict=True)]
 
     def _numpy(self, name: str, array: mx.array) -> np.ndarray:
         array = array.view(mx.uint16) if array.dtype == mx.bfloat16 else array
@@ -103,32 +86,36 @@ class MetalOnCpu:
 
 def _check_sizes(launch: Launch) -> None:
     """What Metal asks of a launch, and MLX of `dispatch_threads`: whole groups of whole simdgroups."""
-    x, y, z = launch.threadgroup
+    x, y, z = launch.plan.threadgroup
     assert x * y * z <= MOST_THREADS
     assert x % SIMD_WIDTH == 0
-    assert all(whole % part == 0 and whole for whole, part in zip(launch.grid, launch.threadgroup, strict=True))
-    assert len({*launch.kernel.inputs, *launch.kernel.outputs}) == len(launch.inputs) + len(launch.outputs)
+    assert all(
+        whole % part == 0 and whole for whole, part in zip(launch.plan.grid, launch.plan.threadgroup, strict=True)
+    )
+    assert len({*launch.plan.kernel.inputs, *launch.plan.kernel.outputs}) == len(launch.inputs) + len(
+        launch.plan.outputs
+    )
 
 
 def _name(launch: Launch) -> str:
     dtypes = [array.dtype for array in launch.inputs]
-    return "_".join([launch.kernel.name, *(TYPES[dtype][0] for dtype in dtypes)])
+    return "_".join([launch.plan.kernel.name, *(TYPES[dtype][0] for dtype in dtypes)])
 
 
 def _source(launch: Launch) -> str:
     """A function of the body: the signature that MLX would write, with checked arrays for pointers."""
-    kernel, lines = launch.kernel, []
+    plan, kernel, lines = launch.plan, launch.plan.kernel, []
     for place, (name, array) in enumerate(zip(kernel.inputs, launch.inputs, strict=True)):
         kind = TYPES[array.dtype]
         lines.append(f'shim::Input<{kind}> {name}{{(const {kind}*)inputs_[{place}], sizes_[{place}], "{name}"}};')
         if f"{name}_shape" in kernel.body:
             lines.append(f"const int* {name}_shape = (const int*)shapes_[{place}];")
-    for place, (name, (_, dtype)) in enumerate(zip(kernel.outputs, launch.outputs, strict=True)):
+    for place, (name, (_, dtype)) in enumerate(zip(kernel.outputs, launch.plan.outputs, strict=True)):
         size = f"sizes_[{place + len(kernel.inputs)}]"
         lines.append(f'shim::Output<{TYPES[dtype]}> {name}(outputs_[{place}], {size}, "{name}");')
-    numbers = [name for name, value in launch.template if isinstance(value, int)]
+    numbers = [name for name, value in plan.constants.items() if isinstance(value, int)]
     lines += [f"const int {name} = constants_[{place}];" for place, name in enumerate(numbers)]
-    lines += [f"using {name} = {TYPES[value]};" for name, value in launch.template if not isinstance(value, int)]
+    lines += [f"using {name} = {TYPES[value]};" for name, value in plan.constants.items() if not isinstance(value, int)]
     return (
         f'extern "C" const char* {_name(launch)}(void** inputs_, void** outputs_, void** shapes_, const long* sizes_, '
         "const int* constants_, const uint* grid_, const uint* group_) {\n"

@@ -15,7 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +30,7 @@ import mlx.core as mx
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.device.backend import is_gpu
 from qwen_core.model.block import Block
-from qwen_core.model.kernels.launch import function_of
+from qwen_core.model.kernels.launch import Plan
 from qwen_core.model.kernels.proof import NAMES, NONE, Kernels
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
@@ -67,6 +67,11 @@ def can_count() -> bool:
     return is_gpu() or shutil.which("g++") is not None
 
 
+def _recorded(recorder: Recorder) -> Callable[..., list[mx.array]]:
+    """Launches of our own kernels are steps too."""
+    return lambda plan, *inputs: recorder.step(f"kernel {plan.kernel.name}", inputs, plan.outputs)
+
+
 @contextmanager
 def metal_choices() -> Iterator[Recorder]:
     """The program chooses as on a Mac, and what it asks of `mx.fast` is recorded."""
@@ -74,12 +79,10 @@ def metal_choices() -> Iterator[Recorder]:
     patches = [mock.patch.object(module, "is_gpu", lambda: True) for module in modules if hasattr(module, "is_gpu")]
     for patch in patches:
         patch.start()
-    function_of.cache_clear()
     try:
-        with recorded_kernels() as recorder:
+        with recorded_kernels() as recorder, mock.patch.object(Plan, "run", _recorded(recorder)):
             yield recorder
     finally:
-        function_of.cache_clear()
         for patch in patches:
             patch.stop()
 

@@ -82,7 +82,7 @@ def _plan(tokens: int, width: int, dtype: mx.Dtype) -> Plan:
     groups = min(MOST_THREADS // SIMD_WIDTH, -(-width // (SIMD_WIDTH * _ELEMENTS)))
     return Plan(
         KERNEL,
-        [("In", dtype), ("WIDTH", width), ("SIMDGROUPS", groups)],
+        {"In": dtype, "WIDTH": width, "SIMDGROUPS": groups},
         [((1, tokens, width), dtype)] * 2,
         (SIMD_WIDTH * groups, tokens, 1),
         (SIMD_WIDTH * groups, 1, 1),

@@ -142,7 +142,7 @@ class AttentionFront:
 def _plan(tokens: int, heads: int, key_heads: int, size: int, turned: int, begin: int, dtype: mx.Dtype) -> Plan:
     return Plan(
         KERNEL,
-        [("In", dtype), ("HEADS", heads), ("SIZE", size), ("TURNED", turned), ("KEYS_BEGIN", begin)],
+        {"In": dtype, "HEADS": heads, "SIZE": size, "TURNED": turned, "KEYS_BEGIN": begin},
         [((1, heads, tokens, size), dtype), ((1, key_heads, tokens, size), dtype)],
         (SIMD_WIDTH, heads + key_heads, tokens),
         (SIMD_WIDTH, 1, 1),

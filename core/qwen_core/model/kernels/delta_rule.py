@@ -88,7 +88,7 @@ def _plan(tokens: int, key_heads: int, key_size: int, value_heads: int, value_si
     sizes = {"KEY_HEADS": key_heads, "VALUE_HEADS": value_heads, "KEY_SIZE": key_size, "VALUE_SIZE": value_size}
     return Plan(
         KERNEL,
-        list(sizes.items()),
+        sizes,
         [((1, tokens, value_heads, value_size), mx.float32), ((1, value_heads, value_size, key_size), mx.float32)],
         (SIMD_WIDTH, value_size, value_heads),
         (SIMD_WIDTH, ROWS, 1),

@@ -78,7 +78,7 @@ class GatedNorm:
 def _plan(tokens: int, heads: int, size: int, begin: int, dtype: mx.Dtype) -> Plan:
     return Plan(
         KERNEL,
-        [("In", dtype), ("HEADS", heads), ("SIZE", size), ("Z_BEGIN", begin)],
+        {"In": dtype, "HEADS": heads, "SIZE": size, "Z_BEGIN": begin},
         [((1, tokens, heads * size), dtype)],
         (SIMD_WIDTH, heads, tokens),
         (SIMD_WIDTH, 1, 1),

@@ -150,14 +150,14 @@ def _plan(
     heads, gates = (1, tokens, key_heads, size), (1, tokens, value_heads)
     return Plan(
         KERNEL,
-        [
-            ("In", dtype),
-            ("KEY_HEADS", key_heads),
-            ("VALUE_HEADS", value_heads),
-            ("SIZE", size),
-            ("RATES_BEGIN", rates_begin),
-            ("UPDATES_BEGIN", updates_begin),
-        ],
+        {
+            "In": dtype,
+            "KEY_HEADS": key_heads,
+            "VALUE_HEADS": value_heads,
+            "SIZE": size,
+            "RATES_BEGIN": rates_begin,
+            "UPDATES_BEGIN": updates_begin,
+        },
         [
             (heads, mx.float32),
             (heads, mx.float32),

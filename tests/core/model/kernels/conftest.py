@@ -6,9 +6,9 @@ import mlx.core as mx
 import pytest
 
 from qwen_core.bench.synthetic_shapes import shape_config
-from qwen_core.model.kernels import launch
+from qwen_core.model.kernels.launch import Plan
 from qwen_core.model.kernels.proof import cases
-from support.metal_on_cpu import Launch, MetalOnCpu, instead_of_metal, without_compiler
+from support.metal_on_cpu import Launch, MetalOnCpu, without_compiler
 
 DTYPES = (mx.bfloat16, mx.float32)
 
@@ -17,12 +17,12 @@ def all_launches() -> list[Launch]:
     """One of every kernel in every type."""
     launches: list[Launch] = []
 
-    def run(asked: Launch) -> list[mx.array]:
-        launches.append(asked)
-        return [mx.zeros(shape, dtype) for shape, dtype in asked.outputs]
+    def run(plan: Plan, *inputs: mx.array) -> list[mx.array]:
+        launches.append(Launch(plan, inputs))
+        return [mx.zeros(shape, dtype) for shape, dtype in plan.outputs]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "function_of", instead_of_metal(run))
+        patch.setattr(Plan, "run", run)
         for dtype in DTYPES:
             for case in cases(shape_config("27b"), dtype, (1,)):
                 case.fused()
@@ -43,6 +43,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> MetalOnCpu:
 @pytest.fixture
 def metal_on_cpu(compiled: MetalOnCpu, monkeypatch: pytest.MonkeyPatch) -> MetalOnCpu:
     """Every launch goes there instead of to Metal."""
-    monkeypatch.setattr(launch, "function_of", instead_of_metal(compiled.run))
+    monkeypatch.setattr(Plan, "run", lambda plan, *inputs: compiled.run(Launch(plan, inputs)))
     compiled.copied.clear()
     return compiled

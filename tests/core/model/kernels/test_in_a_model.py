@@ -11,14 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 from qwen_core.checkpoint.directory import open_checkpoint
-from qwen_core.model.kernels import launch
-from qwen_core.model.kernels.launch import MOST_TOKENS
+from qwen_core.model.kernels.launch import MOST_TOKENS, Plan
 from qwen_core.model.kernels.proof import NAMES, NONE, Kernels
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
 from qwen_core.model.weights import load_weights
 from support.checkpoints import write_checkpoint
-from support.metal_on_cpu import Launch, MetalOnCpu, instead_of_metal
+from support.metal_on_cpu import MetalOnCpu
 
 # Two layers of each kind; heads of attention as large as the kernels want them.
 SIZES = {"hidden_size": 64, "intermediate_size": 64, "head_dim": 256, "num_attention_heads": 2, "num_hidden_layers": 4}
@@ -122,11 +121,11 @@ def test_the_last_token_alone(metal_on_cpu: MetalOnCpu, plain: Model, own: Model
 def test_what_a_token_launches_and_what_a_prompt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def run(launch: Launch) -> list[mx.array]:
-        asked.append(launch.kernel.name)
-        return [mx.zeros(shape, dtype) for shape, dtype in launch.outputs]
+    def run(plan: Plan, *inputs: mx.array) -> list[mx.array]:
+        asked.append(plan.kernel.name)
+        return [mx.zeros(shape, dtype) for shape, dtype in plan.outputs]
 
-    monkeypatch.setattr(launch, "function_of", instead_of_metal(run))
+    monkeypatch.setattr(Plan, "run", run)
     model = load(path, Kernels(frozenset(NAMES)))
     state = after_prompt(model)
     assert set(asked) == {"add_norm"}  # of its last row, in the last layer
@@ -137,6 +136,6 @@ def test_what_a_token_launches_and_what_a_prompt(path: Path, monkeypatch: pytest
 
 
 def test_a_kernel_that_is_not_among_the_proven_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "function_of", instead_of_metal(lambda asked: pytest.fail(asked.kernel.name)))
+    monkeypatch.setattr(Plan, "run", lambda plan, *inputs: pytest.fail(plan.name))
     model = load(path, NONE)
     model.last_logits(mx.array([[1]]), model.new_state())

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from qwen_core.model.kernels.launch import Kernel
+from qwen_core.model.kernels.launch import Kernel, Plan
 from support.metal_on_cpu import Launch, MetalOnCpu
 
 SUMS = """
@@ -32,7 +32,7 @@ BODIES = {"sums": SUMS, "rounds": ROUNDS, **{name: body for name, (body, _) in W
 
 def launch(name: str, x: mx.array, out: mx.Dtype = mx.float32) -> Launch:
     kernel = Kernel(name, ("x",), ("y",), BODIES[name])
-    return Launch(kernel, [x], [("T", out)], [(x.shape, out)], (x.size, 1, 1), (64, 1, 1))
+    return Launch(Plan(kernel, {"T": out}, [(x.shape, out)], (x.size, 1, 1), (64, 1, 1)), [x])
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from qwen_core import demo_model_path
 from qwen_core.bench.synthetic_shapes import shape_config
-from qwen_core.model.kernels import launch, proof
-from qwen_core.model.kernels.launch import Kernel
+from qwen_core.model.kernels import proof
+from qwen_core.model.kernels.launch import Plan
 from qwen_core.model.kernels.proof import NAMES, NONE, Case, Kernels, agree, cases, prove, proven
 from qwen_core.model.model import load_model
 from support.metal_on_cpu import MetalOnCpu
@@ -72,16 +72,13 @@ def test_all_kernels_prove_right(metal_on_cpu: MetalOnCpu) -> None:
 def test_a_kernel_whose_body_is_wrong_is_found_out(
     metal_on_cpu: MetalOnCpu, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = launch.function_of
+    right = Plan.run
 
-    def broken(kernel: Kernel) -> Callable[..., list[mx.array]]:
-        def call(**arguments: Any) -> list[mx.array]:
-            first, *others = right(kernel)(**arguments)
-            return [first[..., ::-1] if kernel.name == name else first, *others]
+    def broken(plan: Plan, *inputs: mx.array) -> list[mx.array]:
+        first, *others = right(plan, *inputs)
+        return [first[..., ::-1] if plan.kernel.name == name else first, *others]
 
-        return call
-
-    monkeypatch.setattr(launch, "function_of", broken)
+    monkeypatch.setattr(Plan, "run", broken)
     found = prove(cases(SHAPE, mx.bfloat16))
     assert found.names == set(NAMES) - {name}
     assert found.faults == (f"the kernel {name} is not used: it computes something else than MLX's operations",)
