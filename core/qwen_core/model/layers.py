@@ -186,7 +186,7 @@ class Group:
         self.parts = [] if combined else list(parts)
         self.combined = combined
 
-    def __call__(self, x: mx.array) -> list[mx.array]:
+    def __call__(self, x: mx.array) -> Sequence[mx.array]:
         return self.products(x).views
 
     def products(self, x: mx.array) -> Products:
@@ -366,5 +366,6 @@ class Attention:
         mixed = mx.fast.scaled_dot_product_attention(
             queries, all_keys, all_values, scale=self.head_size**-0.5, mask="causal" if length > 1 else None
         )
-        gate = rows[:, -length:].reshape(1, length, self.heads, 2 * self.head_size)[..., self.head_size :]
+        rows = rows if length == qkv.tokens else rows[:, -length:]
+        gate = rows.reshape(1, length, self.heads, 2 * self.head_size)[..., self.head_size :]
         return self.out(times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))

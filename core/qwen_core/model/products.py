@@ -1,30 +1,31 @@
 """The outputs of several projections of one input, joined in one array or each in its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from qwen_core.device.backend import mx
 
 
-@dataclass(frozen=True, eq=False)
 class Products:
     """`arrays`: one [1, T, sum of widths] that holds all parts, or [1, T, width] of each; `ends`: where each part ends
     in the joined one."""
 
-    arrays: Sequence[mx.array]
-    ends: Sequence[int]
+    __slots__ = ("_views", "arrays", "ends")
+
+    def __init__(self, arrays: Sequence[mx.array], ends: Sequence[int]) -> None:
+        self.arrays = arrays
+        self.ends = ends
+        self._views = arrays if len(arrays) > 1 else None
 
     @property
     def tokens(self) -> int:
         return self.arrays[0].shape[1]
 
-    @cached_property
-    def views(self) -> list[mx.array]:
+    @property
+    def views(self) -> Sequence[mx.array]:
         """Each part by itself: [1, T, width]."""
-        if len(self.arrays) > 1:
-            return list(self.arrays)
-        return list(mx.split(self.arrays[0], self.ends[:-1], axis=-1))
+        if self._views is None:
+            self._views = mx.split(self.arrays[0], self.ends[:-1], axis=-1)
+        return self._views
 
     def place(self, part: int) -> tuple[mx.array, int]:
         """The array that a part lies in, whole, and its first column: what reads it there copies nothing."""

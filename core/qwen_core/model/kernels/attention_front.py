@@ -106,8 +106,9 @@ class AttentionFront:
         """The same by MLX's operations."""
         query_rows, key_rows, _ = qkv.views
         first = qkv.tokens - 1 if last else 0
+        query_rows = query_rows[:, first:] if first else query_rows
         # Per head, the query and then its gate: not two halves of the whole.
-        asking = query_rows[:, first:].reshape(1, -1, self.heads, 2 * self.size)[..., : self.size]
+        asking = query_rows.reshape(1, -1, self.heads, 2 * self.size)[..., : self.size]
         keys = key_rows.reshape(1, -1, self.key_heads, self.size)
         return (
             self._rotated(rms_norm(asking, self.query_weight, self.epsilon), position + first),
