@@ -24,7 +24,7 @@ class Products:
     def views(self) -> Sequence[mx.array]:
         """Each part by itself: [1, T, width]."""
         if self._views is None:
-            self._views = mx.split(self.arrays[0], self.ends[:-1], axis=-1)
+            self._views = list(mx.split(self.arrays[0], self.ends[:-1], axis=-1))
         return self._views
 
     def place(self, part: int) -> tuple[mx.array, int]:
