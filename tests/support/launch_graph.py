@@ -129,23 +129,12 @@ class Recorder:
     ) -> list[mx.array]:
         return self.step(name, [q, k, v, gate, beta, state], [(v.shape, v.dtype), (state.shape, state.dtype)])
 
-    def metal_kernel(self, name: str, *_: object, **__: object) -> Any:
-        """A kernel of the program's own: one launch whatever its body is."""
-
-        def call(
-            *, inputs: Sequence[Any], output_shapes: Sequence[Any], output_dtypes: Sequence[mx.Dtype], **_: object
-        ) -> list[mx.array]:
-            arrays = [part for part in inputs if isinstance(part, mx.array)]
-            return self.step(f"kernel {name}", arrays, list(zip(output_shapes, output_dtypes, strict=True)))
-
-        return call
-
 
 @contextmanager
 def recorded_kernels() -> Iterator[Recorder]:
     """`mx.fast` replaced by a `Recorder`."""
     recorder = Recorder()
-    names = ("rms_norm", "rope", "scaled_dot_product_attention", "gated_delta_update", "metal_kernel")
+    names = ("rms_norm", "rope", "scaled_dot_product_attention", "gated_delta_update")
     with mock.patch.multiple(mx.fast, **{name: getattr(recorder, name) for name in names}):
         yield recorder
 

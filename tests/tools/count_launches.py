@@ -4,7 +4,8 @@ Builds the decode step of the 27B's 64 layers as a Mac would (its choices forced
 changes the graph) and computes nothing of it. *launches* are kernels, *waits* how often one has to wait for all those
 before it, which is the chain that no GPU can shorten (support/launch_graph.py has the rules). *linear* and *full* are
 the launches of one layer. *mapped*: weights lie in their files and are not joined. Rows beyond the first are drafts.
-Greedy, but for the sampler's own lines. mlx-lm's are counted by the same rules, where it is installed.
+*own kernels*: those of core/qwen_core/model/kernels in use. Greedy, but for the sampler's own lines. mlx-lm's are
+counted by the same rules, where it is installed.
 
     python tests/tools/count_launches.py
 """
@@ -14,7 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,8 @@ import mlx.core as mx
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.device.backend import is_gpu
 from qwen_core.model.block import Block
+from qwen_core.model.kernels.launch import Plan
+from qwen_core.model.kernels.proof import NAMES, NONE, Kernels
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
 from qwen_core.model.weights import load_weights
@@ -42,6 +45,7 @@ SAMPLERS = {
     "the card's settings": SamplingParameters(temperature=0.6, top_p=0.95, top_k=20),
     "without thinking": SamplingParameters(temperature=0.7, top_p=0.8, top_k=20, presence_penalty=1.5),
 }
+OWN_KERNELS = Kernels(frozenset(NAMES))
 GREEDY = SamplingParameters(temperature=0.0)
 VOCABULARY, TOKENS = 248_320, 248_077
 """Rows of the published models' heads, and ids of their tokenizer."""
@@ -63,6 +67,11 @@ def can_count() -> bool:
     return is_gpu() or shutil.which("g++") is not None
 
 
+def _recorded(recorder: Recorder) -> Callable[..., list[mx.array]]:
+    """Launches of our own kernels are steps too."""
+    return lambda plan, *inputs: recorder.step(f"kernel {plan.kernel.name}", inputs, plan.outputs)
+
+
 @contextmanager
 def metal_choices() -> Iterator[Recorder]:
     """The program chooses as on a Mac, and what it asks of `mx.fast` is recorded."""
@@ -71,17 +80,18 @@ def metal_choices() -> Iterator[Recorder]:
     for patch in patches:
         patch.start()
     try:
-        with recorded_kernels() as recorder:
+        with recorded_kernels() as recorder, mock.patch.object(Plan, "run", _recorded(recorder)):
             yield recorder
     finally:
         for patch in patches:
             patch.stop()
 
 
-def load(path: Path, *, joined: bool = True) -> Model:
-    """The model, its neighbours joined or, as mapped ones, not."""
-    checkpoint = open_checkpoint(path)
-    return Model(checkpoint, load_weights(checkpoint, "bfloat16"), checkpoint.specs, "bfloat16", joined=joined)
+def load(path: Path, *, joined: bool = True, kernels: Kernels = NONE) -> Model:
+    """The model, its neighbours joined or, as mapped ones, not; with kernels of our own or without them."""
+    checkpoint, dtype = open_checkpoint(path), "bfloat16"
+    weights = load_weights(checkpoint, dtype)
+    return Model(checkpoint, weights, checkpoint.specs, dtype, joined=joined, kernels=kernels)
 
 
 def after_a_token(model: Model) -> State:
@@ -110,13 +120,13 @@ def our_step(model: Model, rows: int = 1) -> list[Step]:
 def our_layer(model: Model, kind: str, rows: int = 1) -> list[Step]:
     """The steps of the first layer of a kind."""
     state, index = after_a_token(model), model.config.layer_types.index(kind)
-    h = mx.zeros((1, rows, model.config.hidden_size), mx.bfloat16)
-    mx.eval(h)
+    h, added = (mx.zeros((1, rows, model.config.hidden_size), mx.bfloat16) for _ in range(2))
+    mx.eval(h, added)
     before = {id(array) for array in state.arrays()}
     block: Block = model._blocks[index]
     with metal_choices() as recorder:
-        out = block(h, state)
-    return steps_of([out, *(array for array in state.arrays() if id(array) not in before)], recorder)
+        outputs = block(h, added, state)
+    return steps_of([*outputs, *(array for array in state.arrays() if id(array) not in before)], recorder)
 
 
 def our_count(what: str, model: Model, rows: int = 1) -> Count:
@@ -139,10 +149,17 @@ def sampling_count(what: str, parameters: SamplingParameters) -> Count:
     return Count(what, launches(steps), waits(steps))
 
 
+def _rows(rows: int) -> str:
+    return f", {rows} rows" if rows > 1 else ""
+
+
 def our_counts(path: Path) -> list[Count]:
     model = load(path)
-    counts = [our_count("ours, joined" + (f", {rows} rows" if rows > 1 else ""), model, rows) for rows in ROWS]
+    counts = [our_count(f"ours, joined{_rows(rows)}", model, rows) for rows in ROWS]
     counts.append(our_count("ours, mapped", load(path, joined=False)))
+    model = load(path, kernels=OWN_KERNELS)
+    counts += [our_count(f"own kernels, joined{_rows(rows)}", model, rows) for rows in ROWS]
+    counts.append(our_count("own kernels, mapped", load(path, joined=False, kernels=OWN_KERNELS)))
     samplers = {"greedy": GREEDY, **SAMPLERS}
     return counts + [sampling_count(f"sampling, {name}", parameters) for name, parameters in samplers.items()]
 
@@ -214,7 +231,8 @@ def has_peer() -> bool:
 def checkpoint(layers: int = LAYERS) -> Iterator[Path]:
     """A narrow model of so many layers in the published NVFP4 variant's formats."""
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder) / "model", text={"num_hidden_layers": layers})
+        # Attention's heads as published: a kernel of our own is made for them.
+        write_checkpoint(Path(folder) / "model", text={"num_hidden_layers": layers, "head_dim": 256})
         yield Path(folder) / "model"
 
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from qwen_core.bench.against_process import Outcome, Task
+from qwen_core.bench.against_process import MLX_LM, OWN, OWN_PLAIN, Outcome, Task
 from qwen_core.bench.request import BenchRequest, Progress, Stop, machine_facts
-from qwen_core.bench.workloads import alternating, check_context, common_tokens, prompt_ids, rest, spread
+from qwen_core.bench.workloads import Peer, alternating, check_context, common_tokens, prompt_ids, rest, spread
 from qwen_core.errors import QwenError, quote
 
 _BOOT = "from qwen_core.bench.against_process import main; main()"
@@ -78,7 +78,9 @@ def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
         said = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise QwenError(f"{task.side} could not be measured: {quote(said)}")
     fields = json.loads(lines[-1])
-    return Outcome(**{**fields, "tokens": tuple(fields["tokens"])})
+    # Tuples are lists in JSON, and only they.
+    plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Outcome(**plain)
 
 
 def compare(
@@ -114,7 +116,22 @@ def compare(
 
 def peer_task(task: Task, *, float32: bool) -> Task:
     """The same for mlx-lm, with its parameters as they are stored, or in float32."""
-    return replace(task, side="mlx-lm", float32=float32, dtype=None)
+    return replace(task, side=MLX_LM, float32=float32, dtype=None)
+
+
+def plain_task(task: Task) -> Task:
+    """The same without kernels of our own."""
+    return replace(task, side=OWN_PLAIN, kernels=False)
+
+
+def require_kernels() -> None:
+    """Raise QwenError where kernels of our own cannot run."""
+    from qwen_core.device.backend import is_metal
+
+    if not is_metal():
+        raise QwenError(
+            "there are no kernels of this program's own to compare here: they need Metal, on a Mac with Apple silicon"
+        )
 
 
 def against_report(
@@ -147,6 +164,10 @@ def against_report(
         "peer": peer.side + (" float32" if peer.float32 else ""),
         "peer_version": pairs[0].peer.version if pairs else None,
         **facts,
+        "kernels": {
+            "used": list(pairs[0].own.kernels) if pairs else [],
+            "faults": list(pairs[0].own.kernel_faults) if pairs else [],
+        },
         "pairs": len(pairs),
         "prefill": phase("prefill", prompt),
         "decode": phase("decode", tokens),
@@ -156,28 +177,32 @@ def against_report(
     }
 
 
-def measure_against(request: BenchRequest, stop: Stop, progress: Progress) -> dict[str, Any]:
-    """The same checkpoint and tokens here and in mlx-lm."""
-    require_peer()
+def measure_against(request: BenchRequest, stop: Stop, progress: Progress, who: Peer = "mlx-lm") -> dict[str, Any]:
+    """The same checkpoint and tokens here and in mlx-lm; or here with kernels of our own and without them."""
+    if who == "self":
+        require_kernels()
+    else:
+        require_peer()
     checkpoint = request.checkpoint()
     sizes = {workload.kind: workload for workload in request.workloads}
     prompt = sizes["prefill"]
     check_context(prompt, 0, checkpoint.config.max_position_embeddings)
     check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
     task = Task(
-        side="qwen-tui",
+        side=OWN,
         path=str(checkpoint.path),
         ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
         tokens=sizes["decode"].tokens,
         dtype=request.dtype,
+        kernels=request.load.kernels or who == "self",
     )
-    peer = peer_task(task, float32=request.float32)
+    peer = peer_task(task, float32=request.float32) if who == "mlx-lm" else plain_task(task)
     pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
     from qwen_core.device.backend import default_dtype  # MLX behind it: not before the measuring
 
     facts = {
         "dtype": request.dtype or default_dtype(),
-        "peer_dtype": "float32" if request.float32 else "as stored",
+        "peer_dtype": "float32" if request.float32 else "as stored" if who == "mlx-lm" else "the same",
         **machine_facts(request.machine()),
     }
     return against_report(task, peer, pairs, facts, interrupted=stop())

@@ -16,6 +16,7 @@ from typing import Any
 
 from qwen_core.child_process import end_with_parent
 
+OWN, OWN_PLAIN, MLX_LM = "qwen-tui", "qwen-tui without its own kernels", "mlx-lm"
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
 
 # Continues ids greedily by a number of tokens, yielding each as soon as it is known.
@@ -24,7 +25,8 @@ Continue = Callable[[Sequence[int], int], Iterator[int]]
 
 @dataclass(frozen=True)
 class Task:
-    """What one side does. `float32` casts mlx-lm's bf16 parameters; `dtype` is what qwen-tui computes in."""
+    """What one side does. `float32` casts mlx-lm's bf16 parameters; `dtype` is what qwen-tui computes in, `kernels`
+    whether it may use its own."""
 
     side: str
     path: str
@@ -32,11 +34,13 @@ class Task:
     tokens: int
     dtype: str | None = None
     float32: bool = False
+    kernels: bool = True
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds by the clock and of this process's CPU time, which other programs do not lengthen; the tokens drawn."""
+    """Seconds by the clock and of this process's CPU time, which other programs do not lengthen; the tokens drawn; and
+    which kernels of its own this program used, with a line for each that did not prove right."""
 
     prefill_s: float
     decode_s: float
@@ -44,6 +48,18 @@ class Outcome:
     decode_cpu_s: float
     tokens: tuple[int, ...]
     version: str
+    kernels: tuple[str, ...] = ()
+    kernel_faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Side:
+    """A runtime with the model loaded."""
+
+    generate: Continue
+    version: str
+    kernels: tuple[str, ...] = ()
+    kernel_faults: tuple[str, ...] = ()
 
 
 def timed(
@@ -67,14 +83,14 @@ def timed(
     return Outcome(first - start, end - first, first_cpu - start_cpu, end_cpu - first_cpu, tuple(tokens), version)
 
 
-def own_side(task: Task) -> tuple[Continue, str]:
+def own_side(task: Task) -> Side:
     """This program's engine."""
     from qwen_core.model.model import load_model
     from qwen_core.session.generate import decode, prefill
     from qwen_core.session.sampling import Sampler, SamplingParameters
     from qwen_core.version import __version__
 
-    model = load_model(task.path, task.dtype)
+    model = load_model(task.path, task.dtype, kernels=task.kernels)
     vocabulary = model.config.vocab_size
 
     def generate(ids: Sequence[int], count: int) -> Iterator[int]:
@@ -83,10 +99,10 @@ def own_side(task: Task) -> tuple[Continue, str]:
         assert last.logits is not None
         yield from decode(model, state, last.logits, sampler, limit=count)
 
-    return generate, __version__
+    return Side(generate, __version__, tuple(sorted(model.kernels.names)), model.kernels.faults)
 
 
-def mlx_lm_side(task: Task) -> tuple[Continue, str]:
+def mlx_lm_side(task: Task) -> Side:
     """mlx-lm by its own public functions: its loader, and its loop (prefill without the head, one step ahead)."""
     import mlx.core as mx
     from mlx.utils import tree_map
@@ -105,10 +121,10 @@ def mlx_lm_side(task: Task) -> tuple[Continue, str]:
         for token, _ in generation.generate_step(mx.array(list(ids)), model, max_tokens=count):
             yield int(token)
 
-    return generate, metadata.version("mlx-lm")
+    return Side(generate, metadata.version("mlx-lm"))
 
 
-SIDES: dict[str, Callable[[Task], tuple[Continue, str]]] = {"qwen-tui": own_side, "mlx-lm": mlx_lm_side}
+SIDES: dict[str, Callable[[Task], Side]] = {OWN: own_side, OWN_PLAIN: own_side, MLX_LM: mlx_lm_side}
 
 
 def main() -> None:
@@ -117,6 +133,6 @@ def main() -> None:
     fields = json.loads(sys.argv[1])
     task = Task(**{**fields, "ids": tuple(fields["ids"])})
     with redirect_stdout(sys.stderr):  # whatever a library prints is no part of the outcome
-        generate, version = SIDES[task.side](task)
-        outcome = timed(generate, task, version)
-    print(json.dumps(asdict(outcome)))
+        side = SIDES[task.side](task)
+        outcome = timed(side.generate, task, side.version)
+    print(json.dumps({**asdict(outcome), "kernels": side.kernels, "kernel_faults": side.kernel_faults}))

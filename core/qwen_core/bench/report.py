@@ -33,6 +33,9 @@ class BenchSubject:
     weight_bytes_per_token: int
     dtype: str
     device: str
+    kernels: tuple[str, ...] = ()
+    """Our own that were used."""
+    kernel_faults: tuple[str, ...] = ()
 
     @property
     def is_extrapolated(self) -> bool:
@@ -76,6 +79,7 @@ def bench_report(
         },
         "device": subject.device,
         "dtype": subject.dtype,
+        "kernels": {"used": list(subject.kernels), "faults": list(subject.kernel_faults)},
         "versions": versions,
         "peak_bandwidth_gb_s": peak,
         "peak_source": machine.peak_source,

@@ -20,6 +20,7 @@ from qwen_core.checkpoint.recipe import Variant
 from qwen_core.checkpoint.variants import variant_name
 from qwen_core.device.backend import default_dtype, describe_device
 from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.model.kernels.proof import Kernels
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.weights import LoadCancelled
 from qwen_core.protocol.events import LoadProgress
@@ -75,14 +76,16 @@ def _loaded(request: BenchRequest, bench: Bench) -> _Findings:
             )
             loaded, drafters = session.model, session.loaded.drafters
         else:
-            loaded = load_model(checkpoint, request.dtype, progress=loading, stop=bench.stop)
+            loaded = load_model(
+                checkpoint, request.dtype, progress=loading, stop=bench.stop, kernels=request.load.kernels
+            )
             stack.callback(loaded.close)
             drafters = Drafters(loaded)
         choice, drafts = _drafts(request, bench, loaded, drafters)
         card = bench.card(session, choice) if session is not None else None
         # Not even the warm-up after a stop: on a large model that takes seconds.
         sizes = [] if bench.stop() else bench.sizes(loaded, request.workloads, request.depth, choice)
-        return _Findings(_subject(checkpoint, loaded.dtype), sizes, card, drafts)
+        return _Findings(_subject(checkpoint, loaded.dtype, loaded.kernels), sizes, card, drafts)
 
 
 def _drafts(
@@ -102,7 +105,9 @@ def _drafts(
     return DraftChoice(drafters, mode, count) if off is None else None, BenchDrafts(mode, count, off, costs)
 
 
-def _subject(checkpoint: Checkpoint, dtype: str, *, synthetic: bool = False, layers: int | None = None) -> BenchSubject:
+def _subject(
+    checkpoint: Checkpoint, dtype: str, kernels: Kernels, *, synthetic: bool = False, layers: int | None = None
+) -> BenchSubject:
     of_layers = checkpoint.config.num_hidden_layers
     return BenchSubject(
         name=checkpoint.path.name if synthetic else model_name(checkpoint.path),
@@ -114,6 +119,8 @@ def _subject(checkpoint: Checkpoint, dtype: str, *, synthetic: bool = False, lay
         weight_bytes_per_token=make_layout(checkpoint).token_bytes,
         dtype=dtype,
         device=describe_device(),
+        kernels=tuple(sorted(kernels.names)),
+        kernel_faults=kernels.faults,
     )
 
 
@@ -125,19 +132,19 @@ def _synthetic(request: BenchRequest, variant: Variant | None, bench: Bench) -> 
     layers = request.layers
     if layers is not None and layers > of_layers:
         raise SettingsError(f"the {request.shape} has {of_layers} layers: --layers {layers} is more than that")
-    measured, costs, dtype = _measure_synthetic(request, variant, bench, layers)
+    measured, costs, dtype, kernels = _measure_synthetic(request, variant, bench, layers)
     if layers is not None and layers < of_layers:
         # Times of some layers alone say nothing of the model: stopped before those of none, LoadCancelled is all.
-        base, base_costs, _ = _measure_synthetic(request, variant, bench, 0)
+        base, base_costs, _, _ = _measure_synthetic(request, variant, bench, 0)
         measured = [extrapolated(m, b, layers, of_layers) for m, b in zip(measured, base, strict=False)]
         costs = extrapolated_costs(costs, base_costs, layers, of_layers) if costs and base_costs else None
     drafts = BenchDrafts(request.draft, request.num_draft_tokens, costs=costs) if request.draft != "off" else None
-    return _Findings(_subject(whole, dtype, synthetic=True, layers=layers), measured, drafts=drafts)
+    return _Findings(_subject(whole, dtype, kernels, synthetic=True, layers=layers), measured, drafts=drafts)
 
 
 def _measure_synthetic(
     request: BenchRequest, variant: Variant | None, bench: Bench, layers: int | None
-) -> tuple[list[Measured], PassCosts | None, str]:
+) -> tuple[list[Measured], PassCosts | None, str, Kernels]:
     assert request.shape is not None
     made = synthetic_model(
         synthetic_checkpoint(request.shape, variant, layers, mtp=request.draft in ("auto", "mtp")),
@@ -146,6 +153,7 @@ def _measure_synthetic(
         seed=request.seed,
         progress=lambda done, total: bench.progress("random weights", done, total),
         stop=bench.stop,
+        kernels=request.load.kernels,
     )
     try:
         measured, costs = bench.sizes(made, request.workloads, request.depth), None
@@ -153,7 +161,7 @@ def _measure_synthetic(
         if request.draft != "off" and not bench.stop():
             with suppress(LoadCancelled):
                 costs = bench.costs(made, synthetic_mtp(made, seed=request.seed, stop=bench.stop))
-        return measured, costs, made.dtype
+        return measured, costs, made.dtype, made.kernels
     finally:
         made.close()
 

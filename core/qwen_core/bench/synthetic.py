@@ -25,6 +25,7 @@ from qwen_core.device.backend import default_dtype, mx
 from qwen_core.device.machine import memory_limit
 from qwen_core.errors import CapacityError
 from qwen_core.figures import decimal_size
+from qwen_core.model.kernels.proof import NONE, proven
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_tensors, plan_weights
@@ -113,19 +114,21 @@ def synthetic_model(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = never,
+    kernels: bool = True,
 ) -> Model:
     """Random weights for the headers of `synthetic_checkpoint`, as a `Model`. Equal seeds give equal weights.
 
     `context`: tokens that will be fed, for the check of memory against `limit` (None: what this device has).
-    `progress` gets bytes done and bytes in all. Raises CapacityError before anything is made, and LoadCancelled when
-    `stop`, asked before each tensor, says so.
+    `progress` gets bytes done and bytes in all. `kernels`: as `load_model`. Raises CapacityError before anything is
+    made, and LoadCancelled when `stop`, asked before each tensor, says so.
     """
     dtype = dtype or default_dtype()
     check_fits(checkpoint, dtype, context, memory_limit() if limit is None else limit)
     plans = plan_weights(checkpoint, dtype)
     arrays = _random(plans, checkpoint.text, checkpoint.specs, (seed,), progress, stop)
     tiers = WeightTiers(copied=sum(plan.nbytes for plan in plans))
-    return Model(checkpoint, Weights(arrays, tiers), checkpoint.specs, dtype)
+    chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
+    return Model(checkpoint, Weights(arrays, tiers), checkpoint.specs, dtype, kernels=chosen)
 
 
 def synthetic_mtp(model: Model, *, seed: int = 0, stop: Callable[[], bool] = never) -> MtpLayer | None:

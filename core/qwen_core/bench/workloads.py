@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from qwen_core.errors import CapacityError, SettingsError, quote
 
@@ -33,6 +33,9 @@ _LARGEST_PLAIN_ID = 151_643
 _SIZE = re.compile(r"(pp|tg)(\d{1,7})")
 
 Kind = Literal["card", "prefill", "decode"]
+Peer = Literal["mlx-lm", "self"]
+PEERS: tuple[Peer, ...] = get_args(Peer)
+"""What `bench --against` takes."""
 Side = TypeVar("Side")
 
 

@@ -15,6 +15,8 @@ MAX_BYTES = 1 << 20
 TAIL_BYTES = 16 << 10
 MAX_LINE = 300
 FATAL = "Fatal Python error"
+NOTE = "note: "
+"""How a line begins that says nothing of an end."""
 UNEXPLAINED = {
     "SIGKILL": "killed from outside, by the system if memory ran out",
     "SIGBUS": "a mapped weight file became shorter or unreadable",
@@ -54,7 +56,7 @@ class EngineLog:
                 text = file.read(TAIL_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(NOTE)]
         fatal = next((number for number, line in enumerate(lines) if line.startswith(FATAL)), None)
         if fatal is not None:
             lines = lines[: max(fatal, 1)]

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 from qwen_core.child_process import connect_to_parent
 from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
-from qwen_core.engine.log import bound_log
+from qwen_core.engine.log import NOTE, bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import (
@@ -169,6 +169,8 @@ class Worker:
             stopped = job.stop.is_set()
             self._send(LoadFailed("loading was stopped") if stopped else LoadFailed(result.message, result.dtypes))
         else:
+            for fault in result.kernel_faults:
+                sys.stderr.write(f"{NOTE}{fault}\n")  # which is the log
             self._send(Loaded(result))
             self._unmeasured = self._session if result.peak_bandwidth_gb_s is None else None
             self._tell_of_drafts(command.settings.draft)

@@ -23,11 +23,16 @@ class Block:
             self.mixer = GatedDeltaNet(source, prefix + "linear_attn.", index, config)
         else:
             self.mixer = Attention(source, prefix + "self_attn.", index, config)
-        self.mixer_norm = Norm(source.take(prefix + "input_layernorm.weight"), config.rms_norm_eps)
+        norms = (source.take(f"{prefix}{which}_layernorm.weight") for which in ("input", "post_attention"))
+        self.mixer_norm, self.feed_forward_norm = (Norm(w, config.rms_norm_eps, source.kernels) for w in norms)
         self.feed_forward = feed_forward(source, prefix + "mlp.", config)
-        self.feed_forward_norm = Norm(source.take(prefix + "post_attention_layernorm.weight"), config.rms_norm_eps)
 
-    def __call__(self, h: mx.array, state: State, last: bool = False) -> mx.array:
-        mixed = self.mixer(self.mixer_norm(h), state, last)
-        h = (h[:, -1:] if last else h) + mixed
-        return h + self.feed_forward(self.feed_forward_norm(h))
+    def __call__(
+        self, h: mx.array, added: mx.array | None, state: State, last: bool = False
+    ) -> tuple[mx.array, mx.array]:
+        """`h` and what is to be `added` to it (None: nothing), before the block and behind it: the norm that comes next
+        does the addition."""
+        h, normed = self.mixer_norm.of_sum(h, added)
+        mixed = self.mixer(normed, state, last)
+        h, normed = self.feed_forward_norm.of_sum(h[:, -1:] if last else h, mixed)
+        return h, self.feed_forward(normed)

@@ -7,7 +7,9 @@ before it; the tokens that count are replayed from them by the recurrence alone,
 from dataclasses import dataclass
 
 from qwen_core.device.backend import mx
-from qwen_core.model.gated_delta import inputs_before_next, recurrence
+from qwen_core.model.gated_delta import Taken, inputs_before_next
+from qwen_core.model.kernels.delta_rule import DeltaRule
+from qwen_core.model.products import Products
 
 
 @dataclass(eq=False)
@@ -24,20 +26,21 @@ class LinearLayerState:
 
 @dataclass(eq=False)
 class LinearStep:
-    """What one linear layer took in: `inputs` of the convolution [1, T, C]; `recurrence`'s queries, keys, values, gate
-    and beta of these T tokens; and the state `before` them."""
+    """What one linear layer took in: `qkv_z`, whose first part are the inputs of the convolution [1, T, C], what `rule`
+    took of the T tokens, and the state `before` them."""
 
-    inputs: mx.array
-    taken: tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
+    qkv_z: Products
+    taken: Taken
     before: LinearLayerState
+    rule: DeltaRule
 
     def after(self, tokens: int) -> LinearLayerState:
         """The layer's state after the first `tokens` of the pass, bit for bit that of feeding these alone on a CPU."""
         if tokens == 0:
             return self.before
         queries, keys, values, gate, beta = (part[:, :tokens] for part in self.taken)
-        _, recurrent = recurrence(queries, keys, values, gate, beta, self.before.recurrent)
-        return LinearLayerState(inputs_before_next(self.before.convolution, self.inputs, tokens), recurrent)
+        _, recurrent = self.rule(queries, keys, values, gate, beta, self.before.recurrent)
+        return LinearLayerState(inputs_before_next(self.before.convolution, self.qkv_z.views[0], tokens), recurrent)
 
 
 class DraftedPass:

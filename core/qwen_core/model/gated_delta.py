@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from qwen_core.device.backend import elementwise, mx
 from qwen_core.model.norms import rms_norm
 
+Taken = tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
+"""What `recurrence` takes of T tokens: queries, keys, values, gate and beta."""
 L2_EPSILON = 1e-6
 """Under the root of the L2 norm of queries and keys: transformers, modeling_qwen3_5.py, `l2norm`."""
 

@@ -18,19 +18,14 @@ from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.tensor_scale import factor_of, tensor_scale_of
 from qwen_core.device.backend import elementwise, is_gpu, mx
 from qwen_core.model.drafted_pass import LinearLayerState, LinearStep
-from qwen_core.model.gated_delta import (
-    causal_convolution,
-    decay,
-    gated_norm,
-    inputs_before_next,
-    key_scale,
-    l2_normalise,
-    query_scale,
-    recurrence,
-    update_rate,
-)
+from qwen_core.model.kernels.add_norm import AddNorm
+from qwen_core.model.kernels.attention_front import AttentionFront
+from qwen_core.model.kernels.delta_rule import DeltaRule
+from qwen_core.model.kernels.gated_norm import GatedNorm
+from qwen_core.model.kernels.linear_front import LinearFront
 from qwen_core.model.norms import rms_norm
-from qwen_core.model.rotation import stretched_norm, stretched_wavelengths
+from qwen_core.model.products import Products
+from qwen_core.model.rotation import frequencies, stretched_norm, stretched_wavelengths
 from qwen_core.model.row_parallel import cut_rows, shares, side_by_side
 from qwen_core.model.state import MtpState, State
 
@@ -191,24 +186,32 @@ class Group:
         self.parts = [] if combined else list(parts)
         self.combined = combined
 
-    def __call__(self, x: mx.array) -> list[mx.array]:
-        if self.combined is None:
-            return [part(x) for part in self.parts]
-        return list(mx.split(self.combined(x), self.ends[:-1], axis=-1))
+    def __call__(self, x: mx.array) -> Sequence[mx.array]:
+        return self.products(x).views
+
+    def products(self, x: mx.array) -> Products:
+        """The same, joined as the projections are."""
+        return Products([part(x) for part in self.parts] if self.combined is None else [self.combined(x)], self.ends)
 
 
 class TensorSource:
     """Hands out the tensors of a checkpoint by canonical name, each once, so that nothing is held twice.
 
-    `join` says whether neighbours may be concatenated, which copies them: not where they are mapped.
+    `join` says whether neighbours may be concatenated, which copies them: not where they are mapped. `kernels`: the
+    names of the kernels of our own that layers may use.
     """
 
     def __init__(
-        self, arrays: dict[str, mx.array], specs: Mapping[str, QuantSpec], join: Callable[[str], bool]
+        self,
+        arrays: dict[str, mx.array],
+        specs: Mapping[str, QuantSpec],
+        join: Callable[[str], bool],
+        kernels: frozenset[str] = frozenset(),
     ) -> None:
         self.arrays = arrays
         self.specs = specs
         self.join = join
+        self.kernels = kernels
 
     def take(self, name: str) -> mx.array:
         return self.arrays.pop(name)
@@ -248,12 +251,17 @@ class Embedding:
 class Norm:
     """RMSNorm over the last axis of x [..., D] with weight [D], float32 inside (step 1)."""
 
-    def __init__(self, weight: mx.array, epsilon: float) -> None:
+    def __init__(self, weight: mx.array, epsilon: float, kernels: frozenset[str] = frozenset()) -> None:
         self.weight = weight
         self.epsilon = epsilon
+        self._of_sum = AddNorm(weight, epsilon, AddNorm.name in kernels)
 
     def __call__(self, x: mx.array) -> mx.array:
         return rms_norm(x, self.weight, self.epsilon)
+
+    def of_sum(self, stream: mx.array, added: mx.array | None) -> tuple[mx.array, mx.array]:
+        """stream + added, all [1, T, D], and the norm of that; `added` None: nothing."""
+        return (stream, self(stream)) if added is None else self._of_sum(stream, added)
 
 
 @elementwise
@@ -287,42 +295,36 @@ class GatedDeltaNet:
 
     def __init__(self, source: TensorSource, prefix: str, index: int, config: ModelConfig) -> None:
         self.index = index
-        self.key_heads, self.key_size = config.linear_num_key_heads, config.linear_key_head_dim
-        self.value_heads, self.value_size = config.linear_num_value_heads, config.linear_value_head_dim
-        self.epsilon = config.rms_norm_eps
         self.qkv_z = source.group(prefix, "in_proj_qkv", "in_proj_z")
         self.a_b = source.group(prefix, "in_proj_a", "in_proj_b")
         self.out = source.projection(prefix + "out_proj")
         taps = source.take(prefix + "conv1d.weight").astype(mx.float32)  # [C, K, 1]
-        self.taps = [mx.contiguous(taps[:, i, 0]) for i in range(config.linear_conv_kernel_dim)]
-        self.negative_rate = -mx.exp(source.take(prefix + "A_log").astype(mx.float32))
-        self.dt_bias = source.take(prefix + "dt_bias").astype(mx.float32)
-        self.norm_weight = source.take(prefix + "norm.weight").astype(mx.float32)
-        self.query_scale, self.key_scale = query_scale(self.key_size), key_scale(self.key_size)
+        negative_rate = -mx.exp(source.take(prefix + "A_log").astype(mx.float32))
+        dt_bias = source.take(prefix + "dt_bias").astype(mx.float32)
+        self.front = LinearFront(
+            config.linear_num_key_heads,
+            config.linear_key_head_dim,
+            config.linear_num_value_heads,
+            config.linear_value_head_dim,
+            mx.contiguous(taps[:, :, 0].T),
+            dt_bias,
+            negative_rate,
+            LinearFront.name in source.kernels,
+        )
+        self.rule = DeltaRule(DeltaRule.name in source.kernels)
+        norm_weight = source.take(prefix + "norm.weight").astype(mx.float32)
+        self.norm = GatedNorm(norm_weight, config.rms_norm_eps, GatedNorm.name in source.kernels)
 
     def __call__(self, x: mx.array, state: State, last: bool) -> mx.array:
-        length = x.shape[1]
         held = state.linear[self.index]
-        qkv, z = self.qkv_z(x)
-        a, b = self.a_b(x)
-        mixed = causal_convolution(held.convolution, qkv, self.taps)
-        width = self.key_heads * self.key_size
-        queries, keys, values = mx.split(mixed, [width, 2 * width], axis=-1)
-        taken = (
-            l2_normalise(queries.reshape(1, length, self.key_heads, self.key_size), self.query_scale),
-            l2_normalise(keys.reshape(1, length, self.key_heads, self.key_size), self.key_scale),
-            values.reshape(1, length, self.value_heads, self.value_size),
-            decay(a, self.dt_bias, self.negative_rate),
-            update_rate(b),
-        )
-        outputs, recurrent = recurrence(*taken, held.recurrent)
-        state.take_step(self.index, LinearStep(qkv, taken, held))
-        state.linear[self.index] = LinearLayerState(inputs_before_next(held.convolution, qkv, length), recurrent)
+        qkv_z = self.qkv_z.products(x)
+        taken, convolution = self.front(qkv_z, self.a_b.products(x), held.convolution)
+        outputs, recurrent = self.rule(*taken, held.recurrent)
+        state.take_step(self.index, LinearStep(qkv_z, taken, held, self.rule))
+        state.linear[self.index] = LinearLayerState(convolution, recurrent)
         if last:
-            outputs, z = outputs[:, -1:], z[:, -1:]
-        z = z.reshape(outputs.shape)
-        mixed = gated_norm(outputs, z, self.norm_weight, self.epsilon)
-        return self.out(mixed.reshape(1, -1, self.value_heads * self.value_size))
+            outputs, qkv_z = outputs[:, -1:], qkv_z.last()
+        return self.out(self.norm(outputs, qkv_z))
 
 
 class Attention:
@@ -336,33 +338,34 @@ class Attention:
         self.index = index
         self.heads, self.key_value_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_size = config.head_dim
-        self.rotary_size, self.theta = config.rotary_dim, config.rope_theta
-        self.wavelengths = stretched_wavelengths(config)
         self.qkv = source.group(prefix, "q_proj", "k_proj", "v_proj")
         self.out = source.projection(prefix + "o_proj")
-        norms = (stretched_norm(source.take(f"{prefix}{which}_norm.weight"), config) for which in "qk")
-        self.query_norm, self.key_norm = (Norm(weight, config.rms_norm_eps) for weight in norms)
+        query_weight, key_weight = (
+            stretched_norm(source.take(f"{prefix}{which}_norm.weight"), config) for which in "qk"
+        )
+        self.front = AttentionFront(
+            self.heads,
+            self.key_value_heads,
+            config.rotary_dim,
+            query_weight,
+            key_weight,
+            config.rms_norm_eps,
+            config.rope_theta,
+            stretched_wavelengths(config),
+            frequencies(config),
+            AttentionFront.name in source.kernels,
+        )
 
     def __call__(self, x: mx.array, state: State | MtpState, last: bool) -> mx.array:
-        length = x.shape[1]
-        offset = state.length
-        queries, keys, values = self.qkv(x)
-        keys = self.key_norm(keys.reshape(1, length, self.key_value_heads, self.head_size)).transpose(0, 2, 1, 3)
-        values = values.reshape(1, length, self.key_value_heads, self.head_size).transpose(0, 2, 1, 3)
-        all_keys, all_values = state.append(self.index, self._rotate(keys, offset), values)
-        if last:
-            queries, offset, length = queries[:, -1:], offset + length - 1, 1
-        # Per head, the query and then its gate: not two halves of the whole.
-        queries, gate = mx.split(queries.reshape(1, length, self.heads, 2 * self.head_size), 2, axis=-1)
-        queries = self._rotate(self.query_norm(queries).transpose(0, 2, 1, 3), offset)
+        qkv = self.qkv.products(x)
+        queries, keys = self.front(qkv, state.length, last)
+        rows, _, values = qkv.views
+        values = values.reshape(1, qkv.tokens, self.key_value_heads, self.head_size).transpose(0, 2, 1, 3)
+        all_keys, all_values = state.append(self.index, keys, values)
+        length = queries.shape[2]
         mixed = mx.fast.scaled_dot_product_attention(
             queries, all_keys, all_values, scale=self.head_size**-0.5, mask="causal" if length > 1 else None
         )
+        rows = rows if length == qkv.tokens else rows[:, -length:]
+        gate = rows.reshape(1, length, self.heads, 2 * self.head_size)[..., self.head_size :]
         return self.out(times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))
-
-    def _rotate(self, x: mx.array, offset: int) -> mx.array:
-        """RoPE on the first `rotary_size` of x [1, heads, T, D], pairs (i, i + half): mRoPE for text (step 8)."""
-        base = self.theta if self.wavelengths is None else None
-        return mx.fast.rope(
-            x, self.rotary_size, traditional=False, base=base, scale=1.0, offset=offset, freqs=self.wavelengths
-        )

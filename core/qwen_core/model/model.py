@@ -12,6 +12,7 @@ from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import default_dtype, is_metal, mx
 from qwen_core.errors import QwenError
 from qwen_core.model.block import Block
+from qwen_core.model.kernels.proof import NONE, Kernels, proven
 from qwen_core.model.layers import Embedding, Norm, TensorSource
 from qwen_core.model.mixture import Mixture
 from qwen_core.model.state import State
@@ -26,7 +27,8 @@ Outputs = Literal["all", "last", "none"]
 class Model:
     """Weights and the function they compute. Made by `load_model`; takes over the arrays of `weights`.
 
-    `dtype` is the compute type by name. Calls are lazy: MLX computes when a result or `state.arrays()` is evaluated.
+    `dtype` is the compute type by name, `kernels` which of our own it uses. Calls are lazy: MLX computes when a result
+    or `state.arrays()` is evaluated.
     """
 
     def __init__(
@@ -37,17 +39,21 @@ class Model:
         dtype: str,
         *,
         joined: bool = True,
+        kernels: Kernels = NONE,
     ) -> None:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.dtype = dtype
+        self.kernels = kernels
         self.tiers: WeightTiers = weights.tiers
         self._weights = weights
         mapped = _mapped_names(checkpoint, weights, dtype)
-        source = TensorSource(weights.arrays, specs, lambda module: joined and f"{module}.weight" not in mapped)
+        source = TensorSource(
+            weights.arrays, specs, lambda module: joined and f"{module}.weight" not in mapped, kernels.names
+        )
         self._embedding = Embedding(source, DTYPES[dtype])
         self._blocks = [Block(source, index, self.config) for index in range(self.config.num_hidden_layers)]
-        self._norm = Norm(source.take("norm.weight"), self.config.rms_norm_eps)
+        self._norm = Norm(source.take("norm.weight"), self.config.rms_norm_eps, source.kernels)
         tied = "lm_head.weight" not in weights.arrays
         self._head = self._embedding.head if tied else source.projection("lm_head")
 
@@ -65,20 +71,20 @@ class Model:
 
     def __call__(self, ids: mx.array, state: State) -> mx.array:
         """Feed `ids` [1, T], which must be ids of the vocabulary; logits [1, T, vocab] after each of them."""
-        return self._head(self._norm(self._hidden(ids, state, "all")))
+        return self._head(self._hidden(ids, state, "all"))
 
     def last_logits(self, ids: mx.array, state: State) -> mx.array:
         """Feed `ids` [1, T]; logits [1, vocab] after the last alone, at the cost of one token's head."""
-        return self._head(self._norm(self._hidden(ids, state, "last")))[:, -1]
+        return self._head(self._hidden(ids, state, "last"))[:, -1]
 
     def hidden_and_logits(self, ids: mx.array, state: State) -> tuple[mx.array, mx.array]:
         """Feed `ids` [1, T]; the hidden vectors behind the final norm [1, T, H] and the logits [1, T, vocab]."""
-        hidden = self._norm(self._hidden(ids, state, "all"))
+        hidden = self._hidden(ids, state, "all")
         return hidden, self._head(hidden)
 
     def hidden_and_last_logits(self, ids: mx.array, state: State) -> tuple[mx.array, mx.array]:
         """Feed `ids` [1, T]; all hidden vectors [1, T, H], and the logits [1, vocab] after the last token."""
-        hidden = self._norm(self._hidden(ids, state, "all"))
+        hidden = self._hidden(ids, state, "all")
         return hidden, self._head(hidden[:, -1:])[:, -1]
 
     def feed(self, ids: mx.array, state: State) -> None:
@@ -107,16 +113,16 @@ class Model:
             mx.set_wired_limit(0)
 
     def _hidden(self, ids: mx.array, state: State, outputs: Outputs) -> mx.array:
-        """The hidden vectors behind the last block: of all tokens, or of the last one where that is all we need.
+        """The hidden vectors behind the final norm: of all tokens, or of the last one where that is all we need.
 
         Lazy evaluation drops the rest of the last block when nobody asks for its output.
         """
-        h = self._embedding(ids)
+        h, added = self._embedding(ids), None
         final = len(self._blocks) - 1
         for index, block in enumerate(self._blocks):
-            h = block(h, state, last=index == final and outputs != "all")
+            h, added = block(h, added, state, last=index == final and outputs != "all")
         state.advance(ids.shape[1])
-        return h
+        return self._norm.of_sum(h, added)[1]
 
 
 def _mapped_names(checkpoint: Checkpoint, weights: Weights, dtype: str) -> frozenset[str]:
@@ -132,18 +138,21 @@ def load_model(
     *,
     progress: Callable[[LoadProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    kernels: bool = True,
 ) -> Model:
     """Open a model directory and bring its text model into memory. Needs neither tokenizer nor template.
 
     `dtype` is "float32", "bfloat16" or "float16"; None takes what suits the device (`default_dtype`). `progress` is
-    called as bytes arrive; `stop` returning True ends the load with QwenError. Raises CheckpointError,
-    CapacityError, SettingsError: QwenError, one line each.
+    called as bytes arrive; `stop` returning True ends the load with QwenError. `kernels`: whether our own may be used,
+    where there are any and they prove right. Raises CheckpointError, CapacityError, SettingsError: QwenError, one line
+    each.
     """
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
     dtype = dtype or default_dtype()
     weights = load_weights(checkpoint, dtype, progress=progress, stop=stop)
     try:
-        model = Model(checkpoint, weights, checkpoint.specs, dtype)
+        chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
+        model = Model(checkpoint, weights, checkpoint.specs, dtype, kernels=chosen)
     except QwenError:
         weights.close()
         raise

@@ -30,7 +30,7 @@ class MtpLayer:
     def __init__(self, model: Model, arrays: dict[str, mx.array], specs: Mapping[str, QuantSpec]) -> None:
         """Takes over `arrays`, by canonical name without `mtp.`, converted and in the model's compute type."""
         config = model.config
-        source = TensorSource(arrays, specs, lambda module: True)
+        source = TensorSource(arrays, specs, lambda module: True, model.kernels.names)
         epsilon = config.rms_norm_eps
         self._model = model
         self._join = source.projection("fc")
@@ -38,9 +38,9 @@ class MtpLayer:
         self._hidden_norm = Norm(source.take("pre_fc_norm_hidden.weight"), epsilon)
         self._attention_norm = Norm(source.take("layers.0.input_layernorm.weight"), epsilon)
         self._attention = Attention(source, "layers.0.self_attn.", 0, config)
-        self._feed_forward_norm = Norm(source.take("layers.0.post_attention_layernorm.weight"), epsilon)
+        self._feed_forward_norm = Norm(source.take("layers.0.post_attention_layernorm.weight"), epsilon, source.kernels)
         self._feed_forward = feed_forward(source, "layers.0.mlp.", config)
-        self._norm = Norm(source.take("norm.weight"), epsilon)
+        self._norm = Norm(source.take("norm.weight"), epsilon, source.kernels)
 
     def __call__(self, ids: mx.array, hidden: mx.array, state: MtpState) -> mx.array:
         """Take T pairs: `hidden` [1, T, H] of tokens, behind the final norm, and the tokens `ids` [1, T] after them.
@@ -50,10 +50,11 @@ class MtpLayer:
         """
         joined = mx.concatenate([self._embedding_norm(self._model.embed(ids)), self._hidden_norm(hidden)], axis=-1)
         h = self._join(joined)
-        h = h + self._attention(self._attention_norm(h), state, last=False)
-        h = h + self._feed_forward(self._feed_forward_norm(h))
+        mixed = self._attention(self._attention_norm(h), state, last=False)
+        h, normed = self._feed_forward_norm.of_sum(h, mixed)
+        h, normed = self._norm.of_sum(h, self._feed_forward(normed))
         state.length += ids.shape[1]
-        return self._norm(h)
+        return normed
 
     def catch_up(self, state: MtpState) -> None:
         """Take the pairs that wait, so that the state stands behind all tokens fed. Lazy, like all else."""

@@ -1,16 +1,21 @@
-"""What YaRN changes of attention's rotation, as arrays (FORMAT.md, step 8); nothing of a plain context."""
+"""Attention's rotation as arrays, and what YaRN changes of it (FORMAT.md, step 8)."""
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.rope import inverse_frequencies
 from qwen_core.device.backend import mx
 
 
+def frequencies(config: ModelConfig) -> mx.array:
+    """Radians a token [rotary / 2], float32."""
+    return mx.array(inverse_frequencies(config.rope_theta, config.rotary_dim, config.yarn), mx.float32)
+
+
 def stretched_wavelengths(config: ModelConfig) -> mx.array | None:
     """Tokens a radian [rotary / 2] for `mx.fast.rope`; None where the frequencies follow from the base alone."""
     if config.yarn is None:
         return None
-    frequencies = inverse_frequencies(config.rope_theta, config.rotary_dim, config.yarn)
-    return mx.array([1 / frequency for frequency in frequencies], mx.float32)
+    turns = inverse_frequencies(config.rope_theta, config.rotary_dim, config.yarn)
+    return mx.array([1 / turn for turn in turns], mx.float32)
 
 
 def stretched_norm(weight: mx.array, config: ModelConfig) -> mx.array:

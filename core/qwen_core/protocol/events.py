@@ -57,7 +57,8 @@ class LoadSettings:
 
     `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
     where it cannot tell or tells wrongly; None: as it tells. `draft`: who is to draft, made ready while a model is
-    loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere.
+    loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere. `kernels`: whether kernels of our
+    own may be used.
     """
 
     snapshot_budget_bytes: int = 1_000_000_000
@@ -65,6 +66,7 @@ class LoadSettings:
     gpu_cores: int | None = None
     draft: DraftMode = "auto"
     cache_folder: str = ""
+    kernels: bool = True
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,8 @@ class ModelSummary:
     `fingerprint` is the same for the same files, wherever they lie. `efforts`: the levels of reasoning effort that its
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
     of them it takes unasked. `thinking_levels`: those whose answers begin with reasoning; `thinks`: whether one does
-    unasked. `generation_config`: what the model's file of that name says of sampling.
+    unasked. `generation_config`: what the model's file of that name says of sampling. `kernel_faults`: a line for each
+    kernel of our own that did not prove right.
     """
 
     name: str
@@ -254,6 +257,7 @@ class ModelSummary:
     thinking_levels: tuple[Effort, ...] = ()
     thinks: bool = True
     generation_config: tuple[tuple[str, float | str], ...] = ()
+    kernel_faults: tuple[str, ...] = ()
 
     @property
     def weights_in_memory(self) -> int:

@@ -100,7 +100,7 @@ def load(
     start = time.perf_counter()
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
-    model = load_model(checkpoint, dtype, progress=progress, stop=stop)
+    model = load_model(checkpoint, dtype, progress=progress, stop=stop, kernels=settings.kernels)
     config = checkpoint.config
     load_s = time.perf_counter() - start
     machine = _machine(settings, partial(kept_peak, settings.cache_folder))
@@ -124,6 +124,7 @@ def load(
         prefill_step_bytes=layout.pass_bytes(CHUNK),
         generation_config=_plain(sampling_config(checkpoint.generation_config)),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
+        kernel_faults=model.kernels.faults,
     )
     drafters = Drafters(model, settings.cache_folder, summary.fingerprint)
     drafters.prepare(settings.draft)

@@ -129,6 +129,11 @@ class HardwareSection:
     gpu_cores: int | None = setting(
         GPU_CORES, "GPU cores, which tell the two widths of a Max apart. Not set: by memory size."
     )
+    kernels: bool = setting(
+        Switch(),
+        "On a Mac use this program's own kernels, each once it has proved right here. Off: MLX's operations alone.",
+        True,
+    )
 
 
 @dataclass(frozen=True)
@@ -158,4 +163,5 @@ class Settings:
             peak_bandwidth_gb_s=hardware.peak_bandwidth_gb_s,
             gpu_cores=hardware.gpu_cores,
             draft=self.generation.draft,
+            kernels=hardware.kernels,
         )

@@ -1,6 +1,7 @@
 """The worker's jobs, run here in one thread: what each error becomes, what is unloaded when, whom a Stop reaches."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,17 @@ def test_a_running_turn_stops_at_its_next_token() -> None:
     last = events[-1]
     assert isinstance(last, TurnDone)
     assert (last.finish_reason, last.ids) == ("cancelled", (0,))
+
+
+def test_a_kernel_that_did_not_prove_right_stands_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fault = "the kernel add_norm is not used: RuntimeError: no"
+    summary = FakeSession.summary
+    monkeypatch.setattr(FakeSession, "summary", lambda self: replace(summary(self), kernel_faults=(fault,)))
+    loaded = next(event for event in work(LOAD) if isinstance(event, Loaded))
+    assert loaded.model.kernel_faults == (fault,)
+    assert capfd.readouterr().err == f"note: {fault}\n"
 
 
 def test_a_layer_that_cannot_draft_is_named_once_and_answers_come_without_it() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from count_launches import SAMPLERS, can_count, checkpoint, load, our_count, peer_count, sampling_count
+from count_launches import OWN_KERNELS, SAMPLERS, can_count, checkpoint, load, our_count, peer_count, sampling_count
 from qwen_core.model.model import Model
 from support.launch_graph import Recorder, launches, steps_of, waits
 
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.skipif(not can_count(), reason="without g++ MLX joins n
 def path() -> Iterator[Path]:
     with checkpoint() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def own(path: Path) -> Model:
+    return load(path, kernels=OWN_KERNELS)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,18 @@ def test_a_pass_with_drafts(model: Model, rows: int, launched: int, linear: int)
 def test_where_weights_are_mapped_neighbours_are_launched_apart(path: Path) -> None:
     count = our_count("", load(path, joined=False))
     assert (count.launches, count.waits, count.linear, count.full) == (1_487, 906, 24, 20)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 8])
+def test_with_kernels_of_our_own(own: Model, rows: int) -> None:
+    """A pass with drafts is one launch more a row: that row's draw."""
+    count = our_count("", own, rows)
+    assert (count.launches, count.waits, count.linear, count.full) == (734 + rows, 666, 11, 12)
+
+
+def test_with_kernels_of_our_own_and_mapped_weights(path: Path) -> None:
+    count = our_count("", load(path, joined=False, kernels=OWN_KERNELS))
+    assert (count.launches, count.waits, count.linear, count.full) == (927, 666, 14, 15)
 
 
 def test_sampling_beside_the_one_launch_of_a_greedy_draw() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import QwenError
-from qwen_core.model import layers
+from qwen_core.model.kernels import delta_rule
 from qwen_core.model.layers import FeedForward
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.weights import load_weights
@@ -132,14 +132,14 @@ def test_the_recurrence_is_float32_whatever_the_model_computes_in(
 ) -> None:
     """`mx.fast.gated_delta_update` rounds the gate to its queries' type, so every one of its inputs counts."""
     seen: list[mx.Dtype] = []
-    real: Callable[..., tuple[mx.array, mx.array]] = layers.recurrence
+    real: Callable[..., tuple[mx.array, mx.array]] = delta_rule.recurrence
 
     def recording(*inputs: mx.array) -> tuple[mx.array, mx.array]:
         outputs = real(*inputs)
         seen.extend(array.dtype for array in (*inputs, *outputs))
         return outputs
 
-    monkeypatch.setattr(layers, "recurrence", recording)
+    monkeypatch.setattr(delta_rule, "recurrence", recording)
     model = load_model(directory, dtype)
     state = model.new_state()
     logits = model(mx.array([[1, 2, 3]]), state)

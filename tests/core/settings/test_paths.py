@@ -86,6 +86,7 @@ def test_a_grown_log_is_set_aside_and_a_flooded_one_emptied(monkeypatch: pytest.
         ("Traceback (most recent call last):\n  File\nValueError: no\n", "ValueError: no"),
         ("Fatal Python error: Segmentation fault\n\nThread 0x1:\n  File x\n", "Fatal Python error: Segmentation fault"),
         ("  what():  [METAL] failed\nFatal Python error: Aborted\n\n  File x\n", "what():  [METAL] failed"),
+        ("one\nnote: a kernel is not used\n", "one"),
         ("\x1b[2Jgone\n", r"\x1b[2Jgone"),
     ],
 )

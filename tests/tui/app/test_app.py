@@ -60,6 +60,8 @@ def test_what_the_person_set_for_a_load_goes_with_it(home: Path, monkeypatch: py
     context.take(context.loaded.for_now(key, 3), key)
     # What is changed counts for the next load.
     assert context.load.settings == LoadSettings(3_000_000, 321.5, 7, cache_folder=cache)
+    context.take(context.loaded.for_now("hardware.kernels", False), "hardware.kernels")
+    assert context.load.settings == LoadSettings(3_000_000, 321.5, 7, cache_folder=cache, kernels=False)
 
 
 async def test_the_first_screen_is_drawn_before_the_engine_exists() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from rich.console import RenderableType
 
 from qwen_core import demo_model_path
 from qwen_core.bench import measure as core_bench
+from qwen_core.bench.against import compare
+from qwen_core.bench.against_process import Outcome, Task
 from qwen_core.bench.request import versions
-from qwen_core.device.backend import is_gpu
+from qwen_core.device.backend import is_gpu, is_metal
 from qwen_core.errors import QwenError
 from qwen_tui import cli
 from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
@@ -38,7 +41,8 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--synthetic tiny --layers 3", "--layers must be a multiple of 4"),
         ("somewhere --synthetic tiny", "cannot be used together"),
         ("--synthetic tiny --workload card", "needs a tokenizer"),
-        ("--float32", "--float32 belongs to --against"),
+        ("--float32", "--float32 belongs to --against mlx-lm"),
+        ("--against self --float32", "--float32 belongs to --against mlx-lm"),
         ("--against mlx-lm --depth 5", "leave --depth out"),
         ("--workload card --depth 5", "--depth belongs to ppN and tgN"),
         ("--against mlx-lm --workload pp5", "one ppN and one tgN"),
@@ -216,6 +220,40 @@ def test_without_mlx_lm_there_is_one_line(capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().err == "qwen-tui: mlx-lm is not installed here\n"
 
 
+@pytest.mark.skipif(is_metal(), reason="here there is Metal")
+def test_without_metal_there_is_nothing_of_its_own_to_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--against", "self"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("qwen-tui: there are no kernels of this program's own to compare here: they need Metal")
+    assert line.count("\n") == 1
+
+
+def test_kernels_are_compared_with_mlx_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are this program, in fresh processes; only one may use its kernels, whatever the settings say."""
+    monkeypatch.setattr("qwen_core.bench.against.require_kernels", lambda: None)
+    monkeypatch.setenv("QWEN_TUI_HARDWARE_KERNELS", "off")
+    asked = []
+
+    def run(task: Task, stop: object) -> Outcome:
+        asked.append((task.side, task.kernels, task.dtype))
+        kernels, faults = (("add_norm",), ("the kernel x is not used: no",)) if task.kernels else ((), ())
+        return Outcome(1.0, 2.0, 1.0, 2.0, (1, 2, 3), "1", kernels, faults)
+
+    monkeypatch.setattr("qwen_core.bench.against.compare", partial(compare, run=run))
+    line = ["bench", "--against", "self", "--workload", "pp4,tg2", "--repeat", "1", "--dtype", "bfloat16"]
+    assert cli.main([*line, "--json"]) == 0
+    assert asked == [("qwen-tui", True, "bfloat16"), ("qwen-tui without its own kernels", False, "bfloat16")]
+    report = json.loads(capsys.readouterr().out)
+    assert report["kernels"] == {"used": ["add_norm"], "faults": ["the kernel x is not used: no"]}
+    assert report["peer"] == "qwen-tui without its own kernels"
+    assert cli.main(line) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("Kernels of its own: add_norm", "problem: the kernel x is not used: no", "with its own kernels and"):
+        assert words in text
+
+
 def test_ctrl_c_keeps_what_was_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes while the second workload runs: the first one is in the report, and the exit code is 130."""
     once = core_bench.Bench._once
@@ -256,6 +294,7 @@ FACTS: dict[str, Any] = {
     "versions": {"mlx": "1"},
     "peak_bandwidth_gb_s": None,
     "peak_source": None,
+    "kernels": {"used": [], "faults": []},
     "draft": None,
     "pass_costs": None,
     "draft_arithmetic": None,

@@ -16,6 +16,7 @@ FACTS: dict[str, Any] = {
     "command": "qwen-tui bench --workload card",
     "versions": {},
     "peak_bandwidth_gb_s": None,
+    "kernels": {"used": [], "faults": []},
     "draft": None,
     "pass_costs": None,
     "draft_arithmetic": None,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qwen_core.device.backend import is_metal
 from qwen_core.version import __version__
 from qwen_tui import cli
 from qwen_tui.settings.file import load_settings, settings_path
@@ -16,7 +17,7 @@ LINES = (*(f"peak_bandwidth_gb_s = {value}" for value in PEAKS), 'gpu_cores = "x
 @pytest.fixture
 def settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backend is asked in a process of its own, which takes seconds and has no part in this."""
-    monkeypatch.setattr("qwen_tui.commands.doctor._backend", dict)
+    monkeypatch.setattr("qwen_tui.commands.doctor._backend", lambda problems: {})
 
 
 @pytest.mark.usefixtures("settings_alone")
@@ -73,6 +74,7 @@ def test_doctor_finds_nothing_wrong_here(capsys: pytest.CaptureFixture[str]) -> 
     assert (code, report["problems"]) == (0, [])
     assert report["version"] == __version__
     assert report["backend"]["computes"] is True
+    assert (report["backend"]["kernels"] == []) != is_metal()
     assert (report["backend"]["peak_bandwidth_gb_s"], report["backend"]["peak_source"]) == (321.5, "configured")
     assert report["demo"]["bytes"] > 1_000_000
     assert cli.main(["doctor"]) == 0
@@ -88,6 +90,17 @@ def test_doctor_reports_a_damaged_demo_model_and_goes_on(
     assert "problem: " in out
     assert str(tmp_path) in out
     assert "computes: yes" in out
+
+
+def test_doctor_names_a_kernel_that_did_not_prove_right(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"computes": True, "kernels": ["add_norm", "delta_rule"], "kernel_faults": ["the kernel x is not used: no"]}
+    monkeypatch.setattr("qwen_tui.commands.doctor.PROBE", f"import json; print(json.dumps({found}))")
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "problem: the kernel x is not used: no" in out
+    assert "kernels: add_norm, delta_rule" in out
 
 
 def test_doctor_speaks_to_people_and_its_json_to_programs(capsys: pytest.CaptureFixture[str]) -> None:

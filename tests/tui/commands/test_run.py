@@ -133,6 +133,9 @@ def test_what_the_person_set_for_a_load_reaches_it(
     monkeypatch.setenv("QWEN_TUI_HARDWARE_GPU_CORES", "9")
     assert cli.main(line) == 0
     assert fake.calls.load == LoadSettings(3_000_000, 321.5, 9, cache_folder=cache)
+    monkeypatch.setenv("QWEN_TUI_HARDWARE_KERNELS", "off")
+    assert cli.main(line) == 0
+    assert fake.calls.load == LoadSettings(3_000_000, 321.5, 9, cache_folder=cache, kernels=False)
 
 
 def test_prompt_ids_need_no_session(fake: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from qwen_core.bench.synthetic_shapes import SHAPES
-from qwen_core.bench.workloads import Workload, parse_workloads
+from qwen_core.bench.workloads import PEERS, Peer, Workload, parse_workloads
 from qwen_core.checkpoint.recipe import VARIANTS, find_variant
 from qwen_core.errors import QwenError
 from qwen_core.settings.kinds import Number
@@ -85,9 +85,10 @@ class LineKept(click.Command):
 )
 @click.option(
     "--against",
-    type=click.Choice(["mlx-lm"]),
+    type=click.Choice(PEERS),
     metavar="PEER",
-    help="The same checkpoint and tokens in mlx-lm, in turn, each in a fresh process.",
+    help="The same checkpoint and tokens in mlx-lm, in turn, each in a fresh process; self: here without the kernels "
+    "that this program has for Metal.",
 )
 @click.option("--float32", is_flag=True, help="With --against: mlx-lm's parameters cast to float32.")
 @click.option(
@@ -108,7 +109,7 @@ def bench(
     variant: str | None,
     layers: int | None,
     variants: bool,
-    against: str | None,
+    against: Peer | None,
     as_json: bool,
     peak_gb_s: float | None,
     draft: "DraftMode | None",
@@ -151,7 +152,7 @@ def bench(
                 if against:
                     from qwen_core.bench.against import measure_against
 
-                    report, parts = measure_against(request, interrupt, progress), against_parts
+                    report, parts = measure_against(request, interrupt, progress, against), against_parts
                 else:
                     from qwen_core.bench.runs import measure_model, measure_variants  # MLX behind it
 

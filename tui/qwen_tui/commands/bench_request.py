@@ -40,8 +40,8 @@ def check(
         refuse("--variant and --layers shape the model of --synthetic: give that as well.")
     if request.layers is not None and request.layers % 4:
         refuse("--layers must be a multiple of 4: three linear layers and a full one belong together.")
-    if request.float32 and against is None:
-        refuse("--float32 belongs to --against.")
+    if request.float32 and against != "mlx-lm":
+        refuse("--float32 belongs to --against mlx-lm.")
     if variants and variant is not None:
         refuse("--variants measures all of them: --variant cannot be used with it.")
     if variants and against:

@@ -23,6 +23,7 @@ def bench_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
         f"{model['name']} · {model['variant']} · {decimal_size(model['weight_bytes_per_token'])} of weights a token",
     )
     yield _facts(report)
+    yield from _kernels(report)
     if report["sizes"]:
         yield _sizes(report["sizes"], width)
     if report["card"] is not None:
@@ -45,6 +46,7 @@ def against_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType
         return
     yield paragraph(f"qwen-tui against {report['peer']} {report['peer_version'] or ''}: {report['path']}")
     yield _facts(report)
+    yield from _kernels(report)
     prefill, decode = report["prefill"], report["decode"]
     rows = [
         ["qwen-tui tok/s", _spread(prefill["own_tok_s"]), _spread(decode["own_tok_s"])],
@@ -54,10 +56,12 @@ def against_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType
     if report["device"].startswith("CPU"):
         rows.append(["ratio by CPU time", _spread(prefill["cpu_ratio"], 2), _spread(decode["cpu_ratio"], 2)])
     yield _table(["", f"prefill {prefill['tokens']}", f"decode {decode['tokens']}"], rows, width)
+    types = f"the parameters of {report['peer'].split()[0]} are {report['peer_dtype']}"
+    if report["peer_dtype"] == "the same":
+        types = "with its own kernels and without them"
     yield paragraph(
         f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. qwen-tui computes in "
-        f"{report['dtype']}, the parameters of {report['peer'].split()[0]} are {report['peer_dtype']}. The first "
-        f"{report['same_tokens']} of {report['of_tokens']} tokens are the same.",
+        f"{report['dtype']}, {types}. The first {report['same_tokens']} of {report['of_tokens']} tokens are the same.",
     )
     yield from _ending(report)
 
@@ -223,6 +227,14 @@ def _facts(report: dict[str, Any]) -> RenderableType:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     dtype = f" · {report['dtype']}" if report.get("dtype") else ""
     return paragraph(f"{report['device']}{dtype} · {peak} · {versions}")
+
+
+def _kernels(report: dict[str, Any]) -> Iterator[RenderableType]:
+    """Which kernels of this program's own were used, and which were not though they should; nothing without any."""
+    if report["kernels"]["used"]:
+        yield paragraph(f"Kernels of its own: {', '.join(report['kernels']['used'])}")
+    for fault in report["kernels"]["faults"]:
+        yield paragraph(f"problem: {fault}")
 
 
 def _ending(report: dict[str, Any], *, finished: bool = True) -> Iterator[RenderableType]:

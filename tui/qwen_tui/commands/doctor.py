@@ -32,18 +32,23 @@ PROBE = """
 import json, sys
 from qwen_core.device.backend import default_dtype, describe_device, device_info, mx
 from functools import partial
+from qwen_core.bench.synthetic_shapes import shape_config
+from qwen_core.model.kernels.proof import NONE, proven
 from qwen_core.device.machine import this_machine
 from qwen_core.device.memory_peak import measured_peak
-peak_gb_s, gpu_cores, folder = json.loads(sys.argv[1])
+peak_gb_s, gpu_cores, folder, kernels = json.loads(sys.argv[1])
 machine = this_machine(peak_gb_s, gpu_cores, measured=partial(measured_peak, folder))
 ones = mx.ones((64, 64))
 right = bool(mx.all(ones @ ones == 64).item())
+found = proven(shape_config("27b"), mx.bfloat16) if kernels else NONE
 print(json.dumps({
     "device": describe_device(),
     "computes": right,
     "dtype": default_dtype(),
     "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
     "peak_source": machine.peak_source,
+    "kernels": sorted(found.names),
+    "kernel_faults": found.faults,
     "details": {name: str(value) for name, value in device_info().items()},
 }))
 """
@@ -78,7 +83,7 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
         "system": platform.platform(),
         "packages": _packages(problems),
         "memory_bytes": _attempt(problems, _memory),
-        "backend": _attempt(problems, _backend),
+        "backend": _attempt(problems, lambda: _backend(problems)),
         "demo": _attempt(problems, _demo),
         "model": None if model_dir is None else _attempt(problems, lambda: _named(model_dir)),
         "paths": _attempt(problems, _paths),
@@ -116,6 +121,8 @@ def _shown(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_shown_detail(str(part))}" for key, part in value.items())
     return decimal_size(value) if name == "bytes" else str(value)
@@ -153,13 +160,13 @@ def _memory() -> int:
     return memory_bytes()
 
 
-def _backend() -> dict[str, Any]:
+def _backend(problems: list[str]) -> dict[str, Any]:
     import subprocess
 
     from qwen_tui.settings.file import load_settings
 
     load = load_settings().settings.for_load()
-    configured = json.dumps([load.peak_bandwidth_gb_s, load.gpu_cores, load.cache_folder])
+    configured = json.dumps([load.peak_bandwidth_gb_s, load.gpu_cores, load.cache_folder, load.kernels])
     command = [sys.executable, "-c", PROBE, configured]
     try:
         # Whatever this terminal's encoding is.
@@ -175,6 +182,7 @@ def _backend() -> dict[str, Any]:
     found = json.loads(done.stdout.splitlines()[-1])
     if not found["computes"]:
         raise QwenError("the MLX backend computes a product of ones wrongly: update mlx and the driver")
+    problems += map(printable, found.pop("kernel_faults"))
     return found
 
 
