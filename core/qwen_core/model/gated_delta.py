@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from qwen_core.device.backend import elementwise, mx
 from qwen_core.model.norms import rms_norm
+from qwen_core.model.numpy_products import delta_rule, pays
 
 L2_EPSILON = 1e-6
 """Under the root of the L2 norm of queries and keys: transformers, modeling_qwen3_5.py, `l2norm`."""
@@ -118,6 +119,8 @@ def recurrence(
     `mx.fast.gated_delta_update` rounds the gate to the queries' type. Returns outputs [1, T, Hv, Dv] and the state
     after the last token. Value head h reads key head h // (Hv / Hk).
     """
+    if pays(keys, state.size):
+        return delta_rule(queries, keys, values, gate, beta, state)
     outputs, state = mx.fast.gated_delta_update(queries, keys, values, gate, beta, state)
     return outputs, state
 

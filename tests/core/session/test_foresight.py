@@ -1,6 +1,7 @@
 """The memory of a prompt is foreseen: what cannot fit is one line before anything is read."""
 
 import gc
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     shape: str, variant: str, tokens: int, tmp_path: Path
 ) -> None:
-    """MLX's own count of what its arrays hold, at the most, over what the state keeps. Measured: 0.2 to 0.8 of it."""
+    """What MLX and NumPy count at the most, which is not at one time, over what the state keeps: 0.2 to 0.8 of it."""
     write_checkpoint(tmp_path, variant, text={**SMALL, **SHAPES[shape], "max_position_embeddings": 8192})
     model = load_model(tmp_path, "float32")
     config, state = model.config, model.new_state()
@@ -57,9 +58,11 @@ def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     gc.collect()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
+    tracemalloc.start()
     for _ in prefill(model, state, [1 + n % 100 for n in range(tokens)]):
         pass
-    taken = mx.get_peak_memory() - before - state.nbytes
+    taken = mx.get_peak_memory() - before - state.nbytes + tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     scores = most_scores(config.num_attention_heads, tokens, tokens)
     foreseen = step_bytes(config, min(tokens, CHUNK), scores, tokens, 4, gpu=is_gpu())
     print(f"{shape}, {tokens}: {taken / foreseen:.2f} of {foreseen:,}")
@@ -118,7 +121,7 @@ def test_what_is_free_now_counts_too(session: Session, monkeypatch: pytest.Monke
     foreseen = foresight.foresee(session.loaded, 100, 100)
     monkeypatch.setattr(foresight, "memory_limit", lambda: foreseen.state + foreseen.step - 1)
     with pytest.raises(CapacityError, match="are free here"):
-        ask(session, "word " * 100)
+        ask(session, "word " * 200)
     assert foresight.check_fits(foreseen, session.loaded, held=1) >= 0
 
 
