@@ -1,10 +1,10 @@
 """CPU seconds to one token from a cold start: `measure_first_token.py [MODEL_DIR] [--side before=OTHER/core]`.
 
 Runs `qwen-tui run -p hi --max-tokens 1` (with `--prompt-ids N` a prompt of N ids) in a process of its own and adds up
-what it and all that it started took, the template's helper and a compiler too. This checkout and any `--side
-NAME=CORE`, the `core` folder of another one with its `tui` beside it, take turns. The first run of each is not counted: it reads
-files into the disk's cache, and Python and MLX keep what they compile. `--no-bytecode` has Python compile every module
-anew each time, as where PYTHONDONTWRITEBYTECODE is set.
+what it and all that it started took, the template's helper and a compiler too. This checkout and any side, the `core`
+folder of another one with its `tui` beside it, take turns. The first run of each is not counted: it reads files into
+the disk's cache, and Python and MLX keep what they compile. `--no-bytecode` has Python compile every module anew each
+time, as where PYTHONDONTWRITEBYTECODE is set.
 
 A command, not a test; Linux alone tells a program what its orphans took.
 """

@@ -9,7 +9,7 @@ order, and how a prompt was split shows in the last bits.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,4 +136,5 @@ def _delta_step(q: Floats, k: Floats, v: Floats, gate: Floats, rate: Floats, sta
     system = np.tril((k @ later) * decayed * rate, -1) + np.eye(k.shape[2], dtype=np.float32)
     added: Floats = np.linalg.solve(system, rate * (v - since * (k @ before)))
     outputs = since * (q @ before) + ((q @ later) * decayed) @ added
-    return outputs, state * since[..., -1:, :] + added.swapaxes(-1, -2) @ (k * until)
+    moved = state * since[..., -1:, :] + added.swapaxes(-1, -2) @ (k * until)
+    return cast(Floats, outputs), cast(Floats, moved)
