@@ -29,6 +29,8 @@ LEAST_WORK = 1 << 17
 _LEAST_SHARED = 1 << 23
 # Elements of a packed weight that are unpacked at a time.
 _UNPACKED = 4 << 20
+# Attention scores that a group of heads holds at a time.
+_SCORES = 1 << 20
 # Tokens of one step of the delta rule: more make its triangular systems dearer, fewer its products.
 _STEP = 64
 
@@ -91,8 +93,17 @@ def causal_attention(queries: mx.array, keys: mx.array, values: mx.array, scale:
 
 
 def _attention(group: tuple[Floats, Floats, Floats]) -> Floats:
-    """The heads [heads, T, D] of one group of keys and values [L, D]."""
+    """The heads [heads, T, D] of one group of keys and values [L, D], some tokens at a time: their scores stay few."""
     q, k, v = group
+    heads, tokens, _ = q.shape
+    step = max(1, min(tokens, _SCORES // (heads * len(k))))
+    ends = [(begin, min(begin + step, tokens)) for begin in range(0, tokens, step)]
+    seen = len(k) - tokens
+    return np.concatenate([_attended(q[:, i:j], k[: seen + j], v[: seen + j]) for i, j in ends], axis=1)
+
+
+def _attended(q: Floats, k: Floats, v: Floats) -> Floats:
+    """Queries [heads, T, D] of the last T of the L tokens that `k` and `v` [L, D] are of."""
     heads, tokens, size = q.shape
     scores = (q.reshape(-1, size) @ k.T).reshape(heads, tokens, -1)
     scores[:, :, -tokens:][:, np.triu(np.ones((tokens, tokens), bool), 1)] = -np.inf

@@ -17,7 +17,7 @@ from qwen_core.device.backend import is_gpu
 from qwen_core.errors import CapacityError
 from qwen_core.session import foresight
 from qwen_core.session.completion import load_completion
-from qwen_core.session.generate import CHUNK, SCORE_BUDGET, chunk_size, most_scores, prefill
+from qwen_core.session.generate import CHUNK, LEAST_CHUNK, SCORE_BUDGET, most_scores, most_tokens, prefill, step_size
 from qwen_core.session.session import Session
 from support.checkpoints import write_checkpoint
 
@@ -70,15 +70,32 @@ def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     assert is_gpu() or foreseen <= 4 * taken + (4 << 20)
 
 
-@given(heads=st.integers(1, 64), before=st.integers(0, 1 << 20), new=st.integers(1, 1 << 16))
-def test_no_step_has_more_scores_than_the_most(heads: int, before: int, new: int) -> None:
-    context, most = before, 0
+@given(
+    heads=st.integers(1, 64),
+    before=st.integers(0, 1 << 20),
+    new=st.integers(1, 1 << 16),
+    fused=st.sampled_from([None, 1024]),
+)
+def test_no_step_is_larger_or_has_more_scores_than_the_most(
+    heads: int, before: int, new: int, fused: int | None
+) -> None:
+    """A step that is fused has none in memory; every token is fed in one step."""
+    context, most, largest = before, 0, 0
     while context < before + new:
-        step = min(chunk_size(heads, context), before + new - context)
+        step = step_size(heads, context, before + new - context, fused=fused)
         context += step
-        most = max(most, heads * step * context)
-    bound = most_scores(heads, before + new, new)
+        largest = max(largest, step)
+        most = most if fused and step >= fused else max(most, heads * step * context)
+    assert context == before + new
+    bound = most_scores(heads, before + new, new, fused)
     assert most <= bound <= max(SCORE_BUDGET, most * 4)
+    assert largest <= most_tokens(new, fused)
+
+
+def test_prompts_are_fed_in_steps_that_are_fused_where_the_device_can() -> None:
+    assert [step_size(24, 0, left) for left in (5, 512, 5000)] == [5, 512, 512]
+    assert [step_size(24, 200_000, left, fused=1024) for left in (5000, 2048, 2047, 1024)] == [1024, 1024, 2047, 1024]
+    assert step_size(24, 200_000, 1023, fused=1024) == LEAST_CHUNK
 
 
 @pytest.fixture

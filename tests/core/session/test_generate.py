@@ -1,6 +1,8 @@
 """Prefill and decode: what was yielded is what the state holds, at every moment, and the host waits once a token."""
 
+import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qwen_core.device.backend import is_gpu
 from qwen_core.errors import QwenError
 from qwen_core.model.model import Model, load_model
 from qwen_core.model.state import State
@@ -195,3 +198,33 @@ def test_the_27b_takes_full_chunks_at_first() -> None:
     assert chunk_size(24, 0) == 512
     assert chunk_size(24, 8192) == 512
     assert chunk_size(24, 262_144 - 2048) == LEAST_CHUNK
+
+
+def test_keys_and_values_of_a_prompt_are_reserved_once(model: Model) -> None:
+    state = model.new_state()
+    sizes = [state.nbytes for _ in prefill(model, state, [1] * 700, chunk=50)]
+    assert set(sizes) == {state.recurrent_nbytes + 768 * state.kv_nbytes // 700}
+
+
+@pytest.mark.skipif(is_gpu(), reason="a GPU's attention is MLX's own")
+def test_a_step_behind_a_long_context_takes_no_more_than_one_behind_a_short(tmp_path: Path) -> None:
+    """As MLX and NumPy count it: nothing that grows with the context but the keys and values, and of them no copy."""
+    text = {"num_hidden_layers": 5, "num_attention_heads": 8, "max_position_embeddings": 8192}
+    write_checkpoint(tmp_path, "bf16", text=text)
+    model = load_model(tmp_path, "float32")
+    state, peaks = model.new_state(), []
+    tracemalloc.start()
+    try:
+        steps = prefill(model, state, [1 + n % 100 for n in range(4096)], chunk=256)
+        while True:
+            mx.reset_peak_memory()
+            tracemalloc.reset_peak()
+            before = mx.get_active_memory() + tracemalloc.get_traced_memory()[0]
+            if next(steps, None) is None:
+                break
+            peaks.append(mx.get_peak_memory() + tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+    assert len(peaks) == 16
+    # The first step reserves the keys and values. Measured: the same within 2 %.
+    assert max(peaks[8:]) <= 1.1 * max(peaks[1:4])
