@@ -29,7 +29,7 @@ def seconds(core: str, arguments: list[str], bytecode: str | None) -> float:
     before = os.times()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([core, str(Path(core).parent / "tui")])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment |= {"PYTHONPYCACHEPREFIX": bytecode} if bytecode else {"PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONPYCACHEPREFIX"] = bytecode or os.devnull
     command = [sys.executable, "-P", "-m", "qwen_tui", "run", *arguments]
     subprocess.run(command, check=True, capture_output=True, env=environment, stdin=subprocess.DEVNULL)
     while True:

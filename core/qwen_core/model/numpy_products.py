@@ -13,7 +13,6 @@ from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from qwen_core.device.backend import is_gpu, mx
 from qwen_core.model.row_parallel import cut_rows, processors, shares
@@ -45,6 +44,8 @@ def pays(x: mx.array, work: int, rows: int = LEAST_ROWS) -> bool:
 @cache
 def _threads() -> ThreadPoolExecutor:
     """Threads for the parts of a product, in place of the BLAS's own: these wait at full speed between small ones."""
+    from threadpoolctl import threadpool_limits  # not for those whose products are small
+
     threadpool_limits(1, "blas")
     return ThreadPoolExecutor(processors())
 
