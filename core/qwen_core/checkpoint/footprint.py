@@ -6,8 +6,10 @@ What is then done about it is session/foresight.py's.
 from qwen_core.checkpoint.config import FULL, ModelConfig
 
 _FLOAT = 4
-_MOST_UNPACKED = 64 << 20
-"""Elements of the largest weight that layers.py unpacks on a CPU."""
+_MOST_UNPACKED = 4 << 20
+"""Elements of a weight that a CPU unpacks at a time (model/numpy_products.py)."""
+_STEP, _LEAST_STEP = 64, 16
+"""Tokens of a step of the delta rule there, and those from which it is computed in steps."""
 
 
 def state_bytes(config: ModelConfig, context: int, element_bytes: int) -> tuple[int, int]:
@@ -28,8 +30,8 @@ def step_bytes(config: ModelConfig, tokens: int, scores: int, context: int, elem
     the end of `context` tokens: an upper bound, by the layer that takes most.
 
     Attention holds the scores once, keys and values of its layer twice while they grow, and what its projections gave
-    several times over; so do the other parts (all counted on MLX 0.32.4). On a CPU, where the delta rule is made of
-    single operations, a linear layer holds the matrix of every token of the step; and weights are unpacked.
+    several times over; so do the other parts (all counted on MLX 0.32.4). On a CPU a linear layer holds the matrix of
+    every token of a short step, or what a step of the delta rule needs; and weights are unpacked.
     """
     heads = config.num_attention_heads * config.head_dim
     projected = 2 * heads * element_bytes + row_bytes(config, element_bytes)
@@ -39,16 +41,22 @@ def step_bytes(config: ModelConfig, tokens: int, scores: int, context: int, elem
     stream = 6 * tokens * config.hidden_size * element_bytes
     if gpu:
         return max(attention, linear, feed_forward) + stream
-    return max(attention, linear + tokens * _matrix_bytes(config), feed_forward) + stream + _unpacked_bytes(config)
+    return max(attention, linear + _delta_bytes(config, tokens), feed_forward) + stream + _unpacked_bytes(config)
+
+
+def _delta_bytes(config: ModelConfig, tokens: int) -> int:
+    """The delta rule on a CPU: a few matrices of tokens by tokens for each value head, some of them in float64."""
+    step = min(tokens, _STEP)
+    systems = 12 * config.linear_num_value_heads * step * step * _FLOAT
+    return min(tokens, _LEAST_STEP) * _matrix_bytes(config) + systems + 4 * step * config.linear_conv_dim * _FLOAT
 
 
 def _unpacked_bytes(config: ModelConfig) -> int:
-    """Weights that a CPU has unpacked, each transposed as well: it works ahead, but by less than three layers."""
+    """The run of a weight that a CPU has unpacked, and what it is made of."""
     heads, kv = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-    inner = config.intermediate_size if config.mixture is None else config.mixture.shared_size
-    mixers = (2 * heads, kv, kv, heads), (config.linear_conv_dim, config.linear_value_dim, config.linear_value_dim)
-    layers = ([rows * config.hidden_size for rows in (*mixer, inner, inner, inner)] for mixer in mixers)
-    return 3 * 2 * max(sum(size for size in layer if size <= _MOST_UNPACKED) for layer in layers) * _FLOAT
+    inner = 2 * (config.intermediate_size if config.mixture is None else config.mixture.shared_size)
+    rows = max(2 * heads + 2 * kv, config.linear_conv_dim + config.linear_value_dim, inner)
+    return 6 * min(rows * config.hidden_size, _MOST_UNPACKED) * _FLOAT
 
 
 def _mixture_bytes(config: ModelConfig, tokens: int) -> int:

@@ -61,6 +61,9 @@ _WIDTHS = {
 _VIRTUAL = " (Virtual)"
 _CHIP = re.compile(r"Apple (M[0-9]+(?: (?:Pro|Max|Ultra))?)")
 
+# The generation of a Mac's GPU, 17 from M5 on; names of other devices end on p.
+_ARCHITECTURE = re.compile(r"applegpu_g([0-9]{1,3})[a-oq-z]")
+
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -71,6 +74,20 @@ def chip_name(device_info: Mapping[str, Any]) -> str | None:
     """
     match = _CHIP.fullmatch(_device_name(device_info).removesuffix(_VIRTUAL))
     return match.group(1) if match else None
+
+
+def fused_rows(device_info: Mapping[str, Any], macos: str, head_dim: int, dtype: str) -> int | None:
+    """Rows from which Metal's causal attention with heads of 256 is one kernel, which keeps no scores in memory.
+
+    That is from M5 on and macOS 26.2 on, not in float32 (mlx, backend/metal/scaled_dot_product_attention.cpp,
+    `use_fallback`, and device.cpp, `is_nax_available`). None elsewhere, and for other heads.
+    """
+    architecture = _ARCHITECTURE.fullmatch(str(device_info.get("architecture")))
+    version = re.match(r"(\d+)\.(\d+)", macos)
+    if architecture is None or version is None or head_dim != 256 or dtype == "float32":
+        return None
+    new = int(architecture[1]) >= 17 and (int(version[1]), int(version[2])) >= (26, 2)
+    return 1024 if new else None
 
 
 def peak_bandwidth_gb_s(device_info: Mapping[str, Any], gpu_cores: int | None = None) -> float | None:

@@ -3,10 +3,12 @@
 Where no peak is published, one that was measured once and kept stands in for it (memory_peak.py).
 """
 
+import platform
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from qwen_core.device import hardware
 from qwen_core.device.backend import device_info, is_gpu, is_metal
 from qwen_core.device.hardware import Hardware, detect, memory_bytes, read_gpu_cores, recommended_bytes
 
@@ -24,6 +26,11 @@ def this_machine(
 @cache
 def _gpu_cores() -> int | None:
     return read_gpu_cores() if is_metal() else None
+
+
+def fused_rows(head_dim: int, dtype: str) -> int | None:
+    """Rows from which this machine's attention is one kernel, whose scores are never in memory: hardware.py's."""
+    return hardware.fused_rows(device_info(), platform.mac_ver()[0], head_dim, dtype) if is_metal() else None
 
 
 def memory_limit() -> int:

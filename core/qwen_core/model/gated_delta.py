@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from qwen_core.device.backend import elementwise, mx
 from qwen_core.model.norms import rms_norm
+from qwen_core.model.numpy_products import delta_rule, pays
 
 Taken = tuple[mx.array, mx.array, mx.array, mx.array, mx.array]
 """What `recurrence` takes of T tokens: queries, keys, values, gate and beta."""
@@ -120,6 +121,8 @@ def recurrence(
     `mx.fast.gated_delta_update` rounds the gate to the queries' type. Returns outputs [1, T, Hv, Dv] and the state
     after the last token. Value head h reads key head h // (Hv / Hk).
     """
+    if pays(keys, state.size):
+        return delta_rule(queries, keys, values, gate, beta, state)
     outputs, state = mx.fast.gated_delta_update(queries, keys, values, gate, beta, state)
     return outputs, state
 

@@ -16,7 +16,7 @@ from typing import cast
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.tensor_scale import factor_of, tensor_scale_of
-from qwen_core.device.backend import elementwise, is_gpu, mx
+from qwen_core.device.backend import elementwise, mx
 from qwen_core.model.drafted_pass import LinearLayerState, LinearStep
 from qwen_core.model.kernels.add_norm import AddNorm
 from qwen_core.model.kernels.attention_front import AttentionFront
@@ -24,30 +24,15 @@ from qwen_core.model.kernels.delta_rule import DeltaRule
 from qwen_core.model.kernels.gated_norm import GatedNorm
 from qwen_core.model.kernels.linear_front import LinearFront
 from qwen_core.model.norms import rms_norm
+from qwen_core.model.numpy_products import LEAST_ROWS, causal_attention, pays, times_transposed, times_unpacked
 from qwen_core.model.products import Products
 from qwen_core.model.rotation import frequencies, stretched_norm, stretched_wavelengths
 from qwen_core.model.row_parallel import cut_rows, shares, side_by_side
 from qwen_core.model.state import MtpState, State
 
-# Tokens from which a CPU multiplies faster by the unpacked weight, by mode (1,536 x 512, one core): unpacking costs
-# 1 to 17 ms, and then a token 0.36 ms in place of 0.43 (nvfp4, mxfp4), 0.8 to 1.1 (affine) or 1.9 (mxfp8).
-_DENSE_TOKENS = {"nvfp4": 192, "mxfp4": 192}
-_LEAST_DENSE_TOKENS = 64
-# Larger weights are not unpacked: their temporary copies would show in the memory that a model needs.
-_MOST_DENSE_ELEMENTS = 64 << 20
-
-
-def _takes_dense(x: mx.array, elements: int, least: int = _LEAST_DENSE_TOKENS) -> bool:
-    """Whether a CPU multiplies `x` [1, T, in] faster by an unpacked, transposed weight: from `least` tokens on."""
-    return x.shape[1] >= least and x.dtype == mx.float32 and elements <= _MOST_DENSE_ELEMENTS and not is_gpu()
-
-
-def _times_transposed(x: mx.array, weight: mx.array) -> mx.array:
-    """x [1, T, in] times a transposed copy of `weight` [out, in]: [1, T, out].
-
-    The BLAS of MLX's Linux wheels is twice as fast where it need not transpose an operand itself.
-    """
-    return x @ mx.contiguous(weight.T)
+# Tokens from which a CPU multiplies faster by the unpacked weight: of 1,536 x 512 unpacking costs 8 ms in these modes
+# and 1 to 9 in others, a token 0.43 ms in place of 0.02, in others 0.75 to 1.9.
+_UNPACKED_TOKENS = {"nvfp4": 24, "mxfp4": 24}
 
 
 @elementwise
@@ -67,8 +52,8 @@ class Linear:
         self._transposed = self.weight.T[None]
 
     def __call__(self, x: mx.array) -> mx.array:
-        if _takes_dense(x, self.weight.size):
-            return _times_transposed(x, self.weight)
+        if pays(x, self.weight.size, 1):
+            return times_transposed(x, self.weight)
         return x @ self._transposed
 
 
@@ -87,11 +72,11 @@ class QuantizedLinear:
 
     def __post_init__(self) -> None:
         self.rows = self.weight.shape[0]
-        self._least_dense = _DENSE_TOKENS.get(self.spec.mode, _LEAST_DENSE_TOKENS)
+        self._least_unpacked = _UNPACKED_TOKENS.get(self.spec.mode, LEAST_ROWS)
 
     def __call__(self, x: mx.array) -> mx.array:
-        if x.shape[1] > 1 and _takes_dense(x, self.rows * x.shape[-1], self._least_dense):
-            return _times_transposed(x, self.dequantized(x.dtype))
+        if x.shape[1] > 1 and pays(x, self.rows * x.shape[-1], self._least_unpacked):
+            return times_unpacked(x, self.rows, lambda rows: self.part(rows).dequantized(mx.float32))
         if self.factor is None:
             return self._packed(x)
         # MLX 0.32.4 takes no factor in this product. Before it, an output may be more than float16 holds.
@@ -362,10 +347,12 @@ class Attention:
         rows, _, values = qkv.views
         values = values.reshape(1, qkv.tokens, self.key_value_heads, self.head_size).transpose(0, 2, 1, 3)
         all_keys, all_values = state.append(self.index, keys, values)
-        length = queries.shape[2]
-        mixed = mx.fast.scaled_dot_product_attention(
-            queries, all_keys, all_values, scale=self.head_size**-0.5, mask="causal" if length > 1 else None
-        )
+        length, scale = queries.shape[2], self.head_size**-0.5
+        if pays(x, self.heads * self.head_size * all_keys.shape[2]) and not last:
+            mixed = causal_attention(queries, all_keys, all_values, scale)
+        else:
+            mask = "causal" if length > 1 else None
+            mixed = mx.fast.scaled_dot_product_attention(queries, all_keys, all_values, scale=scale, mask=mask)
         rows = rows if length == qkv.tokens else rows[:, -length:]
         gate = rows.reshape(1, length, self.heads, 2 * self.head_size)[..., self.head_size :]
         return self.out(times_sigmoid(mixed.transpose(0, 2, 1, 3), gate).reshape(1, length, -1))

@@ -16,7 +16,7 @@ from qwen_core.model.kernels.proof import NONE, Kernels, proven
 from qwen_core.model.layers import Embedding, Norm, TensorSource
 from qwen_core.model.mixture import Mixture
 from qwen_core.model.state import State
-from qwen_core.model.weights import DTYPES, Weights, can_adopt, is_mappable, load_weights, plan_weights
+from qwen_core.model.weights import DTYPES, Weights, can_adopt, given_back, is_mappable, load_weights, plan_weights
 from qwen_core.protocol.events import LoadProgress, WeightTiers
 
 __all__ = ["Model", "default_dtype", "load_model"]
@@ -149,13 +149,15 @@ def load_model(
     """
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
     dtype = dtype or default_dtype()
-    weights = load_weights(checkpoint, dtype, progress=progress, stop=stop)
-    try:
-        chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
-        model = Model(checkpoint, weights, checkpoint.specs, dtype, kernels=chosen)
-    except QwenError:
-        weights.close()
-        raise
+    # Joining neighbours frees them one by one: what a group was made of must be gone before the next one.
+    with given_back():
+        weights = load_weights(checkpoint, dtype, progress=progress, stop=stop)
+        try:
+            chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
+            model = Model(checkpoint, weights, checkpoint.specs, dtype, kernels=chosen)
+        except QwenError:
+            weights.close()
+            raise
     if is_metal():
         # Without it macOS may page weights out between turns. The limit is advice, and what is not used costs nothing.
         mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))

@@ -27,9 +27,12 @@ def processors() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
-def shares(rows: int, tokens: int, columns: int) -> int:
-    """How many parts the product of `tokens` vectors and a weight [rows, columns] is computed in; 1: all at once."""
-    if is_gpu() or rows * columns * tokens < LEAST_WORK:
+def shares(rows: int, tokens: int, columns: int, least: int = LEAST_WORK) -> int:
+    """How many parts the product of `tokens` vectors and a weight [rows, columns] is computed in; 1: all at once.
+
+    `least` elements times tokens are worth sharing out.
+    """
+    if is_gpu() or rows * columns * tokens < least:
         return 1
     return min(processors(), MOST_STREAMS, rows)
 

@@ -14,7 +14,7 @@ from qwen_core.device.backend import mx
 from qwen_core.model.drafted_pass import DraftedPass, LinearLayerState, LinearStep
 
 GROWTH = 256
-"""Key and value buffers grow by whole multiples of this many tokens."""
+"""Key and value buffers grow by whole multiples of this many tokens, or to what was reserved."""
 
 
 @dataclass(eq=False)
@@ -146,6 +146,7 @@ class State:
     def __init__(self, config: ModelConfig, dtype: mx.Dtype) -> None:
         self.length = 0
         self.logits: mx.array | None = None
+        self._reserved = 0
         channels = (
             2 * config.linear_num_key_heads * config.linear_key_head_dim
             + config.linear_num_value_heads * config.linear_value_head_dim
@@ -191,6 +192,10 @@ class State:
         self._drafted.kept = tokens
         self.length, self.logits = self._drafted.begin + tokens, None
 
+    def reserve(self, tokens: int) -> None:
+        """So many tokens will follow: buffers that grow from here on have room for all of them, and grow once."""
+        self._reserved = self.length + tokens
+
     def append(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Put keys and values [1, heads, T, head_dim] behind the `length` rows of a full layer; return all of them.
 
@@ -204,7 +209,8 @@ class State:
         held = self._key_values.get(layer)
         capacity = 0 if held is None else held.keys.shape[2]
         if held is None or end > capacity:
-            rows = -end % GROWTH + end - capacity
+            needed = max(end, self._reserved)
+            rows = -needed % GROWTH + needed - capacity
             spare_keys = mx.zeros((*keys.shape[:2], rows, keys.shape[3]), keys.dtype)
             spare_values = mx.zeros((*values.shape[:2], rows, values.shape[3]), values.dtype)
             if held is not None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from qwen_core.checkpoint.footprint import row_bytes, state_bytes, step_bytes
 from qwen_core.device.backend import is_gpu, is_metal
-from qwen_core.device.machine import memory_limit
+from qwen_core.device.machine import fused_rows, memory_limit
 from qwen_core.errors import CapacityError
 from qwen_core.figures import decimal_size
 from qwen_core.model.weights import DTYPES
-from qwen_core.session.generate import CHUNK, most_scores
+from qwen_core.session.generate import most_scores, most_tokens
 from qwen_core.session.loading import LoadedModel
 
 
@@ -37,8 +37,9 @@ def foresee(loaded: LoadedModel, tokens: int, new: int) -> Foresight:
     size = DTYPES[model.dtype].size
     drafting = loaded.drafters.layer_bytes
     state = sum(state_bytes(config, tokens, size)) + (tokens * row_bytes(config, size) if drafting else 0)
-    scores = most_scores(config.num_attention_heads, tokens, new)
-    step = step_bytes(config, max(1, min(new, CHUNK)), scores, tokens, size, gpu=is_gpu())
+    fused = fused_rows(config.head_dim, model.dtype)
+    scores = most_scores(config.num_attention_heads, tokens, new, fused)
+    step = step_bytes(config, max(1, most_tokens(new, fused)), scores, tokens, size, gpu=is_gpu())
     return Foresight(tokens, model.tiers.total + drafting, state, step)
 
 

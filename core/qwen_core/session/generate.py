@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from qwen_core.device.backend import mx
+from qwen_core.device.machine import fused_rows
 from qwen_core.errors import QwenError
 from qwen_core.model.model import Model
 from qwen_core.model.state import State
@@ -18,8 +19,9 @@ from qwen_core.session.lens import Draw, Lens, check, draw
 from qwen_core.session.sampling import Sampler
 
 CHUNK = 512
-"""Most tokens of one prefill step. Of 2,048 a step of a 27B takes some seconds on a Mac: so long a stop would wait, and
-nobody would see how far it is. Reading the weights once more for 512 tokens is some 2 % of computing them."""
+"""Most tokens of one prefill step where attention is not fused. Of 2,048 a step of a 27B takes some seconds on a Mac:
+so long a stop would wait, and nobody would see how far it is. Reading the weights once more for 512 tokens is some 2 %
+of computing them."""
 LEAST_CHUNK = 128
 """Fewer would read all weights too often."""
 SCORE_BUDGET = 1 << 29
@@ -34,17 +36,31 @@ class PrefillStep:
     logits: mx.array | None = None
 
 
-def chunk_size(heads: int, context: int, chunk: int = CHUNK) -> int:
-    """Tokens of the next prefill step behind `context` tokens: fewer as attention scores grow.
+def step_size(heads: int, context: int, left: int, chunk: int = CHUNK, fused: int | None = None) -> int:
+    """Tokens of the next of the `left` behind `context` to be fed in one step.
 
-    Before M5 attention with heads of 256 is not fused on Metal, so the scores exist in memory.
+    `fused` is `fused_rows`: so many or, at the end, up to twice as many are attended to without scores in memory.
     """
+    if fused is not None and left >= fused:
+        return left if left < 2 * fused else fused
+    return min(left, chunk_size(heads, context, chunk))
+
+
+def chunk_size(heads: int, context: int, chunk: int = CHUNK) -> int:
+    """The same where attention is not fused and its scores are in memory: fewer as they grow."""
     rows = SCORE_BUDGET // (heads * (context + chunk))
     return max(min(chunk, LEAST_CHUNK), min(chunk, rows // LEAST_CHUNK * LEAST_CHUNK))
 
 
-def most_scores(heads: int, context: int, new: int) -> int:
-    """Attention scores of the largest step that `chunk_size` allows for `new` tokens up to `context` in all."""
+def most_tokens(new: int, fused: int | None = None) -> int:
+    """Tokens of the largest step that `step_size` makes of `new` tokens."""
+    return min(new, CHUNK if fused is None or new < fused else 2 * fused - 1)
+
+
+def most_scores(heads: int, context: int, new: int, fused: int | None = None) -> int:
+    """Attention scores of the largest step that `step_size` makes of `new` tokens up to `context` in all."""
+    if fused is not None and new >= fused:
+        return 0
     least, most = (heads * min(new, tokens) * context for tokens in (LEAST_CHUNK, CHUNK))
     return min(most, max(SCORE_BUDGET, least))
 
@@ -62,19 +78,22 @@ def prefill(
     ids: Sequence[int],
     *,
     stop: Callable[[], bool] | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     drafting: Drafting | None = None,
 ) -> Generator[PrefillStep, None, None]:
-    """Feed `ids` chunk by chunk, yielding after each. The last step carries the logits of the last token.
+    """Feed `ids` step by step, yielding after each. The last step carries the logits of the last token. `chunk` is the
+    most tokens of a step, by default what suits the device.
 
     `stop` is asked before each chunk; once it is true the iterator ends, and what was yielded is in the state. So
     does closing it. `drafting` is told of every token. Raises QwenError, feeding nothing, if an id is none of the
     model's.
     """
     check_ids(ids, model.config.vocab_size)
+    fused = fused_rows(model.config.head_dim, model.dtype) if chunk is None else None
+    state.reserve(len(ids))
     start = 0
     while start < len(ids) and not (stop is not None and stop()):
-        end = start + chunk_size(model.config.num_attention_heads, state.length, chunk)
+        end = start + step_size(model.config.num_attention_heads, state.length, len(ids) - start, chunk or CHUNK, fused)
         part = list(ids[start:end])
         logits = None
         fed = mx.array([part])

@@ -18,7 +18,7 @@ from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
 from qwen_core.device.hardware import Hardware
-from qwen_core.device.machine import this_machine
+from qwen_core.device.machine import fused_rows, this_machine
 from qwen_core.device.memory_peak import kept_peak, measured_peak
 from qwen_core.errors import quote
 from qwen_core.model.model import Model, load_model
@@ -121,7 +121,7 @@ def load(
         memory_bytes=machine.memory_bytes,
         recommended_bytes=machine.recommended_bytes,
         fingerprint=fingerprint(checkpoint),
-        prefill_step_bytes=layout.pass_bytes(CHUNK),
+        prefill_step_bytes=layout.pass_bytes(fused_rows(config.head_dim, model.dtype) or CHUNK),
         generation_config=_plain(sampling_config(checkpoint.generation_config)),
         token_parts=tuple((part, total.token_bytes) for part, total in layout.by_part().items()),
         kernel_faults=model.kernels.faults,

@@ -104,3 +104,24 @@ def test_memory_is_the_machines_or_its_containers(tmp_path: Path, monkeypatch: p
 def test_metals_recommendation_is_a_number_or_nothing(value: Any, expected: int | None) -> None:
     assert recommended_bytes({"max_recommended_working_set_size": value}) == expected
     assert recommended_bytes({}) is None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "macos", "head_dim", "dtype", "rows"),
+    [
+        ("applegpu_g17s", "26.2", 256, "bfloat16", 1024),
+        ("applegpu_g18d", "27.0.1", 256, "float16", 1024),
+        ("applegpu_g16s", "26.2", 256, "bfloat16", None),
+        ("applegpu_g17p", "26.2", 256, "bfloat16", None),
+        ("applegpu_g17s", "26.1", 256, "bfloat16", None),
+        ("applegpu_g17s", "", 256, "bfloat16", None),
+        ("applegpu_g17s", "26.2", 128, "bfloat16", None),
+        ("applegpu_g17s", "26.2", 256, "float32", None),
+        ("x86_64", "26.2", 256, "bfloat16", None),
+    ],
+)
+def test_long_attention_is_fused_from_m5_on(
+    architecture: str, macos: str, head_dim: int, dtype: str, rows: int | None
+) -> None:
+    """The conditions are MLX's own (`use_fallback` of its Metal attention)."""
+    assert hardware.fused_rows({"architecture": architecture}, macos, head_dim, dtype) == rows

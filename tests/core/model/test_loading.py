@@ -194,6 +194,14 @@ def test_the_buffer_cache_is_as_it_was_however_loading_ends(tmp_path: Path) -> N
         mx.set_cache_limit(original)
 
 
+def test_what_neighbours_were_made_of_is_gone_when_a_model_stands(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "bf16")
+    mx.clear_cache()
+    model = load_model(tmp_path, "float32")
+    assert mx.get_cache_memory() == 0
+    model.close()
+
+
 def test_an_unknown_type_is_named_with_the_known_ones(tmp_path: Path) -> None:
     write_checkpoint(tmp_path)
     with pytest.raises(SettingsError, match="'int3' is unknown; choose one of float32, bfloat16, float16"):

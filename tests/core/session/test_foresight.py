@@ -1,6 +1,7 @@
 """The memory of a prompt is foreseen: what cannot fit is one line before anything is read."""
 
 import gc
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from qwen_core.device.backend import is_gpu
 from qwen_core.errors import CapacityError
 from qwen_core.session import foresight
 from qwen_core.session.completion import load_completion
-from qwen_core.session.generate import CHUNK, SCORE_BUDGET, chunk_size, most_scores, prefill
+from qwen_core.session.generate import CHUNK, LEAST_CHUNK, SCORE_BUDGET, most_scores, most_tokens, prefill, step_size
 from qwen_core.session.session import Session
 from support.checkpoints import write_checkpoint
 
@@ -49,7 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     shape: str, variant: str, tokens: int, tmp_path: Path
 ) -> None:
-    """MLX's own count of what its arrays hold, at the most, over what the state keeps. Measured: 0.2 to 0.8 of it."""
+    """What MLX and NumPy count at the most, which is not at one time, over what the state keeps: 0.2 to 0.8 of it."""
     write_checkpoint(tmp_path, variant, text={**SMALL, **SHAPES[shape], "max_position_embeddings": 8192})
     model = load_model(tmp_path, "float32")
     config, state = model.config, model.new_state()
@@ -57,9 +58,11 @@ def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     gc.collect()
     before = mx.get_active_memory()
     mx.reset_peak_memory()
+    tracemalloc.start()
     for _ in prefill(model, state, [1 + n % 100 for n in range(tokens)]):
         pass
-    taken = mx.get_peak_memory() - before - state.nbytes
+    taken = mx.get_peak_memory() - before - state.nbytes + tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     scores = most_scores(config.num_attention_heads, tokens, tokens)
     foreseen = step_bytes(config, min(tokens, CHUNK), scores, tokens, 4, gpu=is_gpu())
     print(f"{shape}, {tokens}: {taken / foreseen:.2f} of {foreseen:,}")
@@ -67,15 +70,32 @@ def test_a_prefill_takes_no_more_than_is_foreseen_and_not_far_less(
     assert is_gpu() or foreseen <= 4 * taken + (4 << 20)
 
 
-@given(heads=st.integers(1, 64), before=st.integers(0, 1 << 20), new=st.integers(1, 1 << 16))
-def test_no_step_has_more_scores_than_the_most(heads: int, before: int, new: int) -> None:
-    context, most = before, 0
+@given(
+    heads=st.integers(1, 64),
+    before=st.integers(0, 1 << 20),
+    new=st.integers(1, 1 << 16),
+    fused=st.sampled_from([None, 1024]),
+)
+def test_no_step_is_larger_or_has_more_scores_than_the_most(
+    heads: int, before: int, new: int, fused: int | None
+) -> None:
+    """A step that is fused has none in memory; every token is fed in one step."""
+    context, most, largest = before, 0, 0
     while context < before + new:
-        step = min(chunk_size(heads, context), before + new - context)
+        step = step_size(heads, context, before + new - context, fused=fused)
         context += step
-        most = max(most, heads * step * context)
-    bound = most_scores(heads, before + new, new)
+        largest = max(largest, step)
+        most = most if fused and step >= fused else max(most, heads * step * context)
+    assert context == before + new
+    bound = most_scores(heads, before + new, new, fused)
     assert most <= bound <= max(SCORE_BUDGET, most * 4)
+    assert largest <= most_tokens(new, fused)
+
+
+def test_prompts_are_fed_in_steps_that_are_fused_where_the_device_can() -> None:
+    assert [step_size(24, 0, left) for left in (5, 512, 5000)] == [5, 512, 512]
+    assert [step_size(24, 200_000, left, fused=1024) for left in (5000, 2048, 2047, 1024)] == [1024, 1024, 2047, 1024]
+    assert step_size(24, 200_000, 1023, fused=1024) == LEAST_CHUNK
 
 
 @pytest.fixture
@@ -118,7 +138,7 @@ def test_what_is_free_now_counts_too(session: Session, monkeypatch: pytest.Monke
     foreseen = foresight.foresee(session.loaded, 100, 100)
     monkeypatch.setattr(foresight, "memory_limit", lambda: foreseen.state + foreseen.step - 1)
     with pytest.raises(CapacityError, match="are free here"):
-        ask(session, "word " * 100)
+        ask(session, "word " * 200)
     assert foresight.check_fits(foreseen, session.loaded, held=1) >= 0
 
 

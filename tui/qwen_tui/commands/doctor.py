@@ -30,6 +30,7 @@ PROBE_SECONDS = 60
 # One real computation: a backend that imports may still have no device.
 PROBE = """
 import json, sys
+from qwen_core.device.blas import describe_blas
 from qwen_core.device.backend import default_dtype, describe_device, device_info, mx
 from functools import partial
 from qwen_core.bench.synthetic_shapes import shape_config
@@ -45,6 +46,7 @@ print(json.dumps({
     "device": describe_device(),
     "computes": right,
     "dtype": default_dtype(),
+    "blas": describe_blas(),
     "peak_bandwidth_gb_s": machine.peak_bandwidth_gb_s,
     "peak_source": machine.peak_source,
     "kernels": sorted(found.names),
