@@ -28,7 +28,7 @@ def test_dependencies_and_extras_are_the_promised_ones() -> None:
     project = PROJECT["project"]
     screen = {"textual", "rich", "markdown-it-py", "pylatexenc", "click", "platformdirs", "tomlkit"}
     files = {"tokenizers", "safetensors", "jinja2", "gguf"}
-    needed = {"mlx", "numpy", *screen, *files}
+    needed = {"mlx", "numpy", "threadpoolctl", *screen, *files}
     assert {name_of(entry) for entry in project["dependencies"]} == needed
     extras = {
         extra: {name_of(entry) for entry in entries} for extra, entries in project["optional-dependencies"].items()

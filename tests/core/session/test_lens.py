@@ -173,7 +173,7 @@ class Breaking:
 
     def __init__(self, model: Model, sound: int, value: float) -> None:
         self._model, self._left, self._value = model, sound, value
-        self.config = model.config
+        self.config, self.dtype = model.config, model.dtype
 
     def last_logits(self, ids: mx.array, state: Any) -> mx.array:
         self._left -= 1
