@@ -18,6 +18,7 @@ import click
 from qwen_core.errors import printable
 from qwen_core.figures import decimal_size, size_of
 from qwen_tui.commands.convert_check import check, quality_options
+from qwen_tui.commands.convert_measured import Measured, Measuring, fold_lines, measured, measuring_options
 from qwen_tui.commands.options import WholeNumber
 from qwen_tui.commands.output import NO_LIMIT, output_width
 from qwen_tui.commands.progress import Show, progress_bar
@@ -64,7 +65,7 @@ class Wish:
 @click.option("--q-group-size", type=WholeNumber(16, 128), metavar="N", help="Of uniform affine: 32, 64 or 128.")
 @click.option("--q-recipe", type=click.Choice(RECIPES), metavar="NAME", help="unsloth (default) or uniform.")
 @click.option("--recipe", metavar="FILE.toml", type=_PATH, help="Rules of your own; the first that matches decides.")
-@click.option("--imatrix-path", metavar="FILE.gguf", type=_PATH, help="Fold this importance matrix in (AWQ).")
+@measuring_options
 @click.option("--mtp", type=click.Choice(("keep", "drop")), help="The MTP layer; dropped by default.")
 @click.option("--vision", type=click.Choice(("keep", "drop")), help="The vision tower; kept by default.")
 @click.option(
@@ -86,6 +87,8 @@ def convert(
     source: str,
     target: str | None,
     imatrix_path: str | None,
+    awq: str | None,
+    search: bool,
     mtp: str | None,
     vision: str | None,
     dtype: str | None,
@@ -110,6 +113,7 @@ def convert(
         *(options.pop(name) for name in ("quantize", "q_mode", "q_bits", "q_group_size", "q_recipe")),
         *(options.pop(name) for name in ("variant", "recipe")),
     )
+    measuring = Measuring(imatrix_path, awq, search)
     ways = {"--plan": plan_only, "--realign": is_realign, "--add-mtp": is_add_mtp, "--check": is_check}
     chosen = [name for name, on in ways.items() if on]
     if len(chosen) > 1:
@@ -119,7 +123,7 @@ def convert(
     if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
         raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
     is_other = bool(chosen) and not plan_only
-    if is_other and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
+    if is_other and (wish != Wish(False, *[None] * 6) or measuring):
         hint = ": it has --mtp-mode" if is_add_mtp else ""
         raise click.UsageError(f"{chosen[0]} takes no quantisation options{hint}.")
     # They take every tensor as it is, or know which; --check computes in --dtype, --realign changes no value.
@@ -153,17 +157,17 @@ def convert(
         path, wish, keep_mtp=mtp == "keep", keep_vision=vision != "drop", float_dtype=FLOATS[dtype or "bfloat16"]
     )
     if plan_only:
-        if imatrix_path is not None:
-            _folds(plan, imatrix_path)
+        found = measured(plan, measuring, measuring.importance(plan))
         _warn(plan)
         from qwen_tui.commands.convert_plan import plan_lines
         from qwen_tui.commands.report import print_report
 
         width = output_width(in_pipe=NO_LIMIT)
         print_report(plan_lines(plan, width), width)
+        _report(found)
         return 0
     assert target is not None
-    return _convert(plan, Path(target), imatrix_path)
+    return _convert(plan, Path(target), measuring)
 
 
 def make(
@@ -204,30 +208,33 @@ def rules_for(wish: Wish) -> "Rules":
     return built_in_rules(wish.recipe or "unsloth", modes[wish.mode or "affine"], wish.bits, wish.group_size)
 
 
-def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
-    """The factors that an importance matrix gives. Nothing quantised: all groups, for a model to quantise later."""
-    from qwen_core.convert.awq import folds
-    from qwen_core.convert.imatrix import has_mtp, read_imatrix
-
-    config = plan.checkpoint.config
-    importance = read_imatrix(Path(imatrix_path), config, mtp=has_mtp(plan.checkpoint))
-    return folds(config, importance, set(plan.specs) or None)
-
-
-def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
+def _convert(plan: "ConversionPlan", target: Path, measuring: Measuring) -> int:
     from qwen_core.convert.convert import check_conversion
     from qwen_core.convert.convert import convert as run
 
-    folds = None if imatrix_path is None else _folds(plan, imatrix_path)
+    importance = measuring.importance(plan)
     # Before the warnings: of a conversion that is refused they would only hide the reason.
     check_conversion(plan, target)
     _warn(plan)
+    found = measured(plan, measuring, importance)
     with ended_cleanly(), progress_bar() as show:
-        shards = run(plan, target, folds=folds, progress=lambda step: show_step(step, show))
+        shards = run(
+            plan, target, folds=found.folds, measure=found.measure, progress=lambda step: show_step(step, show)
+        )
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
-    scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
+    scaled = f", {len(found.folds)} tensors scaled by the importance matrix" if found.folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
+    _report(found)
     return 0
+
+
+def _report(found: Measured) -> None:
+    """What a search has chosen."""
+    if found.choices is not None:
+        from qwen_tui.commands.report import print_report
+
+        width = output_width(in_pipe=NO_LIMIT)
+        print_report(fold_lines(found.choices, width), width)
 
 
 def _warn(plan: "ConversionPlan") -> None:
