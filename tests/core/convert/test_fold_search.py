@@ -45,7 +45,12 @@ def plan_of(source: Path, variant: str) -> ConversionPlan:
 
 
 def plain_error(
-    source: Path, result: Path, plan: ConversionPlan, choice: FoldChoice, importance: Importance, factors: dict[str, Fold]
+    source: Path,
+    result: Path,
+    plan: ConversionPlan,
+    choice: FoldChoice,
+    importance: Importance,
+    factors: dict[str, Fold],
 ) -> float:
     """A norm's group from the files alone: what the layer computes is off by, the norm's own factor included."""
     raw, stored = load_all(source), load_all(result)

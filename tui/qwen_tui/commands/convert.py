@@ -18,9 +18,10 @@ import click
 from qwen_core.errors import printable
 from qwen_core.figures import decimal_size, size_of
 from qwen_tui.commands.convert_check import check, quality_options
+from qwen_tui.commands.convert_fit import Fitted, Fitting, fit_lines, fitted, fitting_options, write_recipe
 from qwen_tui.commands.convert_measured import Measured, Measuring, fold_lines, measured, measuring_options
 from qwen_tui.commands.options import WholeNumber
-from qwen_tui.commands.output import NO_LIMIT, output_width
+from qwen_tui.commands.output import MOST_WIDTH, NO_LIMIT, output_width
 from qwen_tui.commands.progress import Show, progress_bar
 from qwen_tui.text.formatting import counted, seconds
 
@@ -53,6 +54,9 @@ class Wish:
         return {name: value for name, value in (named | {"--q-recipe": self.recipe}).items() if value is not None}
 
 
+_NOTHING = Wish(False, *[None] * 6)
+
+
 @click.command()
 @click.argument("source", metavar="SRC", type=_PATH)
 @click.argument("target", metavar="[DST]", type=_PATH, required=False)
@@ -66,6 +70,7 @@ class Wish:
 @click.option("--q-recipe", type=click.Choice(RECIPES), metavar="NAME", help="unsloth (default) or uniform.")
 @click.option("--recipe", metavar="FILE.toml", type=_PATH, help="Rules of your own; the first that matches decides.")
 @measuring_options
+@fitting_options
 @click.option("--mtp", type=click.Choice(("keep", "drop")), help="The MTP layer; dropped by default.")
 @click.option("--vision", type=click.Choice(("keep", "drop")), help="The vision tower; kept by default.")
 @click.option(
@@ -89,6 +94,11 @@ def convert(
     imatrix_path: str | None,
     awq: str | None,
     search: bool,
+    fit: str | None,
+    bits_per_weight: float | None,
+    chip: str | None,
+    errors: str | None,
+    write_recipe: str | None,
     mtp: str | None,
     vision: str | None,
     dtype: str | None,
@@ -114,6 +124,7 @@ def convert(
         *(options.pop(name) for name in ("variant", "recipe")),
     )
     measuring = Measuring(imatrix_path, awq, search)
+    fitting = Fitting(fit, bits_per_weight, chip, errors, write_recipe)
     ways = {"--plan": plan_only, "--realign": is_realign, "--add-mtp": is_add_mtp, "--check": is_check}
     chosen = [name for name, on in ways.items() if on]
     if len(chosen) > 1:
@@ -123,9 +134,12 @@ def convert(
     if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
         raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
     is_other = bool(chosen) and not plan_only
-    if is_other and (wish != Wish(False, *[None] * 6) or measuring):
+    if is_other and (wish != _NOTHING or measuring or fitting):
         hint = ": it has --mtp-mode" if is_add_mtp else ""
         raise click.UsageError(f"{chosen[0]} takes no quantisation options{hint}.")
+    if fitting and wish != _NOTHING:
+        name = "--fit" if fit is not None else "--bits-per-weight"
+        raise click.UsageError(f"{name} chooses the formats itself: it takes no other quantisation options.")
     # They take every tensor as it is, or know which; --check computes in --dtype, --realign changes no value.
     without_effect = {"--mtp": mtp, "--vision": vision, "--dtype": None if is_check else dtype}
     for name, value in without_effect.items():
@@ -153,21 +167,47 @@ def convert(
 
         assert target is not None
         check_target(path, Path(target))
-    plan = make(
-        path, wish, keep_mtp=mtp == "keep", keep_vision=vision != "drop", float_dtype=FLOATS[dtype or "bfloat16"]
-    )
-    if plan_only:
-        found = measured(plan, measuring, measuring.importance(plan))
-        _warn(plan)
-        from qwen_tui.commands.convert_plan import plan_lines
-        from qwen_tui.commands.report import print_report
+    parts = {"keep_mtp": mtp == "keep", "keep_vision": vision != "drop", "float_dtype": FLOATS[dtype or "bfloat16"]}
+    place = None if target is None else Path(target)
+    return _quantise(make(path, wish, **parts), place, measuring, fitting, plan_only=plan_only)
 
-        width = output_width(in_pipe=NO_LIMIT)
-        print_report(plan_lines(plan, width), width)
-        _report(found)
-        return 0
-    assert target is not None
-    return _convert(plan, Path(target), measuring)
+
+def _quantise(
+    plan: "ConversionPlan", target: Path | None, measuring: Measuring, fitting: Fitting, *, plan_only: bool
+) -> int:
+    """Print the plan, or carry it out; first choose its formats where they are to fit a budget."""
+    importance = measuring.importance(plan)
+    chosen, floats = None, plan
+    if fitting:
+        chosen = fitted(plan, fitting, importance, target, search=measuring.search)
+        plan = chosen.plan
+    if not plan_only:
+        from qwen_core.convert.convert import check_conversion
+
+        assert target is not None
+        # Before the warnings: of a conversion that is refused they would only hide the reason.
+        check_conversion(plan, target)
+    _warn(plan)
+    found = measured(plan, measuring, importance, always=chosen is not None)
+    if target is not None and not plan_only:
+        _convert(plan, target, found)
+    else:
+        _print_plan(plan, floats, chosen)
+    _report(found)
+    if chosen is not None:
+        chosen.keep()
+        write_recipe(fitting, chosen.choice)
+    return 0
+
+
+def _print_plan(plan: "ConversionPlan", floats: "ConversionPlan", chosen: Fitted | None) -> None:
+    from qwen_tui.commands.convert_plan import plan_lines
+    from qwen_tui.commands.report import print_report
+
+    width = output_width(in_pipe=NO_LIMIT)
+    print_report(plan_lines(plan, width), width)
+    if chosen is not None:
+        print_report(fit_lines(plan, floats, chosen, min(width, MOST_WIDTH)), min(width, MOST_WIDTH))
 
 
 def make(
@@ -208,15 +248,9 @@ def rules_for(wish: Wish) -> "Rules":
     return built_in_rules(wish.recipe or "unsloth", modes[wish.mode or "affine"], wish.bits, wish.group_size)
 
 
-def _convert(plan: "ConversionPlan", target: Path, measuring: Measuring) -> int:
-    from qwen_core.convert.convert import check_conversion
+def _convert(plan: "ConversionPlan", target: Path, found: Measured) -> None:
     from qwen_core.convert.convert import convert as run
 
-    importance = measuring.importance(plan)
-    # Before the warnings: of a conversion that is refused they would only hide the reason.
-    check_conversion(plan, target)
-    _warn(plan)
-    found = measured(plan, measuring, importance)
     with ended_cleanly(), progress_bar() as show:
         shards = run(
             plan, target, folds=found.folds, measure=found.measure, progress=lambda step: show_step(step, show)
@@ -224,8 +258,6 @@ def _convert(plan: "ConversionPlan", target: Path, measuring: Measuring) -> int:
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
     scaled = f", {len(found.folds)} tensors scaled by the importance matrix" if found.folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
-    _report(found)
-    return 0
 
 
 def _report(found: Measured) -> None:

@@ -76,10 +76,12 @@ def measuring_options(function: Function) -> Function:
     return function
 
 
-def measured(plan: "ConversionPlan", wish: Measuring, importance: "dict[str, Vector]") -> Measured:
+def measured(
+    plan: "ConversionPlan", wish: Measuring, importance: "dict[str, Vector]", *, always: bool = False
+) -> Measured:
     """Everything that is decided before a byte is written. Nothing quantised: all of the matrix is folded in as
-    `--awq fixed` does, for a model to quantise later."""
-    if not importance and not wish.search:
+    `--awq fixed` does, for a model to quantise later. `always`: errors are measured though nothing is chosen by them."""
+    if not importance and not wish.search and not always:
         return Measured({}, None, None)
     from qwen_core.convert.measure import Measure
 
