@@ -7,7 +7,6 @@ and scales searched too; and what --fit gives at the variant's bytes. Importance
 other conversations. Prints the rows as they are done, and the bounds that do not hold; exit code 0 when all do.
 """
 
-import itertools
 import re
 import sys
 import tempfile
@@ -76,8 +75,10 @@ def text_of(tokenizer: Tokenizer, seed: int, tokens: int) -> Text:
     from demo_training.corpus.corpus import conversations
 
     ids: list[int] = []
-    for conversation in itertools.takewhile(lambda _: len(ids) < tokens, conversations(seed)):
+    for conversation in conversations(seed):
         ids += tokenizer.encode(conversation.text)
+        if len(ids) >= tokens:
+            break
     return Text(tuple(ids[:tokens]), tokenizer.size)
 
 

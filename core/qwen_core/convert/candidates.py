@@ -22,7 +22,7 @@ from qwen_core.convert.awq import Vector
 from qwen_core.convert.measure import Measure
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import ConversionPlan, Decision, Progress
-from qwen_core.convert.rounding import nearest, restored, searched
+from qwen_core.convert.rounding import nearest, restored, searched, weighted_square
 from qwen_core.convert.transform import row_pieces, values_of
 from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError, QwenError, quote
@@ -90,10 +90,10 @@ def _of_weight(source: TensorBytes, decision: Decision, measure: Measure, meter:
     for row, bits in row_pieces(source, decision):
         exact = values_of(bits, decision, None, row).astype(mx.float32)
         rounded, cost = exact.astype(mx.bfloat16), measure.weighting(decision, None, row, len(bits)).whole
-        sums[0] += mx.sum(cost * mx.square(exact)).item()
+        sums[0] += weighted_square(cost, exact)
         for number, spec in enumerate(specs, 1):
             values = restored(searched(rounded, spec, cost), spec) if search else nearest(rounded, spec)
-            sums[number] += mx.sum(cost * mx.square(values - exact)).item()
+            sums[number] += weighted_square(cost, values - exact)
         meter.reached((row + len(bits)) / rows * decision.source_bytes)
     meter.finish(decision.source_bytes)
     return Candidates(float(sums[0]), {str(spec): float(error) for spec, error in zip(specs, sums[1:], strict=True)})

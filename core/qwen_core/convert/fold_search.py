@@ -27,7 +27,7 @@ from qwen_core.convert.awq import (
 from qwen_core.convert.measure import Measure
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import ConversionPlan, Decision, Progress
-from qwen_core.convert.rounding import nearest
+from qwen_core.convert.rounding import nearest, weighted_square
 from qwen_core.convert.transform import row_pieces, values_of
 from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError
@@ -134,5 +134,5 @@ class _Search:
     ) -> tuple[float, float]:
         exact = values_of(bits, decision, fold, row).astype(mx.float32)
         cost = self._measure.weighting(decision, fold, row, len(bits)).whole
-        error = mx.sum(cost * mx.square(nearest(exact.astype(mx.bfloat16), spec) - exact))
-        return float(error.item()), float(mx.sum(cost * mx.square(exact)).item())
+        error = weighted_square(cost, nearest(exact.astype(mx.bfloat16), spec) - exact)
+        return error, weighted_square(cost, exact)

@@ -12,7 +12,7 @@ import numpy as np
 
 from qwen_core.convert.awq import Fold, Vector
 from qwen_core.convert.plan import Decision
-from qwen_core.convert.rounding import Parts, quantised, restored, searched
+from qwen_core.convert.rounding import Parts, quantised, restored, searched, weighted_square
 from qwen_core.device.backend import mx
 from qwen_core.tensors.rounding_error import RoundingError
 
@@ -50,9 +50,8 @@ class Measure:
         weighting = self.weighting(decision, fold, row, exact.shape[0])
         rounded = exact.astype(mx.bfloat16)
         parts = searched(rounded, spec, weighting.whole) if self.search else quantised(rounded, spec)
-        cost = weighting.whole
-        error = mx.sum(cost * mx.square(restored(parts, spec) - exact)).item()
-        size = mx.sum(cost * mx.square(exact)).item()
+        error = weighted_square(weighting.whole, restored(parts, spec) - exact)
+        size = weighted_square(weighting.whole, exact)
         before = self.errors.get(decision.module, RoundingError(0, 0, decision.module in self.importance))
         self.errors[decision.module] = RoundingError(before.error + error, before.size + size, before.weighted)
         return parts

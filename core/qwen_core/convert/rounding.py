@@ -11,6 +11,8 @@ E8M0 (mxfp4; OCP Microscaling 1.0).
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import mx
 
@@ -35,6 +37,11 @@ def restored(parts: Parts, spec: QuantSpec) -> mx.array:
     # Affine numbers are computed in the type of their scales, which float32 makes exact.
     words, *rest = parts if kind else (parts[0], *(part.astype(mx.float32) for part in parts[1:]))
     return mx.dequantize(words, *rest, group_size=spec.group_size, bits=spec.bits, mode=spec.mode, **kind)
+
+
+def weighted_square(cost: mx.array, values: mx.array) -> float:
+    """sum of cost x values squared."""
+    return float(np.array(mx.sum(cost * mx.square(values))))
 
 
 def nearest(values: mx.array, spec: QuantSpec) -> mx.array:

@@ -57,9 +57,13 @@ def read_errors(directory: Path) -> dict[str, RoundingError]:
 
 
 def _error(value: Any, module: str, file: Path) -> RoundingError:
-    entry = value if isinstance(value, dict) else {}
-    numbers = [entry.get("error"), entry.get("size")]
-    for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
-            raise CheckpointError(f"{quote(file)}: the entry of {quote(module)} is damaged: remove the file")
-    return RoundingError(float(numbers[0]), float(numbers[1]), entry.get("weighted") is True)
+    try:
+        return RoundingError(_number(value["error"]), _number(value["size"]), value.get("weighted") is True)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{quote(file)}: the entry of {quote(module)} is damaged: remove the file") from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(value)
+    return float(value)

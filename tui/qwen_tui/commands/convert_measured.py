@@ -80,7 +80,7 @@ def measured(
     plan: "ConversionPlan", wish: Measuring, importance: "dict[str, Vector]", *, always: bool = False
 ) -> Measured:
     """Everything that is decided before a byte is written. Nothing quantised: all of the matrix is folded in as
-    `--awq fixed` does, for a model to quantise later. `always`: errors are measured though nothing is chosen by them."""
+    `--awq fixed` does, for a model to quantise later. `always`: errors are measured though nothing goes by them."""
     if not importance and not wish.search and not always:
         return Measured({}, None, None)
     from qwen_core.convert.measure import Measure
