@@ -40,6 +40,8 @@ class ModuleLayout:
     the headers for the MTP layer, of which config.json says nothing, and where config.json says otherwise than they.
     `offset` is the weight's first byte in its shard, a path in the directory; `element_aligned` says whether each of
     its tensors begins at a multiple of its own element size. `writer` is the tool whose names and types its parts have.
+    `error` is the root mean square of what quantisation changed over that of the weight, where somebody measured it
+    (tensors/rounding_error.py).
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModuleLayout:
     tensors: tuple[str, ...]
     writer: Writer = "mlx"
     experts: int = 0
+    error: float | None = None
 
     @property
     def is_matrix(self) -> bool:
@@ -216,6 +219,12 @@ class Layout:
     @cached_property
     def _by_place(self) -> dict[tuple[int | None, str], ModuleLayout]:
         return {(module.layer, module.role): module for module in self.modules}
+
+
+def with_errors(layout: Layout, errors: Mapping[str, float]) -> Layout:
+    """The same with the errors of modules, by canonical name."""
+    modules = tuple(replace(module, error=errors.get(module.canonical)) for module in layout.modules)
+    return replace(layout, modules=modules)
 
 
 def total(modules: Iterable[ModuleLayout]) -> Total:

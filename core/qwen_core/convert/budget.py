@@ -1,7 +1,7 @@
 """Each weight's format by least total error under a budget: a Lagrangian sweep over what candidates.py measured.
 
-The total is the sum of error / size over the weights, each the share of a layer's output that is noise: what one loses
-is counted alike whatever the scale of its numbers. For a price of a byte every weight takes the format with the least
+The total is the sum of the weights' errors over that of their sizes: with an importance matrix the share of all
+outputs' power that is noise. For a price of a byte every weight takes the format with the least
 error + price x bytes; as the price falls each goes through the corners of the lower convex hull of its formats. All
 steps of all weights in the order of what they gain a byte are therefore every best choice there is, but for what is
 left over at the end, which goes to the steps that still fit.
@@ -75,8 +75,9 @@ def choose(plan: ConversionPlan, found: Mapping[str, Candidates], budget: Budget
 
     Raises SettingsError where even the smallest formats need more: it names the least and the most possible.
     """
+    size = _size(found)
     options = {
-        decision.module: _hull(_options(decision, found[decision.module], budget.cost))
+        decision.module: _hull(_options(decision, found[decision.module], budget.cost, size))
         for decision in plan.decisions
         if decision.module in found
     }
@@ -116,8 +117,9 @@ def point_of(
     plan: ConversionPlan, found: Mapping[str, Candidates], specs: Mapping[str, QuantSpec | None], cost: Cost
 ) -> Point:
     """What given formats come to; a weight without one stays a float."""
+    size = _size(found)
     options = {
-        decision.module: _option(decision, found[decision.module], specs.get(decision.module), cost)
+        decision.module: _option(decision, found[decision.module], specs.get(decision.module), cost, size)
         for decision in plan.decisions
         if decision.module in found
     }
@@ -132,13 +134,18 @@ def best_at(sweep: Sequence[Point], nbytes: int) -> Point:
     return min((point for point in sweep if point.nbytes <= nbytes), key=lambda point: point.error, default=sweep[0])
 
 
-def _options(decision: Decision, found: Candidates, cost: Cost) -> list[_Option]:
-    return [_option(decision, found, spec, cost) for spec in (*formats_of(decision), None)]
+def _size(found: Mapping[str, Candidates]) -> float:
+    """Of all weights, what errors are shares of."""
+    return sum(one.size for one in found.values()) or 1.0
 
 
-def _option(decision: Decision, found: Candidates, spec: QuantSpec | None, cost: Cost) -> _Option:
+def _options(decision: Decision, found: Candidates, cost: Cost, size: float) -> list[_Option]:
+    return [_option(decision, found, spec, cost, size) for spec in (*formats_of(decision), None)]
+
+
+def _option(decision: Decision, found: Candidates, spec: QuantSpec | None, cost: Cost, size: float) -> _Option:
     nbytes = decision.nbytes if spec is None else stored_bytes(decision.shape, spec)
-    return _Option(spec, cost(decision, nbytes), found.relative(spec), nbytes)
+    return _Option(spec, cost(decision, nbytes), found.error(spec) / size, nbytes)
 
 
 def _hull(options: Sequence[_Option]) -> list[_Option]:

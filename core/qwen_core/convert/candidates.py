@@ -23,7 +23,7 @@ from qwen_core.convert.measure import Measure
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import ConversionPlan, Decision, Progress
 from qwen_core.convert.rounding import nearest, restored, searched, weighted_square
-from qwen_core.convert.transform import row_pieces, values_of
+from qwen_core.convert.transform import element_type, row_pieces, values_of
 from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError, QwenError, quote
 from qwen_core.files import json_text, read_json_object, write_private
@@ -40,11 +40,9 @@ class Candidates:
     size: float
     errors: Mapping[str, float]
 
-    def relative(self, spec: QuantSpec | None) -> float:
-        """error / size: the share of the output's power that is noise. 0 unquantised."""
-        if spec is None or not self.size > 0:
-            return 0.0
-        return self.errors[str(spec)] / self.size
+    def error(self, spec: QuantSpec | None) -> float:
+        """That of a format; 0 unquantised."""
+        return 0.0 if spec is None else self.errors[str(spec)]
 
 
 def formats_of(decision: Decision) -> tuple[QuantSpec, ...]:
@@ -77,9 +75,20 @@ def measure_candidates(
     """Of every weight that may be quantised, by canonical module name; `plan` says which tensors there are."""
     wanted = [decision for decision in plan.decisions if formats_of(decision)]
     meter = Meter(sum(decision.source_bytes for decision in wanted), progress)
-    measure = Measure(importance)
     with TensorBytes() as source:
+        measure = Measure(_with_head(importance, plan, source))
         return {decision.module: _of_weight(source, decision, measure, meter, search) for decision in wanted}
+
+
+def _with_head(importance: Mapping[str, Vector], plan: ConversionPlan, source: TensorBytes) -> dict[str, Vector]:
+    """With the head's importance, which llama.cpp measures only when asked to: what the final norm gives has a mean
+    square of about its weight's, w^2, where a plain 1 would be in other units than all the rest."""
+    found = dict(importance)
+    norm = next((decision for decision in plan.decisions if decision.module == "norm"), None)
+    if found and "lm_head" not in found and norm is not None:
+        bits = source.read(norm.source, 0, norm.source.nbytes).view(element_type(norm))
+        found["lm_head"] = np.square(np.array(values_of(bits, norm, None, 0).astype(mx.float32)))
+    return found
 
 
 def _of_weight(source: TensorBytes, decision: Decision, measure: Measure, meter: Meter, search: bool) -> Candidates:

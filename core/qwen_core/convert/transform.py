@@ -77,6 +77,11 @@ def row_pieces(file: TensorBytes, decision: Decision, piece: int = PIECE) -> Ite
             row += last - first
 
 
+def element_type(decision: Decision) -> type[np.uint16 | np.uint32]:
+    """How numpy holds the bits of a float tensor of the source."""
+    return _FLOATS[decision.source.dtype][0]
+
+
 def _check_finite(bits: np.ndarray, decision: Decision) -> None:
     info = decision.source
     exponent = _FLOATS[info.dtype][1]

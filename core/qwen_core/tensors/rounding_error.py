@@ -1,16 +1,21 @@
-"""What quantisation cost each weight of a model: the figures, and the file beside the weights that keeps them.
+"""What quantisation cost each weight of a model: the figures, and the file that keeps them.
 
-The converter writes the file where it measured; the inspector reads it. It is a JSON object, bounded when read.
+The converter writes the file beside the weights where it measured. For a model without one `inspect --errors` measures
+against the original, and keeps it among the program's own files. It is a JSON object, bounded when read.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from qwen_core.checkpoint.directory import Checkpoint
+from qwen_core.checkpoint.fingerprint import fingerprint
+from qwen_core.checkpoint.layout import Layout, make_layout, with_errors
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import read_json_object
+from qwen_core.settings.paths import location
 
 ERRORS_FILE = "quantization_errors.json"
 MAX_BYTES = 32 << 20
@@ -42,18 +47,37 @@ def errors_as_json(errors: Mapping[str, RoundingError]) -> dict[str, Any]:
     }
 
 
-def read_errors(directory: Path) -> dict[str, RoundingError]:
-    """The errors by canonical module name that the file in a model directory tells; {} where it has none.
-
-    Raises CheckpointError for a file that cannot be true.
-    """
-    file = directory / ERRORS_FILE
+def read_errors(file: Path) -> dict[str, RoundingError]:
+    """The errors by canonical module name in a file; {} where there is none. Raises CheckpointError for a file that
+    cannot be true."""
     if not file.exists():
         return {}
     weights = read_json_object(file, MAX_BYTES).get("weights")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{quote(file)} has no weights: remove it, or convert the model again")
     return {module: _error(value, module, file) for module, value in weights.items()}
+
+
+def kept_file(checkpoint: Checkpoint) -> Path:
+    """Where the errors of a model are kept that did not bring them."""
+    return location("state") / f"errors-of-{fingerprint(checkpoint)}.json"
+
+
+def errors_of(checkpoint: Checkpoint) -> dict[str, RoundingError]:
+    """The errors of a model by canonical module name, from its own file or from what was kept; {} where there is none.
+    Raises CheckpointError for a file that cannot be true."""
+    beside = checkpoint.path / ERRORS_FILE
+    return read_errors(beside if beside.exists() else kept_file(checkpoint))
+
+
+def measured_layout(checkpoint: Checkpoint) -> Layout:
+    """`make_layout` with the errors that are known; a damaged file of them is a warning."""
+    layout = make_layout(checkpoint)
+    try:
+        errors = {module: found.relative for module, found in errors_of(checkpoint).items()}
+    except CheckpointError as error:
+        return replace(layout, warnings=(*layout.warnings, str(error)))
+    return with_errors(layout, errors) if errors else layout
 
 
 def _error(value: Any, module: str, file: Path) -> RoundingError:

@@ -20,7 +20,7 @@ from qwen_core.convert.rules import Rules
 from qwen_core.convert.transform import transformed
 from qwen_core.errors import CheckpointError
 from qwen_core.model.model import load_model
-from qwen_core.tensors.rounding_error import read_errors
+from qwen_core.tensors.rounding_error import ERRORS_FILE, read_errors
 from support.conversion import load_all, variant_rules, write_raw
 from support.importance import random_importance, write_imatrix
 from support.published_plan import SMALL_MIXTURE
@@ -151,7 +151,7 @@ def test_it_is_less_than_the_fixed_exponent_leaves(source: Path, tmp_path: Path)
     sums = {}
     for name, found in ways.items():
         convert(plan, tmp_path / name, folds=found, measure=Measure(importance))
-        sums[name] = sum(error.error for error in read_errors(tmp_path / name).values())
+        sums[name] = sum(error.error for error in read_errors(tmp_path / name / ERRORS_FILE).values())
     assert sums["search"] < sums["fixed"]
 
 

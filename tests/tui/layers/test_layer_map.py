@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qwen_core.checkpoint.directory import open_checkpoint
+from qwen_core.checkpoint.layout import with_errors
 from qwen_core.demo import demo_model_path
 from qwen_tui.layers.arrangement import Arrangement, arrange
 from qwen_tui.layers.facts import headline
 from qwen_tui.layers.legend import below, beside
-from qwen_tui.layers.map import LayerMap, Place, glyph_of
+from qwen_tui.layers.map import LayerMap, Place, glyph_of, make_map
 from qwen_tui.layers.map_text import COLOURINGS, MARGIN, Colouring, View, row_line
 from support.checkpoints import write_checkpoint
 from support.layouts import drawn, map_at, map_of
@@ -201,6 +202,8 @@ def test_bytes_a_token_are_bars_and_the_cursor_shows_its_glyph(full: LayerMap) -
 
 def test_while_a_token_is_read_every_cell_is_lit_but_the_embedding(full: LayerMap) -> None:
     """Of the embedding a token reads one row; everything else it reads whole."""
+    layout = with_errors(full.layout, {module.canonical: 0.1 for module in full.layout.modules})
+    full = make_map(layout, full.verdict)
     for colouring in COLOURINGS:
         view = View(Place("mixer", 0), colouring=colouring, reading=True)
         lit = unlit = 0

@@ -190,8 +190,8 @@ def fit_lines(
     yield ""
     point = found.choice.point
     yield paragraph(
-        f"{found.budget.words}: {decimal_size(point.nbytes)}, error {point.error:.4g} in all, each weight's the "
-        "share of its output that is noise"
+        f"{found.budget.words}: {decimal_size(point.nbytes)}, an error of {point.error:.4g} of the weights' own "
+        "squares, by their importance where that is known"
     )
 
 

@@ -25,7 +25,7 @@ from qwen_tui.layers.experts_screen import ExpertsScreen
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.headline import LayerHeadline
 from qwen_tui.layers.inspection import Inspection, Opened, open_model
-from qwen_tui.layers.map_text import COLOURINGS
+from qwen_tui.layers.map_text import next_colouring
 from qwen_tui.layers.map_view import LayerMapView
 from qwen_tui.layers.status import InspectorStatus
 from qwen_tui.layers.table_view import LayerTable
@@ -266,9 +266,10 @@ class InspectorScreen(LayersScreen):
             self.dismiss()
 
     def action_colour(self) -> None:
-        if self._map is not None:
+        opened = self.inspection.opened
+        if self._map is not None and opened is not None:
             view = self._map.view
-            colouring = COLOURINGS[(COLOURINGS.index(view.colouring) + 1) % len(COLOURINGS)]
+            colouring = next_colouring(view.colouring, opened.layer_map.layout)
             self._map.look(replace(view, colouring=colouring))
             self.inspection.view = self._map.view
 
