@@ -4,11 +4,15 @@ Every exponent of a grid from 0 (nothing is folded) to 1 is tried on the weights
 get: sum over channels of importance x (W - dequantised(quantised(W s)) / s)^2. The least wins, so that folding never
 makes this error larger. No forward pass, and a few megabytes of the group in memory.
 
+nvfp4's scales are E4M3, whose precision is lost below 2^-6: weights of a usual size are there. One factor for all
+channels of a group, a power of two that its norm is divided by, brings them back; it does what MLX's `global_scale`
+does, in files that mlx-lm reads too (0.32.2 takes no `global_scale` in a linear layer).
+
 Between two matrices (rows of up_proj, columns of down_proj) both change: there the sum of both relative errors counts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,50 +37,87 @@ from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError
 
 GRID = tuple(float(exponent) for exponent in np.linspace(0, 1, 20))
+# Exact in every type, so that nothing but the scales changes.
+GAINS = tuple(2.0**power for power in (0, 2, 4, 6, 8, 10))
 # A smaller gain than this share of the error is chance: it stays unfolded.
 LEAST_GAIN = 0.01
 
 
 @dataclass(frozen=True)
 class FoldChoice:
-    """What was chosen for a group: 0 folds nothing. `before` and `after` are sqrt(error / size) of its weights."""
+    """What was chosen for a group: exponent 0 folds nothing of importance. `gain` is one factor for all channels.
+    `before` and `after` are sqrt(error / size) of its weights."""
 
     group: ScaledGroup
     exponent: float
+    gain: float
     before: float
     after: float
 
 
 def search_folds(
-    plan: ConversionPlan, importance: Mapping[str, Vector], progress: Progress | None = None
+    plan: ConversionPlan,
+    importance: Mapping[str, Vector],
+    *,
+    gains: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Fold], tuple[FoldChoice, ...]]:
     """The factors of every tensor that folding touches, by canonical module name, and what was chosen for each group
-    with a quantised weight.
+    with a quantised weight. Without importance there are only `gains`, where those are wanted.
 
     Raises CheckpointError where the importance of a weight is missing, and where no such group is quantised.
     """
-    check_importance(plan.checkpoint.config, importance)
+    if importance:
+        check_importance(plan.checkpoint.config, importance)
     decisions = {decision.module: decision for decision in plan.decisions if decision.part == "text"}
     wanted = [group for group in groups(plan.checkpoint.config) if not plan.specs.keys().isdisjoint(group.wanted)]
     if not wanted:
         raise CheckpointError(
             "the importance matrix has no effect: nothing that it could scale is quantised; leave it out"
         )
-    total = sum(decisions[module].source_bytes for group in wanted for module in _measured(group, decisions))
-    meter = Meter(total, progress)
+    gained = [group for group in wanted if gains and _takes_gain(group, decisions)]
+    passes = [*(wanted if importance else ()), *gained]
+    meter = Meter(
+        sum(decisions[module].source_bytes for group in passes for module in _measured(group, decisions)), progress
+    )
     scales: dict[ScaledGroup, Vector] = {}
     choices: list[FoldChoice] = []
     with TensorBytes() as source:
         search = _Search(source, decisions, Measure(importance), meter)
-        for group in wanted:
+        for group in wanted if importance else gained:
             known = folds_of(scales)
-            tried = [scale_of(importance_of_group(group, importance), exponent) for exponent in GRID]
-            errors = search.errors(group, tried, known)
-            best = _best(errors)
-            choices.append(FoldChoice(group, GRID[best], float(np.sqrt(errors[0])), float(np.sqrt(errors[best]))))
-            if best:
-                scales[group] = tried[best]
+            scale, choice = _exponent(search, group, importance, known)
+            if group in gained:
+                scale, choice = _gain(search, choice, scale, known)
+            choices.append(choice)
+            if choice.exponent or choice.gain != 1:
+                scales[group] = scale
     return folds_of(scales), tuple(choices)
+
+
+def _exponent(
+    search: "_Search", group: ScaledGroup, importance: Mapping[str, Vector], known: Mapping[str, Fold]
+) -> tuple[Vector, FoldChoice]:
+    if not importance:
+        return search.ones(group), FoldChoice(group, 0.0, 1.0, 0.0, 0.0)
+    tried = [scale_of(importance_of_group(group, importance), exponent) for exponent in GRID]
+    errors = search.errors(group, tried, known)
+    best = _best(errors)
+    return tried[best], FoldChoice(group, GRID[best], 1.0, float(np.sqrt(errors[0])), float(np.sqrt(errors[best])))
+
+
+def _gain(search: "_Search", choice: FoldChoice, scale: Vector, known: Mapping[str, Fold]) -> tuple[Vector, FoldChoice]:
+    tried = [(scale * np.float32(gain)).astype(np.float32) for gain in GAINS]
+    errors = search.errors(choice.group, tried, known)
+    best = _best(errors)
+    before = choice.before or float(np.sqrt(errors[0]))
+    return tried[best], replace(choice, gain=GAINS[best], before=before, after=float(np.sqrt(errors[best])))
+
+
+def _takes_gain(group: ScaledGroup, decisions: Mapping[str, Decision]) -> bool:
+    """Whether a norm feeds a weight whose scales are E4M3, which are coarse below 2^-6."""
+    specs = [decisions[module].spec for module in group.wanted]
+    return not decisions[group.producer].is_matrix and any(spec and spec.mode == "nvfp4" for spec in specs)
 
 
 def _best(errors: np.ndarray) -> int:
@@ -98,6 +139,10 @@ class _Search:
 
     def __init__(self, source: TensorBytes, decisions: Mapping[str, Decision], measure: Measure, meter: Meter) -> None:
         self._source, self._decisions, self._measure, self._meter = source, decisions, measure, meter
+
+    def ones(self, group: ScaledGroup) -> Vector:
+        """Factors that change nothing."""
+        return np.ones(self._decisions[group.wanted[0]].shape[-1], np.float32)
 
     def errors(self, group: ScaledGroup, tried: Sequence[Vector], known: Mapping[str, Fold]) -> np.ndarray:
         """error / size of the group with each of the scales [scales]; `known` has been folded in before."""

@@ -162,3 +162,26 @@ def test_a_matrix_without_effect_or_of_another_model_is_an_error(source: Path) -
     del importance["layers.3.self_attn.k_proj"]
     with pytest.raises(CheckpointError, match=r"has nothing on layers\.3\.self_attn\.k_proj"):
         search_folds(plan_of(source, "q4"), importance)
+
+
+def test_small_nvfp4_weights_get_a_gain_that_their_norm_gives_back(source: Path, tmp_path: Path) -> None:
+    """The same model with gate and up 64 times smaller, where E4M3 holds their scales with one digit: a power of two
+    for all channels, which rounds nothing of the norm. As they are, the weights need none."""
+    checkpoint = open_checkpoint(source)
+    norms = [group for group in groups(checkpoint.config) if group.producer.endswith("post_attention_layernorm")]
+    smaller = folds_of({group: np.full(checkpoint.config.hidden_size, 2.0**-6, np.float32) for group in norms})
+    convert(make_plan(checkpoint, Rules()), tmp_path / "small", folds=smaller)
+    plan = plan_of(tmp_path / "small", "nvfp4")
+    found, choices = search_folds(plan, {}, gains=True)
+    assert [choice.group for choice in choices] == norms
+    assert all(choice.gain > 1 and choice.after < 0.97 * choice.before for choice in choices)
+    assert {choice.gain for choice in search_folds(plan_of(source, "nvfp4"), {}, gains=True)[1]} == {1}
+    convert(plan, tmp_path / "plain", measure=Measure())
+    convert(plan, tmp_path / "gained", folds=found, measure=Measure())
+    before, after = load_all(tmp_path / "plain"), load_all(tmp_path / "gained")
+    for choice in choices:
+        norm = f"language_model.model.{choice.group.producer}.weight"
+        assert mx.array_equal(before[norm], after[norm] * choice.gain)
+    errors = [read_errors(tmp_path / name / ERRORS_FILE) for name in ("plain", "gained")]
+    for module in ("layers.0.mlp.up_proj", "layers.3.mlp.gate_proj"):
+        assert errors[1][module].relative < errors[0][module].relative

@@ -256,7 +256,7 @@ def _convert(plan: "ConversionPlan", target: Path, found: Measured) -> None:
             plan, target, folds=found.folds, measure=found.measure, progress=lambda step: show_step(step, show)
         )
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
-    scaled = f", {len(found.folds)} tensors scaled by the importance matrix" if found.folds else ""
+    scaled = f", {len(found.folds)} tensors scaled" if found.folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
 
 
@@ -266,7 +266,8 @@ def _report(found: Measured) -> None:
         from qwen_tui.commands.report import print_report
 
         width = output_width(in_pipe=NO_LIMIT)
-        print_report(fold_lines(found.choices, width), width)
+        is_folding = bool(found.measure and found.measure.importance)
+        print_report(fold_lines(found.choices, width, is_folding=is_folding), width)
 
 
 def _warn(plan: "ConversionPlan") -> None:

@@ -86,7 +86,7 @@ def measured(
     from qwen_core.convert.measure import Measure
 
     measure = Measure(importance, search=wish.search) if plan.specs else None
-    if not importance:
+    if not importance and not (wish.search and any(spec.mode == "nvfp4" for spec in plan.specs.values())):
         return Measured({}, None, measure)
     if wish.awq == "fixed" or not plan.specs:
         from qwen_core.convert.awq import folds
@@ -96,28 +96,31 @@ def measured(
     from qwen_tui.commands.convert import ended_cleanly, show_step
 
     with ended_cleanly(), progress_bar() as show:
-        found, choices = search_folds(plan, importance, lambda step: show_step(step, show))
+        found, choices = search_folds(plan, importance, gains=wish.search, progress=lambda step: show_step(step, show))
     return Measured(found, choices, measure)
 
 
-def fold_lines(choices: "Iterable[FoldChoice]", width: int) -> "Iterator[RenderableType]":
-    """A line for each group of weights with one input: its exponent, and its error without and with it."""
+def fold_lines(choices: "Iterable[FoldChoice]", width: int, *, is_folding: bool = True) -> "Iterator[RenderableType]":
+    """A line for each group of weights with one input: its exponent, what all its channels are multiplied by, and its
+    error without and with both. `is_folding`: there is an importance matrix."""
     from qwen_tui.commands.report import figures, folding, table, words
 
     choices = list(choices)
-    columns = folding("scaled in", 20), words("exponent"), figures("error before"), figures("after")
+    columns = folding("scaled in", 20), words("exponent"), words("gain"), figures("error before"), figures("after")
     rows = [
         (
             choice.group.producer,
             f"{choice.exponent:.3f}" if choice.exponent else "none",
+            f"{choice.gain:g}" if choice.gain != 1 else "",
             f"{choice.before:.5f}",
-            f"{choice.after:.5f}" if choice.exponent else "same",
+            "same" if choice.after == choice.before else f"{choice.after:.5f}",
         )
         for choice in choices
     ]
     yield table(columns, rows, width)
     yield ""
-    yield fold_summary(choices)
+    if is_folding:
+        yield fold_summary(choices)
 
 
 def fold_summary(choices: "Iterable[FoldChoice]") -> str:
