@@ -221,12 +221,6 @@ class Layout:
         return {(module.layer, module.role): module for module in self.modules}
 
 
-def with_errors(layout: Layout, errors: Mapping[str, float]) -> Layout:
-    """The same with the errors of modules, by canonical name."""
-    modules = tuple(replace(module, error=errors.get(module.canonical)) for module in layout.modules)
-    return replace(layout, modules=modules)
-
-
 def total(modules: Iterable[ModuleLayout]) -> Total:
     """The sum over `modules`."""
     chosen = list(modules)

@@ -12,7 +12,7 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
-from qwen_core.checkpoint.layout import Layout, make_layout, with_errors
+from qwen_core.checkpoint.layout import Layout, make_layout
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import read_json_object
 from qwen_core.settings.paths import location
@@ -68,6 +68,12 @@ def errors_of(checkpoint: Checkpoint) -> dict[str, RoundingError]:
     Raises CheckpointError for a file that cannot be true."""
     beside = checkpoint.path / ERRORS_FILE
     return read_errors(beside if beside.exists() else kept_file(checkpoint))
+
+
+def with_errors(layout: Layout, errors: Mapping[str, float]) -> Layout:
+    """The same with the errors of modules, by canonical name."""
+    modules = tuple(replace(module, error=errors.get(module.canonical)) for module in layout.modules)
+    return replace(layout, modules=modules)
 
 
 def measured_layout(checkpoint: Checkpoint) -> Layout:

@@ -25,7 +25,6 @@ from qwen_tui.layers.experts_screen import ExpertsScreen
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.headline import LayerHeadline
 from qwen_tui.layers.inspection import Inspection, Opened, open_model
-from qwen_tui.layers.map_text import next_colouring
 from qwen_tui.layers.map_view import LayerMapView
 from qwen_tui.layers.status import InspectorStatus
 from qwen_tui.layers.table_view import LayerTable
@@ -266,11 +265,8 @@ class InspectorScreen(LayersScreen):
             self.dismiss()
 
     def action_colour(self) -> None:
-        opened = self.inspection.opened
-        if self._map is not None and opened is not None:
-            view = self._map.view
-            colouring = next_colouring(view.colouring, opened.layer_map.layout)
-            self._map.look(replace(view, colouring=colouring))
+        if self._map is not None:
+            self._map.recolour()
             self.inspection.view = self._map.view
 
     def action_small(self) -> None:
@@ -289,6 +285,8 @@ class InspectorScreen(LayersScreen):
         view.display = not table.display
         self.query_one("#stage").set_class(table.display, "-table")
         self.query_one(LayerDetail).styles.height = 4 if table.display else "1fr"
+        if view.view.colouring == "error":
+            table.by_error()
         self._fill_table()
         (table if table.display else view).focus()
 

@@ -11,7 +11,7 @@ from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_tui.layers.facts import choice_text
 from qwen_tui.layers.map_text import MUTED
 from qwen_tui.layers.painter import CellStyles
-from qwen_tui.layers.table import Order, column_at, columns_of, head_line, module_line, ordered
+from qwen_tui.layers.table import ERROR, Order, column_at, columns_of, head_line, module_line, ordered
 from qwen_tui.widgets.cursor_list import CursorList
 
 
@@ -56,6 +56,11 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
         if y == self.size.height - 1:
             return Content.styled(f" {choice_text(self._layout, self._modules, width - 1)}", MUTED)
         return Content("")
+
+    def by_error(self) -> None:
+        """The largest error first, where errors are known."""
+        if ERROR in self._columns:
+            self._order = Order(self._columns.index(ERROR), True)
 
     def action_order(self) -> None:
         self._order = self._order.next(self._columns)
