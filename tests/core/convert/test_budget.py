@@ -1,5 +1,6 @@
 """A budget is kept and well spent: against every choice there is, and against the files that come of it."""
 
+import random
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,8 @@ def test_what_cannot_be_met_names_the_least_and_the_most(
 def test_the_recipe_says_the_same_when_it_is_read_back(sizes: dict[str, Any], tmp_path: Path) -> None:
     source = write_raw(tmp_path / "raw", text={**sizes, "num_hidden_layers": 8})
     floats = make_plan(open_checkpoint(source), Rules())
-    random = np.random.default_rng(0)
-    specs = {d.module: random.choice([*formats_of(d), None]) for d in floats.decisions if formats_of(d)}
+    draw = random.Random(0)
+    specs = {d.module: draw.choice([*formats_of(d), None]) for d in floats.decisions if formats_of(d)}
     (tmp_path / "r.toml").write_text(recipe_text('a "name"', specs))
     rules = read_rules(tmp_path / "r.toml")
     assert rules.name == 'a "name"'

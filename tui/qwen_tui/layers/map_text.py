@@ -137,7 +137,7 @@ def error_step(error: float) -> int:
 def next_colouring(colouring: Colouring, layout: Layout) -> Colouring:
     """The one after it; by error only where some is known."""
     known = any(module.error is not None for module in layout.modules)
-    offered = [one for one in COLOURINGS if one != "error" or known]
+    offered: list[Colouring] = [one for one in COLOURINGS if one != "error" or known]
     return offered[(offered.index(colouring) + 1) % len(offered)] if colouring in offered else offered[0]
 
 
