@@ -129,9 +129,9 @@ def point_of(
     )
 
 
-def best_at(sweep: Sequence[Point], nbytes: int) -> Point:
-    """The best point of a sweep that has at most so many bytes on disk; its first where none has."""
-    return min((point for point in sweep if point.nbytes <= nbytes), key=lambda point: point.error, default=sweep[0])
+def best_at(sweep: Sequence[Point], amount: int) -> Point:
+    """The best point of a sweep that takes at most so much of its budget; its first where none does."""
+    return min((point for point in sweep if point.amount <= amount), key=lambda point: point.error, default=sweep[0])
 
 
 def _size(found: Mapping[str, Candidates]) -> float:

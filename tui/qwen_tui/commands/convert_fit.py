@@ -213,18 +213,19 @@ def map_lines(plan: "ConversionPlan", width: int) -> Iterator[str]:
 
 
 def chart_lines(choice: "Choice", variants: "Sequence[Point]") -> Iterator[str]:
-    """The total error, its logarithm upwards, against bytes: the sweep `·`, published variants `×`, the choice `●`."""
+    """The total error, its logarithm upwards, against the bytes that the budget counts: the sweep `·`, the published
+    variants `×`, the choice `●`."""
     points = [point for point in choice.sweep if point.error > 1e-12]
     shown = [*points, *variants, choice.point]
     if len(points) < 2:
         return
     heights = [math.log10(max(point.error, 1e-12)) for point in shown]
     low, high = min(heights), max(heights)
-    left, right = min(point.nbytes for point in shown), max(point.nbytes for point in shown)
+    left, right = min(point.amount for point in shown), max(point.amount for point in shown)
     cells = [[" "] * _CHART_WIDTH for _ in range(_CHART_HEIGHT)]
     marks = ["·"] * len(points) + ["×"] * len(variants) + ["●"]
     for point, height, mark in zip(shown, heights, marks, strict=True):
-        column = round((point.nbytes - left) / max(right - left, 1) * (_CHART_WIDTH - 1))
+        column = round((point.amount - left) / max(right - left, 1) * (_CHART_WIDTH - 1))
         row = round((high - height) / max(high - low, 1e-9) * (_CHART_HEIGHT - 1))
         cells[row][column] = mark
     for number, row in enumerate(cells):
@@ -246,7 +247,7 @@ def variant_points(floats: "ConversionPlan", found: Fitted) -> "list[tuple[str, 
     for variant in VARIANTS:
         specs = {module: recipe_spec(variant, role_of(module)) for module in found.candidates}
         if all(spec is None or str(spec) in found.candidates[module].errors for module, spec in specs.items()):
-            rows.append((variant.name, point_of(floats, found.candidates, specs, lambda _, nbytes: nbytes)))
+            rows.append((variant.name, point_of(floats, found.candidates, specs, found.budget.cost)))
     return rows
 
 
@@ -256,8 +257,8 @@ def _comparison(rows: "Sequence[tuple[str, Point]]", found: Fitted, width: int) 
 
     lines = []
     for name, point in rows:
-        best = best_at(found.choice.sweep, point.nbytes)
+        best = best_at(found.choice.sweep, point.amount)
         share = f"{best.error / point.error:.2f}" if point.error else ""
-        lines.append((name, decimal_size(point.nbytes), f"{point.error:.4g}", f"{best.error:.4g}", share))
-    columns = words("variant"), figures("size"), figures("its error"), figures("fitted to its size"), figures("ratio")
+        lines.append((name, found.budget.unit(point.amount), f"{point.error:.4g}", f"{best.error:.4g}", share))
+    columns = words("variant"), figures("size"), figures("its error"), figures("fitted to that"), figures("ratio")
     yield table(columns, lines, width)
