@@ -40,6 +40,7 @@ VARIANTS = ("q3", "q4", "nvfp4")
 CALIBRATION_SEED, HELD_OUT_SEED = 20_260_202, 20_260_101  # not ones that training has used
 CALIBRATION_TOKENS, HELD_OUT_TOKENS = 4000, 4000
 FIT_BOUND = 0.85
+_ROW = re.compile(r"^\| (\w+) \| (\w+) \| ([\d,]+)" + r" \| ([\d.]+)" * 5 + r" \|$", re.MULTILINE)
 _BLOCK = re.compile(r"<!-- quantisation -->\n.*?<!-- /quantisation -->", re.DOTALL)
 
 
@@ -148,6 +149,18 @@ def block(rows: list[Row]) -> str:
     )
 
 
+def parse(document: str) -> list[Row]:
+    """The rows of the table that `document` holds."""
+    return [
+        Row(model, variant, int(nbytes.replace(",", "")), *map(float, figures))
+        for model, variant, nbytes, *figures in _ROW.findall(document)
+    ]
+
+
+def with_table(document: str, rows: list[Row]) -> str:
+    return _BLOCK.sub(lambda _: block(rows), document)
+
+
 def main() -> int:
     rows: list[Row] = []
     for raw in map(Path, sys.argv[1:]):
@@ -158,8 +171,7 @@ def main() -> int:
     for words in missed:
         print(f"does not hold: {words}", file=sys.stderr)
     # Read only now: measuring takes minutes, in which the document may have changed.
-    document = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(_BLOCK.sub(lambda _: block(rows), document), encoding="utf-8")
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(encoding="utf-8"), rows), encoding="utf-8")
     return 1 if missed else 0
 
 
