@@ -39,8 +39,10 @@ from qwen_core.errors import CheckpointError
 GRID = tuple(float(exponent) for exponent in np.linspace(0, 1, 20))
 # Exact in every type, so that nothing but the scales changes.
 GAINS = tuple(2.0**power for power in (0, 2, 4, 6, 8, 10))
-# A smaller gain than this share of the error is chance: it stays unfolded.
-LEAST_GAIN = 0.01
+# A group whose squared error would be smaller by less than this share stays as it is. Scaling rounds all of its weights
+# anew, which moves a model's predictions by some percent either way: measured on three small models, gains of less than
+# a tenth made the KL divergence worse as often as better.
+LEAST_GAIN = 0.1
 
 
 @dataclass(frozen=True)

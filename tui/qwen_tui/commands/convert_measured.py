@@ -129,8 +129,8 @@ def fold_summary(choices: "Iterable[FoldChoice]") -> str:
     folded = [choice for choice in choices if choice.exponent]
     if not folded:
         return (
-            f"the importance matrix helps nothing: in none of {counted(len(choices), 'group')} is the error smaller "
-            "with it folded in, so nothing is"
+            f"the importance matrix helps nothing: in none of {counted(len(choices), 'group')} is the squared error "
+            "a tenth smaller with it folded in, so nothing is"
         )
     least, most = min(choice.exponent for choice in folded), max(choice.exponent for choice in folded)
     gain = sum(1 - (choice.after / choice.before) ** 2 for choice in folded) / len(folded)
