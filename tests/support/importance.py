@@ -30,6 +30,15 @@ def random_importance(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
     }
 
 
+def grouped_heads(values: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """What llama.cpp measured of ssm_out's channels in the order of the checkpoint: its value heads stand key head by
+    key head, and there every key head's first one comes first (conversion/qwen.py, `_reorder_v_heads`)."""
+    keys, size = config.linear_num_key_heads, config.linear_value_head_dim
+    each = config.linear_num_value_heads // keys
+    heads = values.reshape(-1, size)
+    return np.concatenate([heads[rank * keys + key] for key in range(keys) for rank in range(each)])
+
+
 def write_imatrix(
     path: Path,
     importance: Mapping[str, np.ndarray],

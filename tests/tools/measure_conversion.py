@@ -1,4 +1,7 @@
-"""Measures what converting costs: `measure_conversion.py [VARIANT ...]` (q4 by default).
+"""Measures what converting costs: `measure_conversion.py [--small] [VARIANT ...]` (q4 by default).
+
+A variant with `+search` searches folding, gains, ranges and scales with a made-up importance; `fit` measures every
+format first and chooses for 5 bits a weight. `--small` writes a model of 0.2 GB, whose bound is the same 500 MB.
 
     peak    the most memory resident while a raw bf16 checkpoint of more than 4 GB, written here, is converted, in a
             fresh process. Bound: four times the largest tensor, and 500 MB.
@@ -41,10 +44,13 @@ SIZES = {
 }
 
 
-def write_source(path: Path) -> int:
+SMALL = SIZES | {"vocab_size": 32768, "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 4}
+
+
+def write_source(path: Path, sizes: dict[str, int]) -> int:
     """A raw checkpoint of real bytes, a tensor at a time; gives the bytes of its largest tensor."""
     path.mkdir()
-    config = text_config(True, SIZES)
+    config = text_config(True, sizes)
     (path / "config.json").write_text(json.dumps({"model_type": "qwen3_5", "text_config": config}))
     random = np.random.default_rng(0)
     noise = (random.standard_normal(1 << 20).astype(np.float32) * 0.02).view(np.uint32) >> 16
@@ -77,16 +83,32 @@ def measure(source: str, target: str, variant: str) -> dict[str, Any]:
     """In this process: convert, imports not timed."""
     from qwen_core.checkpoint.directory import open_checkpoint
     from qwen_core.checkpoint.recipe import find_variant
+    from qwen_core.convert.budget import choose
+    from qwen_core.convert.budget_words import bits_budget
+    from qwen_core.convert.candidates import measure_candidates
     from qwen_core.convert.convert import convert
+    from qwen_core.convert.fitted_rules import FittedRules
+    from qwen_core.convert.fold_search import search_folds
+    from qwen_core.convert.measure import Measure
     from qwen_core.convert.plan import make_plan
-    from qwen_core.convert.rules import VariantRules
+    from qwen_core.convert.rules import Rules, VariantRules
+    from support.importance import random_importance
 
-    found = find_variant(variant)
-    assert found is not None, variant
     before = peak_resident_bytes()
     start = time.perf_counter()
-    plan = make_plan(open_checkpoint(source), VariantRules(found))
-    convert(plan, Path(target))
+    checkpoint = open_checkpoint(source)
+    name, _, search = variant.partition("+")
+    found = find_variant(name)
+    if found is None:
+        assert name == "fit", variant
+        floats = make_plan(checkpoint, Rules())
+        choice = choose(floats, measure_candidates(floats, {}), bits_budget(floats, 5))
+        plan = make_plan(checkpoint, FittedRules("fitted", choice.specs))
+    else:
+        plan = make_plan(checkpoint, VariantRules(found))
+    importance = random_importance(checkpoint.config, 0) if search else {}
+    folds = search_folds(plan, importance, gains=True)[0] if search else None
+    convert(plan, Path(target), folds=folds, measure=Measure(importance, search=bool(search)))
     seconds = time.perf_counter() - start
     return {
         "peak": peak_resident_bytes(), "before": before, "seconds": seconds, "read": plan.source_bytes,
@@ -100,8 +122,9 @@ def main() -> int:
         return 0
     held = []
     with tempfile.TemporaryDirectory() as folder:
-        largest = write_source(Path(folder) / "raw")
-        for variant in sys.argv[1:] or ["q4"]:
+        small, *variants = sys.argv[1:] if sys.argv[1:2] == ["--small"] else ["", *sys.argv[1:]]
+        largest = write_source(Path(folder) / "raw", SMALL if small else SIZES)
+        for variant in variants or ["q4"]:
             command = [sys.executable, __file__, "--here", f"{folder}/raw", f"{folder}/{variant}", variant]
             run = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             bound = 4 * largest + BOUND_BYTES

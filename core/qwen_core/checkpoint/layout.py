@@ -40,6 +40,8 @@ class ModuleLayout:
     the headers for the MTP layer, of which config.json says nothing, and where config.json says otherwise than they.
     `offset` is the weight's first byte in its shard, a path in the directory; `element_aligned` says whether each of
     its tensors begins at a multiple of its own element size. `writer` is the tool whose names and types its parts have.
+    `error` is the root mean square of what quantisation changed over that of the weight, where somebody measured it
+    (tensors/rounding_error.py).
     """
 
     name: str
@@ -61,6 +63,7 @@ class ModuleLayout:
     tensors: tuple[str, ...]
     writer: Writer = "mlx"
     experts: int = 0
+    error: float | None = None
 
     @property
     def is_matrix(self) -> bool:

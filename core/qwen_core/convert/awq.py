@@ -2,7 +2,7 @@
 
 A channel that matters gets a larger share of the quantisation grid: its column is multiplied by s, and the norm (or
 the rows) before it by 1/s, so that the float model computes what it did (FORMAT.md, "AWQ from an imatrix"). Here are
-the factors; transform.py multiplies.
+the factors; fold_search.py chooses the power, transform.py multiplies.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +15,8 @@ from qwen_core.errors import CheckpointError, quote
 
 Vector = np.ndarray  # float32, one dimension; of a stack of experts two
 _LEAST = 1e-8
+# The recipe's. An importance is a mean of squares: this is the whole root mean square.
+FIXED_EXPONENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ def _feed_forward(norm: str, mlp: str, is_mixture: bool) -> Iterator[ScaledGroup
         yield ScaledGroup(f"{part}up_proj", (f"{part}down_proj",))
 
 
-def scale_of(importance: Vector) -> Vector:
-    """s of each channel: the square root of its importance, centred so that the largest and the smallest multiply to
-    about 1. Of a stack's importance [experts, channels] each expert by itself."""
+def scale_of(importance: Vector, exponent: float = FIXED_EXPONENT) -> Vector:
+    """s of each channel: a power of its importance, centred so that the largest and the smallest multiply to about 1.
+    Of a stack's importance [experts, channels] each expert by itself."""
     if importance.ndim == 2:
-        return np.stack([scale_of(one) for one in importance])
-    s = np.sqrt(np.maximum(importance, _LEAST))
+        return np.stack([scale_of(one, exponent) for one in importance])
+    s = np.power(np.maximum(importance, np.float32(_LEAST)), np.float32(exponent))
     centre = max(float(np.sqrt(s.max() * s.min())), _LEAST)
     return (s / centre).astype(np.float32)
 
@@ -80,20 +82,34 @@ def folds(config: ModelConfig, importance: Mapping[str, Vector], quantised: set[
     of these modules; None takes all groups. Raises CheckpointError where the importance of a weight is missing, of a
     group that is not folded too (the file is then of another model), or where none is wanted.
     """
-    rows: dict[str, Vector] = {}
-    columns: dict[str, Vector] = {}
+    check_importance(config, importance)
+    scales = {
+        group: scale_of(importance_of_group(group, importance))
+        for group in groups(config)
+        if quantised is None or not quantised.isdisjoint(group.wanted)
+    }
+    if not scales:
+        raise CheckpointError(
+            "the importance matrix has no effect: nothing that it could scale is quantised; leave it out"
+        )
+    return folds_of(scales)
+
+
+def check_importance(config: ModelConfig, importance: Mapping[str, Vector]) -> None:
+    """Raise CheckpointError where the importance of a weight is missing whose input can be scaled."""
     for group in groups(config):
         for module in group.wanted:
             if module not in importance:
                 raise CheckpointError(f"the importance matrix has nothing on {quote(module)}: it is not of this model")
-        if quantised is not None and quantised.isdisjoint(group.wanted):
-            continue
-        scale = scale_of(np.maximum.reduce([importance[module] for module in group.wanted]))
-        rows[group.producer] = 1 / scale
-        for module in (*group.wanted, *group.also):
-            columns[module] = scale
-    if not rows:
-        raise CheckpointError(
-            "the importance matrix has no effect: nothing that it could scale is quantised; leave it out"
-        )
+
+
+def importance_of_group(group: ScaledGroup, importance: Mapping[str, Vector]) -> Vector:
+    """Of each channel the largest that a weight of the group has."""
+    return np.maximum.reduce([importance[module] for module in group.wanted])
+
+
+def folds_of(scales: Mapping[ScaledGroup, Vector]) -> dict[str, Fold]:
+    """The factors of every tensor by canonical module name, of groups whose channels are scaled so."""
+    rows = {group.producer: (1 / scale).astype(np.float32) for group, scale in scales.items()}
+    columns = {module: scale for group, scale in scales.items() for module in (*group.wanted, *group.also)}
     return {module: Fold(rows.get(module), columns.get(module)) for module in rows | columns}

@@ -3,14 +3,15 @@
 Peak memory does not grow with the model: the source is read, and worked on by MLX, in pieces of a few megabytes.
 """
 
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.convert.awq import Fold
-from qwen_core.convert.plan import ConversionPlan, ConvertProgress, Decision, Progress
+from qwen_core.convert.measure import Measure
+from qwen_core.convert.meter import Meter
+from qwen_core.convert.plan import ConversionPlan, Decision, Progress
 from qwen_core.convert.shards import SHARD_CAP, Shard, arrange
 from qwen_core.convert.transform import transformed
 from qwen_core.convert.writer import (
@@ -26,6 +27,7 @@ from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, quote
 from qwen_core.figures import decimal_size
+from qwen_core.tensors.rounding_error import ERRORS_FILE, errors_as_json
 
 # What a conversion may have in memory beside the interpreter: pieces in fp4 quantisation, MLX, the headers.
 WORKING_BYTES = 500_000_000
@@ -36,10 +38,12 @@ def convert(
     target: Path,
     *,
     folds: Mapping[str, Fold] | None = None,
+    measure: Measure | None = None,
     progress: Progress | None = None,
     shard_cap: int = SHARD_CAP,
 ) -> tuple[Shard, ...]:
-    """Carry out `plan` into the new directory `target`; gives the shards that were written.
+    """Carry out `plan` into the new directory `target`; gives the shards that were written. What `measure` finds is
+    kept there in a file of its own.
 
     Raises CheckpointError (a bad target, damaged weights), CapacityError (memory, a full disk) or QwenError, and then
     leaves nothing behind, as does an exception of any other kind.
@@ -47,10 +51,12 @@ def convert(
     source = plan.checkpoint.path
     place, shards = check_conversion(plan, target, shard_cap)
     with clear_errors(f"converting to {quote(target)}"), OutputDirectory(place) as output:
-        write_shards(output, shards, plan, folds=folds, progress=progress)
+        write_shards(output, shards, plan, folds=folds, measure=measure, progress=progress)
         output.write_index(shards)
         output.copy_files(source, COPIED)
         output.write_json("config.json", plan.config())
+        if measure is not None:
+            output.write_json(ERRORS_FILE, errors_as_json(measure.errors))
         output.commit()
     return shards
 
@@ -79,11 +85,12 @@ def write_shards(
     plan: ConversionPlan,
     *,
     folds: Mapping[str, Fold] | None = None,
+    measure: Measure | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Shard after shard, the tensors of each in the order of the source's files, which are then read once through."""
     by_output = {tensor.name: decision for decision in plan.decisions for tensor in decision.outputs}
-    folds, meter = folds or {}, _Meter(plan.source_bytes, progress)
+    folds, meter = folds or {}, Meter(plan.source_bytes, progress)
     with ExitStack() as stack:
         stack.callback(mx.set_cache_limit, mx.set_cache_limit(0))  # MLX would hold on to temporaries
         source = stack.enter_context(TensorBytes())
@@ -92,38 +99,22 @@ def write_shards(
             decisions = sorted(needed.values(), key=lambda d: (str(d.source.file), d.source.offset))
             with output.shard(shard) as file:
                 for decision in decisions:
-                    _write_tensor(file, source, decision, folds.get(decision.module), meter)
+                    _write_tensor(file, source, decision, folds.get(decision.module), measure, meter)
                 file.check_complete()
 
 
 def _write_tensor(
-    shard: ShardFile, source: TensorBytes, decision: Decision, fold: Fold | None, meter: "_Meter"
+    shard: ShardFile,
+    source: TensorBytes,
+    decision: Decision,
+    fold: Fold | None,
+    measure: Measure | None,
+    meter: Meter,
 ) -> None:
     info = decision.source
     meter.begin(info.name)
-    for name, offset, data in transformed(source, decision, fold):
+    for name, offset, data in transformed(source, decision, fold, measure=measure):
         shard.write(name, offset, data)
         if name == decision.outputs[0].name:
             meter.reached((offset + data.nbytes) / decision.outputs[0].nbytes * decision.source_bytes)
     meter.finish(decision.source_bytes)
-
-
-class _Meter:
-    """Counts source bytes and reports them."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress = total, progress
-        self._done, self._tensor, self._start = 0, "", time.monotonic()
-
-    def begin(self, tensor: str) -> None:
-        self._tensor = tensor
-        self.reached(0)
-
-    def reached(self, within: float) -> None:
-        if self._progress is not None:
-            elapsed = time.monotonic() - self._start
-            self._progress(ConvertProgress(self._done + int(within), self._total, elapsed, self._tensor))
-
-    def finish(self, nbytes: int) -> None:
-        self._done += nbytes
-        self.reached(0)

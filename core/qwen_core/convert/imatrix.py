@@ -2,14 +2,16 @@
 
 The file is GGUF with two tensors a weight, `NAME.in_sum2` (sums of squares, one a channel) and `NAME.counts` (how many
 tokens they are of), as llama.cpp's tools/imatrix/imatrix.cpp writes them; what else it holds (`NAME.in_sum`) is not
-used. A layer, a kind of layer or a width that the model has not is an error, and so is a file that matches nothing: an
-importance matrix of another model must not pass for one that was used.
+used. The older format (.dat) is read too, by imatrix_dat.py. A layer, a kind of layer or a width that the model has
+not is an error, and so is a file that matches nothing: an importance matrix of another model must not pass for one that
+was used.
 
-llama.cpp stores the value heads of linear layers in another order than Hugging Face does, which permutes channels of
-ssm_out alone; nothing here uses that one.
+llama.cpp stores the value heads of linear layers in another order than Hugging Face does (conversion/qwen.py,
+`_reorder_v_heads`: the heads of a key head apart instead of side by side), which permutes channels of ssm_out alone.
 """
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from qwen_core.checkpoint.config import LINEAR, ModelConfig, text_section
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.quantization import canonical_name
 from qwen_core.convert.gguf_bounds import check_bounds
+from qwen_core.convert.imatrix_dat import read_dat
 from qwen_core.convert.plan import MTP_PREFIX
 from qwen_core.errors import CheckpointError, quote
 from qwen_core.files import require_file
@@ -53,6 +56,8 @@ _MTP_NAMES = "nextn."
 # Gate and up of the experts in one tensor, as newer files have them: both have its input.
 _BOTH = "ffn_gate_up_exps"
 _SUMS, _COUNTS = ".in_sum2", ".counts"
+# The older format of the largest mixture has 200 MB.
+_MAX_DAT_BYTES = 1 << 28
 
 
 def our_name(name: str) -> str | None:
@@ -88,7 +93,8 @@ def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[
     """
     require_file(path)
     where = f"the importance matrix {quote(path)}"
-    tensors = _tensors(path, where)
+    experts = config.mixture.experts if config.mixture is not None else 1
+    tensors = _tensors(path, where, experts)
     sums = {name.removesuffix(_SUMS): data for name, data in tensors.items() if name.endswith(_SUMS)}
     shapes = {tensor.module: tensor.shape for tensor in text_tensors(with_experts_of(config, ()), lm_head=True)}
     importance: dict[str, np.ndarray] = {}
@@ -105,6 +111,8 @@ def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[
                 importance[module.replace("gate_proj", "up_proj")] = mean
         else:
             mean = importance[module] = _mean(total, counts, place)
+        if module.endswith(".linear_attn.out_proj") and mean.size == config.linear_value_dim:
+            importance[module] = _grouped_heads(mean, config)
         if mean.shape[-1] != shapes[module][-1]:
             raise CheckpointError(
                 f"{where} has {mean.shape[-1]} channels for {quote(module)}, but the weight has {shapes[module][-1]}: "
@@ -114,6 +122,12 @@ def read_imatrix(path: Path, config: ModelConfig, *, mtp: bool = False) -> dict[
         example = next(iter(sums))
         raise CheckpointError(f"{where} matches no tensor of this model; it names, for example, {quote(example)}")
     return importance
+
+
+def _grouped_heads(channels: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """The channels of value heads with those of one key head side by side, as the checkpoint has them."""
+    heads, keys = config.linear_num_value_heads, config.linear_num_key_heads
+    return np.ascontiguousarray(channels.reshape(heads // keys, keys, -1).swapaxes(0, 1)).reshape(-1)
 
 
 def _check_layer(name: str, config: ModelConfig, mtp: bool, where: str) -> None:
@@ -175,27 +189,42 @@ def _means_of_experts(
     return mean, each
 
 
-def _tensors(path: Path, where: str) -> dict[str, np.ndarray]:
-    """The sums and counts of a GGUF file; nothing else of it is copied, which may be a whole model by mistake."""
-    from gguf import GGUFReader
-
+def _tensors(path: Path, where: str, experts: int) -> dict[str, np.ndarray]:
+    """The sums and counts of a file; nothing else of it is copied, which may be a whole model by mistake."""
     with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise CheckpointError(
-                f"{where} is not a GGUF file; convert an older one (.dat): llama-imatrix --in-file OLD.dat -o NEW.gguf"
-            )
+        is_gguf = file.read(4) == b"GGUF"
+    if not is_gguf:
+        return _older_tensors(path, where, experts)
     try:
         # Before the reader, which makes objects of every word of a vocabulary.
         has_sums = check_bounds(path, _SUMS)
         with np.errstate(all="ignore"):  # the reader adds offsets as NumPy's numbers
-            tensors = GGUFReader(path).tensors if has_sums else []
-        # Tensors may lie over one another in a hostile file, which would be copied once for each.
-        if sum(int(tensor.n_bytes) for tensor in tensors) > path.stat().st_size:
-            raise ValueError("its tensors have more bytes than the file")
-        found = {tensor.name: np.array(tensor.data) for tensor in tensors if tensor.name.endswith((_SUMS, _COUNTS))}
+            found = _gguf_tensors(path) if has_sums else {}
     except Exception as error:
         # The reader of a damaged file fails in whatever way its bytes lead to.
         raise CheckpointError(f"{where} is damaged: {quote(repr(error))}") from None
     if not has_sums:
-        raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix, as GGUF")
+        raise CheckpointError(f"{where} holds no tensors *{_SUMS}: make it with llama-imatrix")
     return found
+
+
+def _gguf_tensors(path: Path) -> dict[str, np.ndarray]:
+    from gguf import GGUFReader
+
+    tensors = GGUFReader(path).tensors
+    # Tensors may lie over one another in a hostile file, which would be copied once for each.
+    if sum(int(tensor.n_bytes) for tensor in tensors) > path.stat().st_size:
+        raise ValueError("its tensors have more bytes than the file")
+    return {tensor.name: np.array(tensor.data) for tensor in tensors if tensor.name.endswith((_SUMS, _COUNTS))}
+
+
+def _older_tensors(path: Path, where: str, experts: int) -> dict[str, np.ndarray]:
+    if path.stat().st_size > _MAX_DAT_BYTES:
+        raise CheckpointError(f"{where} is neither GGUF nor of the older format (.dat), which is never so large")
+    try:
+        return read_dat(path, _SUMS, _COUNTS, experts)
+    except (OSError, ValueError, struct.error) as error:
+        raise CheckpointError(
+            f"{where} is neither GGUF nor a whole file of the older format (.dat): {quote(error)}; make it with "
+            "llama-imatrix"
+        ) from None

@@ -236,6 +236,18 @@ def make_plan(
     )
 
 
+def replanned(plan: ConversionPlan, rules: Rules) -> ConversionPlan:
+    """The same tensors by other rules. Raises what `make_plan` does."""
+    parts = {decision.part for decision in plan.decisions}
+    return make_plan(
+        plan.checkpoint,
+        rules,
+        keep_mtp="mtp" in parts,
+        keep_vision="vision" in parts,
+        float_dtype=plan.float_dtype,
+    )
+
+
 def _check_names(decisions: Iterable[Decision]) -> None:
     """Raise CheckpointError where two tensors of the source would have one name in the result."""
     sources: dict[str, TensorInfo] = {}

@@ -11,7 +11,9 @@ import numpy as np
 
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.convert.awq import Fold
+from qwen_core.convert.measure import Measure
 from qwen_core.convert.plan import Decision
+from qwen_core.convert.rounding import quantised
 from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError, quote
 
@@ -27,8 +29,15 @@ _FLOATS: dict[str, tuple[type[np.uint16 | np.uint32], int, mx.Dtype]] = {
 }
 
 
-def transformed(file: TensorBytes, decision: Decision, fold: Fold | None = None, piece: int = PIECE) -> Iterator[Bytes]:
-    """The result's bytes of one tensor, in order; nothing where it has none.
+def transformed(
+    file: TensorBytes,
+    decision: Decision,
+    fold: Fold | None = None,
+    piece: int = PIECE,
+    measure: Measure | None = None,
+) -> Iterator[Bytes]:
+    """The result's bytes of one tensor, in order; nothing where it has none. `measure` notes what rounding cost, and
+    may round by it.
 
     Raises CheckpointError naming the tensor if it cannot be read or holds NaN or infinity, or numbers that the result's
     type cannot hold.
@@ -40,13 +49,23 @@ def transformed(file: TensorBytes, decision: Decision, fold: Fold | None = None,
         for begin in range(0, info.nbytes, piece):
             yield decision.name, begin, file.read(info, begin, min(begin + piece, info.nbytes)).data
         return
-    element = _FLOATS[info.dtype][0]
     if not decision.is_matrix:
-        source = file.read(info, 0, info.nbytes).view(element)
+        source = file.read(info, 0, info.nbytes).view(_FLOATS[info.dtype][0])
         _check_finite(source, decision)
         yield from _float_bytes(source.reshape(info.shape), decision, fold, 0)
         return
-    columns = decision.shape[-1]
+    for row, part in row_pieces(file, decision, piece):
+        if decision.spec is None:
+            yield from _float_bytes(part, decision, fold, row)
+        else:
+            yield from _packed_bytes(part, decision, fold, row, measure)
+
+
+def row_pieces(file: TensorBytes, decision: Decision, piece: int = PIECE) -> Iterator[tuple[int, np.ndarray]]:
+    """A float matrix of the source in runs of rows of about `piece` bytes: the first row's number in the result, and
+    the bits [rows, columns]. Rows of two experts are never in one run."""
+    info, columns = decision.source, decision.shape[-1]
+    element = _FLOATS[info.dtype][0]
     width = columns * element(0).itemsize
     row = 0
     for begin, rows in decision.row_runs():
@@ -54,11 +73,13 @@ def transformed(file: TensorBytes, decision: Decision, fold: Fold | None = None,
             last = min(first + step, begin + rows)
             part = file.read(info, first * width, last * width).view(element).reshape(-1, columns)
             _check_finite(part, decision)
-            if decision.spec is None:
-                yield from _float_bytes(part, decision, fold, row)
-            else:
-                yield from _packed_bytes(part, decision, fold, row)
+            yield row, part
             row += last - first
+
+
+def element_type(decision: Decision) -> type[np.uint16 | np.uint32]:
+    """How numpy holds the bits of a float tensor of the source."""
+    return _FLOATS[decision.source.dtype][0]
 
 
 def _check_finite(bits: np.ndarray, decision: Decision) -> None:
@@ -79,19 +100,25 @@ def _float_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: i
         data = np.ascontiguousarray(bits).reshape(-1)
         yield output.name, row * prod(bits.shape[1:]) * bits.itemsize, data.data
         return
-    values = _values(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
+    values = values_of(bits, decision, fold, row).astype(_FLOATS[output.dtype][2])
     _check_held(values, decision, output.dtype, ": choose --dtype bfloat16" if output.dtype == "F16" else "")
     yield output.name, row * prod(values.shape[1:]) * values.dtype.size, _memory(values)
 
 
-def _packed_bytes(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> Iterator[Bytes]:
+def _packed_bytes(
+    bits: np.ndarray, decision: Decision, fold: Fold | None, row: int, measure: Measure | None
+) -> Iterator[Bytes]:
     """Some rows of a weight, quantised."""
     spec = decision.spec
     assert spec is not None
     # In bfloat16, so that the scales of affine are: it is what the published files were quantised from.
-    values = _values(bits, decision, fold, row).astype(mx.bfloat16)
+    exact = values_of(bits, decision, fold, row)
+    values = exact.astype(mx.bfloat16)
     _check_held(values, decision, "BF16")
-    parts = mx.quantize(values, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+    if measure is None:
+        parts = quantised(values, spec)
+    else:
+        parts = measure.pack(exact.astype(mx.float32), decision, fold, row)
     mx.eval(*parts)
     for array in parts:
         # The range of a group, largest less smallest, can be more than either.
@@ -109,7 +136,7 @@ def _check_held(values: mx.array, decision: Decision, form: str, advice: str = "
         )
 
 
-def _values(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> mx.array:
+def values_of(bits: np.ndarray, decision: Decision, fold: Fold | None, row: int) -> mx.array:
     """The numbers of the result before it is rounded: exact, or in float32 where anything is computed."""
     array = mx.array(np.ascontiguousarray(bits)).view(_FLOATS[decision.source.dtype][2])
     if decision.channels_last:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qwen_core.errors import SettingsError, quote
 from qwen_core.protocol.events import PeakSource
 
 # Peak GB/s by chip as Apple publishes it in its technical specifications and newsroom (apple.com: "unified memory
@@ -107,6 +108,25 @@ def peak_bandwidth_gb_s(device_info: Mapping[str, Any], gpu_cores: int | None = 
         if gpu_cores == width.gpu_cores or (gpu_cores is None and gib in width.memory_gib):
             return width.gb_s
     return None
+
+
+def named_peak_gb_s(name: str) -> float:
+    """Published peak of a chip by its name, "M3 Ultra"; of a Max made in two widths with its GPU cores, "M4 Max 40".
+
+    Raises SettingsError for a chip whose peak is not known.
+    """
+    words = " ".join(name.replace("-", " ").split()).title().removeprefix("Apple ")
+    for chip, widths in _WIDTHS.items():
+        for width in widths:
+            if words == f"{chip} {width.gpu_cores}":
+                return width.gb_s
+        if words == chip:
+            cores = " or ".join(f"'{chip} {width.gpu_cores}'" for width in widths)
+            raise SettingsError(f"the {chip} is made in two widths: say {cores}, by its GPU cores")
+    if words not in _PEAK_GB_S:
+        known = ", ".join([*_PEAK_GB_S, *(f"{chip} {w.gpu_cores}" for chip, both in _WIDTHS.items() for w in both)])
+        raise SettingsError(f"no peak bandwidth is published of a chip {quote(repr(name))}: known are {known}")
+    return _PEAK_GB_S[words]
 
 
 def detect(

@@ -19,11 +19,12 @@ from qwen_core.convert.convert import convert
 from qwen_core.convert.imatrix import LAYER_NAMES, has_mtp, our_name, read_imatrix
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.rules import Rules
+from qwen_core.demo import demo_model_path
 from qwen_core.errors import CheckpointError
 from qwen_core.model.model import load_model
 from support.checkpoints import edit_config
 from support.conversion import load_all, same_bits, variant_rules, write_raw
-from support.importance import llama_name, random_importance, write_imatrix
+from support.importance import grouped_heads, llama_name, random_importance, write_imatrix
 from support.published_plan import SMALL_MIXTURE
 
 
@@ -156,13 +157,15 @@ def test_names_are_llama_cpps(sizes: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_an_importance_matrix_is_read_as_it_was_measured(tmp_path: Path) -> None:
-    config = open_checkpoint(write_raw(tmp_path / "raw")).config
+    text = {"linear_num_value_heads": 6, "linear_num_key_heads": 2}
+    config = open_checkpoint(write_raw(tmp_path / "raw", text=text)).config
     importance = random_importance(config, 4)
     path = write_imatrix(tmp_path / "im.gguf", importance, config.num_hidden_layers, count=1234.0)
     found = read_imatrix(path, config)
     assert set(found) == set(importance)
     for module, values in importance.items():
-        np.testing.assert_allclose(found[module], values, rtol=1e-6)
+        expected = grouped_heads(values, config) if module.endswith("linear_attn.out_proj") else values
+        np.testing.assert_allclose(found[module], expected, rtol=1e-6)
 
 
 def fold_from(path: Path, config: ModelConfig) -> None:
@@ -277,20 +280,70 @@ def test_files_as_llama_imatrix_writes_them(tmp_path: Path) -> None:
     found = read_imatrix(written("one.gguf", 1), config)
     assert set(found) == set(whole)
     for module, mean in whole.items():
-        np.testing.assert_allclose(found[module], mean, rtol=1e-6)
+        expected = grouped_heads(mean, config) if module.endswith("linear_attn.out_proj") else mean
+        np.testing.assert_allclose(found[module], expected, rtol=1e-6)
     with pytest.raises(CheckpointError, match="of a mixture of experts"):
         read_imatrix(written("two.gguf", 2), config)
 
 
-def test_the_older_format_is_named_with_what_converts_it(tmp_path: Path) -> None:
-    """save_imatrix_legacy: entries of name, calls and values, then the number of calls and the text's name."""
+def older_file(path: Path, importance: dict[str, np.ndarray], layers: int, calls: int = 8) -> Path:
+    """llama.cpp, save_imatrix_legacy: entries of name, calls and values, then the number of calls and the text's name.
+    A value is the mean square times the calls."""
+    data = struct.pack("<i", len(importance))
+    for module, mean in importance.items():
+        name = llama_name(module, layers).encode()
+        data += struct.pack(f"<i{len(name)}sii", len(name), name, calls, mean.size)
+        data += (mean * np.float32(calls)).astype("<f4").tobytes()
+    path.write_bytes(data + struct.pack("<ii4s", calls, 4, b"wiki"))
+    return path
+
+
+@pytest.mark.parametrize("sizes", [{}, SMALL_MIXTURE], ids=["dense", "mixture"])
+def test_the_older_format_says_the_same(sizes: dict[str, Any], tmp_path: Path) -> None:
+    config = with_experts_of(open_checkpoint(write_raw(tmp_path / "raw", text=sizes)).config, ())
+    importance = random_importance(config, 3)
+    layers = config.num_hidden_layers
+    older = read_imatrix(older_file(tmp_path / "old.dat", importance, layers), config)
+    newer = read_imatrix(write_imatrix(tmp_path / "new.gguf", importance, layers), config)
+    assert set(older) == set(newer) == set(importance)
+    for module, values in newer.items():
+        np.testing.assert_allclose(older[module], values, rtol=1e-5, err_msg=module)
+
+
+def test_files_that_llama_cpp_itself_made_map_every_name(fixtures_dir: Path) -> None:
+    """Both of the demo model, of two texts: every weight but the ends, and mostly the same channels matter."""
+    config = open_checkpoint(demo_model_path()).config
+    found = [read_imatrix(fixtures_dir / "imatrix" / f"demo-by-llama.cpp.{end}", config) for end in ("gguf", "dat")]
+    matrices = {tensor.module for tensor in text_tensors(config, lm_head=False) if tensor.is_matrix}
+    assert set(found[0]) == set(found[1]) == matrices - {"embed_tokens"}
+    for module, values in found[0].items():
+        likeness = np.corrcoef(np.log(values + 1e-6), np.log(found[1][module] + 1e-6))[0, 1]
+        assert likeness > 0.3, module
+
+
+def test_a_damaged_older_file_is_one_line(tmp_path: Path) -> None:
     config = open_checkpoint(write_raw(tmp_path / "raw")).config
-    name = b"blk.0.ffn_up.weight"
-    entry = struct.pack(f"<i{len(name)}sii", len(name), name, 8, 128) + np.ones(128, np.float32).tobytes()
-    (tmp_path / "old.dat").write_bytes(struct.pack("<i", 1) + entry + struct.pack("<ii4s", 8, 4, b"wiki"))
-    with pytest.raises(CheckpointError, match=r"llama-imatrix --in-file OLD\.dat -o NEW\.gguf") as caught:
-        read_imatrix(tmp_path / "old.dat", config)
-    assert "\n" not in str(caught.value)
+    good = older_file(tmp_path / "good", random_importance(config, 1), config.num_hidden_layers).read_bytes()
+    bad = tmp_path / "bad.dat"
+    random = np.random.default_rng(1)
+    damaged = [good[:cut] for cut in (0, 3, 4, 7, 30, len(good) // 2)]
+    for _ in range(40):
+        data = bytearray(good)
+        for place in random.integers(0, 60, 4):
+            data[place] = random.integers(0, 256)
+        damaged.append(bytes(data))
+    refused = 0
+    for data in damaged:
+        bad.write_bytes(data)
+        try:
+            fold_from(bad, config)
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 30
+    bad.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"neither GGUF nor a whole file of the older format \(\.dat\)"):
+        read_imatrix(bad, config)
 
 
 def test_damaged_importance_matrices_are_one_line(tmp_path: Path) -> None:

@@ -11,13 +11,20 @@ import pytest
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
+from qwen_core.convert.budget import choose
+from qwen_core.convert.budget_words import bits_budget
+from qwen_core.convert.candidates import measure_candidates
 from qwen_core.convert.convert import convert
+from qwen_core.convert.fitted_rules import FittedRules
+from qwen_core.convert.fold_search import search_folds
+from qwen_core.convert.measure import Measure
 from qwen_core.convert.plan import make_plan
 from qwen_core.convert.realign import realign
 from qwen_core.convert.rules import Rules, built_in_rules
 from qwen_core.convert.rules_file import read_rules
 from support.checkpoints import edit_config, write_checkpoint
 from support.conversion import NINE, add_tensors, load_all, same_bits, tensor_bytes, variant_rules, write_raw
+from support.importance import random_importance
 from support.peer_mlx_lm import our_answer, peer_answer, prompt
 
 mlx_lm_utils = pytest.importorskip("mlx_lm.utils")
@@ -166,3 +173,20 @@ def test_what_mlx_lm_converts_can_be_realigned(source: Path, tmp_path: Path) -> 
     assert tensor_bytes(tmp_path / "theirs") == tensor_bytes(tmp_path / "out")
     ids = prompt(5)
     assert our_answer(tmp_path / "out", ids) == our_answer(tmp_path / "theirs", ids)
+
+
+@pytest.mark.parametrize("name", ["q2", "q5", "nvfp4", "mxfp4", "fit"])
+def test_what_search_and_budgets_write_is_read_alike(name: str, tmp_path: Path) -> None:
+    """Searched folding, gains, ranges and scales; and the mixed formats of a budget, the embedding's among them."""
+    checkpoint = open_checkpoint(write_raw(tmp_path / "raw", seed=31))
+    importance = random_importance(checkpoint.config, 5)
+    if name == "fit":
+        floats = make_plan(checkpoint, Rules())
+        choice = choose(floats, measure_candidates(floats, importance), bits_budget(floats, 5))
+        plan = make_plan(checkpoint, FittedRules("fitted", choice.specs))
+        assert len(set(plan.specs.values())) > 1
+    else:
+        plan = make_plan(checkpoint, variant_rules(name))
+    found, _ = search_folds(plan, importance, gains=True)
+    convert(plan, tmp_path / "out", folds=found, measure=Measure(importance, search=True))
+    assert our_answer(tmp_path / "out", prompt(2)) == peer_answer(tmp_path / "out", prompt(2))

@@ -1,5 +1,6 @@
 """Elements and scales against `mx.quantize`, floats against their definition; every float type and layout."""
 
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -31,10 +32,7 @@ from support.conversion import (
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a few rows, so that small matrices are cut as large ones are."""
-    whole = transform.transformed
-    monkeypatch.setattr(
-        "qwen_core.convert.convert.transformed", lambda file, decision, fold: whole(file, decision, fold, piece=3000)
-    )
+    monkeypatch.setattr("qwen_core.convert.convert.transformed", partial(transform.transformed, piece=3000))
 
 
 @pytest.mark.parametrize("variant", NINE)

@@ -11,12 +11,13 @@ from textual.content import Content
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.demo import demo_model_path
+from qwen_core.tensors.rounding_error import with_errors
 from qwen_tui.layers.detail import header_lines
 from qwen_tui.layers.facts import alignment_of, choice_text, facts_of, reading_line, title_of
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.map import LayerMap, Place
 from qwen_tui.layers.map_text import Lines, flowed
-from qwen_tui.layers.table import COLUMNS, Order, column_at, fitting, head_line, module_line, ordered
+from qwen_tui.layers.table import COLUMNS, ERROR, Order, column_at, columns_of, fitting, head_line, module_line, ordered
 from qwen_tui.text.safe import cells
 from support.checkpoints import write_checkpoint
 from support.layouts import map_at, map_of
@@ -220,6 +221,18 @@ def test_the_table_sorts_by_every_column_both_ways() -> None:
     assert order.next() == Order()
     by_cost = ordered(layout.modules, Order(4, True))
     assert by_cost[0].role == "lm_head"
+
+
+def test_where_errors_are_known_the_table_has_them_and_sorts_by_them() -> None:
+    layout = map_at(demo_model_path()).layout
+    assert columns_of(layout) == COLUMNS
+    known = with_errors(layout, {"lm_head": 0.004, "layers.1.mlp.up_proj": 0.085})
+    columns = columns_of(known)
+    assert columns[-1] is ERROR
+    assert "error" in head_line(Order(), 100, columns).plain
+    first, second, third, *_ = ordered(known.modules, Order(len(COLUMNS), True), columns)
+    assert (first.canonical, second.canonical, third.error) == ("layers.1.mlp.up_proj", "lm_head", None)
+    assert "8.50 %" in module_line(first, known, 100, False, columns).plain
 
 
 def test_the_table_as_text(full: tuple[Checkpoint, LayerMap]) -> None:

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.demo import demo_model_path
+from qwen_core.tensors.rounding_error import with_errors
 from qwen_tui.layers.arrangement import Arrangement, arrange
 from qwen_tui.layers.facts import headline
 from qwen_tui.layers.legend import below, beside
-from qwen_tui.layers.map import LayerMap, Place, glyph_of
-from qwen_tui.layers.map_text import COLOURINGS, MARGIN, Colouring, View, row_line
+from qwen_tui.layers.map import LayerMap, Place, glyph_of, make_map
+from qwen_tui.layers.map_text import COLOURINGS, MARGIN, Colouring, View, next_colouring, row_line
 from support.checkpoints import write_checkpoint
 from support.layouts import drawn, map_at, map_of
 from support.mixtures import MATRICES, write_mixture
@@ -199,8 +200,29 @@ def test_bytes_a_token_are_bars_and_the_cursor_shows_its_glyph(full: LayerMap) -
     assert rows[14].endswith(".▇")  # the head is dearer than any bar is tall
 
 
+def test_errors_are_bars_that_double_and_floats_have_none(full: LayerMap) -> None:
+    errors = {"layers.0.mlp.gate_proj": 0.3, "layers.1.mlp.gate_proj": 0.09, "layers.2.mlp.gate_proj": 0.004}
+    layer_map = make_map(with_errors(full.layout, errors), full.verdict)
+    rows = drawn(layer_map, View(Place("mixer", 0), colouring="error"))
+    assert rows[11] == " ffn gate   ▇▆▁" + "·" * 61
+    assert rows[1] == "▸mixer      " + "···█" * 16
+    words = "\n".join(line.plain for line in beside(layer_map, "error", 22, 20))
+    assert words.startswith("error of a weight  c")
+    assert "▇ from 16.0 %" in words
+    assert "▁ below 0.50 %" in words
+
+
+def test_the_map_offers_errors_only_where_some_are_known(full: LayerMap) -> None:
+    layout = full.layout
+    assert [next_colouring(one, layout) for one in COLOURINGS] == ["bits", "bytes", "mode", "mode"]
+    known = with_errors(layout, {"lm_head": 0.1})
+    assert [next_colouring(one, known) for one in COLOURINGS] == ["bits", "bytes", "error", "mode"]
+
+
 def test_while_a_token_is_read_every_cell_is_lit_but_the_embedding(full: LayerMap) -> None:
     """Of the embedding a token reads one row; everything else it reads whole."""
+    layout = with_errors(full.layout, {module.canonical: 0.1 for module in full.layout.modules})
+    full = make_map(layout, full.verdict)
     for colouring in COLOURINGS:
         view = View(Place("mixer", 0), colouring=colouring, reading=True)
         lit = unlit = 0

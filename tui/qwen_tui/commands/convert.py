@@ -18,8 +18,10 @@ import click
 from qwen_core.errors import printable
 from qwen_core.figures import decimal_size, size_of
 from qwen_tui.commands.convert_check import check, quality_options
+from qwen_tui.commands.convert_fit import Fitted, Fitting, fit_lines, fitted, fitting_options, write_recipe
+from qwen_tui.commands.convert_measured import Measured, Measuring, fold_lines, measured, measuring_options
 from qwen_tui.commands.options import WholeNumber
-from qwen_tui.commands.output import NO_LIMIT, output_width
+from qwen_tui.commands.output import MOST_WIDTH, NO_LIMIT, output_width
 from qwen_tui.commands.progress import Show, progress_bar
 from qwen_tui.text.formatting import counted, seconds
 
@@ -52,6 +54,9 @@ class Wish:
         return {name: value for name, value in (named | {"--q-recipe": self.recipe}).items() if value is not None}
 
 
+_NOTHING = Wish(False, *[None] * 6)
+
+
 @click.command()
 @click.argument("source", metavar="SRC", type=_PATH)
 @click.argument("target", metavar="[DST]", type=_PATH, required=False)
@@ -64,7 +69,8 @@ class Wish:
 @click.option("--q-group-size", type=WholeNumber(16, 128), metavar="N", help="Of uniform affine: 32, 64 or 128.")
 @click.option("--q-recipe", type=click.Choice(RECIPES), metavar="NAME", help="unsloth (default) or uniform.")
 @click.option("--recipe", metavar="FILE.toml", type=_PATH, help="Rules of your own; the first that matches decides.")
-@click.option("--imatrix-path", metavar="FILE.gguf", type=_PATH, help="Fold this importance matrix in (AWQ).")
+@measuring_options
+@fitting_options
 @click.option("--mtp", type=click.Choice(("keep", "drop")), help="The MTP layer; dropped by default.")
 @click.option("--vision", type=click.Choice(("keep", "drop")), help="The vision tower; kept by default.")
 @click.option(
@@ -86,6 +92,13 @@ def convert(
     source: str,
     target: str | None,
     imatrix_path: str | None,
+    awq: str | None,
+    search: bool,
+    fit: str | None,
+    bits_per_weight: float | None,
+    chip: str | None,
+    errors: str | None,
+    write_recipe: str | None,
     mtp: str | None,
     vision: str | None,
     dtype: str | None,
@@ -110,6 +123,8 @@ def convert(
         *(options.pop(name) for name in ("quantize", "q_mode", "q_bits", "q_group_size", "q_recipe")),
         *(options.pop(name) for name in ("variant", "recipe")),
     )
+    measuring = Measuring(imatrix_path, awq, search)
+    fitting = Fitting(fit, bits_per_weight, chip, errors, write_recipe)
     ways = {"--plan": plan_only, "--realign": is_realign, "--add-mtp": is_add_mtp, "--check": is_check}
     chosen = [name for name, on in ways.items() if on]
     if len(chosen) > 1:
@@ -119,9 +134,12 @@ def convert(
     if not is_check and (text is not None or tokens is not None or per_tensor or as_json):
         raise click.UsageError("--text, --tokens, --per-tensor and --json belong to --check.")
     is_other = bool(chosen) and not plan_only
-    if is_other and (wish != Wish(False, *[None] * 6) or imatrix_path is not None):
+    if is_other and (wish != _NOTHING or measuring or fitting):
         hint = ": it has --mtp-mode" if is_add_mtp else ""
         raise click.UsageError(f"{chosen[0]} takes no quantisation options{hint}.")
+    if fitting and wish != _NOTHING:
+        name = "--fit" if fit is not None else "--bits-per-weight"
+        raise click.UsageError(f"{name} chooses the formats itself: it takes no other quantisation options.")
     # They take every tensor as it is, or know which; --check computes in --dtype, --realign changes no value.
     without_effect = {"--mtp": mtp, "--vision": vision, "--dtype": None if is_check else dtype}
     for name, value in without_effect.items():
@@ -149,21 +167,47 @@ def convert(
 
         assert target is not None
         check_target(path, Path(target))
-    plan = make(
-        path, wish, keep_mtp=mtp == "keep", keep_vision=vision != "drop", float_dtype=FLOATS[dtype or "bfloat16"]
-    )
-    if plan_only:
-        if imatrix_path is not None:
-            _folds(plan, imatrix_path)
-        _warn(plan)
-        from qwen_tui.commands.convert_plan import plan_lines
-        from qwen_tui.commands.report import print_report
+    parts = {"keep_mtp": mtp == "keep", "keep_vision": vision != "drop", "float_dtype": FLOATS[dtype or "bfloat16"]}
+    place = None if target is None else Path(target)
+    return _quantise(make(path, wish, **parts), place, measuring, fitting, plan_only=plan_only)
 
-        width = output_width(in_pipe=NO_LIMIT)
-        print_report(plan_lines(plan, width), width)
-        return 0
-    assert target is not None
-    return _convert(plan, Path(target), imatrix_path)
+
+def _quantise(
+    plan: "ConversionPlan", target: Path | None, measuring: Measuring, fitting: Fitting, *, plan_only: bool
+) -> int:
+    """Print the plan, or carry it out; first choose its formats where they are to fit a budget."""
+    importance = measuring.importance(plan)
+    chosen, floats = None, plan
+    if fitting:
+        chosen = fitted(plan, fitting, importance, target, search=measuring.search)
+        plan = chosen.plan
+    if not plan_only:
+        from qwen_core.convert.convert import check_conversion
+
+        assert target is not None
+        # Before the warnings: of a conversion that is refused they would only hide the reason.
+        check_conversion(plan, target)
+    _warn(plan)
+    found = measured(plan, measuring, importance, always=chosen is not None)
+    if target is not None and not plan_only:
+        _convert(plan, target, found)
+    else:
+        _print_plan(plan, floats, chosen)
+    _report(found)
+    if chosen is not None:
+        chosen.keep()
+        write_recipe(fitting, chosen.choice)
+    return 0
+
+
+def _print_plan(plan: "ConversionPlan", floats: "ConversionPlan", chosen: Fitted | None) -> None:
+    from qwen_tui.commands.convert_plan import plan_lines
+    from qwen_tui.commands.report import print_report
+
+    width = output_width(in_pipe=NO_LIMIT)
+    print_report(plan_lines(plan, width), width)
+    if chosen is not None:
+        print_report(fit_lines(plan, floats, chosen, min(width, MOST_WIDTH)), min(width, MOST_WIDTH))
 
 
 def make(
@@ -204,30 +248,26 @@ def rules_for(wish: Wish) -> "Rules":
     return built_in_rules(wish.recipe or "unsloth", modes[wish.mode or "affine"], wish.bits, wish.group_size)
 
 
-def _folds(plan: "ConversionPlan", imatrix_path: str) -> Any:
-    """The factors that an importance matrix gives. Nothing quantised: all groups, for a model to quantise later."""
-    from qwen_core.convert.awq import folds
-    from qwen_core.convert.imatrix import has_mtp, read_imatrix
-
-    config = plan.checkpoint.config
-    importance = read_imatrix(Path(imatrix_path), config, mtp=has_mtp(plan.checkpoint))
-    return folds(config, importance, set(plan.specs) or None)
-
-
-def _convert(plan: "ConversionPlan", target: Path, imatrix_path: str | None) -> int:
-    from qwen_core.convert.convert import check_conversion
+def _convert(plan: "ConversionPlan", target: Path, found: Measured) -> None:
     from qwen_core.convert.convert import convert as run
 
-    folds = None if imatrix_path is None else _folds(plan, imatrix_path)
-    # Before the warnings: of a conversion that is refused they would only hide the reason.
-    check_conversion(plan, target)
-    _warn(plan)
     with ended_cleanly(), progress_bar() as show:
-        shards = run(plan, target, folds=folds, progress=lambda step: show_step(step, show))
+        shards = run(
+            plan, target, folds=found.folds, measure=found.measure, progress=lambda step: show_step(step, show)
+        )
     extent = _extent(len(plan.outputs), plan.nbytes, len(shards))
-    scaled = f", {len(folds)} tensors scaled by the importance matrix" if folds else ""
+    scaled = f", {len(found.folds)} tensors scaled" if found.folds else ""
     click.echo(printable(f"{target}: {plan.rules.name}, {extent}{scaled}"), err=True)
-    return 0
+
+
+def _report(found: Measured) -> None:
+    """What a search has chosen."""
+    if found.choices is not None:
+        from qwen_tui.commands.report import print_report
+
+        width = output_width(in_pipe=NO_LIMIT)
+        is_folding = bool(found.measure and found.measure.importance)
+        print_report(fold_lines(found.choices, width, is_folding=is_folding), width)
 
 
 def _warn(plan: "ConversionPlan") -> None:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     "--mode", "modes", multiple=True, metavar="MODE", help="Only this mode, such as nvfp4 or bf16; repeatable."
 )
 @click.option("--layer", "layers", multiple=True, metavar="N", help="Only these layers: 0-3,7 or outside; repeatable.")
+@click.option("--errors", is_flag=True, help="What quantisation cost each weight, the worst first.")
 @click.option("--compare", metavar="DIR", help="Show what differs in another checkpoint.")
 @click.option("--tensor", metavar="NAME", help="Read one tensor and show its values.")
 @click.option(
     "--expert", type=click.IntRange(min=0), metavar="N", help="With --tensor: one expert of a stack of them, from 0."
 )
-@click.option("--reference", metavar="DIR", help="With --tensor: its error against this unquantised original.")
+@click.option("--reference", metavar="DIR", help="The unquantised original that --tensor and --errors compare with.")
 @json_option
 def inspect(
     model_dir: str | None,
@@ -44,6 +45,7 @@ def inspect(
     roles: tuple[str, ...],
     modes: tuple[str, ...],
     layers: tuple[str, ...],
+    errors: bool,
     compare: str | None,
     tensor: str | None,
     expert: int | None,
@@ -58,7 +60,9 @@ def inspect(
     filters = Filters(roles, modes, layers)
     if expert is not None and tensor is None:
         raise click.UsageError("--expert belongs to --tensor.")
-    _check_words(filters, tables=by_layer or by_tensor, compare=compare, tensor=tensor, reference=reference)
+    _check_words(
+        filters, tables=by_layer or by_tensor, errors=errors, compare=compare, tensor=tensor, reference=reference
+    )
     # Only now: the help needs neither numpy nor rich.
     from qwen_tui.commands.inspect_report.subject import open_subject
     from qwen_tui.commands.output import output_width, print_json
@@ -69,6 +73,8 @@ def inspect(
     try:
         if tensor is not None:
             found = _values(subject, tensor, expert, reference, as_json, width)
+        elif errors:
+            found = _errors(subject, filters, reference, as_json, width)
         elif compare is not None:
             found = _comparison(subject, open_subject(_directory(compare)), filters, as_json, width)
         else:
@@ -79,10 +85,12 @@ def inspect(
 
 
 def _check_words(
-    filters: Filters, *, tables: bool, compare: str | None, tensor: str | None, reference: str | None
+    filters: Filters, *, tables: bool, errors: bool, compare: str | None, tensor: str | None, reference: str | None
 ) -> None:
-    if reference is not None and tensor is None:
-        raise click.UsageError("--reference belongs to --tensor.")
+    if reference is not None and tensor is None and not errors:
+        raise click.UsageError("--reference belongs to --tensor and --errors.")
+    if errors and (tables or tensor is not None or compare is not None):
+        raise click.UsageError("--errors has a table of its own: it goes with filters, --reference and --json only.")
     if tensor is not None and (filters or tables or compare is not None):
         raise click.UsageError("--tensor shows one tensor: it goes with --expert, --reference and --json only.")
     if compare is not None and tables:
@@ -114,6 +122,14 @@ def _layout(
         if wanted:
             parts += ["", *table(subject, listed, width)]
     return parts
+
+
+def _errors(subject: "Subject", filters: Filters, reference: str | None, as_json: bool, width: int) -> "Found":
+    from qwen_tui.commands.inspect_report.errors import error_fields, error_lines, find_errors
+
+    modules = select(subject.layout, filters) if filters else subject.layout.modules
+    found = find_errors(subject, None if reference is None else _directory(reference))
+    return error_fields(modules, found) if as_json else error_lines(modules, found, width)
 
 
 def _comparison(left: "Subject", right: "Subject", filters: Filters, as_json: bool, width: int) -> "Found":

@@ -42,11 +42,11 @@ def _module_lines(facts: ModuleFacts, width: int) -> Lines:
     head = Content.assemble((facts.title, STRONG), f"   {facts.format}, {facts.source}")
     if head.cell_length > width:
         # Few words on a narrow screen, the figures before the shape.
-        figures = (facts.short, facts.stored, facts.token, facts.shape, facts.bits)
+        figures = (facts.short, facts.stored, facts.token, facts.shape, facts.bits, facts.error)
         places = (facts.alignment, facts.place, facts.about)
         head = Content.styled(facts.title, STRONG).truncate(width)
     else:
-        figures = (facts.shape, facts.stored, facts.token, facts.bits)
+        figures = (facts.shape, facts.stored, facts.token, facts.bits, facts.error)
         places = (facts.place, facts.alignment, facts.about)
     return [head, *_flowed(figures, width), *_flowed(places, width, MUTED)]
 

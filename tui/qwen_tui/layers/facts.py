@@ -55,6 +55,7 @@ class ModuleFacts:
     bits: str
     place: str
     alignment: str
+    error: str
     labelled: tuple[Fact, ...]
 
 
@@ -89,6 +90,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
     where = _file_of(module, layout)
     source, about, shape = _SOURCES[module.source], ABOUT.get(module.role, ""), shape_text(module.shape)
     bits = f"{module.bits_per_weight:.2f} bits a weight" + (", scales included" if module.spec else "")
+    error = "" if module.error is None else f"error {percent(module.error)} of its size"
     place, alignment = f"{where}, byte {module.offset:,}", alignment_of(module)
     parts = " ".join(name.removeprefix(module.name) for name in module.tensors)
     labelled = {
@@ -96,6 +98,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         "shape": (shape, f"{module.parameters:,} weights"),
         "size": (exact_size(module.nbytes), bits),
         "cost": (token,),
+        "error": (error,),
         "stored in": (place, alignment),
         "tensors": (one_line(module.name, MAX_NAME), one_line(parts), f"in {one_line(module.shard)}"),
         "does": (about,),
@@ -112,6 +115,7 @@ def facts_of(module: ModuleLayout, layout: Layout, checkpoint: Checkpoint) -> Mo
         bits=bits,
         place=place,
         alignment=alignment,
+        error=error,
         labelled=tuple(
             Fact(label, [FactText(text) for text in texts if text]) for label, texts in labelled.items() if any(texts)
         ),

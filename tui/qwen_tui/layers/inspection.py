@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
-from qwen_core.checkpoint.layout import ModuleLayout, make_layout
+from qwen_core.checkpoint.layout import ModuleLayout
 from qwen_core.checkpoint.variants import identify
 from qwen_tui.layers.map import LayerMap, Place, make_map
 from qwen_tui.layers.map_text import View
@@ -33,7 +33,9 @@ class Opened:
 def open_model(path: str) -> Opened:
     """Read the headers of a model directory. Raises CheckpointError."""
     checkpoint = open_checkpoint(path)
-    layout = make_layout(checkpoint)
+    from qwen_core.tensors.rounding_error import measured_layout
+
+    layout = measured_layout(checkpoint)
     return Opened(checkpoint, make_map(layout, identify(layout)))
 
 

@@ -9,6 +9,7 @@ from qwen_core.checkpoint.layout import Layout
 from qwen_core.figures import decimal_size, percent
 from qwen_tui.layers.map import FULL_GLYPH, LINEAR_GLYPH, SHARED_MARK, STACK_MARK, LayerMap, glyph_of, hue_of
 from qwen_tui.layers.map_text import (
+    ERROR_BOUNDS,
     MUTED,
     STRONG,
     TALLEST,
@@ -46,6 +47,8 @@ def entries(layer_map: LayerMap, colouring: Colouring) -> list[Entry]:
         ]
         least = f"below {decimal_size(layer_map.tallest // (2 * TALLEST))}"
         return [*steps, Entry(bytes_glyph(0), Paint("bar", "bytes", 0), least, None)] if layer_map.tallest else []
+    if colouring == "error":
+        return _error_entries()
     read: dict[tuple[str, Paint, str], int] = {}
     for module in layout.everything:
         glyph, hue, step = glyph_of(module), hue_of(module), bits_step(module.bits)
@@ -60,10 +63,21 @@ def entries(layer_map: LayerMap, colouring: Colouring) -> list[Entry]:
     return sorted(found, key=lambda entry: -(entry.share or 0))
 
 
+def _error_entries() -> list[Entry]:
+    """From the largest step down."""
+    ends = [*(percent(bound) for bound in ERROR_BOUNDS)]
+    words = [f"below {ends[0]}", *(f"from {end}" for end in ends)]
+    return [
+        Entry(bytes_glyph(step), Paint("bar", "error", step), words[step - 1], None) for step in range(TALLEST, 0, -1)
+    ]
+
+
 def beside(layer_map: LayerMap, colouring: Colouring, width: int, height: int) -> Lines:
     """The legend to the right of the map: a share drawn below each entry, where the height allows it."""
     found = entries(layer_map, colouring)
-    head = Content.assemble(("" if colouring == "bytes" else "colour by ", MUTED), (title(colouring), STRONG))
+    head = Content.assemble(
+        ("" if colouring in ("bytes", "error") else "colour by ", MUTED), (title(colouring), STRONG)
+    )
     lines = [Content.assemble(head, ("  c", MUTED)), Content("")]
     tail = [Content(""), *_experts(layer_map.layout), _kinds("  ")]
     room = height - len(lines) - len(tail)
@@ -126,4 +140,4 @@ def _shorter(entry: Entry) -> str:
 
 
 def title(colouring: Colouring) -> str:
-    return "bytes a token" if colouring == "bytes" else colouring
+    return {"bytes": "bytes a token", "error": "error of a weight"}.get(colouring, colouring)

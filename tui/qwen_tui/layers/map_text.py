@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple, get_args
 
 from textual.content import Content
 
+from qwen_core.checkpoint.layout import Layout
 from qwen_tui.layers.map import GROUP_NAMES, Cell, LayerMap, MapRow, Place
 from qwen_tui.text.sparkline import BARS
 from qwen_tui.widgets.cursor_list import CURSOR, Heading
 
-Colouring = Literal["mode", "bits", "bytes"]
+Colouring = Literal["mode", "bits", "bytes", "error"]
 COLOURINGS: tuple[Colouring, ...] = get_args(Colouring)
 
 FADED = "·"  # stands in the cells that a filter leaves out
@@ -104,8 +105,16 @@ def look_of(cell: Cell, layer_map: LayerMap, view: View) -> tuple[str, Paint | s
         case "bytes":
             step = bytes_step(module.token_bytes, layer_map.tallest)
             return bytes_glyph(step), Paint("bar", "bytes", step, lit)
+        case "error" if module.error is None:
+            return FADED, MUTED
+        case "error":
+            step = error_step(module.error or 0)
+            return bytes_glyph(step), Paint("bar", "error", step, lit)
 
 
+ERROR_BOUNDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""Where the second to the seventh step of an error begin: shares of a weight's size. 8 bits are in the first, 4 in the
+sixth or seventh."""
 TALLEST = 7
 """Eighths of a row that the tallest bar fills: a whole row would run into the bar above it."""
 
@@ -118,6 +127,18 @@ def bits_step(bits: int) -> int:
 def bytes_step(token_bytes: int, tallest: int) -> int:
     """Sevenths of the costliest module inside the layers, at most TALLEST; 0 for what is less than half of one."""
     return min(TALLEST, round(TALLEST * token_bytes / tallest)) if tallest else 0
+
+
+def error_step(error: float) -> int:
+    """1 to TALLEST: each step is twice the error of the one before; 0 for a weight without any."""
+    return sum(error > bound for bound in (0.0, *ERROR_BOUNDS))
+
+
+def next_colouring(colouring: Colouring, layout: Layout) -> Colouring:
+    """The one after it; by error only where some is known."""
+    known = any(module.error is not None for module in layout.modules)
+    offered: list[Colouring] = [one for one in COLOURINGS if one != "error" or known]
+    return offered[(offered.index(colouring) + 1) % len(offered)] if colouring in offered else offered[0]
 
 
 def bytes_glyph(step: int) -> str:

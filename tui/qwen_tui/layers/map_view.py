@@ -10,7 +10,16 @@ from textual.events import Click
 from qwen_tui.layers.arrangement import Arrangement
 from qwen_tui.layers.legend import below, beside
 from qwen_tui.layers.map import LayerMap, MapRow, Place
-from qwen_tui.layers.map_text import MARGIN, Lines, View, axis_line, heading_line, lines_of, row_line
+from qwen_tui.layers.map_text import (
+    MARGIN,
+    Lines,
+    View,
+    axis_line,
+    heading_line,
+    lines_of,
+    next_colouring,
+    row_line,
+)
 from qwen_tui.layers.painter import CellStyles
 from qwen_tui.widgets.cursor_list import CursorList
 
@@ -67,6 +76,10 @@ class LayerMapView(CursorList[MapRow], CellStyles, inherit_bindings=False):
         self.place(rows.get(place.row, 0))
         if moved:
             self.post_message(self.Moved())
+
+    def recolour(self) -> None:
+        """By the next thing that colours can tell."""
+        self.look(replace(self.view, colouring=next_colouring(self.view.colouring, self._map.layout)))
 
     def _draw_legend(self) -> None:
         """Anew only where it would look otherwise: it counts every module."""

@@ -25,6 +25,7 @@ HUES = {
     "float": "accent",
     "bits": "primary",
     "bytes": "accent",
+    "error": "error",
     "graph": "secondary",
 }
 
@@ -80,7 +81,7 @@ class Palette:
 
     def _bar(self, paint: Paint) -> tuple[Color, Color]:
         hue, ground = self._hues[paint.hue], self.background
-        if paint.hue == "bytes":  # cheap modules are faint, costly ones strong
+        if paint.hue in ("bytes", "error"):  # cheap modules are faint, costly ones strong
             hue = self._muted.blend(hue, min(1.0, paint.step / 6))
         if paint.lit:
             ground = ground.blend(hue, 0.16)

@@ -25,7 +25,6 @@ from qwen_tui.layers.experts_screen import ExpertsScreen
 from qwen_tui.layers.filter import MAX_LENGTH, matching
 from qwen_tui.layers.headline import LayerHeadline
 from qwen_tui.layers.inspection import Inspection, Opened, open_model
-from qwen_tui.layers.map_text import COLOURINGS
 from qwen_tui.layers.map_view import LayerMapView
 from qwen_tui.layers.status import InspectorStatus
 from qwen_tui.layers.table_view import LayerTable
@@ -267,9 +266,7 @@ class InspectorScreen(LayersScreen):
 
     def action_colour(self) -> None:
         if self._map is not None:
-            view = self._map.view
-            colouring = COLOURINGS[(COLOURINGS.index(view.colouring) + 1) % len(COLOURINGS)]
-            self._map.look(replace(view, colouring=colouring))
+            self._map.recolour()
             self.inspection.view = self._map.view
 
     def action_small(self) -> None:
@@ -288,6 +285,8 @@ class InspectorScreen(LayersScreen):
         view.display = not table.display
         self.query_one("#stage").set_class(table.display, "-table")
         self.query_one(LayerDetail).styles.height = 4 if table.display else "1fr"
+        if view.view.colouring == "error":
+            table.by_error()
         self._fill_table()
         (table if table.display else view).focus()
 

@@ -48,6 +48,10 @@ def _name(module: ModuleLayout) -> str:
     return f"{STACK_MARK} {inside_of(module)}" if module.experts else inside_of(module)
 
 
+def _error(module: ModuleLayout) -> str:
+    return "" if module.error is None else percent(module.error)
+
+
 def _layer(module: ModuleLayout) -> int:
     """-1 outside the layers: before the first of them."""
     return -1 if module.layer is None else module.layer
@@ -66,6 +70,13 @@ COLUMNS: tuple[TableColumn, ...] = (
     TableColumn("shape", 17, 7, lambda module, _: shape_text(module.shape), attrgetter("parameters")),
     TableColumn("shard", 5, 8, _shard, attrgetter("shard")),
 )
+Columns = tuple[TableColumn, ...]
+ERROR = TableColumn("error", 8, 3, lambda module, _: _error(module), lambda module: module.error or 0.0, falling=True)
+
+
+def columns_of(layout: Layout) -> tuple[TableColumn, ...]:
+    """With the error of a weight where some is known."""
+    return (*COLUMNS, ERROR) if any(module.error is not None for module in layout.modules) else COLUMNS
 
 
 @dataclass(frozen=True)
@@ -75,43 +86,43 @@ class Order:
     column: int | None = None
     reverse: bool = False
 
-    def next(self) -> "Order":
+    def next(self, columns: Columns = COLUMNS) -> "Order":
         """By the next column; most figures begin with the largest."""
         number = 0 if self.column is None else self.column + 1
-        return Order(number, COLUMNS[number].falling) if number < len(COLUMNS) else Order()
+        return Order(number, columns[number].falling) if number < len(columns) else Order()
 
     def by(self, column: int) -> "Order":
         """By a column that was clicked; a second click reverses the order."""
         return Order(column, self.column == column and not self.reverse)
 
 
-def ordered(modules: Iterable[ModuleLayout], order: Order) -> list[ModuleLayout]:
+def ordered(modules: Iterable[ModuleLayout], order: Order, columns: Columns = COLUMNS) -> list[ModuleLayout]:
     """The modules in `order`; equal ones stay as the model computes."""
     rows = list(modules)
     if order.column is not None:
-        rows.sort(key=COLUMNS[order.column].key, reverse=order.reverse)
+        rows.sort(key=columns[order.column].key, reverse=order.reverse)
     elif order.reverse:
         rows.reverse()
     return rows
 
 
-def fitting(width: int) -> list[int]:
+def fitting(width: int, columns: Columns = COLUMNS) -> list[int]:
     """The numbers of the columns that `width` has room for, in their order on screen; one at least."""
     chosen: list[int] = []
     room = width - 1
-    for number in sorted(range(len(COLUMNS)), key=lambda n: COLUMNS[n].rank):
-        if chosen and COLUMNS[number].width + 2 > room:
+    for number in sorted(range(len(columns)), key=lambda n: columns[n].rank):
+        if chosen and columns[number].width + 2 > room:
             break
         chosen.append(number)
-        room -= COLUMNS[number].width + 2
+        room -= columns[number].width + 2
     return sorted(chosen)
 
 
-def head_line(order: Order, width: int) -> Content:
+def head_line(order: Order, width: int, columns: Columns = COLUMNS) -> Content:
     """The titles, the one sorted by with an arrow."""
     parts: list[str | tuple[str, str]] = [" "]
-    for number in fitting(width):
-        column = COLUMNS[number]
+    for number in fitting(width, columns):
+        column = columns[number]
         is_here = number == order.column
         title = f"{column.title}{'▾' if order.reverse else '▴'}" if is_here else column.title
         parts += [(_placed(title, column, column.width), STRONG if is_here else MUTED), "  "]
@@ -122,23 +133,23 @@ def _placed(text: str, column: TableColumn, width: int) -> str:
     return text[:width].ljust(width) if column.left else text[-width:].rjust(width)
 
 
-def column_at(x: int, width: int) -> int | None:
+def column_at(x: int, width: int, columns: Columns = COLUMNS) -> int | None:
     """The column drawn at cell `x`."""
     position = 1
-    for number in fitting(width):
-        position += COLUMNS[number].width + 2
+    for number in fitting(width, columns):
+        position += columns[number].width + 2
         if x < position:
             return number
     return None
 
 
-def module_line(module: ModuleLayout, layout: Layout, width: int, cursor: bool) -> Content:
+def module_line(module: ModuleLayout, layout: Layout, width: int, cursor: bool, columns: Columns = COLUMNS) -> Content:
     """One row; the format is preceded by its glyph on the map."""
     hue = hue_of(module)
     glyph = Paint("tile", hue, 4 if hue == "float" else bits_step(module.bits))
     parts: list[tuple[str, str]] = []
-    for number in fitting(width):
-        column = COLUMNS[number]
+    for number in fitting(width, columns):
+        column = columns[number]
         text, room = column.text(module, layout), column.width
         if column.title == "format":
             parts.append((glyph_of(module), glyph.style))

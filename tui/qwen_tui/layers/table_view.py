@@ -11,7 +11,7 @@ from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_tui.layers.facts import choice_text
 from qwen_tui.layers.map_text import MUTED
 from qwen_tui.layers.painter import CellStyles
-from qwen_tui.layers.table import Order, column_at, head_line, module_line, ordered
+from qwen_tui.layers.table import ERROR, Order, column_at, columns_of, head_line, module_line, ordered
 from qwen_tui.widgets.cursor_list import CursorList
 
 
@@ -30,6 +30,7 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self._layout = layout
+        self._columns = columns_of(layout)
         self._modules: tuple[ModuleLayout, ...] = ()
         self._ordered: Sequence[ModuleLayout] = ()
         self._order = Order()
@@ -41,23 +42,28 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
 
     def _sorted(self, here: ModuleLayout | None) -> None:
         before = self.row
-        self._ordered = ordered(self._modules, self._order)
+        self._ordered = ordered(self._modules, self._order, self._columns)
         self.fill(self._ordered, self._ordered.index(here) if here in self._ordered else 0)
         if self.row is not None and self.row != before:
             self.post_message(self.Moved())
 
     def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
-        return module_line(self._ordered[number], self._layout, width, cursor)
+        return module_line(self._ordered[number], self._layout, width, cursor, self._columns)
 
     def other_line(self, y: int, width: int) -> Content:
         if y == 0:
-            return head_line(self._order, width)
+            return head_line(self._order, width, self._columns)
         if y == self.size.height - 1:
             return Content.styled(f" {choice_text(self._layout, self._modules, width - 1)}", MUTED)
         return Content("")
 
+    def by_error(self) -> None:
+        """The largest error first, where errors are known."""
+        if ERROR in self._columns:
+            self._order = Order(self._columns.index(ERROR), True)
+
     def action_order(self) -> None:
-        self._order = self._order.next()
+        self._order = self._order.next(self._columns)
         self._sorted(self.row)
 
     def action_reverse(self) -> None:
@@ -65,7 +71,7 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
         self._sorted(self.row)
 
     def on_click(self, event: Click) -> None:
-        column = column_at(event.x, self.size.width) if event.y == 0 else None
+        column = column_at(event.x, self.size.width, self._columns) if event.y == 0 else None
         if column is not None:
             self._order = self._order.by(column)
             self._sorted(self.row)
