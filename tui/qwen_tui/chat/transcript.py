@@ -70,6 +70,12 @@ class Transcript(VerticalScroll, OneLayout, can_focus=False):
     def on_mount(self) -> None:
         self.screen.screen_layout_refresh_signal.subscribe(self, self._seek)
 
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """A bar that comes once the text has moved would stand where it stood last: the toolkit (textual 8.2) moves
+        those alone that are seen."""
+        if shown:
+            self.vertical_scrollbar.position = self.scroll_y
+
     def compose(self) -> ComposeResult:
         yield self._welcome
         yield self._above
