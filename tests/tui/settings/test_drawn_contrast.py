@@ -14,9 +14,9 @@ from qwen_tui.app.model_lines import ModelLine
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.palette import EntryPicker, ThemePicker
 from qwen_tui.conversation_list.screen import ConversationsScreen
-from qwen_tui.layers.palette import contrast
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import theme_folder
+from qwen_tui.widgets.contrast import contrast
 from qwen_tui.widgets.cursor_list import MARK
 from support.app_stage import Stage, stage
 from support.conversations_stage import NOW, furnish, opened, shelf

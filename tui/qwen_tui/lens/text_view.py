@@ -1,0 +1,148 @@
+"""The answer of the lens on the screen: its text as the model wrote it, each token in its shade, one marked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual.content import Content, Span
+from textual.events import Click
+from textual.geometry import Region
+from textual.message import Message
+from textual.style import Style
+from textual.theme import Theme
+
+from qwen_tui.lens.answer_text import Passage, strengths, under_cursor
+from qwen_tui.lens.shades import PREFIX, Shades
+from qwen_tui.text.block_layout import Block, lay_out
+from qwen_tui.widgets.cursor_list import CURSOR
+from qwen_tui.widgets.line_strips import LineStrips
+from qwen_tui.widgets.styled_rows import Rows
+from qwen_tui.widgets.text_lines import TextLines
+
+
+class ShadeStyles(LineStrips):
+    """A widget whose lines may hold shades, by their names."""
+
+    _shades: tuple[Theme, Shades] | None = None
+
+    def parse_style(self, style: str | Style) -> Style:
+        if isinstance(style, str) and style.startswith(PREFIX):
+            theme = self.app.current_theme
+            if self._shades is None or self._shades[0] is not theme:
+                self._shades = theme, Shades(theme, plain=self.app.no_color)
+            found = self._shades[1].style(style)
+            if found is not None:
+                return found
+        return super().parse_style(style)
+
+
+class ShadeRows(Rows, ShadeStyles):
+    """Rows of text with shades."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the text: where in which passage."""
+
+    passage: int
+    begin: int
+    end: int
+    content: Content
+
+
+class AnswerText(TextLines, ShadeStyles):
+    """`show` takes the passages and a level for each token; `go` puts the cursor on one."""
+
+    class Chosen(Message):
+        """A token was clicked."""
+
+        def __init__(self, place: int) -> None:
+            super().__init__()
+            self.place = place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passages: Sequence[Passage] = ()
+        self._lines: list[_Line] = []
+        self._marked_lines: list[int] = []
+
+    def show(self, passages: Sequence[Passage], levels: Sequence[int]) -> None:
+        """Other text, or other shades; the cursor is nowhere."""
+        self._passages = passages
+        self._lines = [
+            line
+            for number, passage in enumerate(passages)
+            for line in lines_of(number, passage, shaded(passage, levels))
+        ]
+        self._marked_lines = []
+        self.set_blocks([Block(line.content, gap=None) for line in self._lines])
+
+    def go(self, place: int) -> int | None:
+        """The cursor onto token `place`; the row in which that begins, None where it is nowhere to be seen."""
+        before, self._marked_lines = self._marked_lines, []
+        number = next((n for n, passage in enumerate(self._passages) if passage.first <= place < passage.last), None)
+        if number is None:
+            self._put(before, {})
+            return None
+        passage = self._passages[number]
+        begin, end = under_cursor(passage, place - passage.first)
+        marked = {
+            at: (max(begin, line.begin) - line.begin, min(end, line.end) - line.begin)
+            for at, line in enumerate(self._lines)
+            if (line.passage == number and line.begin <= begin <= line.end) or self._holds(line, number, begin, end)
+        }
+        self._marked_lines = list(marked)
+        self._put([*before, *marked], marked)
+        at = next(iter(marked), None)
+        if at is None or not self._placed:
+            return None
+        placed = self._placed[at]
+        return placed.row + max((n for n, row in enumerate(placed.laid.rows) if row.column <= marked[at][0]), default=0)
+
+    @staticmethod
+    def _holds(line: _Line, passage: int, begin: int, end: int) -> bool:
+        return line.passage == passage and line.begin < end and begin < line.end
+
+    def _put(self, lines: Sequence[int], marked: dict[int, tuple[int, int]]) -> None:
+        """Draw some lines anew, where something is marked in them with that: the rows stay what they are."""
+        self._lay_out(self._width or self.content_size.width)
+        for at in dict.fromkeys(lines):
+            content = self._lines[at].content
+            begin, end = marked.get(at, (0, 0))
+            content = Content(content.plain, [*content.spans, *([Span(begin, end, CURSOR)] if begin < end else [])])
+            self._blocks[at] = Block(content, gap=None)
+            if at < len(self._placed):
+                placed = self._placed[at]
+                placed.block, placed.laid = self._blocks[at], lay_out(self._blocks[at], self._width)
+                placed.strips.clear()
+                self.refresh(Region(0, placed.row, self._width, len(placed.laid.rows)))
+
+    def on_click(self, event: Click) -> None:
+        """A click chooses the token that it hits."""
+        offset = event.style.meta.get("offset")
+        if not isinstance(offset, tuple) or not self._placed or event.y >= len(self._starts) + self.size.height:
+            return
+        event.stop()
+        placed, inside = self._place(event.y)
+        line = self._lines[self._placed.index(placed)]
+        at = line.begin + offset[0]
+        passage = self._passages[line.passage]
+        found = next((n for n, (begin, end) in enumerate(passage.spans) if begin <= at < end), None)
+        if inside >= 0 and found is not None:
+            self.post_message(self.Chosen(passage.first + found))
+
+
+def shaded(passage: Passage, levels: Sequence[int]) -> Content:
+    """A passage with each token in the shade of its level; the names of control tokens are no text of the answer."""
+    own = levels[passage.first : passage.last]
+    spans = [Span(*span, f"{PREFIX}{level}") for span, level in strengths(passage, own) if level]
+    under = [Span(0, len(passage.text), "$muted")] if passage.control else []
+    return Content(passage.text, [*under, *spans])
+
+
+def lines_of(number: int, passage: Passage, content: Content) -> list[_Line]:
+    found, begin = list[_Line](), 0
+    for text in passage.text.split("\n"):
+        end = begin + len(text)
+        found.append(_Line(number, begin, end, content[begin:end]))
+        begin = end + 1
+    return found
