@@ -63,7 +63,7 @@ class AnswerText(TextLines, ShadeStyles):
         super().__init__()
         self._passages: Sequence[Passage] = ()
         self._lines: list[_Line] = []
-        self._marked_lines: list[int] = []
+        self._marked: dict[int, tuple[int, int]] = {}
 
     def show(self, passages: Sequence[Passage], levels: Sequence[int]) -> None:
         """Other text, or other shades; the cursor is nowhere."""
@@ -73,48 +73,47 @@ class AnswerText(TextLines, ShadeStyles):
             for number, passage in enumerate(passages)
             for line in lines_of(number, passage, shaded(passage, levels))
         ]
-        self._marked_lines = []
+        self._marked = {}
         self.set_blocks([Block(line.content, gap=None) for line in self._lines])
 
-    def go(self, place: int) -> int | None:
-        """The cursor onto token `place`; the row in which that begins, None where it is nowhere to be seen."""
-        before, self._marked_lines = self._marked_lines, []
-        number = next((n for n, passage in enumerate(self._passages) if passage.first <= place < passage.last), None)
-        if number is None:
-            self._put(before, {})
-            return None
-        passage = self._passages[number]
-        begin, end = under_cursor(passage, place - passage.first)
-        marked = {
-            at: (max(begin, line.begin) - line.begin, min(end, line.end) - line.begin)
-            for at, line in enumerate(self._lines)
-            if (line.passage == number and line.begin <= begin <= line.end) or self._holds(line, number, begin, end)
-        }
-        self._marked_lines = list(marked)
-        self._put([*before, *marked], marked)
-        at = next(iter(marked), None)
-        if at is None or not self._placed:
-            return None
-        placed = self._placed[at]
-        return placed.row + max((n for n, row in enumerate(placed.laid.rows) if row.column <= marked[at][0]), default=0)
-
-    @staticmethod
-    def _holds(line: _Line, passage: int, begin: int, end: int) -> bool:
-        return line.passage == passage and line.begin < end and begin < line.end
-
-    def _put(self, lines: Sequence[int], marked: dict[int, tuple[int, int]]) -> None:
-        """Draw some lines anew, where something is marked in them with that: the rows stay what they are."""
-        self._lay_out(self._width or self.content_size.width)
-        for at in dict.fromkeys(lines):
+    def go(self, place: int) -> None:
+        """The cursor onto token `place`."""
+        before, self._marked = self._marked, self._lines_of(place)
+        for at in dict.fromkeys((*before, *self._marked)):
             content = self._lines[at].content
-            begin, end = marked.get(at, (0, 0))
-            content = Content(content.plain, [*content.spans, *([Span(begin, end, CURSOR)] if begin < end else [])])
+            span = self._marked.get(at)
+            content = Content(
+                content.plain,
+                [*content.spans, *([Span(*span, CURSOR)] if span is not None and span[0] < span[1] else [])],
+            )
             self._blocks[at] = Block(content, gap=None)
-            if at < len(self._placed):
+            if at < len(self._placed):  # the rows stay what they are, so nothing is laid out again but this line
                 placed = self._placed[at]
                 placed.block, placed.laid = self._blocks[at], lay_out(self._blocks[at], self._width)
                 placed.strips.clear()
                 self.refresh(Region(0, placed.row, self._width, len(placed.laid.rows)))
+
+    @property
+    def row(self) -> int | None:
+        """The row that the cursor begins in; None where it is nowhere, or nothing is laid out."""
+        at = next(iter(self._marked), None)
+        if at is None or at >= len(self._placed):
+            return None
+        placed, begin = self._placed[at], self._marked[at][0]
+        return placed.row + max((n for n, row in enumerate(placed.laid.rows) if row.column <= begin), default=0)
+
+    def _lines_of(self, place: int) -> dict[int, tuple[int, int]]:
+        """The lines that token `place` stands in, and what of them it is; one that writes nothing stands there too."""
+        number = next((n for n, each in enumerate(self._passages) if each.first <= place < each.last), None)
+        if number is None:
+            return {}
+        passage = self._passages[number]
+        begin, end = under_cursor(passage, place - passage.first)
+        return {
+            at: (max(begin, line.begin) - line.begin, max(0, min(end, line.end) - line.begin))
+            for at, line in enumerate(self._lines)
+            if line.passage == number and line.begin <= max(begin, end - 1) and begin <= line.end
+        }
 
     def on_click(self, event: Click) -> None:
         """A click chooses the token that it hits."""
