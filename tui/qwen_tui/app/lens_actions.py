@@ -55,7 +55,7 @@ class LensActions:
         refusal = context.conversation.refusal.partition(":")[0]
         if turn is None or not turn.has_text:
             refusal = refusal or "There is no answer to look at yet: ask something first."
-        if turn is None or context.refuse(refusal):
+        if context.refuse(refusal) or turn is None:
             return
         kept = await self._kept(turn)
         model = context.conversation.model

@@ -25,20 +25,12 @@ from qwen_tui.text.safe import one_line
 from qwen_tui.text.token_text import shown_token
 from qwen_tui.widgets.list_status import ListKeys
 
-LEAST_PANEL, MOST_PANEL = 5, 13
+LEAST_PANEL, MOST_PANEL = 5, 11
 PANEL_SHARE = 0.45
-KEYS: dict[View, tuple[str, ...]] = {
-    "alternatives": (
-        "Esc chat",
-        "← → token",
-        "↑ ↓ alternative",
-        "⏎ go on from it",
-        "n uncertain",
-        "c colour",
-        "F1 keys",
-    ),
-    "uncertain": ("Esc chat", "↑ ↓ place", "⏎ go there", "a alternatives", "t time", "c colour", "F1 keys"),
-    "timeline": ("Esc chat", "← → token", "a alternatives", "u uncertain", "n next", "c colour", "F1 keys"),
+KEYS: dict[View, str] = {
+    "alternatives": "Esc chat|⏎ go on from|← → token|↑ ↓ other|n next|c colour|u list|t time|F1 keys",
+    "uncertain": "Esc chat|⏎ go there|↑ ↓ place|a token|t time|c colour|F1 keys",
+    "timeline": "Esc chat|← → token|a token|u list|n next|c colour|F1 keys",
 }
 
 
@@ -147,8 +139,8 @@ class LensScreen(Screen[GoOnFrom | None]):
     def _draw(self) -> None:
         width, rows = max(1, self.size.width - 2), self._panel_rows()
         reading, place = self.reading, self._place
-        facts = fit(["", f"by {self._by}", reading.about], max(1, width - 4))
-        self.query_one("#head", Static).update(Content.assemble(("Lens", "$primary bold"), facts))
+        head = Content.assemble(("Lens", "$primary bold"), f" · by {self._by} · ", reading.about)
+        self.query_one("#head", Static).update(head.truncate(width, ellipsis=True))
         match self._view:
             case "alternatives":
                 lines = token_panel(reading, place, alternatives(reading, place), self._alternative, width, rows)
@@ -158,7 +150,7 @@ class LensScreen(Screen[GoOnFrom | None]):
                 lines = time_panel(reading, place, width, rows)
         self.query_one("#panel", ShadeRows).show([*lines, *[Content("")] * (rows - len(lines))])
         self._draw_legend()
-        self.query_one(ListKeys).show(*KEYS[self._view])
+        self.query_one(ListKeys).show(*KEYS[self._view].split("|"))
 
     def _draw_legend(self) -> None:
         width = max(1, self.size.width - 2)

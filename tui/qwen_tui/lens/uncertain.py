@@ -33,7 +33,7 @@ def next_place(places: Sequence[int], here: int, step: int) -> int | None:
 
 
 def place_line(reading: Reading, place: int, width: int, *, cursor: bool) -> Content:
-    """ "12  2.31 nats  …is ▸Berlin   31 %, else ␣Paris 22 %"."""
+    """ "12  2.31 nats  ␣capital␣is│␣Berlin  31 %, else ␣Paris 22 %"."""
     step = reading.step(place)
     assert step is not None
     token = shown_token(reading.spelling(reading.ids[place]), 16)
@@ -41,9 +41,9 @@ def place_line(reading: Reading, place: int, width: int, *, cursor: bool) -> Con
     other = f", else {shown_token(reading.spelling(others[0][0]), 16)} {probability(others[0][1])}" if others else ""
     head = f"{MARK if cursor else ' '} {place + 1:>5,} {step.entropy:>5.2f} nats  "
     tail = f"  {probability(step.logprob)}{other}"
-    room = max(0, width - cells(head) - cells(token) - cells(tail))
+    room = max(0, width - cells(head) - cells(token) - cells(tail) - 1)
     before = _before(reading, place, min(24, room))
-    line = Content.assemble(head, (before, "$muted"), (token, "bold"), tail)
+    line = Content.assemble(head, (f"{before}│", "$muted"), (token, "bold"), tail)
     return selected(line, width) if cursor else line.truncate(width, ellipsis=True)
 
 
