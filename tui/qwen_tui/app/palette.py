@@ -26,6 +26,7 @@ _ACTIONS = {
     "resume": "conversations",
     "find": "find",
     "lens": "lens",
+    "context": "context",
     "inspect": "inspect",
     "settings": "settings",
     "editor": "edit_externally",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qwen_core.protocol.events import Event
 from qwen_tui.app.context import AppContext
+from qwen_tui.app.context_map_actions import ContextMapActions
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
@@ -48,7 +49,7 @@ class SlashCommands:
         generation = GenerationCommands(context)
         self.scoring = TextScoring(context)
         self.lens = LensActions(context, turns)
-        turns.look = self.lens.open
+        turns.look, turns.map = self.lens.open, ContextMapActions(context, turns.tokens).open
         self._commands: dict[str, Handler] = {
             **actions,
             "new": lambda _: conversations.new(),
@@ -75,6 +76,7 @@ class SlashCommands:
             "history": lambda _: self._history(),
             "perplexity": self.scoring.perplexity,
             "lens": lambda _: turns.do(None, "lens"),
+            "context": lambda _: turns.do(None, "context"),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
             "save": lambda _: context.save(),

@@ -39,12 +39,13 @@ class TurnActions:
         tokens: TokenCount,
     ) -> None:
         self._context = context
-        self._tokens = tokens
+        self.tokens = tokens
         self._drafts = drafts
         self._conversations = conversations
         self._copying = copying
         self.busy = False
         self.look: Callable[[Turn | None], Awaitable[None]] | None = None  # opens the lens on a turn
+        self.map: Callable[[Turn | None], Awaitable[None]] | None = None  # opens the map of the context
         self._sent_as_text = ""  # the last message that was held back because it names a file that is not there
         self._ways_back: list[tuple[int, Callable[[], Awaitable[None]]]] = []
 
@@ -62,7 +63,7 @@ class TurnActions:
         self.busy = True
         try:
             content, shown = await self._compose(text, pastes or self._context.chat.editor.pastes)
-            if not content or self._context.refuse(await self._tokens.refusal(content)):
+            if not content or self._context.refuse(await self.tokens.refusal(content)):
                 return False
             if self._context.refuse(self._context.conversation.refusal):
                 return False  # the engine ended while it was asked
@@ -194,6 +195,8 @@ class TurnActions:
                 await self.walk(turn, 1)
             case "lens" if self.look is not None:
                 await self.look(turn)
+            case "context" if self.map is not None:
+                await self.map(turn)
             case _:
                 await self._copying.copy(turn, "")
 

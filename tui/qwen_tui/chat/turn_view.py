@@ -28,7 +28,7 @@ LINE = 80
 QUESTION_ROWS = 12
 """A question of more rows is cut until the turn is opened."""
 
-What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next", "lens"]
+What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next", "lens", "context"]
 
 
 class TurnView(Vertical, OneLayout, can_focus=True):

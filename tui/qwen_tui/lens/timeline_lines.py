@@ -48,7 +48,8 @@ def timeline_lines(reading: Reading, place: int, width: int, rows: int) -> list[
     passes = [step for step in steps if step.sign == SIGNS["token"]]
     if not passes or width < 1:
         return []
-    facts = rows_of([*_facts(reading, passes), *_slowest(reading, steps)], width, max(1, min(3, rows - 3)))
+    slowest, others = _slowest(reading, steps), _facts(reading, passes)
+    facts = rows_of([*others[:1], *slowest[:1], *others[1:], *slowest[1:]], width, max(1, min(3, rows // 3)))
     high = max(1, min(6, rows - len(facts) - 3))
     shown, at = _window(steps, place, width)
     peak = max((step.seconds for step in steps if step.place is not None), default=0.0)
