@@ -96,7 +96,7 @@ async def furnished(here: Stage) -> list[Turn]:
 
 
 async def shown(here: Stage) -> None:
-    await here.press("f12")
+    await here.press("ctrl+p", *"map", "enter")  # which leaves what is being written
     await here.wait(lambda: isinstance(here.app.screen, ContextScreen), "the map")
     await here.settle()
 
@@ -126,9 +126,10 @@ async def test_enter_goes_to_the_turn_and_the_draft_is_the_composer() -> None:
         assert isinstance(view, TurnView)
         assert view.item is turns[1]
         assert here.app.chat.editor.text == "and this?"
-        await shown(here)
+        await here.press("m")
+        await here.wait(lambda: isinstance(here.app.screen, ContextScreen), "the map")
         assert "question 100 · reasoning 200 · answer 100 · ● in the state" in here.text(), "it began on that turn"
-        for key in ("escape", "q", "f12"):
+        for key in ("escape", "q", "m"):
             assert isinstance(here.app.screen, ContextScreen)
             await here.press(key)
             assert here.app.screen is here.app.chat

@@ -139,7 +139,7 @@ async def test_t_shows_the_time_and_names_the_slowest() -> None:
             assert any(shown in line for line in panel(here))
 
 
-@pytest.mark.parametrize("key", ["escape", "q"])
+@pytest.mark.parametrize("key", ["escape", "q", "f12"])
 async def test_leaving(key: str) -> None:
     async with stage(LensEngine(), SIZE) as here:
         await looked(here)
@@ -148,13 +148,13 @@ async def test_leaving(key: str) -> None:
         assert len(here.engine.sent()) == 1
 
 
-@pytest.mark.parametrize("way", ["f9", "turn"])
+@pytest.mark.parametrize("way", ["f12", "turn"])
 async def test_keys_open_it_from_the_chat_and_from_a_turn(way: str) -> None:
     async with stage(LensEngine(), SIZE) as here:
         await here.ask("What is the capital?")
         await here.wait(lambda: here.app.conversation.phase == "ready", "the answer")
         await here.settle()
-        await here.press(*(["f9"] if way == "f9" else ["ctrl+up", "l"]))
+        await here.press(*(["f12"] if way == "f12" else ["ctrl+up", "l"]))
         await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
 
 

@@ -26,7 +26,6 @@ _ACTIONS = {
     "resume": "conversations",
     "find": "find",
     "lens": "lens",
-    "context": "context",
     "inspect": "inspect",
     "settings": "settings",
     "editor": "edit_externally",

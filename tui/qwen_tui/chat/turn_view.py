@@ -54,6 +54,7 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         Binding("left", "ask('previous')", "The alternative before", show=False, id="turn_previous"),
         Binding("right", "ask('next')", "The next alternative", show=False, id="turn_next"),
         Binding("l", "ask('lens')", "See how sure the model was of it", show=False, id="turn_lens"),
+        Binding("m", "ask('context')", "Its place in the map of the context", show=False, id="turn_context"),
         Binding("y", "ask('copy')", "Copy the answer", show=False, id="turn_copy"),
         Binding("d", "ask('delete')", "Delete the turn", show=False, id="turn_delete"),
         Binding("u", "ask('undo')", "Bring a deleted turn back", show=False, id="turn_undo"),

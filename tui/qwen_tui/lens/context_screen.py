@@ -34,7 +34,7 @@ class ContextScreen(Screen[Share | None]):
 
     CSS_PATH = "context_screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f12", "dismiss", "Back", show=False),
+        Binding("escape,q,m", "dismiss", "Back", show=False),
         Binding("enter", "take", "Go to the turn", show=False),
     ]
 

@@ -47,7 +47,7 @@ class LensScreen(Screen[GoOnFrom | None]):
 
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Back", show=False),
+        Binding("escape,q,f12", "dismiss", "Back", show=False),
         Binding("left,h", "step(-1)", "Token before", show=False),
         Binding("right,l", "step(1)", "Next token", show=False),
         Binding("ctrl+left,pageup", "step(-20)", "Tokens back", show=False),
