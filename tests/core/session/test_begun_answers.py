@@ -8,9 +8,20 @@ import pytest
 from qwen_core import demo_model_path, load_session
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.begun_answer import BegunAnswer
-from qwen_core.protocol.events import GenerationSettings, StreamEvent
+from qwen_core.protocol.events import (
+    Delta,
+    GenerationSettings,
+    Load,
+    Loaded,
+    Send,
+    StreamEvent,
+    TurnDone,
+    TurnStarted,
+)
 from qwen_core.protocol.probabilities import Probabilities, together
+from qwen_core.protocol.timeline import of_tokens
 from qwen_core.session.session import Session
+from support.engines import running_engine
 
 ASKED = GenerationSettings(temperature=0.0, effort="medium", max_new_tokens=24, logprobs=4)
 QUESTION = "What is the capital of Germany?"
@@ -115,3 +126,27 @@ def test_the_length_limit_counts_what_is_given(session: Session) -> None:
     again = list(session.begin_stream(QUESTION, BegunAnswer(prompt, ids[:10]), replace(ASKED, max_new_tokens=12)))
     assert len(ids_of(again)) == 12
     assert again[-1].finish_reason == "length"
+
+
+def test_through_the_engine_it_comes_with_its_first_tokens_and_from_the_nearest_snapshot() -> None:
+    with running_engine() as (engine, log):
+        engine.send(Load(str(demo_model_path())))
+        log.wait_for(Loaded)
+        engine.send(Send(1, "What is the capital of France?", ASKED))
+        first = log.wait_for(TurnDone)
+        engine.send(Send(2, QUESTION, ASKED))
+        prompt, second = log.wait_for(TurnStarted).prompt_ids, log.wait_for(TurnDone)
+        ids = second.ids[len(prompt) :]
+        engine.send(Send(3, QUESTION, ASKED, BegunAnswer(prompt, ids[:4])))
+        started = log.wait_for(TurnStarted)
+        assert started.prompt_ids == prompt
+        # The state behind the first turn was kept as the second one began.
+        assert started.cached_tokens == len(first.ids)
+        third = log.wait_for(TurnDone)
+        assert third.ids == second.ids
+        came = [delta for delta in log.of(Delta) if delta.turn == 3]
+        assert came[0].ids == ids[:4]
+        assert tuple(token for delta in came for token in delta.ids) == ids
+        moments = [moment for delta in came for moment in delta.timeline.moments()]
+        assert len(of_tokens(moments)) == len(ids)
+        assert [moment.tokens for moment in moments if moment.kind == "snapshot"] == [len(first.ids)]

@@ -63,7 +63,7 @@ class AnswerText(TextLines, ShadeStyles):
         super().__init__()
         self._passages: Sequence[Passage] = ()
         self._lines: list[_Line] = []
-        self._marked: dict[int, tuple[int, int]] = {}
+        self._under_cursor: dict[int, tuple[int, int]] = {}
 
     def show(self, passages: Sequence[Passage], levels: Sequence[int]) -> None:
         """Other text, or other shades; the cursor is nowhere."""
@@ -73,15 +73,15 @@ class AnswerText(TextLines, ShadeStyles):
             for number, passage in enumerate(passages)
             for line in lines_of(number, passage, shaded(passage, levels))
         ]
-        self._marked = {}
+        self._under_cursor = {}
         self.set_blocks([Block(line.content, gap=None) for line in self._lines])
 
     def go(self, place: int) -> None:
         """The cursor onto token `place`."""
-        before, self._marked = self._marked, self._lines_of(place)
-        for at in dict.fromkeys((*before, *self._marked)):
+        before, self._under_cursor = self._under_cursor, self._lines_of(place)
+        for at in dict.fromkeys((*before, *self._under_cursor)):
             content = self._lines[at].content
-            span = self._marked.get(at)
+            span = self._under_cursor.get(at)
             content = Content(
                 content.plain,
                 [*content.spans, *([Span(*span, CURSOR)] if span is not None and span[0] < span[1] else [])],
@@ -96,10 +96,10 @@ class AnswerText(TextLines, ShadeStyles):
     @property
     def row(self) -> int | None:
         """The row that the cursor begins in; None where it is nowhere, or nothing is laid out."""
-        at = next(iter(self._marked), None)
+        at = next(iter(self._under_cursor), None)
         if at is None or at >= len(self._placed):
             return None
-        placed, begin = self._placed[at], self._marked[at][0]
+        placed, begin = self._placed[at], self._under_cursor[at][0]
         return placed.row + max((n for n, row in enumerate(placed.laid.rows) if row.column <= begin), default=0)
 
     def _lines_of(self, place: int) -> dict[int, tuple[int, int]]:
