@@ -111,7 +111,7 @@ def legend(parts: Sequence[tuple[Kind, int]], width: int) -> str:
 
 def blocks(parts: Sequence[tuple[Kind, int]], width: int) -> Content:
     """The parts side by side in `width` cells. None that is there is less than a cell while there are cells enough."""
-    present = [(kind, count) for kind, count in parts if count]
+    present: list[tuple[Kind, int]] = [(kind, count) for kind, count in parts if count]
     least = 1 if len(present) <= width else 0
     whole, free = sum(count for _, count in present), width - least * len(present)
     pieces: list[tuple[str, str]] = []
