@@ -9,7 +9,7 @@ from textual.content import Content, Span
 
 from qwen_core.protocol.scoring import Spelling
 from qwen_tui.lens.answer_text import passages, strengths, under_cursor
-from qwen_tui.lens.text_view import lines_of, shaded
+from qwen_tui.lens.text_view import lines_of
 from qwen_tui.text.block_layout import Block, lay_out
 from qwen_tui.text.safe import cells, visible
 
@@ -55,7 +55,7 @@ def test_the_lens_changes_no_cell(given_text: tuple[str, list[Spelling]], data: 
     for passage in passages(tokens):
         levels = data.draw(st.lists(st.integers(0, 5), min_size=len(tokens), max_size=len(tokens)))
         plain = lay_out(Block(Content(passage.text)), width)
-        drawn = lines_of(0, passage, shaded(passage, levels))
+        drawn = lines_of(0, passage, levels)
         cursor = under_cursor(passage, data.draw(st.integers(0, len(tokens) - 1)))
         rows = [row for line in drawn for row in lay_out(Block(line.content), width).rows]
         assert [row.content.plain for row in rows] == [row.content.plain for row in plain.rows]

@@ -292,3 +292,24 @@ async def test_an_answer_in_which_all_was_sure_says_so(monkeypatch: pytest.Monke
         await looked(here)
         await here.press("u")
         assert ALL_SURE in here.text()
+
+
+async def test_an_answer_of_an_earlier_start_has_all_of_it() -> None:
+    async with stage(LensEngine(), SIZE) as here:
+        await looked(here)
+        before = panel(here)
+        await here.press("t")
+        times = panel(here)
+    async with stage(LensEngine(), SIZE, resume=1) as here:
+        await here.wait(lambda: here.app.conversation.turns, "the conversation")
+        await here.enter("/lens")
+        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
+        await here.settle()
+        assert panel(here) == before
+        await here.press("t")
+        assert panel(here) == times
+        await here.press("a", "down", "enter")
+        await here.wait(lambda: len(here.engine.sent()) == 1, "the branch")
+        begun = here.engine.sent()[-1].begun
+        assert begun is not None
+        assert begun.prompt_ids == PROMPT

@@ -40,7 +40,7 @@ class ShadeRows(Rows, ShadeStyles):
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """A line of the text: where in which passage."""
 
     passage: int
@@ -62,17 +62,13 @@ class AnswerText(TextLines, ShadeStyles):
     def __init__(self) -> None:
         super().__init__()
         self._passages: Sequence[Passage] = ()
-        self._lines: list[_Line] = []
+        self._lines: list[Line] = []
         self._under_cursor: dict[int, tuple[int, int]] = {}
 
     def show(self, passages: Sequence[Passage], levels: Sequence[int]) -> None:
         """Other text, or other shades; the cursor is nowhere."""
         self._passages = passages
-        self._lines = [
-            line
-            for number, passage in enumerate(passages)
-            for line in lines_of(number, passage, shaded(passage, levels))
-        ]
+        self._lines = [line for number, passage in enumerate(passages) for line in lines_of(number, passage, levels)]
         self._under_cursor = {}
         self.set_blocks([Block(line.content, gap=None) for line in self._lines])
 
@@ -130,18 +126,22 @@ class AnswerText(TextLines, ShadeStyles):
             self.post_message(self.Chosen(passage.first + found))
 
 
-def shaded(passage: Passage, levels: Sequence[int]) -> Content:
-    """A passage with each token in the shade of its level; the names of control tokens are no text of the answer."""
-    own = levels[passage.first : passage.last]
-    spans = [Span(*span, f"{PREFIX}{level}") for span, level in strengths(passage, own) if level]
-    under = [Span(0, len(passage.text), "$muted")] if passage.control else []
-    return Content(passage.text, [*under, *spans])
-
-
-def lines_of(number: int, passage: Passage, content: Content) -> list[_Line]:
-    found, begin = list[_Line](), 0
+def lines_of(number: int, passage: Passage, levels: Sequence[int]) -> list[Line]:
+    """The lines of passage `number`, each token in the shade of its level; the names of control tokens are no text of
+    the answer. `levels`: one for each token of the answer.
+    """
+    runs = [run for run in strengths(passage, levels[passage.first : passage.last]) if run[1]]
+    under = "$muted" if passage.control else ""
+    found, begin, first = list[Line](), 0, 0
     for text in passage.text.split("\n"):
         end = begin + len(text)
-        found.append(_Line(number, begin, end, content[begin:end]))
+        while first < len(runs) and runs[first][0][1] <= begin:
+            first += 1
+        spans = [Span(0, len(text), under)] if under and text else []
+        for (start, stop), level in runs[first : first + len(text)]:  # each has a character at least
+            if start >= end:
+                break
+            spans.append(Span(max(start, begin) - begin, min(stop, end) - begin, f"{PREFIX}{level}"))
+        found.append(Line(number, begin, end, Content(text, spans)))
         begin = end + 1
     return found
