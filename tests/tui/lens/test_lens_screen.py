@@ -207,6 +207,7 @@ async def test_an_answer_without_probabilities_is_read_once_more_and_they_are_ke
     async with stage(LensEngine(kept=False, times=False), SIZE) as here:
         await looked(here)
         assert NOT_KEPT in here.text()
+        assert "s read it once more" in here.lines()[-1]
         await here.press("u")
         assert NOT_KEPT in here.text()
         await here.press("t")

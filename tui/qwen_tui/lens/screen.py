@@ -34,6 +34,10 @@ KEYS: dict[View, str] = {
 }
 
 
+UNREAD = "Esc chat|s read it once more|← → token|t time|F1 keys"
+"""Where no probabilities are known."""
+
+
 @dataclass(frozen=True)
 class GoOnFrom:
     """Another answer is wanted: with the tokens before `place`, then `token`."""
@@ -150,7 +154,8 @@ class LensScreen(Screen[GoOnFrom | None]):
                 lines = time_panel(reading, place, width, rows)
         self.query_one("#panel", ShadeRows).show([*lines, *[Content("")] * (rows - len(lines))])
         self._draw_legend()
-        self.query_one(ListKeys).show(*KEYS[self._view].split("|"))
+        keys = KEYS[self._view] if reading.probabilities is not None else UNREAD
+        self.query_one(ListKeys).show(*keys.split("|"))
 
     def _draw_legend(self) -> None:
         width = max(1, self.size.width - 2)
