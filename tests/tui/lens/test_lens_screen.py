@@ -6,7 +6,7 @@ import pytest
 
 from qwen_core.protocol.events import Restore
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
-from qwen_core.protocol.scoring import Score, ScoreFailed
+from qwen_core.protocol.scoring import Score, ScoreFailed, Spell
 from qwen_tui.lens.panel import ALL_SURE, NO_TIMES, NOT_KEPT
 from qwen_tui.lens.screen import LensScreen
 from qwen_tui.store import ModelIdentity
@@ -285,6 +285,24 @@ async def test_without_an_answer_or_its_tokens_it_says_so() -> None:
         await tell(here, 1)
         await here.enter("/lens")
         await here.wait(lambda: "The tokens of this answer are not known" in here.text(), "the refusal")
+        here.app.conversation.turns[-1].ids = IDS  # those before it are still not
+        await here.enter("/lens")
+        await here.wait(lambda: here.engine.commands and isinstance(here.engine.commands[-1], Spell), "the question")
+        spell = here.engine.commands[-1]
+        assert isinstance(spell, Spell)
+        await here.feed(*(event for _, event in LensEngine()(spell)))
+        await here.press("s")
+        assert "It cannot be read once more: the tokens before this answer are not known." in here.text()
+        here.app.conversation.turns[-1].probabilities = rows(IDS)
+        await here.press("escape")
+        await here.enter("/lens")
+        await here.wait(lambda: here.engine.commands[-1] is not spell, "the question")
+        again = here.engine.commands[-1]
+        assert isinstance(again, Spell)
+        await here.feed(*(event for _, event in LensEngine()(again)))
+        await here.press("enter")
+        assert "It cannot go on from here: the tokens before this answer are not known." in here.text()
+        assert len(here.engine.sent()) == 0
 
 
 async def test_an_answer_in_which_all_was_sure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

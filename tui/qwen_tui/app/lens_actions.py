@@ -125,6 +125,8 @@ class LensActions:
         refusal = self._context.conversation.refusal.partition(":")[0]
         if refusal or self._scoring:
             return refusal or "It is being read."
+        if not self._reading.prompt_ids:
+            return "It cannot be read once more: the tokens before this answer are not known."
         self._scoring = next(self._numbers)
         self._context.link.send(Score(self._scoring, self._reading.ids, self._reading.prompt_ids))
         return ""
