@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textual.content import Content, Span
 
 from qwen_core.protocol.scoring import Spelling
-from qwen_tui.lens.answer_text import passages, strengths, under_cursor
+from qwen_tui.lens.answer_text import Passage, passages, strengths, under_cursor
 from qwen_tui.lens.text_view import lines_of
 from qwen_tui.text.block_layout import Block, lay_out
 from qwen_tui.text.safe import cells, visible
@@ -96,3 +96,18 @@ def test_parts_of_a_character_all_stand_on_it(cut: int) -> None:
     assert passage.spans == ((0, 1), (1, 2), (1, 2), (2, 3))
     assert [under_cursor(passage, n) for n in range(4)] == [(0, 1), (1, 2), (1, 2), (2, 3)]
     assert Content(passage.text, [Span(1, 2, "bold")]).plain == "a👩b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("e\u0301x", [(0, 2), (2, 3)]),
+        ("👩\u200d👧!", [(0, 3), (3, 4)]),
+        ("\u200d0x", [(0, 2), (2, 3)]),
+        ("\u0301a", [(0, 1), (1, 2)]),
+        ("", []),
+    ],
+    ids=["an accent", "a family", "a joiner first", "an accent first", "nothing"],
+)
+def test_what_takes_its_cells_together_is_not_cut(text: str, expected: list[tuple[int, int]]) -> None:
+    assert Passage(0, text, ()).clusters == expected
