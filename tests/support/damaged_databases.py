@@ -121,7 +121,7 @@ BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     flip_bytes, flip_bytes, flip_header, overwrite, cut, move_page, change_number,
 )  # fmt: skip
 TABLES = (
-    *("models", "conversations", "messages", "parts", "drafts", "inputs", "probabilities"),
+    *("models", "conversations", "messages", "parts", "drafts", "inputs", "probabilities", "timelines"),
     *("search", "search_data", "search_idx"),
 )
 COLUMNS = (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.errors import CheckpointError, TextError
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     DraftMode,
@@ -222,6 +223,13 @@ class FakeSession:
             if read:
                 self.messages += [Message("user", text), Message("assistant", answer)]
                 self.conversation_ids = list(self.ids)
+
+    def begin_stream(
+        self, text: str, begun: BegunAnswer, settings: GenerationSettings | None = None, *, stop: Stopped | None = None
+    ) -> Iterator[StreamEvent]:
+        """What is given, then the script in `text`."""
+        yield StreamEvent((("answer", "given"),), begun.ids, probabilities=begun.probabilities)
+        yield from self.send_stream(text, settings, stop=stop)
 
     def _token(self, part: Part, text: str, cached: int) -> StreamEvent:
         self.ids.append(len(self.ids))

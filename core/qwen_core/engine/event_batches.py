@@ -13,6 +13,7 @@ from qwen_core.protocol.events import Delta, Event, ExpertUse, Notice, PrefillPr
 from qwen_core.protocol.pieces import Piece, joined
 from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.timeline import Stopwatch
 
 INTERVAL_S = 1 / 10
 """As often as a screen draws: between two drawings nobody sees more, and each event wakes three threads of the app."""
@@ -54,6 +55,7 @@ class TurnBatcher:
         self._clock = clock
         self._interval = interval
         self._prefill: Throttle[PrefillProgress] = Throttle(clock, interval)
+        self._stopwatch = Stopwatch(clock())
         self._started = False
         self._sent_at: float | None = None
         self._pieces: list[Piece] = []
@@ -73,6 +75,13 @@ class TurnBatcher:
             out.append(TurnStarted(self._turn, prompt, event.cached_tokens, event.prompt_ids, event.foreseen_bytes))
         self._stats = event.stats or self._stats
         self._experts = event.experts or self._experts
+        self._stopwatch.note(
+            self._clock(),
+            tokens=len(event.token_ids),
+            drafted=event.drafted,
+            prefilled=event.prefilled,
+            kept=event.kept_tokens,
+        )
         if event.pieces or event.token_ids:
             out += self._prefill.flush()
             self._pieces += event.pieces
@@ -98,7 +107,8 @@ class TurnBatcher:
             self._sent_at = self._clock()
             pieces, drafted = self._runs()
             ids, probabilities = tuple(self._ids), together(self._probabilities)
-            out.append(Delta(self._turn, pieces, ids, self._stats, drafted, self._experts, probabilities))
+            times = self._stopwatch.taken()
+            out.append(Delta(self._turn, pieces, ids, self._stats, drafted, self._experts, probabilities, times))
             self._pieces, self._drafted, self._ids, self._probabilities = [], [], [], []
         return out
 

@@ -21,6 +21,7 @@ from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
 from qwen_core.engine.log import NOTE, bound_log
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import Count, Counted, PromptCount
 from qwen_core.protocol.events import (
     Continue,
@@ -61,6 +62,9 @@ class SessionLike(Protocol):
     def messages(self) -> Sequence[Message]: ...
     def summary(self) -> ModelSummary: ...
     def send_stream(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
+    def begin_stream(
+        self, text: str, begun: BegunAnswer, settings: GenerationSettings, *, stop: Stopped
+    ) -> Iterator[StreamEvent]: ...
     def continue_stream(self, settings: GenerationSettings, *, stop: Stopped) -> Iterator[StreamEvent]: ...
     def count(self, text: str, settings: GenerationSettings, *, stop: Stopped) -> PromptCount | None: ...
     def score(self, asked: Score, *, stop: Stopped, progress: Callable[[int, int], None]) -> TextScore | None: ...
@@ -253,6 +257,8 @@ class Worker:
         # To the iterator's very end, not to its last event: only then has the session kept the answer.
         if isinstance(command, Continue):
             events = session.continue_stream(settings, stop=job.stop.is_set)
+        elif command.begun is not None:
+            events = session.begin_stream(command.text, command.begun, settings, stop=job.stop.is_set)
         else:
             events = session.send_stream(command.text, settings, stop=job.stop.is_set)
         self._look(session)

@@ -7,12 +7,14 @@ Commands go to the worker, events come back. Everything pickles, nothing holds a
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Piece, text_of
 from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.timeline import Timeline
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
@@ -103,7 +105,7 @@ class StreamEvent:
     in use when they are read. The last one says in `late_reasoning` how many characters of the answer's text, from its
     start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
     `experts` is there while `Session.watch_experts` is on, `probabilities`, a row for each of `token_ids`, where
-    `GenerationSettings.logprobs` asks for them.
+    `GenerationSettings.logprobs` asks for them. `kept_tokens`: the state behind so many tokens was kept as a snapshot.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -121,6 +123,7 @@ class StreamEvent:
     late_reasoning: int = 0
     experts: ExpertUse | None = None
     probabilities: Probabilities | None = None
+    kept_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -174,11 +177,13 @@ class SaveState:
 
 @dataclass(frozen=True)
 class Send:
-    """Answer `text`. `turn` is the app's own number, repeated in every event of the turn."""
+    """Answer `text`. `turn` is the app's own number, repeated in every event of the turn. `begun`: the answer begins
+    so, and the model goes on from there."""
 
     turn: int
     text: str
     settings: GenerationSettings = field(default_factory=GenerationSettings)
+    begun: BegunAnswer | None = None
 
 
 @dataclass(frozen=True)
@@ -310,7 +315,8 @@ class Delta:
 
     `ids` are the token ids of this batch, fed to the state: the app keeps them so that nothing is lost in a crash.
     `drafted` says of each piece whether accepted drafts said it; () where none did. `experts`: while `Watch` asks so.
-    `probabilities`: a row for each of `ids`, where the turn was asked for them.
+    `probabilities`: a row for each of `ids`, where the turn was asked for them. `timeline`: the steps since the batch
+    before, those of the prompt too.
     """
 
     turn: int
@@ -320,6 +326,7 @@ class Delta:
     drafted: tuple[bool, ...] = ()
     experts: ExpertUse | None = None
     probabilities: Probabilities | None = None
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,16 @@ class Prompts:
         there = self._tokenizer.decode(list(ids[last : last + len(head.behind.encode())]))
         return tuple(ids[:last]) == head.ids and there.startswith(head.behind)
 
+    def opens_reasoning(self, ids: Sequence[int]) -> bool:
+        """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""
+        opening, closing = self._tokenizer.token_to_id("<think>"), self._tokenizer.token_to_id("</think>")
+        for token in reversed(ids):
+            if token in (closing, self._im_end) and token is not None:
+                return False
+            if token == opening and token is not None:
+                return True
+        return False
+
     def boundary(self, chat: list[dict[str, Any]], target: list[int], kwargs: Mapping[str, Any]) -> int | None:
         """How many of the target ids stay the same once the answer's reasoning is dropped: a snapshot belongs there.
 

@@ -182,11 +182,14 @@ class Sampler:
         self._seen = mx.zeros((1, vocab_size), mx.bool_) if repeating else None
         self._choice: tuple[mx.array, mx.array] | None = None  # what was drawn from, [1, n], and which of it
 
-    def note_prompt(self, ids: Sequence[int]) -> None:
-        """The prompt, for the repetition penalty."""
+    def note_prompt(self, ids: Sequence[int], answer: Sequence[int] = ()) -> None:
+        """The prompt, for the repetition penalty; `answer`: of it, what counts as if it had been drawn here."""
         seen = sorted({token for token in ids if 0 <= token < self.limit})
         if self._seen is not None and seen:
             self._seen = mx.put_along_axis(self._seen, mx.array([seen]), mx.array(True), axis=1)
+        drawn = [token for token in answer if 0 <= token < self.limit]
+        if self._counts is not None and drawn:
+            self._counts = self._counts.at[0, mx.array(drawn)].add(1.0)
 
     def mark(self) -> "SamplerMark":
         """Where this sampler is, to go back to."""

@@ -12,6 +12,7 @@ from typing import Any
 from qwen_core.checkpoint.config import replaced_rope
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
     DraftMode,
@@ -80,8 +81,8 @@ class Session(Scorer):
             thinking_levels=tuple(level for level in self.efforts.groups if level in self.efforts.thinking),
             thinks=self.efforts.thinks,
         )
-        self._im_end = tokenizer.token_to_id("<|im_end|>")
-        self._stop_ids = loaded.stop_ids | ({self._im_end} if self._im_end is not None else set())
+        im_end = tokenizer.token_to_id("<|im_end|>")
+        self._stop_ids = loaded.stop_ids | ({im_end} if im_end is not None else set())
         self._prompts = Prompts(template, tokenizer, frozenset(self._stop_ids))
 
     def close(self) -> None:
@@ -113,9 +114,9 @@ class Session(Scorer):
         known = len(self.messages) if known is None else known
         valid = all(0 <= token < self.model.config.vocab_size for token in ids)
         self.conversation_ids = list(ids) if valid and known >= len(self.messages) else []
-        self._reasoning_open = self._opens_reasoning(self.conversation_ids)
+        self._reasoning_open = self._prompts.opens_reasoning(self.conversation_ids)
         if valid and 0 < known < len(self.messages):
-            self._leave(Run(tuple(ids), tuple(self.messages[:known]), self._opens_reasoning(ids)))
+            self._leave(Run(tuple(ids), tuple(self.messages[:known]), self._prompts.opens_reasoning(ids)))
 
     def release(self) -> None:
         """Give the memory of the state and of the snapshots back: the next turn prefills all of its prompt."""
@@ -216,6 +217,13 @@ class Session(Scorer):
         said: list[Piece] = [("answer", last.content), ("reasoning", last.reasoning), ("tool_call", last.tool_calls)]
         yield from self._turn(list(target), settings, stop, before=before, said=said)
 
+    def begin_stream(
+        self, text: str, begun: BegunAnswer, settings: GenerationSettings | None = None, *, stop: Stopped | None = None
+    ) -> Generator[StreamEvent, None, None]:
+        """Answer `text`, which ends `begun.prompt_ids`, going on with an answer that is given so far and told first."""
+        target, before = begun.tokens(self.model.config.vocab_size), [*self.messages, Message("user", text)]
+        yield from self._turn(target, settings or GenerationSettings(), stop, before=before, said=[], begun=begun)
+
     def _turn(
         self,
         target: list[int],
@@ -225,12 +233,13 @@ class Session(Scorer):
         before: Sequence[Message],
         said: list[Piece],
         boundary: int | None = None,
+        begun: BegunAnswer | None = None,
     ) -> Generator[StreamEvent, None, None]:
         """Answer what `target` ends with, and keep it behind the messages `before`, however it ends.
 
-        `said` is what this answer has said already: something where one goes on.
+        `said` is what this answer has said already: something where one goes on. `begun`: `target` ends with it.
         """
-        in_reasoning = self._opens_reasoning(target)
+        in_reasoning = self._prompts.opens_reasoning(target if begun is None else begun.prompt_ids)
         parameters = resolve_sampling(settings, self.loaded.generation_config, thinking=in_reasoning)
         foreseen = foresee(self.loaded, len(target), len(target) - self._known_of(target))
         left = check_fits(foreseen, self.loaded, self.state.nbytes)
@@ -252,9 +261,10 @@ class Session(Scorer):
             drafting=drafting,
             draft_off=why_off(settings.draft, count),
             logprobs=settings.logprobs,
+            begun=begun,
         )
         sampler = Sampler(parameters, self.tokenizer.size, self.model.config.vocab_size)
-        sampler.note_prompt(target)
+        sampler.note_prompt(target, answer=begun.ids if begun is not None else ())
         pieces = PieceStream(self.tokenizer, in_reasoning)
         said_before = len(text_of(said, "answer"))
         # An error inside a step leaves the arrays in a state nobody knows; at a yield they agree with `ids`.
@@ -361,16 +371,6 @@ class Session(Scorer):
     def _leave(self, run: Run) -> None:
         """Remember ids that messages of the conversation were fed as."""
         self._left = [*(other for other in self._left if other != run), run][-_MOST_LEFT:]
-
-    def _opens_reasoning(self, ids: Sequence[int]) -> bool:
-        """Whether `ids` end inside a reasoning block: the last think token opens one, in the last message."""
-        opening, closing = self.tokenizer.token_to_id("<think>"), self.tokenizer.token_to_id("</think>")
-        for token in reversed(ids):
-            if token in (closing, self._im_end) and token is not None:
-                return False
-            if token == opening and token is not None:
-                return True
-        return False
 
 
 def load_session(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from qwen_core.device.backend import mx
 from qwen_core.model.state import State
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.events import FinishReason, StreamEvent
 from qwen_core.protocol.pieces import Piece, joined
 from qwen_core.protocol.probabilities import Probabilities
@@ -47,7 +48,8 @@ class TurnPlan:
     `foreseen_bytes` of memory are in use at the end of the prompt. `at_boundary` is called when exactly `boundary` of
     `new_ids` are in the state, to take a snapshot there. `budget` closes a block of reasoning that grows too long,
     `repetition_guard` ends an answer that repeats itself, `drafting` proposes tokens, `draft_off` says why nobody does.
-    `logprobs`: events have the probabilities of their tokens, with so many alternatives each.
+    `logprobs`: events have the probabilities of their tokens, with so many alternatives each. `begun`: the answer
+    begins so; its ids are the last of the prompt, be they in `new_ids` or in the state.
     """
 
     new_ids: Sequence[int]
@@ -62,6 +64,7 @@ class TurnPlan:
     drafting: Drafting | None = None
     draft_off: DraftOff | None = None
     logprobs: int | None = None
+    begun: BegunAnswer | None = None
     clock: Callable[[], float] = field(default=time.perf_counter)
 
 
@@ -89,14 +92,16 @@ class Turn:
         self._sampler = sampler
         self._pieces = pieces
         self._stop = stop or never
-        self._cached, self._prompt = len(ids), len(ids) + len(plan.new_ids)
-        self._room = self._summary.context_limit - self._prompt
-        self._limit = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens, self._room)
+        self._cached, self._target = len(ids), len(ids) + len(plan.new_ids)
+        self._begun = len(plan.begun.ids) if plan.begun is not None else 0
+        self._room = self._summary.context_limit - self._target
+        most = self._room if plan.max_new_tokens is None else min(plan.max_new_tokens - self._begun, self._room)
+        self._limit = self._begun + max(most, 1 if self._begun else 0)
         mixture = loaded.model.config.mixture
         self._tally = ExpertTally(loaded.model, mixture) if mixture is not None else None
         top = plan.logprobs
         self._lens = Lens(min(top, loaded.model.config.vocab_size)) if top is not None else None
-        self._generated = 0
+        self._generated = self._begun
         self._first_pass = 0  # tokens that came with the first one, which belongs to the prefill; with drafts several
         self._rate = TokenRate()
         self._began = plan.clock()
@@ -113,34 +118,56 @@ class Turn:
         """The events of the turn, the last with `done=True`. A prompt without room for an answer is not fed."""
         if self._room > 0:
             new = len(self._plan.new_ids)
-            prompt_ids = (*self._ids, *self._plan.new_ids)
+            prompt_ids = (*self._ids, *self._plan.new_ids)[: self._prompt]
             yield StreamEvent(
                 to_prefill=new,
                 cached_tokens=self._cached,
                 prompt_ids=prompt_ids,
                 foreseen_bytes=self._plan.foreseen_bytes,
+                kept_tokens=self._cached,
             )
             logits = self._state.logits if not new else (yield from self._prefill())
+            if logits is not None and self._plan.begun is not None:
+                yield self._begin(self._plan.begun)
             if logits is None or self._stop():
-                self._reason = "cancelled"
+                self._reason = self._reason or "cancelled"
             while logits is not None and self._reason is None and self._generated < self._limit:
                 logits = yield from self._decode(logits)
             if rest := self._pieces.flush():
                 yield StreamEvent(joined(rest), cached_tokens=self._cached)
         else:
-            needs = f"with it there are {self._prompt:,} tokens and the model takes {self._summary.context_limit:,}"
+            needs = f"with it there are {self._target:,} tokens and the model takes {self._summary.context_limit:,}"
             self._notice = f"The question does not fit and was not read: {needs}. Make room, or send less."
         if self._tally is not None:
             self._tally.flush()
         yield StreamEvent(
             cached_tokens=self._cached,
             done=True,
-            finish_reason=self._reason or ("context" if self._limit == self._room else "length"),
+            finish_reason=self._reason or ("context" if self._limit == self._begun + self._room else "length"),
             stats=self._stats(),
             notice=self._notice,
             late_reasoning=self._pieces.late_reasoning,
             experts=self._tally.use() if self._tally is not None else None,
         )
+
+    def _begin(self, begun: BegunAnswer) -> StreamEvent:
+        """What the tokens say that the answer begins with; they are fed by now."""
+        ends = begun.ids[-1] in self._plan.stop_ids
+        said = begun.ids[:-1] if ends else begun.ids
+        pieces = [piece for token in said for piece in self._pieces.push(token)]
+        self._reason = "stop" if ends else None
+        return StreamEvent(
+            joined(pieces),
+            begun.ids,
+            cached_tokens=self._cached,
+            stats=self._stats(),
+            probabilities=begun.probabilities,
+        )
+
+    @property
+    def _prompt(self) -> int:
+        """Tokens that the answer stands on, from its beginning."""
+        return self._target - self._begun
 
     def _prefill(self) -> Generator[StreamEvent, None, mx.array | None]:
         """Feed the prompt. Returns the logits behind it; None where it was stopped before its end."""
@@ -157,6 +184,13 @@ class Turn:
                 break
             if plan.at_boundary is not None and len(self._ids) - self._cached == boundary:
                 plan.at_boundary()
+                fed = len(self._ids) - self._cached
+                yield StreamEvent(
+                    prefilled=fed,
+                    to_prefill=len(plan.new_ids),
+                    cached_tokens=self._cached,
+                    kept_tokens=len(self._ids),
+                )
         return logits
 
     def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:
@@ -258,11 +292,12 @@ class Turn:
         if drafting is not None:
             checked = checked_bytes(drafting.counts.drafted_by_depth, self._pass_bytes)
             draft, draft_bytes = drafting.stats(), drafting.drafter.bytes_read + checked
-        passes = self._generated - self._forced_tokens if draft is None else draft.passes
+        decoded = self._generated - self._begun
+        passes = decoded - self._forced_tokens if draft is None else draft.passes
         all_moved = moved * (passes + self._forced_passes) + draft_bytes + self._forced_bytes
         return TurnStats(
             prompt_tokens=min(self._prompt, len(self._ids)),  # of a prompt not read to its end, what was read
-            cached_tokens=self._cached,
+            cached_tokens=min(self._cached, self._prompt),
             generated_tokens=self._generated,
             reasoning_tokens=self._pieces.reasoning_tokens,
             context_tokens=state.length,
@@ -271,7 +306,7 @@ class Turn:
             decode_tok_s=decode_tok_s,
             weight_bytes_per_token=weight_bytes,
             bytes_per_token=moved,
-            bandwidth_gb_s=effective_bandwidth(all_moved, decode_tok_s and decode_tok_s / self._generated),
+            bandwidth_gb_s=effective_bandwidth(all_moved, decode_tok_s and decode_tok_s / decoded),
             peak_bandwidth_gb_s=self._summary.peak_bandwidth_gb_s,
             peak_memory_bytes=mx.get_peak_memory(),
             active_memory_bytes=mx.get_active_memory(),
@@ -284,4 +319,5 @@ class Turn:
             draft_off=self._plan.draft_off,
             draft_bytes=draft_bytes,
             decode_s=self._last - self._first if decode_tok_s and self._last and self._first is not None else None,
+            reread_tokens=max(0, self._target - max(self._cached, self._prompt)),
         )

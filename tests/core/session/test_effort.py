@@ -192,4 +192,4 @@ def test_whether_an_answer_begins_with_reasoning_is_told_before_it_is_asked(load
         chat = [{"role": "user", "content": "Why?"}]
         ids = encode_chat(session.template, session.tokenizer, chat, **session.efforts.given(level))
         expected = summary.thinks if level is None else level in summary.thinking_levels
-        assert session._opens_reasoning(ids) is expected, level
+        assert session._prompts.opens_reasoning(ids) is expected, level

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qwen_core.protocol.events import Delta, EngineDied, Event, GenerationSettings, Loaded, TurnDone, TurnFailed
 from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.timeline import Moment, packed
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.conversation.recorder import FLUSH_S, Beginning, Begun, KeptConversation, Recorder
 from qwen_tui.conversation.turns import stored_turns
@@ -256,3 +257,23 @@ def test_probabilities_of_an_answer_that_goes_on_are_of_both_parts(scene: Scene,
     found = scene.thread.submit(lambda store: store.probabilities.of(begun.answer_id)).result()
     assert (found is None) == (rows == 0)
     assert found is None or len(found.probabilities) == 5
+
+
+def test_when_tokens_came_is_kept_of_both_parts_of_an_answer(scene: Scene) -> None:
+    begun = scene.begin(1)
+    first, second = packed([Moment("prefill", 0.5, 9), Moment("token", 0.25)]), packed([Moment("draft", 0.0)])
+    for event in (replace(told(1, 1, 0), timeline=first), ended(1, 1)):
+        scene.recorder.record(event)
+    scene.recorder.reopen(2, begun.answer_id, ended(1, 1).stats).result()
+    for event in (replace(told(2, 1, 0), timeline=second), ended(2, 1)):
+        scene.recorder.record(event)
+    assert scene.thread.submit(lambda store: store.timelines.of(begun.answer_id)).result() == first + second
+
+
+def test_probabilities_of_a_begun_answer_are_of_what_is_given_too(scene: Scene) -> None:
+    begun = scene.begin(1)
+    for event in (told(1, 2, 2), told(1, 3, 3), ended(1, 5)):
+        scene.recorder.record(event)
+    found = scene.thread.submit(lambda store: store.probabilities.of(begun.answer_id)).result()
+    assert found is not None
+    assert len(found.probabilities) == 5

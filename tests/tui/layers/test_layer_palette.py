@@ -6,9 +6,10 @@ from textual.style import Style
 from textual.theme import Theme
 
 from qwen_tui.layers.map_text import CURSOR, Paint
-from qwen_tui.layers.palette import CONTRAST, HUES, Palette, contrast, readable
+from qwen_tui.layers.palette import HUES, Palette
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import ANSI_THEME, FALLBACK_THEME, theme_folder
+from qwen_tui.widgets.contrast import CONTRAST, contrast, readable
 
 BUNDLED = ThemeWatch([theme_folder()]).current.themes
 THEMES = pytest.mark.parametrize("theme", BUNDLED, ids=lambda theme: theme.name)

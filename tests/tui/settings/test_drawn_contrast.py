@@ -14,14 +14,15 @@ from qwen_tui.app.model_lines import ModelLine
 from qwen_tui.app.models_screen import ModelsScreen
 from qwen_tui.app.palette import EntryPicker, ThemePicker
 from qwen_tui.conversation_list.screen import ConversationsScreen
-from qwen_tui.layers.palette import contrast
 from qwen_tui.settings.theme_watch import ThemeWatch
 from qwen_tui.settings.themes import theme_folder
+from qwen_tui.widgets.contrast import contrast
 from qwen_tui.widgets.cursor_list import MARK
 from support.app_stage import Stage, stage
 from support.conversations_stage import NOW, furnish, opened, shelf
 from support.fake_engine import loads_only
 from support.inspector_stage import inspect
+from support.lens_stage import LensEngine, looked
 from support.settings_stage import SettingsStage, settings_stage
 
 THEMES = [theme.name for theme in ThemeWatch([theme_folder()]).current.themes]
@@ -164,3 +165,15 @@ async def test_every_list_can_be_read_and_chosen_rows_look_alike(theme: str, tmp
             await walk(3)
     finally:
         shelved.thread.close()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_the_lens_can_be_read(theme: str) -> None:
+    """Each shade, by probability and by entropy, and what stands below the text."""
+    least = 7.0 if theme == "high-contrast" else 4.5
+    async with stage(LensEngine(), size=(100, 30)) as here:
+        here.app.theme = theme
+        await looked(here)
+        for key in ("n", "down", "c", "u", "t"):
+            await here.press(key)
+            assert list(hard_to_read(here, here.app.screen.region, least)) == []

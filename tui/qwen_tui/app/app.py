@@ -198,7 +198,7 @@ class QwenApp(App[None]):
         if command is not None:
             self.context.send(command)
         self.tokens.after(event)
-        self.commands.scoring.after(event)
+        self.commands.after(event)
         self.room.event(event, running)
         self._ask(self.waiting.next(event, running))
         if isinstance(event, EngineDied):
@@ -283,7 +283,7 @@ class QwenApp(App[None]):
 
     async def action_stop(self) -> None:
         conversation = self.conversation
-        if conversation.current is None and conversation.engine != "loading" and not self.commands.scoring.running:
+        if conversation.current is None and conversation.engine != "loading" and not self.commands.reading:
             return
         conversation.stopping = conversation.current is not None
         self.chat.request_draw()

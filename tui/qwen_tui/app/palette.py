@@ -25,6 +25,7 @@ _ACTIONS = {
     "new": "new",
     "resume": "conversations",
     "find": "find",
+    "lens": "lens",
     "inspect": "inspect",
     "settings": "settings",
     "editor": "edit_externally",

@@ -3,10 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from qwen_core.protocol.events import Event
 from qwen_tui.app.context import AppContext
+from qwen_tui.app.context_map_actions import ContextMapActions
 from qwen_tui.app.conversation_actions import ConversationActions
 from qwen_tui.app.copying import Copying
 from qwen_tui.app.generation_commands import SETTABLE, SHORT, GenerationCommands
+from qwen_tui.app.lens_actions import LensActions
 from qwen_tui.app.making_room import MakingRoom
 from qwen_tui.app.text_scoring import TextScoring
 from qwen_tui.app.turn_actions import TurnActions
@@ -45,6 +48,8 @@ class SlashCommands:
         self._themes = themes
         generation = GenerationCommands(context)
         self.scoring = TextScoring(context)
+        self.lens = LensActions(context, turns)
+        turns.look, turns.map = self.lens.open, ContextMapActions(context, turns.tokens).open
         self._commands: dict[str, Handler] = {
             **actions,
             "new": lambda _: conversations.new(),
@@ -70,11 +75,23 @@ class SlashCommands:
             "stats": lambda _: self._stats(),
             "history": lambda _: self._history(),
             "perplexity": self.scoring.perplexity,
+            "lens": lambda _: turns.do(None, "lens"),
+            "context": lambda _: turns.do(None, "context"),
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
             "save": lambda _: context.save(),
             "save-state": lambda _: conversations.save_state(),
         }
+
+    @property
+    def reading(self) -> bool:
+        """Whether the engine reads a text or an answer beside the conversation."""
+        return self.scoring.running or self.lens.running
+
+    def after(self, event: Event) -> None:
+        """Hand an event of the engine to those that asked for it."""
+        self.scoring.after(event)
+        self.lens.after(event)
 
     async def call(self, call: Call) -> None:
         done = self._commands[call.name](call.argument)

@@ -145,6 +145,17 @@ class TokenCount:
         finally:
             self._answer = None
 
+    async def draft(self) -> int:
+        """Tokens that sending what is being written would add; 0 for nothing, or where the engine cannot tell."""
+        question = self._question()
+        if not question.strip() or self._context.conversation.refusal:
+            return 0
+        try:
+            count = await self.count(await self._content(question))
+        except EngineError:
+            return 0
+        return max(0, count.prompt_tokens - self._context.conversation.context_tokens) if count is not None else 0
+
     @property
     def _limit(self) -> int | None:
         model = self._context.conversation.model

@@ -8,6 +8,7 @@ from typing import Literal
 
 from qwen_core.errors import QwenError
 from qwen_core.figures import decimal_size
+from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.events import Command, Continue, GenerationSettings, Send
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -36,11 +37,13 @@ class TurnActions:
         tokens: TokenCount,
     ) -> None:
         self._context = context
-        self._tokens = tokens
+        self.tokens = tokens
         self._drafts = drafts
         self._conversations = conversations
         self._copying = copying
         self.busy = False
+        self.look: Callable[[Turn | None], Awaitable[None]] | None = None  # opens the lens on a turn
+        self.map: Callable[[Turn | None], Awaitable[None]] | None = None  # opens the map of the context
         self._sent_as_text = ""  # the last message that was held back because it names a file that is not there
         self._ways_back: list[tuple[int, Callable[[], Awaitable[None]]]] = []
 
@@ -58,7 +61,7 @@ class TurnActions:
         self.busy = True
         try:
             content, shown = await self._compose(text, pastes or self._context.chat.editor.pastes)
-            if not content or self._context.refuse(await self._tokens.refusal(content)):
+            if not content or self._context.refuse(await self.tokens.refusal(content)):
                 return False
             if self._context.refuse(self._context.conversation.refusal):
                 return False  # the engine ended while it was asked
@@ -99,11 +102,12 @@ class TurnActions:
         question_id: int | None = None,
         edits: int | None = None,
         settings: GenerationSettings | None = None,
+        begun: BegunAnswer | None = None,
     ) -> None:
         context, conversation = self._context, self._context.conversation
         settings = settings or context.request()
         turn.sampling = context.counting
-        begun = context.recorder.begin(
+        in_store = context.recorder.begin(
             Beginning(
                 turn.number, conversation.kept, turn.question, turn.shown, settings, conversation.system, question_id,
                 edits, self._last_before(turn), turn.aside,
@@ -111,11 +115,11 @@ class TurnActions:
         )  # fmt: skip
 
         def stored() -> None:
-            ids = begun.result()
+            ids = in_store.result()
             if ids is not None:
                 turn.question_id, turn.answer_id, turn.place = ids.question_id, ids.answer_id, ids.place
 
-        context.send(*before, Send(turn.number, turn.question, settings), first=stored)
+        context.send(*before, Send(turn.number, turn.question, settings, begun), first=stored)
 
     def _last_before(self, turn: Turn) -> int | Literal["end"] | None:
         """The message that a question follows here, whatever another program has added on disk."""
@@ -125,7 +129,15 @@ class TurnActions:
         return None if before is None else before.answer_id or before.question_id or "end"
 
     async def _again(
-        self, turn: Turn, text: str, shown: str, *, question_id: int | None = None, edits: int | None = None
+        self,
+        turn: Turn,
+        text: str,
+        shown: str,
+        *,
+        question_id: int | None = None,
+        edits: int | None = None,
+        settings: GenerationSettings | None = None,
+        begun: BegunAnswer | None = None,
     ) -> None:
         """Ask at the place of `turn`; what follows it stays on the branch that it was on."""
         context, conversation = self._context, self._context.conversation
@@ -140,7 +152,8 @@ class TurnActions:
             return
         before = conversation.cut(turn, ids, fingerprint, known)
         self._drafts.leave_lost_edit()
-        self._begin(conversation.ask(text, shown), before, question_id=question_id, edits=edits)
+        again = conversation.ask(text, shown)
+        self._begin(again, before, question_id=question_id, edits=edits, settings=settings, begun=begun)
 
     # Of one turn; without one, the last is meant.
 
@@ -173,7 +186,11 @@ class TurnActions:
                 await self.walk(turn, -1)
             case "next":
                 await self.walk(turn, 1)
-            case "copy":
+            case "lens" if self.look is not None:
+                await self.look(turn)
+            case "context" if self.map is not None:
+                await self.map(turn)
+            case _:
                 await self._copying.copy(turn, "")
 
     def edit(self, turn: Turn | None) -> None:
@@ -183,14 +200,17 @@ class TurnActions:
             self._drafts.edit(turn)
             self._context.chat.editor.focus()
 
-    async def retry(self, turn: Turn | None) -> None:
-        """Another answer to the same question: an alternative to the one that is there."""
+    async def retry(
+        self, turn: Turn | None, begun: BegunAnswer | None = None, settings: GenerationSettings | None = None
+    ) -> None:
+        """Another answer to the same question: an alternative to the one that is there. `begun`: it begins so."""
         turn = self._chosen(turn)
         if turn is None or self._context.refuse(self._context.conversation.refusal):
             return
         self.busy = True
         try:
-            await self._again(turn, turn.question, turn.shown, question_id=turn.question_id)
+            question = turn.question_id
+            await self._again(turn, turn.question, turn.shown, question_id=question, settings=settings, begun=begun)
         finally:
             self.busy = False
 

@@ -58,6 +58,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+r", "toggle_folds", "Open or fold reasoning", show=False, id="folds"),
         Binding("f4,ctrl+o", "toggle_panel", "Show or hide the meters", show=False, id="meters"),
         Binding("f8,ctrl+b", "mark_drafts", "Underline what drafts said", show=False, id="marks"),
+        Binding("f12", "lens", "How sure the model was, token by token", show=False, id="lens"),
         Binding("ctrl+f", "find", "Find in this conversation", show=False, id="find"),
         Binding("ctrl+up,alt+up", "jump(-1)", "The turn before", show=False, id="previous"),
         Binding("ctrl+down,alt+down", "jump(1)", "The next turn", show=False, id="next"),
@@ -271,6 +272,9 @@ class ChatScreen(Screen[None]):
         self.transcript.follow()
 
     # Turns.
+
+    def action_lens(self) -> None:
+        self.post_message(TurnView.Asked(self._focused_turn(), "lens"))
 
     def focus_turn(self, turn: Turn) -> None:
         """Bring a turn into view and give it the focus, as soon as it can be."""

@@ -28,7 +28,7 @@ LINE = 80
 QUESTION_ROWS = 12
 """A question of more rows is cut until the turn is opened."""
 
-What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next"]
+What = Literal["edit", "retry", "continue", "delete", "undo", "copy", "previous", "next", "lens", "context"]
 
 
 class TurnView(Vertical, OneLayout, can_focus=True):
@@ -53,6 +53,8 @@ class TurnView(Vertical, OneLayout, can_focus=True):
         Binding("c", "ask('continue')", "Continue an answer that was cut off", show=False, id="turn_continue"),
         Binding("left", "ask('previous')", "The alternative before", show=False, id="turn_previous"),
         Binding("right", "ask('next')", "The next alternative", show=False, id="turn_next"),
+        Binding("l", "ask('lens')", "See how sure the model was of it", show=False, id="turn_lens"),
+        Binding("m", "ask('context')", "Its place in the map of the context", show=False, id="turn_context"),
         Binding("y", "ask('copy')", "Copy the answer", show=False, id="turn_copy"),
         Binding("d", "ask('delete')", "Delete the turn", show=False, id="turn_delete"),
         Binding("u", "ask('undo')", "Bring a deleted turn back", show=False, id="turn_undo"),
@@ -64,7 +66,8 @@ class TurnView(Vertical, OneLayout, can_focus=True):
     class Asked(Message):
         """Something is to be done with a turn."""
 
-        def __init__(self, turn: Turn, what: What) -> None:
+        def __init__(self, turn: Turn | None, what: What) -> None:
+            """`turn` None: the last one."""
             super().__init__()
             self.turn = turn
             self.what: What = what

@@ -306,6 +306,7 @@ class Conversation:
             turn.state = "decoding"
         turn.experts = event.experts or turn.experts
         turn.decoded(event.ids, event.probabilities)
+        turn.timeline += event.timeline
         if event.stats is not None:
             self._figures(turn, event.stats)
             if event.stats.live_tok_s is not None:

@@ -28,6 +28,7 @@ from qwen_core.protocol.events import (
 from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats, went_on
+from qwen_core.protocol.timeline import Timeline
 from qwen_tui.store import ModelIdentity, Store
 from qwen_tui.store.thread import StoreThread
 
@@ -83,6 +84,7 @@ class _Running:
     ids: list[int] = field(default_factory=list)
     stats: TurnStats | None = None
     probabilities: list[Probabilities] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
 
     def finish(self, store: Store, done: TurnDone, model: ModelIdentity | None) -> None:
         ids, stats = () if self.aside else done.ids, went_on(self.before, done.stats)
@@ -92,6 +94,8 @@ class _Running:
         found = whole([*earlier, *self.probabilities], stats.generated_tokens)
         if found is not None or before is not None:
             store.probabilities.keep(self.answer_id, found, model)
+        begun = store.timelines.of(self.answer_id) if self.goes_on else Timeline()
+        store.timelines.keep(self.answer_id, begun + self.timeline)
 
 
 def whole(parts: Sequence[Probabilities], tokens: int) -> Probabilities | None:
@@ -219,6 +223,7 @@ class Recorder:
             running.pieces += event.pieces
             running.ids += event.ids
             running.probabilities += [event.probabilities] if event.probabilities is not None else []
+            running.timeline += event.timeline
             if event.stats is not None:
                 running.stats = went_on(running.before, event.stats)
             begin, self._flush_due = not self._flush_due, True

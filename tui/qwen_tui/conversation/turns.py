@@ -12,6 +12,7 @@ from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Part, Piece, joined, text_of
 from qwen_core.protocol.probabilities import Probabilities, together
 from qwen_core.protocol.stats import TurnStats, went_on
+from qwen_core.protocol.timeline import Timeline
 from qwen_core.settings.ranges import SAMPLING
 from qwen_core.settings.sampling_values import REQUEST, Sourced
 from qwen_tui.store.records import StoredMessage, turn_stats
@@ -32,7 +33,7 @@ class Turn:
     answer from the disk only what was asked for it.
     `before`: the figures up to where the answer was cut off, where it went on; `stats` are those of all of it.
     `ids` are the tokens of the answer that came while the program runs, `probabilities` those of the last of them, as
-    far as they were asked for: those of an answer from the disk its store has.
+    far as they were asked for, `timeline` when they came: those of an answer from the disk its store has.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Turn:
     experts: ExpertUse | None = None
     ids: tuple[int, ...] = ()
     probabilities: Probabilities | None = None
+    timeline: Timeline = field(default_factory=Timeline)
     sampling: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
     error: str = ""
     aside: bool = False

@@ -10,8 +10,8 @@ from textual.style import Style
 from textual.theme import Theme
 
 from qwen_tui.layers.map_text import Paint
+from qwen_tui.widgets.contrast import readable
 
-CONTRAST = 4.5
 # How much of its hue a tile is, for the steps 1 to 8 (2 to 32 bits): faint enough for a page full of them.
 _TINTS = (0.10, 0.13, 0.16, 0.20, 0.25, 0.32, 0.40, 0.46)
 # The same while a token reads it: nearly the hue itself.
@@ -28,35 +28,6 @@ HUES = {
     "error": "error",
     "graph": "secondary",
 }
-
-
-def luminance(color: Color) -> float:
-    """WCAG 2 relative luminance."""
-
-    def linear(channel: int) -> float:
-        share = channel / 255
-        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
-
-    return 0.2126 * linear(color.r) + 0.7152 * linear(color.g) + 0.0722 * linear(color.b)
-
-
-def contrast(one: Color, other: Color) -> float:
-    """WCAG 2 contrast ratio, 1 to 21."""
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def readable(wanted: Color, ground: Color, least: float = CONTRAST) -> Color:
-    """`wanted`, or as little away from it towards white or black as `ground` needs."""
-    if contrast(wanted, ground) >= least:
-        return wanted
-    ends = (Color(255, 255, 255), Color(0, 0, 0))
-    end = max(ends, key=lambda color: contrast(color, ground))
-    for tenths in range(1, 10):
-        nearer = wanted.blend(end, tenths / 10)
-        if contrast(nearer, ground) >= least:
-            return nearer
-    return end
 
 
 class Palette:

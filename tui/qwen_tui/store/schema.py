@@ -103,7 +103,15 @@ CREATE TABLE probabilities (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN, _PROBABILITIES)
+# When the tokens of each answer came, as timelines.py packs it.
+_TIMELINES = """
+CREATE TABLE timelines (
+    message_id INTEGER PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    packed BLOB NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SHOWN, _PROBABILITIES, _TIMELINES)
 LATEST = len(MIGRATIONS)
 # What SQLite makes by itself, with the texts that it gives them: a check or a default put in there would run.
 _SEARCH_TEXTS = {

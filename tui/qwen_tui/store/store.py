@@ -18,6 +18,7 @@ from qwen_tui.store.probabilities import KeptProbabilities
 from qwen_tui.store.process_locks import Writer, sweep
 from qwen_tui.store.search import Search
 from qwen_tui.store.states import FOLDER
+from qwen_tui.store.timelines import KeptTimelines
 from qwen_tui.store.tree import Tree
 
 FILE_NAME = "conversations.db"
@@ -30,9 +31,9 @@ class Store:
 
     `conversations` is the list, `tree` what is in one and which branch is shown, `answers` turns as they happen,
     `search` finds, `writing` has drafts and earlier inputs, `models` the recent ones, `figures` how fast they were,
-    `probabilities` how sure of their answers, `marks` which conversation is open here. `notices` are lines for people
-    about what opening found; `interrupted` the answers that a program which has gone had left running; `database` is
-    for the other files of this package.
+    `probabilities` how sure of their answers, `timelines` when the tokens of these came, `marks` which conversation is
+    open here. `notices` are lines for people about what opening found; `interrupted` the answers that a program which
+    has gone had left running; `database` is for the other files of this package.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Store:
         self.models = Models(database, now)
         self.figures = Figures(database)
         self.probabilities = KeptProbabilities(database, now)
+        self.timelines = KeptTimelines(database)
         self.marks = OpenMarks(self.path.parent / OPEN)
         folder = self.path.parent / WRITERS
         self.interrupted = self.answers.recover(folder)

@@ -1,0 +1,177 @@
+"""The lens on a turn: what is known of its tokens is brought together, what is missing is asked of the engine."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from qwen_core.protocol.begun_answer import BegunAnswer
+from qwen_core.protocol.events import EngineDied, Event, LoadFailed
+from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
+from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
+from qwen_core.protocol.timeline import Timeline
+from qwen_tui.app.context import AppContext
+from qwen_tui.app.turn_actions import TurnActions
+from qwen_tui.conversation.recorder import identity
+from qwen_tui.conversation.turns import Turn
+from qwen_tui.lens.begun import begun_probabilities
+from qwen_tui.lens.reading import Reading
+from qwen_tui.lens.screen import GoOnFrom, LensScreen
+from qwen_tui.store import Store
+from qwen_tui.text.safe import one_line
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What the store has of an answer: all tokens up to its end, whose they are, and how it went."""
+
+    ids: tuple[int, ...] = ()
+    fingerprint: str = ""
+    model: str = ""
+    probabilities: Probabilities | None = None
+    timeline: Timeline = field(default_factory=Timeline)
+
+
+class LensActions:
+    """Belongs to the thread of the app's loop. Its questions have numbers below 0, to be told from those of others."""
+
+    def __init__(self, context: AppContext, turns: TurnActions) -> None:
+        self._context = context
+        self._turns = turns
+        self._numbers = count(-1, -1)
+        self._spelling = self._scoring = 0
+        self._turn: Turn | None = None
+        self._reading = Reading(())
+        self._screen: LensScreen | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is being read once more."""
+        return bool(self._scoring)
+
+    async def open(self, turn: Turn | None) -> None:
+        """Look at an answer, the last one if none is named. Raises StoreError."""
+        context = self._context
+        turn = turn or next((turn for turn in context.conversation.latest if turn.has_text), None)
+        refusal = context.conversation.refusal.partition(":")[0]
+        if turn is None or not turn.has_text:
+            refusal = refusal or "There is no answer to look at yet: ask something first."
+        if context.refuse(refusal) or turn is None:
+            return
+        kept = await self._kept(turn)
+        model = context.conversation.model
+        if kept.fingerprint and model is not None and kept.fingerprint != model.fingerprint:
+            name = one_line(kept.model, 60) or "another model"
+            context.flash(f"This answer is {name}'s, whose tokens mean nothing to this model: /model opens it.")
+            return
+        self._turn, self._reading = turn, _reading(turn, kept)
+        if context.refuse("" if self._reading.ids else "The tokens of this answer are not known: r answers it again."):
+            return
+        self._spell()
+
+    async def _kept(self, turn: Turn) -> _Kept:
+        answer_id = turn.answer_id
+
+        def read(store: Store) -> _Kept:
+            if answer_id is None:
+                return _Kept()
+            model, found = store.tree.message(answer_id).model, store.probabilities.of(answer_id)
+            ours = found is not None and (found.model is None or model is None or found.model == model)
+            return _Kept(
+                store.tree.ids(answer_id) or (),
+                model.fingerprint if model is not None else "",
+                model.name if model is not None else "",
+                found.probabilities if found is not None and ours else None,
+                store.timelines.of(answer_id),
+            )
+
+        return await self._context.store.use(read)
+
+    def _spell(self) -> None:
+        self._spelling = next(self._numbers)
+        self._context.link.send(Spell(self._spelling, self._reading.wanted()))
+
+    # What the engine says.
+
+    def after(self, event: Event) -> None:
+        """Take an event in, on the app's loop."""
+        match event:
+            case Spelled(number, tokens) if number == self._spelling:
+                self._spelling = 0
+                self._show(replace(self._reading, spelled={spelling.id: spelling for spelling in tokens}))
+            case ScoreProgress(number, done, total) if number == self._scoring and self._screen is not None:
+                self._screen.tell(f"Reading the answer once more: {done:,} of {total:,} tokens")
+            case Scored(number, score) if number == self._scoring:
+                self._scoring = 0
+                self._scored(score.probabilities)
+            case ScoreFailed(number, message) if number == self._scoring:
+                self._scoring = 0
+                if self._screen is not None:
+                    self._screen.tell(f"It was not read: {message}")
+            case EngineDied() | LoadFailed():
+                self._scoring = self._spelling = 0
+            case _:
+                pass
+
+    def _show(self, reading: Reading) -> None:
+        self._reading = reading
+        if self._screen is not None:
+            self._screen.take(reading)
+            return
+        self._screen = LensScreen(reading, self._score)
+        self._context.chat.app.push_screen(self._screen, self._closed)
+
+    def _score(self) -> str:
+        """Have the answer read once more; why that cannot be, if so."""
+        refusal = self._context.conversation.refusal.partition(":")[0]
+        if refusal or self._scoring:
+            return refusal or "It is being read."
+        if not self._reading.prompt_ids:
+            return "It cannot be read once more: the tokens before this answer are not known."
+        self._scoring = next(self._numbers)
+        self._context.link.send(Score(self._scoring, self._reading.ids, self._reading.prompt_ids))
+        return ""
+
+    def _scored(self, found: Probabilities) -> None:
+        """They are kept with the answer where they are those of all its tokens."""
+        turn, model = self._turn, self._context.conversation.model
+        self._reading = replace(self._reading, probabilities=found)
+        if turn is not None and len(found) == len(self._reading.ids):
+            turn.probabilities, turn.ids = found, self._reading.ids
+            answer_id = turn.answer_id
+            if answer_id is not None and model is not None:
+                whose = identity(model)
+                self._context.in_store(lambda store: store.probabilities.keep(answer_id, found, whose))
+        self._spell()
+
+    # On from a token.
+
+    async def _closed(self, chosen: GoOnFrom | None) -> None:
+        screen, turn, self._screen = self._screen, self._turn, None
+        if self._scoring:
+            await asyncio.to_thread(self._context.link.stop)
+        if chosen is None or turn is None or screen is None:
+            return
+        reading = screen.reading
+        ids = (*reading.ids[: chosen.place], chosen.token)
+        begun = BegunAnswer(reading.prompt_ids, ids, begun_probabilities(reading, chosen.place, chosen.token))
+        settings = replace(self._context.request(), logprobs=LENS_TOP)
+        await self._context.tell_trouble(self._turns.retry(turn, begun, settings))
+
+
+def _reading(turn: Turn, kept: _Kept) -> Reading:
+    """What is known by now; the tokens that the store has count where they are just those of this answer."""
+    stats = turn.stats
+    prompt = stats.prompt_tokens if stats is not None else 0
+    own = kept.ids[prompt:] if stats is not None and len(kept.ids) == prompt + stats.generated_tokens else ()
+    ids = own or turn.ids
+    found = turn.probabilities or kept.probabilities
+    timeline = turn.timeline if turn.timeline.data else kept.timeline
+    return Reading(
+        ids,
+        kept.ids[:prompt] if own else (),
+        found if found is not None and 0 < len(found) <= len(ids) else None,
+        moments=timeline.moments(),
+        ended=turn.finish_reason,
+        stop_s=stats.stop_s if stats is not None else None,
+        about=one_line(turn.shown or turn.question, 200),
+    )
