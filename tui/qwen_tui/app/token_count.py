@@ -57,9 +57,13 @@ class TokenCount:
     async def _ask(self) -> None:
         question = self._question()
         if self._answer is None and question.strip() and not self._context.conversation.refusal:
-            content = (await self._context.attached(question, self._context.chat.editor.pastes)).text
+            content = await self._content(question)
             if self._answer is None:  # else the question is on its way already
                 self._send(content)
+
+    async def _content(self, question: str) -> str:
+        """The question as the model would get it."""
+        return (await self._context.attached(question, self._context.chat.editor.pastes)).text
 
     def _send(self, content: str) -> None:
         self._number += 1
