@@ -10,28 +10,22 @@ A command, not a test. Ratios above 1: faster than mlx-lm in float32.
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from qwen_core.bench.against import run_side
 from qwen_core.bench.against_process import Task
 from qwen_core.bench.workloads import prompt_ids
 from qwen_core.checkpoint.directory import open_checkpoint
 
-BOOT = "from qwen_core.bench.against_process import main; main()"
 OWN = str(Path(__file__).resolve().parents[2] / "core")
 
 
 def measured(task: Task, core: str) -> dict[str, Any]:
     """One outcome of `task`, by the engine of the folder `core`."""
-    environment = {**os.environ, "PYTHONPATH": core}
-    command = [sys.executable, "-P", "-c", BOOT, json.dumps(asdict(task))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+    return asdict(run_side(task, lambda: False, {**os.environ, "PYTHONPATH": core}))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -45,8 +45,11 @@ def require_peer(find: Callable[[str], object] = find_spec) -> None:
         raise QwenError("mlx-lm is not installed here: pip install mlx-lm, or leave --against out")
 
 
-def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
-    """One side in a process of its own. Raises QwenError with its last line when it fails, Interrupted on a stop."""
+def run_side(task: Task, stop: Callable[[], bool], environment: Mapping[str, str] | None = None) -> Outcome:
+    """One side in a process of its own. Raises QwenError with its last line when it fails, Interrupted on a stop.
+
+    `environment`: the process's, by default this one's.
+    """
     command = [sys.executable, "-P", "-c", _BOOT, json.dumps(asdict(task))]
     life, held = os.pipe()  # the other process ends when `held` is closed, also by the end of this one
     # A session of its own: ctrl+c reaches this process alone, which then ends the other.
@@ -58,6 +61,7 @@ def run_side(task: Task, stop: Callable[[], bool]) -> Outcome:
         text=True,
         errors="replace",
         start_new_session=True,
+        env=environment,
     )
     os.close(life)
     try:
