@@ -19,7 +19,7 @@ from qwen_core.checkpoint.quantization import FLOAT_MODES, QuantSpec
 from qwen_core.checkpoint.recipe import AFFINE_GROUP, ROUTING
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.convert.awq import Vector
-from qwen_core.convert.measure import Measure
+from qwen_core.convert.measure import Measure, check_sums
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import ConversionPlan, Decision, Progress
 from qwen_core.convert.rounding import nearest, restored, searched, weighted_square
@@ -104,6 +104,7 @@ def _of_weight(source: TensorBytes, decision: Decision, measure: Measure, meter:
             values = restored(searched(rounded, spec, cost), spec) if search else nearest(rounded, spec)
             sums[number] += weighted_square(cost, values - exact)
         meter.reached((row + len(bits)) / rows * decision.source_bytes)
+    check_sums(sums, decision.source.name)
     meter.finish(decision.source_bytes)
     return Candidates(float(sums[0]), {str(spec): float(error) for spec, error in zip(specs, sums[1:], strict=True)})
 
@@ -139,7 +140,7 @@ def kept_candidates(path: Path, key: Mapping[str, Any], plan: ConversionPlan) ->
             )
             for module, specs in wanted.items()
         }
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (AssertionError, KeyError, OverflowError, TypeError, ValueError):
         raise CheckpointError(f"{quote(path)} is damaged: remove it, and it is measured anew") from None
 
 

@@ -28,7 +28,7 @@ from qwen_core.convert.awq import (
     importance_of_group,
     scale_of,
 )
-from qwen_core.convert.measure import Measure
+from qwen_core.convert.measure import Measure, check_sums
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import ConversionPlan, Decision, Progress
 from qwen_core.convert.rounding import nearest, weighted_square
@@ -173,6 +173,7 @@ class _Search:
             for index, fold in enumerate(folds):
                 sums[:, index] += self._of_piece(bits, decision, fold, row, decision.spec)
             self._meter.reached((row + len(bits)) / np.prod(decision.shape[:-1]) * decision.source_bytes)
+        check_sums(sums[:, 0], decision.source.name)
         self._meter.finish(decision.source_bytes)
         return sums
 

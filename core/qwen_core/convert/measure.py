@@ -14,6 +14,7 @@ from qwen_core.convert.awq import Fold, Vector
 from qwen_core.convert.plan import Decision
 from qwen_core.convert.rounding import Parts, quantised, restored, searched, weighted_square
 from qwen_core.device.backend import mx
+from qwen_core.errors import CheckpointError, quote
 from qwen_core.tensors.rounding_error import RoundingError
 
 # Importances are mean squares: what is added to a product of them is counted in float32 a piece at a time.
@@ -52,6 +53,7 @@ class Measure:
         parts = searched(rounded, spec, weighting.whole) if self.search else quantised(rounded, spec)
         error = weighted_square(weighting.whole, restored(parts, spec) - exact)
         size = weighted_square(weighting.whole, exact)
+        check_sums(np.array([error, size]), decision.source.name)
         before = self.errors.get(decision.module, RoundingError(0, 0, decision.module in self.importance))
         self.errors[decision.module] = RoundingError(before.error + error, before.size + size, before.weighted)
         return parts
@@ -67,6 +69,15 @@ class Measure:
             return Weighting(weights, None)
         factors = np.maximum(fold.rows.reshape(-1)[row : row + rows], _LEAST_FACTOR)
         return Weighting(weights, mx.array(1 / np.square(factors))[:, None])
+
+
+def check_sums(sums: Vector, name: str) -> None:
+    """Raise CheckpointError where sums of weighted squares of the tensor `name` have left the range of float32."""
+    if not np.isfinite(sums).all():
+        raise CheckpointError(
+            f"the errors of {quote(name)} cannot be measured: its squares, by their importance, are beyond float32; "
+            "the file is damaged, or --variant alone can convert it"
+        )
 
 
 def importance_of(importance: Mapping[str, Vector], decision: Decision, expert: int) -> Vector:

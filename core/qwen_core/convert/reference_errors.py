@@ -4,10 +4,13 @@ What an importance matrix had folded into a weight is found by comparing both mo
 Without the matrix all channels count alike.
 """
 
+import numpy as np
+
 from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.found_folds import find_folds
 from qwen_core.convert.matrices import matrices
+from qwen_core.convert.measure import check_sums
 from qwen_core.convert.meter import Meter
 from qwen_core.convert.plan import Progress
 from qwen_core.convert.quality import check_same_model
@@ -54,4 +57,5 @@ def _of_module(original: Checkpoint, model: Checkpoint, module: str, fold: Fold)
                 stored = stored / mx.array(fold.columns if fold.columns.ndim == 1 else fold.columns[expert])
             error += weighted_square(mx.array(1.0), stored - before[here])
             size += weighted_square(mx.array(1.0), before[here])
+    check_sums(np.array([error, size]), module)
     return RoundingError(error, size, weighted=False)

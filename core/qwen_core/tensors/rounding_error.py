@@ -19,6 +19,8 @@ from qwen_core.settings.paths import location
 
 ERRORS_FILE = "quantization_errors.json"
 MAX_BYTES = 32 << 20
+# A weight that has become noise many times its own size: beyond, the figures cannot be true.
+_MOST_RELATIVE = 1e6
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,11 @@ def measured_layout(checkpoint: Checkpoint) -> Layout:
 
 def _error(value: Any, module: str, file: Path) -> RoundingError:
     try:
-        return RoundingError(_number(value["error"]), _number(value["size"]), value.get("weighted") is True)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        found = RoundingError(_number(value["error"]), _number(value["size"]), value.get("weighted") is True)
+        if not found.relative < _MOST_RELATIVE:
+            raise ValueError(value)
+        return found
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise CheckpointError(f"{quote(file)}: the entry of {quote(module)} is damaged: remove the file") from None
 
 

@@ -172,6 +172,9 @@ def test_the_file_of_errors_is_kept_and_trusted_for_its_own_source_alone(
     path.write_text(path.read_text().replace('"size"', '"sise"', 1))
     with pytest.raises(CheckpointError, match="is damaged: remove it"):
         kept_candidates(path, key, floats)
+    path.write_text(path.read_text().replace('"sise": ', '"size": 1' + 400 * "0" + ', "was": ', 1))
+    with pytest.raises(CheckpointError, match="is damaged: remove it"):
+        kept_candidates(path, key, floats)
     path.write_text('{"a": 1}')
     with pytest.raises(CheckpointError, match="name another"):
         kept_candidates(path, key, floats)

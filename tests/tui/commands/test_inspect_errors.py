@@ -82,7 +82,16 @@ def test_a_reference_is_named_once(source: Path, tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q4"]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"weights": {"lm_head": {"error": -1, "size": 2}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"weights": {"lm_head": {"error": -1, "size": 2}}}',
+        '{"weights": {"lm_head": {"error": 1e308, "size": 1e-308}}}',
+        '{"weights": {"lm_head": {"error": 1' + 400 * "0" + ', "size": 2}}}',
+    ],
+)
 def test_a_damaged_file_of_errors_is_one_line_and_does_not_hide_the_map(
     text: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
