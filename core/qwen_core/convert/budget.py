@@ -70,11 +70,28 @@ class _Step:
     amount: int
 
 
+def check_budget(plan: ConversionPlan, budget: Budget) -> None:
+    """Raise SettingsError where even the smallest formats need more: it names the least and the most possible. Nothing
+    has to be measured for it. `plan` is of all floats."""
+    least = most = 0
+    for decision in plan.decisions:
+        whole = budget.cost(decision, decision.nbytes)
+        sizes = (stored_bytes(decision.shape, spec) for spec in formats_of(decision))
+        least += min([whole, *(budget.cost(decision, size) for size in sizes)])
+        most += whole
+    if budget.limit < least:
+        raise SettingsError(
+            f"{budget.words} cannot be met: of this model the least is {budget.unit(least)} (every weight in its "
+            f"smallest format), the most {budget.unit(most)} (nothing quantised)"
+        )
+
+
 def choose(plan: ConversionPlan, found: Mapping[str, Candidates], budget: Budget) -> Choice:
     """The formats of the least total error within `budget`. `plan` is of all floats.
 
-    Raises SettingsError where even the smallest formats need more: it names the least and the most possible.
+    Raises SettingsError as `check_budget` does.
     """
+    check_budget(plan, budget)
     size = _size(found)
     options = {
         decision.module: _hull(_options(decision, found[decision.module], budget.cost, size))
@@ -85,13 +102,6 @@ def choose(plan: ConversionPlan, found: Mapping[str, Candidates], budget: Budget
     rest = [decision for decision in plan.decisions if decision.module not in found]
     fixed = sum(budget.cost(decision, decision.nbytes) for decision in rest)
     fixed_bytes = sum(decision.nbytes for decision in rest)
-    least = fixed + sum(option.amount for option in now.values())
-    if budget.limit < least:
-        most = fixed + sum(hull[-1].amount for hull in options.values())
-        raise SettingsError(
-            f"{budget.words} cannot be met: of this model the least is {budget.unit(least)} (every weight in its "
-            f"smallest format), the most {budget.unit(most)} (nothing quantised)"
-        )
     steps = sorted(_steps(options), key=lambda step: -step.gain / max(step.amount, 1e-9))
     sweep = [_point(now, fixed, fixed_bytes)]
     chosen, skipped, taken = dict(now), set[str](), sweep[0].amount

@@ -13,7 +13,7 @@ from qwen_core.figures import decimal_size
 from qwen_core.protocol.stats import bytes_per_token
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_FIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgt]?b|tok/s|)", re.IGNORECASE)
+_FIT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgt]?b|tok/s|)", re.IGNORECASE | re.ASCII)
 # Of the recurrent state, as bench's table of variants has it.
 _STATE_BYTES_EACH = 2
 

@@ -11,7 +11,7 @@ from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.tensors.rounding_error import ERRORS_FILE
 from qwen_tui import cli
-from support.conversion import tensor_bytes, variant_rules, write_raw
+from support.conversion import places, tensor_bytes, variant_rules, write_raw
 from support.importance import random_importance, write_imatrix
 
 MEASURE = "qwen_core.convert.candidates.measure_candidates"
@@ -110,14 +110,20 @@ BAD: dict[str, Case] = {
     "no chip": (["--fit", "9tok/s", "--chip", "A9"], "no peak bandwidth is published of a chip 'A9'"),
     "no matrix": (["--fit", "1MB", "--imatrix-path", "none.dat"], "none.dat is missing"),
     "foreign file": (["--fit", "1MB", "--errors", "{source}/config.json"], "name another"),
+    "no place for errors": (["--fit", "1MB", "--errors", "{source}/none/e.json"], "none does not exist: make it first"),
+    "no place for a recipe": (["--fit", "1MB", "--write-recipe", "{source}/none/r.toml"], "make it first"),
+    "long name": (["--fit", "1MB", "--errors", "x" * 300], "cannot be written: File name too long"),
+    "one place for both": (["--fit", "1MB", "--errors", "q", "--write-recipe", "q"], "q exists: name a new file"),
+    "almost a rate": (["--fit", "9tok/\N{LATIN SMALL LETTER LONG S}"], "is no budget: write it as 21GB"),
     "recipe exists": (["--fit", "1MB", "--write-recipe", "{source}/config.json"], "exists: name a new file"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_budgets_are_one_line_and_leave_nothing(
-    case: str, source: Path, place: Path, capsys: pytest.CaptureFixture[str]
+    case: str, source: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured before it was refused"))
     options, reason = BAD[case]
     options = [option.format(source=source) for option in options]
     assert cli.main(["convert", str(source), str(place / "out"), *options]) == 1
@@ -140,6 +146,7 @@ def test_bad_budgets_are_one_line_and_leave_nothing(
         ["--errors", "x"],
         ["--write-recipe", "x"],
         ["--bits-per-weight", "0"],
+        ["--bits-per-weight", "nan"],
         ["--realign", "--search"],
         ["--realign", "--fit", "1MB"],
     ],
@@ -169,4 +176,19 @@ def test_an_interruption_leaves_nothing(
     search = ["--search"] if "measure" in where else []
     command = ["convert", str(source), str(place / "out"), "--imatrix-path", str(imatrix), *options, *search]
     assert cli.main(command) == 130
+    assert names(place) == []
+
+
+@pytest.mark.parametrize("options", [["--fit", "1MB"], ["--variant", "q3", "--search"]])
+def test_weights_whose_squares_have_no_number_are_one_line(
+    options: list[str], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_raw(tmp_path / "raw", files={"tokenizer.json": "{}", "chat_template.jinja": "x"})
+    file = next(source.glob("*.safetensors"))
+    (offset,) = (begin for name, (begin, _) in places(file).items() if name.endswith("layers.1.mlp.gate_proj.weight"))
+    data = bytearray(file.read_bytes())
+    data[offset : offset + 2] = b"\x04\x69"  # 1e25 in bf16
+    file.write_bytes(data)
+    assert cli.main(["convert", str(source), str(place / "out"), *options]) == 1
+    assert "cannot be measured: its squares" in capsys.readouterr().err
     assert names(place) == []

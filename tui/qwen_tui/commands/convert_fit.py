@@ -1,8 +1,9 @@
 """`qwen-tui convert --fit, --bits-per-weight`: formats chosen for a budget, and what the choice looks like."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,8 @@ import click
 
 from qwen_core.errors import SettingsError, quote
 from qwen_core.figures import decimal_size
+from qwen_core.settings.kinds import Number
+from qwen_tui.commands.options import NumberType
 from qwen_tui.commands.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -73,7 +76,9 @@ def fitting_options(function: Function) -> Function:
             "--fit", metavar="BUDGET",
             help="Choose each weight's format by the error it leaves, for 21GB or 15tok/s, in place of a variant.",
         ),
-        click.option("--bits-per-weight", type=click.FloatRange(1, 32), metavar="X", help="The same for so many bits."),
+        click.option(
+            "--bits-per-weight", type=NumberType(Number(1, 32)), metavar="X", help="The same for so many bits."
+        ),
         click.option(
             "--chip", metavar="NAME", help="Of --fit in tok/s: 'M3 Ultra', 'M4 Max 40'; this machine by default."
         ),
@@ -92,16 +97,17 @@ def fitted(
     plan: "ConversionPlan", wish: Fitting, importance: "Mapping[str, Vector]", target: Path | None, *, search: bool
 ) -> Fitted:
     """The choice for `plan`, which is of all floats. Raises SettingsError for a budget that cannot be met."""
-    from qwen_core.convert.budget import choose
+    from qwen_core.convert.budget import check_budget, choose
     from qwen_core.convert.candidates import keep_candidates, kept_candidates, key_of, measure_candidates
     from qwen_core.convert.fitted_rules import FittedRules
     from qwen_core.convert.plan import replanned
     from qwen_tui.commands.convert import ended_cleanly, show_step
 
     budget = _budget(plan, wish)
-    _check_recipe(wish.recipe)
+    check_budget(plan, budget)
     key = key_of(plan.checkpoint, importance, search=search)
     place = _place(plan, wish, target, key["source"])
+    _check_places(place, wish.recipe, target)
     found = kept_candidates(place, key, plan)
     keep = _nothing
     if found is None:
@@ -153,9 +159,30 @@ def _peak(chip: str | None) -> float:
     return machine.peak_bandwidth_gb_s
 
 
-def _check_recipe(file: str | None) -> None:
-    if file is not None and Path(file).exists():
-        raise SettingsError(f"{quote(file)} exists: name a new file for --write-recipe")
+def _check_places(errors: Path, recipe: str | None, target: Path | None) -> None:
+    """Raise SettingsError where a file could not be written after hours of work."""
+    taken = [] if target is None else [_writable(target, target)]
+    taken.append(_writable(errors, target))
+    if recipe is None:
+        return
+    place = _writable(Path(recipe), target)
+    if place in taken or os.path.lexists(recipe):
+        raise SettingsError(f"{quote(recipe)} exists: name a new file for --write-recipe")
+
+
+def _writable(path: Path, target: Path | None) -> Path:
+    """The resolved place of a file, whose folder is there, or will be as the result."""
+    try:
+        # Python 3.11 refuses a loop with RuntimeError, and a name that is too long only when it is looked for.
+        place = path.resolve()
+        place.exists()
+        folder = place.parent
+        if not folder.is_dir() and (target is None or folder != target.resolve()):
+            raise SettingsError(f"{quote(path)} cannot be written: {quote(folder)} does not exist: make it first")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{quote(path)} cannot be written: {quote(reason)}") from None
+    return place
 
 
 def write_recipe(wish: Fitting, choice: "Choice") -> None:
@@ -186,7 +213,7 @@ def fit_lines(
     rows = variant_points(floats, found)
     yield from (line(text) for text in chart_lines(found.choice, [point for _, point in rows]))
     yield ""
-    yield from _comparison(rows, found, width)
+    yield from _comparison(rows, floats, found, width)
     yield ""
     point = found.choice.point
     yield paragraph(
@@ -251,13 +278,15 @@ def variant_points(floats: "ConversionPlan", found: Fitted) -> "list[tuple[str, 
     return rows
 
 
-def _comparison(rows: "Sequence[tuple[str, Point]]", found: Fitted, width: int) -> "Iterator[RenderableType]":
-    from qwen_core.convert.budget import best_at
+def _comparison(
+    rows: "Sequence[tuple[str, Point]]", floats: "ConversionPlan", found: Fitted, width: int
+) -> "Iterator[RenderableType]":
+    from qwen_core.convert.budget import choose
     from qwen_tui.commands.report import figures, table, words
 
     lines = []
     for name, point in rows:
-        best = best_at(found.choice.sweep, point.amount)
+        best = choose(floats, found.candidates, replace(found.budget, limit=point.amount)).point
         share = f"{best.error / point.error:.2f}" if point.error else ""
         lines.append((name, found.budget.unit(point.amount), f"{point.error:.4g}", f"{best.error:.4g}", share))
     columns = words("variant"), figures("size"), figures("its error"), figures("fitted to that"), figures("ratio")
