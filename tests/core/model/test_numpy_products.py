@@ -67,7 +67,8 @@ def test_attention_is_mlx_s(groups: int, share: int, tokens: int, before: int, s
     queries = drawn(1, groups * share, tokens, 32, seed=seed + 2)
     expected = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=0.3, mask="causal")
     mixed = causal_attention(queries, keys, values, 0.3)
-    np.testing.assert_allclose(np.array(mixed), np.array(expected), rtol=0, atol=2e-6)
+    # Sums in another order: some roundings of scores up to 10 and of values up to 4, in float32.
+    np.testing.assert_allclose(np.array(mixed), np.array(expected), rtol=0, atol=1e-5)
 
 
 @settings(max_examples=25)
