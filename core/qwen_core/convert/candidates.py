@@ -66,6 +66,7 @@ def key_of(checkpoint: Checkpoint, importance: Mapping[str, Vector], *, search: 
         "source": fingerprint(checkpoint),
         "importance": digest.hexdigest()[:32] if importance else None,
         "search": search,
+        "head": "by the final norm",  # files from before tied heads were weighted so are of other numbers
     }
 
 
@@ -84,10 +85,11 @@ def _with_head(importance: Mapping[str, Vector], plan: ConversionPlan, source: T
     """With the head's importance, which llama.cpp measures only when asked to: what the final norm gives has a mean
     square of about its weight's, w^2, where a plain 1 would be in other units than all the rest."""
     found = dict(importance)
+    head = "lm_head" if any(decision.module == "lm_head" for decision in plan.decisions) else "embed_tokens"
     norm = next((decision for decision in plan.decisions if decision.module == "norm"), None)
-    if found and "lm_head" not in found and norm is not None:
+    if found and head not in found and norm is not None:
         bits = source.read(norm.source, 0, norm.source.nbytes).view(element_type(norm))
-        found["lm_head"] = np.square(np.array(values_of(bits, norm, None, 0).astype(mx.float32)))
+        found[head] = np.square(np.array(values_of(bits, norm, None, 0).astype(mx.float32)))
     return found
 
 

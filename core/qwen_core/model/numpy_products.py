@@ -36,9 +36,11 @@ _STEP = 64
 
 def pays(x: mx.array, work: int, rows: int = LEAST_ROWS) -> bool:
     """Whether NumPy takes over what needs `work` multiplications for each token of `x` [1, T, ...]: for T >= `rows`."""
+    if is_gpu():
+        return False
     tokens = x.shape[1]
     together = tokens if tokens >= LEAST_ROWS else 1
-    return tokens >= rows and work * together >= LEAST_WORK and x.dtype == mx.float32 and not is_gpu()
+    return tokens >= rows and work * together >= LEAST_WORK and x.dtype == mx.float32
 
 
 @cache

@@ -285,9 +285,10 @@ class InspectorScreen(LayersScreen):
         view.display = not table.display
         self.query_one("#stage").set_class(table.display, "-table")
         self.query_one(LayerDetail).styles.height = 4 if table.display else "1fr"
-        if view.view.colouring == "error":
-            table.by_error()
+        by_error = view.view.colouring == "error" and table.display and table.by_error()
         self._fill_table()
+        if by_error:
+            table.go(0)
         (table if table.display else view).focus()
 
     def _fill_table(self) -> None:

@@ -1,6 +1,7 @@
 """The table of modules as a widget: draws the rows in view of table.py, moves, sorts."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -11,7 +12,7 @@ from qwen_core.checkpoint.layout import Layout, ModuleLayout
 from qwen_tui.layers.facts import choice_text
 from qwen_tui.layers.map_text import MUTED
 from qwen_tui.layers.painter import CellStyles
-from qwen_tui.layers.table import ERROR, Order, column_at, columns_of, head_line, module_line, ordered
+from qwen_tui.layers.table import ERROR, Columns, Order, column_at, columns_of, head_line, module_line, ordered
 from qwen_tui.widgets.cursor_list import CursorList
 
 
@@ -48,19 +49,27 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
             self.post_message(self.Moved())
 
     def row_line(self, number: int, part: int, width: int, *, cursor: bool) -> Content:
-        return module_line(self._ordered[number], self._layout, width, cursor, self._columns)
+        return module_line(self._ordered[number], self._layout, width, cursor, self._drawn)
 
     def other_line(self, y: int, width: int) -> Content:
         if y == 0:
-            return head_line(self._order, width, self._columns)
+            return head_line(self._order, width, self._drawn)
         if y == self.size.height - 1:
             return Content.styled(f" {choice_text(self._layout, self._modules, width - 1)}", MUTED)
         return Content("")
 
-    def by_error(self) -> None:
-        """The largest error first, where errors are known."""
-        if ERROR in self._columns:
-            self._order = Order(self._columns.index(ERROR), True)
+    @property
+    def _drawn(self) -> Columns:
+        """The columns, of which the one that sorts is there at any width."""
+        sorts = self._order.column
+        return tuple(replace(column, rank=-1) if n == sorts else column for n, column in enumerate(self._columns))
+
+    def by_error(self) -> bool:
+        """The largest error first; whether errors are known."""
+        if ERROR not in self._columns:
+            return False
+        self._order = Order(self._columns.index(ERROR), True)
+        return True
 
     def action_order(self) -> None:
         self._order = self._order.next(self._columns)
@@ -71,7 +80,7 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
         self._sorted(self.row)
 
     def on_click(self, event: Click) -> None:
-        column = column_at(event.x, self.size.width, self._columns) if event.y == 0 else None
+        column = column_at(event.x, self.size.width, self._drawn) if event.y == 0 else None
         if column is not None:
             self._order = self._order.by(column)
             self._sorted(self.row)
