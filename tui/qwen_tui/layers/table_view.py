@@ -60,9 +60,12 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
 
     @property
     def _drawn(self) -> Columns:
-        """The columns, of which the one that sorts is there at any width."""
+        """The columns, of which the one that sorts is there once the names are."""
         sorts = self._order.column
-        return tuple(replace(column, rank=-1) if n == sorts else column for n, column in enumerate(self._columns))
+        return tuple(
+            replace(column, rank=min(column.rank, 1)) if n == sorts else column
+            for n, column in enumerate(self._columns)
+        )
 
     def by_error(self) -> bool:
         """The largest error first; whether errors are known."""
