@@ -39,6 +39,7 @@ async def test_screen(size: tuple[int, int], snapshot: SnapshotAssertion) -> Non
     async with stage(size=size) as here:
         await opened(here)
         assert "\x1b" not in here.text()
+        assert "sizes on disk" in here.text(), "the header says what is in memory"
         drawn = here.snapshot()
     assert drawn == snapshot
 

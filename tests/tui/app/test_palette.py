@@ -43,6 +43,20 @@ async def test_screen(scene: Scene, size: tuple[int, int], snapshot: SnapshotAss
     assert drawn == snapshot
 
 
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_box_is_as_high_as_what_is_found_and_its_head_stays(size: tuple[int, int]) -> None:
+    async with stage(size=size) as here:
+        await here.press("ctrl+p")
+        box = here.app.screen.query_one("#box")
+        before = box.region
+        await here.press(*"system")
+        await here.settle()
+        assert (box.region.y, box.region.height) == (before.y, 5), "two edges, the field with its line, one row"
+        await here.press(*(["backspace"] * 6))
+        await here.settle()
+        assert box.region == before
+
+
 def picked(here: Stage) -> str:
     screen = here.app.screen
     assert isinstance(screen, EntryPicker) and screen.list.row is not None

@@ -40,6 +40,22 @@ async def done(here: Stage) -> None:
     await here.settle()
 
 
+async def test_no_token_is_less_than_not_surprising(tmp_path: Path) -> None:
+    """Rounding can leave the logarithm of a probability a hair above zero."""
+
+    def certain(command: Command) -> Iterable[Step]:
+        if not isinstance(command, Score):
+            return reads(command)
+        return [(0.0, Scored(command.number, TextScore((3, 4), rows(1e-7), 4)))]
+
+    (tmp_path / "moon.txt").write_text("The moon")
+    async with stage(certain) as here:
+        await here.enter(f"/perplexity {tmp_path}/moon.txt")
+        await done(here)
+        assert " 0.0 " in here.transcript()
+        assert " -0" not in here.transcript()
+
+
 @pytest.mark.parametrize("size", [(140, 40), (60, 30)])
 async def test_a_file_is_read_and_told_of_in_a_note(tmp_path: Path, size: tuple[int, int]) -> None:
     (tmp_path / "a moon.txt").write_text("The moon is …")

@@ -91,6 +91,17 @@ async def test_what_cannot_fit_is_refused_before_it_is_sent(words: int, said: st
         assert len(here.engine.sent()) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"), [(1900, "/drop or /summary makes room."), (LIMIT, ": shorten it."), (5000, ": shorten it.")]
+)
+async def test_room_is_offered_only_where_it_would_do(words: int, advice: str) -> None:
+    async with stage(counting) as here:
+        await here.ask("hello")
+        await here.enter("w " * words)
+        await here.wait(lambda: "Not sent" in here.app.chat.status.flash_text)
+        assert here.app.chat.status.flash_text.endswith(advice)
+
+
 async def test_a_question_that_plainly_fits_waits_for_no_count() -> None:
     async with stage(counting) as here:
         await here.ask("hello")

@@ -20,6 +20,16 @@ async def test_a_search_finds_titles_and_messages(store: Shelf) -> None:
         assert here.result.opened == OpenedConversation(row.conversation_id, row.message_id)
 
 
+async def test_keys_that_need_a_row_are_not_named_without_one(store: Shelf) -> None:
+    async with conversations(store) as here:
+        assert here.text().splitlines()[-1].strip().split("  ") == ["Esc back", "F1 keys"]
+    furnish(store)
+    async with conversations(store) as here:
+        assert "⏎ go on" in here.text().splitlines()[-1].strip()
+        await here.press(*"zzzz")
+        assert here.text().splitlines()[-1].strip().split("  ") == ["Esc clear", "⇥ model", "F1 keys"]
+
+
 async def test_one_letter_looks_at_titles_alone(store: Shelf) -> None:
     furnish(store)
     async with conversations(store) as here:

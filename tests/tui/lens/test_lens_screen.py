@@ -9,6 +9,7 @@ from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, ScoreFailed, Spell
 from qwen_tui.lens.panel import ALL_SURE, NO_TIMES, NOT_KEPT
 from qwen_tui.lens.screen import LensScreen
+from qwen_tui.lens.shades import meanings
 from qwen_tui.store import ModelIdentity
 from support.app_stage import Stage, stage
 from support.fake_engine import Step, loads_only
@@ -117,6 +118,18 @@ async def test_n_jumps_between_the_uncertain_places_and_u_lists_them() -> None:
         await here.press("down", "j", "up", "k", "down", "enter")
         assert lens(here).place == 19
         assert panel(here)[0].startswith("20 of 29")
+
+
+async def test_nothing_of_the_list_and_of_the_legend_is_cut_where_there_is_little_room() -> None:
+    async with stage(LensEngine(), (40, 15)) as here:
+        await looked(here)
+        await here.press("u")
+        listed = [line.rstrip() for line in panel(here) if "nats" in line]
+        assert listed and all(line.endswith("%") for line in listed), listed
+        for by in ("probability", "entropy"):
+            assert by in here.lines()[0]
+            assert all(meaning in here.text() for meaning in meanings(by))
+            await here.press("c")
 
 
 async def test_t_shows_the_time_and_names_the_slowest() -> None:

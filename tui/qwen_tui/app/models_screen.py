@@ -99,7 +99,7 @@ class ModelsScreen(Picker[Row, str]):
         """`models`: (directory, name) of each; `present`: the directory that is open; the rest: see `fit`."""
         super().__init__(
             ModelList(present, recommended, memory),
-            "Open a model",
+            "Open a model · sizes on disk",  # the header says what is in memory
             "Enter opens · Esc leaves",
             "type to search, or any directory, or owner/name",
         )

@@ -131,7 +131,8 @@ class TokenCount:
             return str(error)
         if count is None or (left := self._left(count, limit)) > 0:
             return ""
-        can = "" if self._context.conversation.turns and self._drafts.editing is None else ": shorten it"
+        alone = self._drafts.editing is not None or not self._context.conversation.turns
+        can = ": shorten it" if alone or count.text_tokens >= limit else ""
         most = f"{'more than ' if count.at_least else ''}{formatting.tokens(count.text_tokens)}"
         return f"Not sent: {most}, {1 - left:,} too many{can}." + ("" if can else " /drop or /summary makes room.")
 

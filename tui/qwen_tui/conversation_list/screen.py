@@ -182,8 +182,10 @@ class ConversationsScreen(Screen[ConversationsResult]):
         else:
             escape = "Esc clear" if self._search.value else "Esc back"
             undo = ("^Z undo",) if self.book.deleted else ()
-            row = ("Del delete", "^R rename", "^T pin", "⇥ model", "^O export")
-            keys = ("⏎ go on", escape, *undo, *row, "F1 keys")
+            of_row = ("Del delete", "^R rename", "^T pin") if self._list.row is not None else ()
+            model = ("⇥ model",) if self.book.models or self.book.model is not None else ()
+            export = ("^O export",) if of_row else ()
+            keys = (*(("⏎ go on",) if of_row else ()), escape, *undo, *of_row, *model, *export, "F1 keys")
         self.query_one(ListKeys).show(*keys)
 
     # The list.

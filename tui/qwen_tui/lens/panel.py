@@ -9,7 +9,6 @@ from qwen_tui.lens.shades import PREFIX, By, meanings
 from qwen_tui.lens.timeline_lines import timeline_lines
 from qwen_tui.lens.token_lines import Alternative, alternative_lines, rows_of, token_facts
 from qwen_tui.lens.uncertain import place_line
-from qwen_tui.text.safe import cells
 
 View = Literal["alternatives", "uncertain", "timeline"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -48,12 +47,12 @@ def legend(by: By, width: int) -> Content:
     """What the shades stand for."""
     if by == "nothing":
         return Content("c colours by probability or entropy").truncate(width, ellipsis=True)
-    words = [Content.styled(f" {meaning} ", f"{PREFIX}{level}") for level, meaning in enumerate(meanings(by))]
-    head = f"{by} "
-    while len(words) > 1 and cells(head) + sum(word.cell_length for word in words) > width:
-        head = ""
-        words.pop(1 if len(words) > 3 else 0)
-    return Content.assemble((head, "$muted"), *words).truncate(width)
+    for head, end in ((f"{by} ", " "), ("", " "), ("", "")):
+        words = [Content.styled(f" {meaning}{end}", f"{PREFIX}{level}") for level, meaning in enumerate(meanings(by))]
+        line = Content.assemble((head, "$muted"), *words)
+        if line.cell_length <= width:
+            break
+    return line.truncate(width)
 
 
 def _said(text: str, width: int) -> list[Content]:

@@ -40,7 +40,9 @@ def place_line(reading: Reading, place: int, width: int, *, cursor: bool) -> Con
     others = [each for each in step.top if each[0] != reading.ids[place]]
     other = f", else {shown_token(reading.spelling(others[0][0]), 16)} {probability(others[0][1])}" if others else ""
     head = f"{MARK if cursor else ' '} {place + 1:>5,} {step.entropy:>5.2f} nats  "
-    tail = f"  {probability(step.logprob)}{other}"
+    tail = f"  {probability(step.logprob)}"
+    if cells(head) + cells(token) + cells(tail) + cells(other) < width:
+        tail += other
     room = max(0, width - cells(head) - cells(token) - cells(tail) - 1)
     before = _before(reading, place, min(24, room))
     line = Content.assemble(head, (f"{before}│", "$muted"), (token, "bold"), tail)

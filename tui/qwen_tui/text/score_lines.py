@@ -48,7 +48,7 @@ def score_lines(
     yield f"perplexity    {_figure(score.perplexity)}"
     if score.bits_per_byte is not None:
         yield f"bits a byte   {_figure(score.bits_per_byte)}"
-    yield f"nats a token  {_figure(-math.fsum(logprobs) / len(logprobs))}"
+    yield f"nats a token  {_figure(max(0.0, -math.fsum(logprobs) / len(logprobs)))}"
     yield ""
     context, token_cells = (0, _NARROW) if narrow else (_CONTEXT, _TOKEN)
     head = "" if narrow else f"{'before it':>{context}} "
@@ -59,7 +59,7 @@ def score_lines(
         likeliest, logprob = each.step.top[0]
         instead = f"{shown_token(spelled[likeliest], token_cells)} {percent(math.exp(min(logprob, 0.0)))}"
         shown = f"{shown_token(spelled[each.token], token_cells):<{token_cells}}"
-        yield f"{each.index + 1:>7,}  {led}{shown} {-each.step.logprob:>5.1f} {each.step.rank:>7,}  {instead}"
+        yield f"{each.index + 1:>7,}  {led}{shown} {max(0.0, -each.step.logprob):>5.1f} {each.step.rank:>7,}  {instead}"
 
 
 def _figure(value: float | None) -> str:

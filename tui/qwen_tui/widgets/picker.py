@@ -20,8 +20,9 @@ from qwen_tui.text.safe import cells
 from qwen_tui.widgets.cursor_list import CursorList, Heading
 from qwen_tui.widgets.key_order import OneLine
 
-AROUND = 6
-"""Rows of the screen that the list leaves: two edges of the box, the field with its line, one above and below."""
+_BOX = 4  # rows of the box beside the list: two edges, the field with its line
+AROUND = _BOX + 2
+"""Rows of the screen that the list leaves: those of the box, and one above and below."""
 MOST = 18  # rows of the list, however many there are
 
 Row = TypeVar("Row")
@@ -76,7 +77,7 @@ class Picker(ModalScreen[Result | None], Generic[Row, Result]):
     """Dismissed with what was chosen, or None. Subclasses say what there is (`found`) and what a row comes to."""
 
     DEFAULT_CSS = """
-    Picker { align: center middle; background: $background 60%; }
+    Picker { align: center top; background: $background 60%; }
     Picker > #box {
         width: 76; max-width: 96%; height: auto; padding: 0 1; background: $surface; border: round $primary;
         border-title-color: $primary; border-title-style: bold; border-subtitle-color: $muted;
@@ -98,7 +99,7 @@ class Picker(ModalScreen[Result | None], Generic[Row, Result]):
         self.list = listed
         self.field = PickField(listed, placeholder=placeholder)
         self._heading, self._hint = title, hint
-        self._lines = 1
+        self._lines = self._all = 1  # those of the rows that are found, and of all
 
     def found(self, text: str) -> Sequence[Row | Heading]:
         """The rows for what is in the field, the best ones first."""
@@ -117,15 +118,26 @@ class Picker(ModalScreen[Result | None], Generic[Row, Result]):
         box = self.query_one("#box")
         box.border_title, box.border_subtitle = Content(self._heading), Content(self._hint)
         rows = self.found("")
-        self._lines = sum(self.list.height_of(row) for row in rows)
-        self.list.fill(rows, self.first(rows))
+        self._all = sum(self.list.height_of(row) for row in rows)
+        self._show(rows, self.first(rows))
         self.field.focus()
 
     def on_resize(self, event: Resize) -> None:
-        # As high as all rows, whatever is found: the box stays where it is while one types.
-        self.list.styles.height = max(1, min(self._lines, MOST, event.size.height - AROUND))
         narrow = event.size.width * 96 // 100 - 6
         self.query_one("#box").border_subtitle = Content(self._hint if cells(self._hint) <= narrow else "")
+        self._place()
+
+    def _place(self) -> None:
+        """As high as what is found needs; its head stays where it is with all rows in the middle, while one types."""
+        height = self.app.size.height
+        most = max(1, min(MOST, height - AROUND))
+        self.query_one("#box").styles.margin = (max(0, height - max(1, min(self._all, most)) - _BOX) // 2, 0, 0, 0)
+        self.list.styles.height = max(1, min(self._lines, most))
+
+    def _show(self, rows: Sequence[Row | Heading], cursor: int) -> None:
+        self._lines = sum(self.list.height_of(row) for row in rows)
+        self._place()
+        self.list.fill(rows, cursor)
 
     def first(self, rows: Sequence[Row | Heading]) -> int:
         """The row that the cursor begins on."""
@@ -133,14 +145,14 @@ class Picker(ModalScreen[Result | None], Generic[Row, Result]):
 
     def fill(self) -> None:
         """The rows again, the cursor where it was."""
-        self.list.fill(self.found(self.field.value), self.list.cursor)
+        self._show(self.found(self.field.value), self.list.cursor)
 
     @on(Input.Changed)
     def _searched(self, event: Input.Changed) -> None:
         event.stop()
         if self.is_current:
             rows = self.found(event.value)
-            self.list.fill(rows, 0 if event.value.strip() else self.first(rows))
+            self._show(rows, 0 if event.value.strip() else self.first(rows))
             self.list.post_message(self.list.Moved())
 
     @on(Input.Submitted)
