@@ -104,12 +104,19 @@ def test_marked_is_what_differs() -> None:
     pair = Pair(found())
     a, b = pair.levels()
     assert [n for n, level in enumerate(a) if level == DIFFERENT] == sorted(PARTED)
-    assert [B_IDS[n] for n, level in enumerate(b) if level == DIFFERENT] == [15, 15]
+    assert [n for n, level in enumerate(b) if level == DIFFERENT] == [3, 8, 9, 13], "others, and where A has more"
+    assert [pair.places[n] for n in (0, 3, 4, 8, 10, 11, 12, 28)] == [0, 3, 4, 8, 8, 9, 10, 13]
     words = Pair(found(), own=False)
     assert words.levels() == (a, a)
     assert [words.b_ids[n] for n in PARTED] == list(PARTED.values())
     assert words.places == {n: n for n in range(len(IDS))}
     assert "B would say ␣Paris" in " · ".join(pair.facts(3))
+
+
+def test_an_answer_of_nothing_has_no_place() -> None:
+    pair = Pair(found(b_ids=()))
+    assert pair.levels()[1] == []
+    assert set(pair.places.values()) == {-1}
 
 
 def test_the_next_place_goes_around() -> None:

@@ -43,11 +43,17 @@ class Pair:
         return self.found.comparison.parted
 
     @cached_property
+    def _matched(self) -> list[tuple[int, int]]:
+        return matching(self.a_ids, self.b_ids) if self.own else [(n, n) for n in range(len(self.a_ids))]
+
+    @cached_property
     def places(self) -> dict[int, int]:
-        """Where in B's column a token of A's stands, of those that it has there too."""
-        if not self.own:
-            return {n: n for n in range(len(self.a_ids))}
-        return dict(matching(self.a_ids, self.b_ids))
+        """Where in B's column each token of A's stands, or what B has in its place."""
+        found, behind, known = dict[int, int](), 0, dict(self._matched)
+        for n in range(len(self.a_ids)):
+            found[n] = known.get(n, behind)
+            behind = found[n] + (n in known)
+        return {n: min(place, len(self.b_ids) - 1) for n, place in found.items()}
 
     def levels(self) -> tuple[list[int], list[int]]:
         """A level for each token of A's column, and of B's."""
@@ -55,7 +61,9 @@ class Pair:
         a = [DIFFERENT if n in parted else SAME for n in range(len(self.a_ids))]
         if not self.own:
             return a, a
-        alike = set(self.places.values())
+        of_a = {other: one for one, other in self._matched}
+        # One that both have is marked where A has others before it that B lacks.
+        alike = {other for other, one in of_a.items() if of_a.get(other - 1, one - 1) == one - 1}
         return a, [SAME if n in alike else DIFFERENT for n in range(len(self.b_ids))]
 
     @cached_property
