@@ -72,10 +72,11 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
             assert any(file.endswith("/" + path) for file in known), f"{name}: {path}"
 
 
-def test_the_readme_is_short_and_shows_both_pictures() -> None:
+def test_the_readme_is_short_and_shows_all_pictures() -> None:
     readme = text_of("README.md")
     assert len(readme.splitlines()) <= 200
-    assert {"tests/pictures/chat.svg", "tests/pictures/layers.svg"} <= set(re.findall(r"\]\(([^)]+\.svg)\)", readme))
+    pictures = {f"tests/pictures/{name}.svg" for name in ("chat", "layers", "lens", "compare")}
+    assert pictures <= set(re.findall(r"\]\(([^)]+\.svg)\)", readme))
 
 
 @pytest.mark.parametrize("purpose", COMMANDS)
