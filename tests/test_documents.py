@@ -195,6 +195,19 @@ def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_valu
         assert words in text
 
 
+def test_the_pictures_of_the_lens_and_of_two_models_show_where_they_part() -> None:
+    from make_lens_pictures import PICTURE, QUESTION
+
+    lens, compared = (
+        PICTURE.with_name(f"{name}.svg").read_text(encoding="utf-8").replace("&#160;", " ")
+        for name in ("lens", "compare")
+    )
+    assert f"· by probability · {QUESTION}" in lens
+    assert "entropy" in lens
+    for words in ("A answers · demo model", "B answers · demo in three bits", "B would say", "KL mean"):
+        assert words in compared
+
+
 def test_the_readme_says_how_to_read_the_layers(tmp_path: Path) -> None:
     """Each character with its format, and the shares that it gives as examples."""
     from qwen_tui.layers.map import MODE_LETTERS

@@ -24,6 +24,7 @@ from qwen_tui.lens.compared import DIFFERENT, Pair, matching, next_parted
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL
 from support.lens_stage import CONTROL, IDS, PROMPT, TOP, WRITTEN, LensEngine, row
+from support.themes import THEMES, drawn
 
 SIZES = pytest.mark.parametrize(
     "size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}"
@@ -126,17 +127,31 @@ def test_the_next_place_goes_around() -> None:
 
 
 @SIZES
-async def test_both_columns(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
+async def test_what_b_would_say(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
     async with stage(LensEngine(), size) as here:
         await shown(here)
-        assert here.snapshot() == snapshot
         await here.press("b", "n")
-        assert here.text() == snapshot(name="b")
+        assert here.text() == snapshot
 
 
-async def test_without_colour(snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
+@SIZES
+async def test_in_every_theme(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
+    async with stage(LensEngine(), size) as here:
+        await shown(here)
+        texts: dict[str, str] = {}
+        for theme in THEMES:
+            here.app.theme = theme
+            await here.settle()
+            texts[theme] = here.snapshot()
+        assert "".join(drawn(texts)) == snapshot
+
+
+@SIZES
+async def test_without_colour(
+    snapshot: SnapshotAssertion, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with stage(LensEngine(), (60, 20)) as here:
+    async with stage(LensEngine(), size) as here:
         await shown(here)
         assert here.snapshot() == snapshot
 

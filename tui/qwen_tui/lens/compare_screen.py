@@ -18,7 +18,7 @@ from qwen_tui.lens.text_view import AnswerText, ShadeRows
 from qwen_tui.lens.token_lines import rows_of
 from qwen_tui.widgets.list_status import ListKeys
 
-KEYS = "Esc chat|n next that differs|← → token|b B's own answer or its words on A's|F1 keys"
+KEYS = "Esc chat|n next that differs|← → token|b the other text of B|F1 keys"
 ROWS, NARROW_ROWS = 2, 5
 NARROW = 80
 
@@ -47,7 +47,7 @@ class CompareScreen(Screen[None]):
         Binding("down,j", "scroll(1)", "Scroll down", show=False),
         Binding("n", "differing(1)", "Next token that differs", show=False),
         Binding("N", "differing(-1)", "Token before that differs", show=False),
-        Binding("b", "other", "B's own answer, or what it would say at A's tokens", show=False),
+        Binding("b", "other", "The answer of B, or what B would say at A's tokens", show=False),
     ]
 
     def __init__(self, found: Compared) -> None:
