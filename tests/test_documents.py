@@ -72,10 +72,11 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
             assert any(file.endswith("/" + path) for file in known), f"{name}: {path}"
 
 
-def test_the_readme_is_short_and_shows_both_pictures() -> None:
+def test_the_readme_is_short_and_shows_all_pictures() -> None:
     readme = text_of("README.md")
-    assert len(readme.splitlines()) <= 200
-    assert {"tests/pictures/chat.svg", "tests/pictures/layers.svg"} <= set(re.findall(r"\]\(([^)]+\.svg)\)", readme))
+    assert len(readme.splitlines()) <= 205
+    pictures = {f"tests/pictures/{name}.svg" for name in ("chat", "layers", "lens", "compare")}
+    assert pictures <= set(re.findall(r"\]\(([^)]+\.svg)\)", readme))
 
 
 @pytest.mark.parametrize("purpose", COMMANDS)
@@ -192,6 +193,19 @@ def test_the_picture_of_the_layers_shows_the_full_27b_and_a_tensor_with_its_valu
         assert entry.words in text
     for words in ("scales", "codes", "no dead groups", "N" * 64, "5" * 64):
         assert words in text
+
+
+def test_the_pictures_of_the_lens_and_of_two_models_show_where_they_part() -> None:
+    from make_lens_pictures import PICTURE, QUESTION
+
+    lens, compared = (
+        PICTURE.with_name(f"{name}.svg").read_text(encoding="utf-8").replace("&#160;", " ")
+        for name in ("lens", "compare")
+    )
+    assert f"· by probability · {QUESTION}" in lens
+    assert "entropy" in lens
+    for words in ("A answers · demo model", "B answers · demo in three bits", "B would say", "KL mean"):
+        assert words in compared
 
 
 def test_the_readme_says_how_to_read_the_layers(tmp_path: Path) -> None:

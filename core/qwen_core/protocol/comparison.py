@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qwen_core.protocol.events import GenerationSettings, LoadSettings, ModelSummary
 from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.scoring import Spelling
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,48 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+@dataclass(frozen=True)
+class CompareAnswer:
+    """Have the models at `a` and `b` read the tokens `ids`, which A answered behind `prompt_ids`; then have B answer
+    with `settings`. `dtype`: what both compute in; None: as each is stored.
+    """
+
+    a: str
+    b: str
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    settings: GenerationSettings
+    load: LoadSettings
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class CompareProgress:
+    """So much of what `words` name is done, in tokens, or in bytes while a model is loaded."""
+
+    words: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of it: B's own answer as `b_ids`, and what the tokens of both write, of the alternatives too."""
+
+    comparison: Comparison
+    b_ids: tuple[int, ...]
+    spelled: tuple[Spelling, ...]
+    a: ModelSummary
+    b: ModelSummary
+
+
+@dataclass(frozen=True)
+class CompareFailed:
+    """The other end: one line that says why."""
+
+    message: str
+
+
+CompareEvent = CompareProgress | Compared | CompareFailed

@@ -1,29 +1,16 @@
 """The lens as it looks, at four sizes, in every theme and without colour."""
 
-from collections.abc import Iterator
-
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from qwen_tui.settings.theme_watch import ThemeWatch
-from qwen_tui.settings.themes import ANSI, DEFAULT_THEME, theme_folder
+from qwen_tui.settings.themes import DEFAULT_THEME
 from support.app_stage import stage
 from support.lens_stage import LensEngine, looked
+from support.themes import THEMES, drawn
 
 SIZES = pytest.mark.parametrize(
     "size", [(40, 15), (60, 20), (100, 30), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}"
 )
-THEMES = [*(theme.name for theme in ThemeWatch([theme_folder()]).current.themes), ANSI]
-
-
-def drawn(texts: dict[str, str]) -> Iterator[str]:
-    """The text once, as it is alike in all; then what is said of styles in each."""
-    first = next(iter(texts.values())).partition("-" * 20)[0]
-    yield first
-    for name, text in texts.items():
-        screen, _, styles = text.partition("-" * 20)
-        assert screen == first, f"{name} has another text"
-        yield f"==== {name}{styles}"
 
 
 @SIZES

@@ -172,6 +172,7 @@ class QwenApp(App[None]):
 
     def close_engine(self) -> None:
         """End the engine's process, then the store; the screen is gone by now, so this may wait."""
+        self.commands.comparison.close()
         self.context.link.close()
         if self._has_begun:
             self.drafts.keep()
@@ -283,6 +284,8 @@ class QwenApp(App[None]):
 
     async def action_stop(self) -> None:
         conversation = self.conversation
+        if conversation.current is None and self.commands.comparison.stop():
+            return
         if conversation.current is None and conversation.engine != "loading" and not self.commands.reading:
             return
         conversation.stopping = conversation.current is not None

@@ -1,14 +1,14 @@
 """The lens on a turn: what is known of its tokens is brought together, what is missing is asked of the engine."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 
 from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.events import EngineDied, Event, LoadFailed
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
-from qwen_core.protocol.timeline import Timeline
+from qwen_tui.app.answer_reading import kept_of, reading_of
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.turn_actions import TurnActions
 from qwen_tui.conversation.recorder import identity
@@ -16,19 +16,7 @@ from qwen_tui.conversation.turns import Turn
 from qwen_tui.lens.begun import begun_probabilities
 from qwen_tui.lens.reading import Reading
 from qwen_tui.lens.screen import GoOnFrom, LensScreen
-from qwen_tui.store import Store
 from qwen_tui.text.safe import one_line
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the store has of an answer: all tokens up to its end, whose they are, and how it went."""
-
-    ids: tuple[int, ...] = ()
-    fingerprint: str = ""
-    model: str = ""
-    probabilities: Probabilities | None = None
-    timeline: Timeline = field(default_factory=Timeline)
 
 
 class LensActions:
@@ -57,34 +45,16 @@ class LensActions:
             refusal = refusal or "There is no answer to look at yet: ask something first."
         if context.refuse(refusal) or turn is None:
             return
-        kept = await self._kept(turn)
+        kept = await kept_of(context.store, turn)
         model = context.conversation.model
         if kept.fingerprint and model is not None and kept.fingerprint != model.fingerprint:
             name = one_line(kept.model, 60) or "another model"
             context.flash(f"This answer is {name}'s, whose tokens mean nothing to this model: /model opens it.")
             return
-        self._turn, self._reading = turn, _reading(turn, kept)
+        self._turn, self._reading = turn, reading_of(turn, kept)
         if context.refuse("" if self._reading.ids else "The tokens of this answer are not known: r answers it again."):
             return
         self._spell()
-
-    async def _kept(self, turn: Turn) -> _Kept:
-        answer_id = turn.answer_id
-
-        def read(store: Store) -> _Kept:
-            if answer_id is None:
-                return _Kept()
-            model, found = store.tree.message(answer_id).model, store.probabilities.of(answer_id)
-            ours = found is not None and (found.model is None or model is None or found.model == model)
-            return _Kept(
-                store.tree.ids(answer_id) or (),
-                model.fingerprint if model is not None else "",
-                model.name if model is not None else "",
-                found.probabilities if found is not None and ours else None,
-                store.timelines.of(answer_id),
-            )
-
-        return await self._context.store.use(read)
 
     def _spell(self) -> None:
         self._spelling = next(self._numbers)
@@ -156,22 +126,3 @@ class LensActions:
         begun = BegunAnswer(reading.prompt_ids, ids, begun_probabilities(reading, chosen.place, chosen.token))
         settings = replace(self._context.request(), logprobs=LENS_TOP)
         await self._context.tell_trouble(self._turns.retry(turn, begun, settings))
-
-
-def _reading(turn: Turn, kept: _Kept) -> Reading:
-    """What is known by now; the tokens that the store has count where they are just those of this answer."""
-    stats = turn.stats
-    prompt = stats.prompt_tokens if stats is not None else 0
-    own = kept.ids[prompt:] if stats is not None and len(kept.ids) == prompt + stats.generated_tokens else ()
-    ids = own or turn.ids
-    found = turn.probabilities or kept.probabilities
-    timeline = turn.timeline if turn.timeline.data else kept.timeline
-    return Reading(
-        ids,
-        kept.ids[:prompt] if own else (),
-        found if found is not None and 0 < len(found) <= len(ids) else None,
-        moments=timeline.moments(),
-        ended=turn.finish_reason,
-        stop_s=stats.stop_s if stats is not None else None,
-        about=one_line(turn.shown or turn.question, 200),
-    )

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from qwen_core.protocol.events import Event
+from qwen_tui.app.comparing import Comparison
 from qwen_tui.app.context import AppContext
 from qwen_tui.app.context_map_actions import ContextMapActions
 from qwen_tui.app.conversation_actions import ConversationActions
@@ -49,6 +50,7 @@ class SlashCommands:
         generation = GenerationCommands(context)
         self.scoring = TextScoring(context)
         self.lens = LensActions(context, turns)
+        self.comparison = Comparison(context)
         turns.look, turns.map = self.lens.open, ContextMapActions(context, turns.tokens).open
         self._commands: dict[str, Handler] = {
             **actions,
@@ -75,6 +77,7 @@ class SlashCommands:
             "stats": lambda _: self._stats(),
             "history": lambda _: self._history(),
             "perplexity": self.scoring.perplexity,
+            "compare": self.comparison.compare,
             "lens": lambda _: turns.do(None, "lens"),
             "context": lambda _: turns.do(None, "context"),
             "theme": self._theme,

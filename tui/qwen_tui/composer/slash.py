@@ -81,6 +81,11 @@ COMMANDS: tuple[SlashCommand, ...] = (
         True,
     ),
     SlashCommand("lens", "/lens", "how sure the model was, token by token, and what else it might have said", "Lens"),
+    SlashCommand(
+        *("compare", "/compare [DIR]", "the last answer read by another model; where they part", "Compare two models"),
+        (),
+        True,
+    ),
     SlashCommand("context", "/context", "the map of the context: what takes how much of it", "Map of the context"),
     SlashCommand("settings", "/settings", "every setting, explained", "Settings"),
     SlashCommand("save", "/save", "keep in config.toml what was changed for now", "Save the settings of now"),

@@ -53,11 +53,12 @@ class AnswerText(TextLines, ShadeStyles):
     """`show` takes the passages and a level for each token; `go` puts the cursor on one."""
 
     class Chosen(Message):
-        """A token was clicked."""
+        """A token was clicked, in the text with this id."""
 
-        def __init__(self, place: int) -> None:
+        def __init__(self, place: int, text_id: str | None) -> None:
             super().__init__()
             self.place = place
+            self.text_id = text_id
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class AnswerText(TextLines, ShadeStyles):
         passage = self._passages[line.passage]
         found = next((n for n, (begin, end) in enumerate(passage.spans) if begin <= at < end), None)
         if inside >= 0 and found is not None:
-            self.post_message(self.Chosen(passage.first + found))
+            self.post_message(self.Chosen(passage.first + found, self.id))
 
 
 def lines_of(number: int, passage: Passage, levels: Sequence[int]) -> list[Line]:

@@ -52,6 +52,11 @@ _WORDS = {
     "InspectorScreen.open": "the whole tensor with its values",
     "InspectorScreen.expert": "the values of another expert, of 16 on",
     "InspectorScreen.experts": "which experts the answer uses, all layers at once",
+    "CompareScreen.step": "walk the tokens; 20 at a time",
+    "CompareScreen.end": "first and last token",
+    "CompareScreen.scroll": "scroll both columns",
+    "CompareScreen.differing": "next token that differs and the one before",
+    "CompareScreen.other": "the answer of B, or what B would say at A's tokens",
     "LensScreen.step": "walk the tokens; 20 at a time",
     "LensScreen.end": "first and last token",
     "LensScreen.row": "walk the alternatives, or the list",
@@ -84,6 +89,7 @@ _UNBOUND: dict[str, Rows] = {
 }
 _NUMBERS = re.compile(r"\([-\d, ]*\)$")
 _PLACES = {
+    "CompareScreen": "in the comparison",
     "InspectorScreen": "in the layers",
     "TensorScreen": "of a tensor",
     "ExpertsScreen": "of the experts",
