@@ -61,11 +61,10 @@ class LayerTable(CursorList[ModuleLayout], CellStyles):
     @property
     def _drawn(self) -> Columns:
         """The columns, of which the one that sorts is there once the names are."""
-        sorts = self._order.column
-        return tuple(
-            replace(column, rank=min(column.rank, 1)) if n == sorts else column
-            for n, column in enumerate(self._columns)
-        )
+        columns = list(self._columns)
+        if (sorts := self._order.column) is not None:
+            columns[sorts] = replace(columns[sorts], rank=min(columns[sorts].rank, 1))
+        return tuple(columns)
 
     def by_error(self) -> bool:
         """The largest error first; whether errors are known."""
