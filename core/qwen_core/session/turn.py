@@ -143,7 +143,7 @@ class Turn:
         yield StreamEvent(
             cached_tokens=self._cached,
             done=True,
-            finish_reason=self._reason or ("context" if self._limit == self._begun + self._room else "length"),
+            finish_reason=self._reason or ("context" if self._limit >= self._begun + self._room else "length"),
             stats=self._stats(),
             notice=self._notice,
             late_reasoning=self._pieces.late_reasoning,

@@ -112,7 +112,8 @@ def test_each_role_is_what_converting_it_alone_gives(source: Path, tmp_path: Pat
         alone = tmp_path / entry.role
         convert(make_plan(open_checkpoint(source), read_rules(tmp_path / "rules.toml")), alone)
         expected = compare(source, alone, TEXT, dtype="float32").kl_mean
-        assert entry.quality.kl_mean == pytest.approx(expected, rel=1e-3), entry.role
+        # Other neighbours are joined, so that products of 16 rows or more add up in another order: 1e-5 in the logits.
+        assert entry.quality.kl_mean == pytest.approx(expected, rel=1e-3, abs=1e-7), entry.role
 
 
 def test_texts_are_read_in_the_models_own_tokens(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_signal_ends_the_command_with_nothing_left(number: int, source: Path, 
         # A shell starts background jobs with SIGINT ignored, which children inherit.
         "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from qwen_core.convert import convert\nwhole = convert.transformed\n"
-        f"def transformed(*rest):\n    os.kill(os.getpid(), {number})\n    yield from whole(*rest)\n"
+        f"def transformed(*rest, **named):\n    os.kill(os.getpid(), {number})\n    yield from whole(*rest, **named)\n"
         "convert.transformed = transformed\n"
         "from qwen_tui.cli import main; sys.exit(main(sys.argv[1:]))"
     )

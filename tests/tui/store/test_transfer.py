@@ -78,6 +78,8 @@ def test_what_goes_out_comes_in(
 
 def test_what_someone_has_edited_goes_out_as_it_comes_in(tmp_path: Path) -> None:
     """A time without end, and a word that says nothing of how an answer ended."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
     with opened(tmp_path / "a") as source, opened(tmp_path / "b") as target:
         conversation = source.conversations.begin()
         turn(source, conversation, "Q", "A")

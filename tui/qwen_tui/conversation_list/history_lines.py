@@ -17,6 +17,7 @@ from qwen_tui.text.sparkline import sparkline
 
 MOST_CHART = 60  # cells
 LEAST_CHART = 8
+_MOST = 1e15
 _FINE = 1_000_000  # a figure as a whole number, as the bars take it
 
 
@@ -94,7 +95,7 @@ def _charts(history: ModelHistory, width: int) -> list[Content]:
 def _values(measure: Measure, history: ModelHistory) -> list[float]:
     """The figure of each answer that has it; a file that someone else has edited may hold any number."""
     values = (measure.of(answer.stats) for answer in history.answers)
-    return [value for value in values if value is not None and value >= 0]
+    return [value for value in values if value is not None and 0 <= value < _MOST]
 
 
 def _chart(measure: Measure, values: Sequence[float], longest: int, width: int) -> Content:
