@@ -23,10 +23,10 @@ from qwen_core.protocol.events import (
     Send,
     TurnDone,
     TurnStarted,
-    WeightTiers,
 )
 from qwen_core.protocol.pieces import Piece
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.weight_tiers import WeightTiers
 
 Step = tuple[float, Event]
 Script = Callable[[Command], Iterable[Step]]

@@ -25,12 +25,12 @@ from qwen_core.protocol.events import (
     Message,
     ModelSummary,
     StreamEvent,
-    WeightTiers,
 )
 from qwen_core.protocol.pieces import Part
 from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Score, Spelling, TextScore
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.weight_tiers import WeightTiers
 
 FACTORY = "support.fake_session:load_fake"
 

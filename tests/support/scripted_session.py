@@ -20,9 +20,9 @@ from qwen_core.protocol.events import (
     Message,
     ModelSummary,
     StreamEvent,
-    WeightTiers,
 )
 from qwen_core.protocol.stats import TurnStats
+from qwen_core.protocol.weight_tiers import WeightTiers
 from support.fake_session import said
 
 SUMMARY = ModelSummary(

@@ -29,7 +29,7 @@ from qwen_core.model.kernels.proof import NONE, proven
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
 from qwen_core.model.weights import DTYPES, LoadCancelled, TensorPlan, Weights, plan_tensors, plan_weights
-from qwen_core.protocol.events import WeightTiers
+from qwen_core.protocol.weight_tiers import WeightTiers
 from qwen_core.session.turn import never
 
 _PIECE_ELEMENTS = 4 << 20

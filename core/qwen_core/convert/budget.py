@@ -139,11 +139,6 @@ def point_of(
     )
 
 
-def best_at(sweep: Sequence[Point], amount: int) -> Point:
-    """The best point of a sweep that takes at most so much of its budget; its first where none does."""
-    return min((point for point in sweep if point.amount <= amount), key=lambda point: point.error, default=sweep[0])
-
-
 def _size(found: Mapping[str, Candidates]) -> float:
     """Of all weights, what errors are shares of."""
     return sum(one.size for one in found.values()) or 1.0

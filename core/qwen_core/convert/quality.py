@@ -27,7 +27,7 @@ from qwen_core.figures import decimal_size
 from qwen_core.files import read_text
 from qwen_core.model.model import Model, default_dtype, load_model
 from qwen_core.model.weights import Weights, load_weights
-from qwen_core.protocol.events import WeightTiers
+from qwen_core.protocol.weight_tiers import WeightTiers
 from qwen_core.text.tokenizer import load_tokenizer
 
 # Tokens that are predicted from one another; each window starts with an empty state.

@@ -17,7 +17,8 @@ from qwen_core.model.layers import Embedding, Norm, TensorSource
 from qwen_core.model.mixture import Mixture
 from qwen_core.model.state import State
 from qwen_core.model.weights import DTYPES, Weights, can_adopt, given_back, is_mappable, load_weights, plan_weights
-from qwen_core.protocol.events import LoadProgress, WeightTiers
+from qwen_core.protocol.events import LoadProgress
+from qwen_core.protocol.weight_tiers import WeightTiers
 
 __all__ = ["Model", "default_dtype", "load_model"]
 

@@ -29,7 +29,8 @@ from qwen_core.device.backend import mx
 from qwen_core.device.hardware import memory_bytes
 from qwen_core.errors import CapacityError, CheckpointError, QwenError, SettingsError, quote
 from qwen_core.figures import decimal_size
-from qwen_core.protocol.events import LoadProgress, WeightTiers
+from qwen_core.protocol.events import LoadProgress
+from qwen_core.protocol.weight_tiers import WeightTiers
 
 DTYPES: dict[str, mx.Dtype] = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # How numpy holds each stored type (it has no bfloat16), and what MLX calls it.

@@ -15,6 +15,7 @@ from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_core.protocol.stats import TurnStats
 from qwen_core.protocol.timeline import Timeline
+from qwen_core.protocol.weight_tiers import WeightTiers
 
 ComputeType = Literal["float32", "bfloat16", "float16"]
 DraftMode = Literal["auto", "off", "mtp", "lookup"]
@@ -79,19 +80,6 @@ class Message:
     content: str
     reasoning: str = ""
     tool_calls: str = ""
-
-
-@dataclass(frozen=True)
-class WeightTiers:
-    """Bytes of weights by how they came into memory: the three tiers of model/weights.py."""
-
-    mapped: int = 0
-    copied: int = 0
-    streamed: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.mapped + self.copied + self.streamed
 
 
 @dataclass(frozen=True)

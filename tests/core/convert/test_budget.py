@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.quantization import QuantSpec
-from qwen_core.convert.budget import Budget, best_at, choose, point_of
+from qwen_core.convert.budget import Budget, choose, point_of
 from qwen_core.convert.budget_words import bits_budget, bytes_budget, parse_fit, speed_budget
 from qwen_core.convert.candidates import (
     Candidates,
@@ -97,7 +97,7 @@ def test_the_choice_is_the_best_but_for_what_one_step_takes(data: st.DataObject,
     choice = choose(floats, found, bytes_budget(limit))
     assert choice.point.amount <= limit
     assert point_of(floats, found, choice.specs, lambda _, nbytes: nbytes) == choice.point
-    below = best_at(choice.sweep, limit)
+    below = min((p for p in choice.sweep if p.amount <= limit), key=lambda p: p.error, default=choice.sweep[0])
     assert choice.point.error <= below.error + 1e-9
     assert below.error == pytest.approx(min(p.error for p in points if p.amount <= below.amount), abs=1e-9)
 

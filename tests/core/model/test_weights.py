@@ -23,7 +23,7 @@ from qwen_core.model.block import Block
 from qwen_core.model.layers import FeedForward
 from qwen_core.model.model import load_model
 from qwen_core.model.weights import TensorPlan, Weights, copy_tensor, load_weights, map_tensor
-from qwen_core.protocol.events import WeightTiers
+from qwen_core.protocol.weight_tiers import WeightTiers
 from support.checkpoints import DTYPE_BYTES, Stored, Written, write_checkpoint
 from support.nvfp4_files import WAYS, Way, write_nvfp4
 from support.published_plan import text_plan

@@ -19,8 +19,8 @@ from qwen_core.protocol.events import (
     Restore,
     TurnFailed,
     TurnStarted,
-    WeightTiers,
 )
+from qwen_core.protocol.weight_tiers import WeightTiers
 from qwen_core.settings.paths import location
 from qwen_tui.app.app import QwenApp
 from qwen_tui.app.help_screen import HelpScreen

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from qwen_core.protocol.events import LoadProgress, PrefillProgress, TurnStarted, WeightTiers
+from qwen_core.protocol.events import LoadProgress, PrefillProgress, TurnStarted
+from qwen_core.protocol.weight_tiers import WeightTiers
 from support.app_stage import Stage, stage
 from support.fake_engine import answered, delta, loads_only
 
