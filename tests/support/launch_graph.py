@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import mlx.core as mx
@@ -92,12 +92,11 @@ class Recorder:
     """Stands for `mx.fast`: what it is asked for becomes a step with new arrays of the right shape and type.
 
     Such a step is an `mx.depends` of these arrays on what the kernel reads, and on `tag` as often as its name's number
-    says.
+    says. All have the same tag and numbers: what `mx.compile` recorded under one is replayed under another.
     """
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.tag = mx.array(0)
+    names: ClassVar[list[str]] = []
+    tag = mx.array([0])
 
     def step(self, name: str, reads: Sequence[mx.array | None], like: Sequence[tuple[Any, mx.Dtype]]) -> list[mx.array]:
         """The arrays that a kernel gives which reads `reads`: new ones, of a shape and type each."""

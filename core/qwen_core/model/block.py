@@ -1,9 +1,10 @@
 """The block of a layer: its mixer and its feed-forward part, each behind a norm and added to what came in."""
 
 from qwen_core.checkpoint.config import ModelConfig
-from qwen_core.device.backend import mx
+from qwen_core.device.backend import is_gpu, mx
 from qwen_core.model.layers import Attention, FeedForward, GatedDeltaNet, Norm, TensorSource
 from qwen_core.model.mixture import Mixture
+from qwen_core.model.replay import MOST_TOKENS, Replay
 from qwen_core.model.state import State
 
 
@@ -26,12 +27,22 @@ class Block:
         norms = (source.take(f"{prefix}{which}_layernorm.weight") for which in ("input", "post_attention"))
         self.mixer_norm, self.feed_forward_norm = (Norm(w, config.rms_norm_eps, source.kernels) for w in norms)
         self.feed_forward = feed_forward(source, prefix + "mlp.", config)
+        self._replay = self._made_replay()
+
+    def _made_replay(self) -> Replay | None:
+        if not isinstance(self.mixer, GatedDeltaNet):
+            return None
+        dense = self.feed_forward if isinstance(self.feed_forward, FeedForward) else None
+        return Replay(self.mixer, self.mixer_norm, self.feed_forward_norm, dense)
 
     def __call__(
         self, h: mx.array, added: mx.array | None, state: State, last: bool = False
     ) -> tuple[mx.array, mx.array]:
         """`h` and what is to be `added` to it (None: nothing), before the block and behind it: the norm that comes next
         does the addition."""
+        if self._replay is not None and added is not None and not last and h.shape[1] <= MOST_TOKENS and is_gpu():
+            h, behind = self._replay(h, added, state)
+            return h, self.feed_forward(behind) if isinstance(self.feed_forward, Mixture) else behind
         h, normed = self.mixer_norm.of_sum(h, added)
         mixed = self.mixer(normed, state, last)
         h, normed = self.feed_forward_norm.of_sum(h[:, -1:] if last else h, mixed)

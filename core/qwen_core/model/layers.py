@@ -18,6 +18,7 @@ from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.checkpoint.tensor_scale import factor_of, tensor_scale_of
 from qwen_core.device.backend import elementwise, mx
 from qwen_core.model.drafted_pass import LinearLayerState, LinearStep
+from qwen_core.model.gated_delta import Taken
 from qwen_core.model.kernels.add_norm import AddNorm
 from qwen_core.model.kernels.attention_front import AttentionFront
 from qwen_core.model.kernels.delta_rule import DeltaRule
@@ -303,14 +304,27 @@ class GatedDeltaNet:
 
     def __call__(self, x: mx.array, state: State, last: bool) -> mx.array:
         held = state.linear[self.index]
+        mixed, after, qkv_z, taken = self.step(x, held, last)
+        self.keep(state, held, after, qkv_z, taken)
+        return mixed
+
+    def step(
+        self, x: mx.array, held: LinearLayerState, last: bool
+    ) -> tuple[mx.array, LinearLayerState, Products, Taken]:
+        """The output, the state behind the T tokens, and what `keep` remembers of them beside it."""
         qkv_z = self.qkv_z.products(x)
         taken, convolution = self.front(qkv_z, self.a_b.products(x), held.convolution)
         outputs, recurrent = self.rule(*taken, held.recurrent)
+        z = qkv_z.last() if last else qkv_z
+        mixed = self.out(self.norm(outputs[:, -1:] if last else outputs, z))
+        return mixed, LinearLayerState(convolution, recurrent), qkv_z, taken
+
+    def keep(
+        self, state: State, held: LinearLayerState, after: LinearLayerState, qkv_z: Products, taken: Taken
+    ) -> None:
+        """Put a step from `held` to `after` into the state."""
         state.take_step(self.index, LinearStep(qkv_z, taken, held, self.rule))
-        state.linear[self.index] = LinearLayerState(convolution, recurrent)
-        if last:
-            outputs, qkv_z = outputs[:, -1:], qkv_z.last()
-        return self.out(self.norm(outputs, qkv_z))
+        state.linear[self.index] = after
 
 
 class Attention:
