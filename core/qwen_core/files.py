@@ -125,20 +125,19 @@ def write_private(path: Path, data: bytes, *, new: bool = False) -> None:
 
     Where a link leads to it, the file itself is written. `new`: FileExistsError where there is something already.
     """
-    if new:
-        place = path
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    else:
+    if not new:
         path = path.resolve()
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        place = Path(name)
+    # Cut, so that a name as long as a name can be does not become too long.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}-", dir=path.parent)
+    place = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if place != path:
-            place.replace(path)
+        if new:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # of two that write it one fails
+        place.replace(path)
     except BaseException:
         with suppress(OSError):
             place.unlink()

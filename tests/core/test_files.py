@@ -65,6 +65,15 @@ def test_a_private_file_is_its_owners_alone_and_whole_or_not_there(
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == ([] if new else [("file", b"first")])
 
 
+def test_a_new_file_appears_when_all_of_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one killed meanwhile leaves no part of it under its name; which may be as long as names can be."""
+    path, seen = tmp_path / ("x" * 255), []
+    monkeypatch.setattr("os.fsync", lambda _: seen.append(path.exists()))
+    write_private(path, b"whole", new=True)
+    assert seen == [False]
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b"whole")]
+
+
 def test_what_a_link_leads_to_is_written_and_not_the_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for text in (b"first", b"second"):
