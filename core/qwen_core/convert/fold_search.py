@@ -5,8 +5,9 @@ get: sum over channels of importance x (W - dequantised(quantised(W s)) / s)^2. 
 makes this error larger. No forward pass, and a few megabytes of the group in memory.
 
 nvfp4's scales are E4M3, whose precision is lost below 2^-6: weights of a usual size are there. One factor for all
-channels of a group, a power of two that its norm is divided by, brings them back; it does what MLX's `global_scale`
-does, in files that mlx-lm reads too (0.32.2 takes no `global_scale` in a linear layer).
+channels of a group, a power of two that the norm or the rows before it are divided by, brings them back; it does what
+MLX's `global_scale` does, in files that mlx-lm reads too (0.32.2 takes no `global_scale` in a linear layer, nor does
+MLX's `quantized_matmul`).
 
 Between two matrices (rows of up_proj, columns of down_proj) both change: there the sum of both relative errors counts.
 """
@@ -117,9 +118,9 @@ def _gain(search: "_Search", choice: FoldChoice, scale: Vector, known: Mapping[s
 
 
 def _takes_gain(group: ScaledGroup, decisions: Mapping[str, Decision]) -> bool:
-    """Whether a norm feeds a weight whose scales are E4M3, which are coarse below 2^-6."""
+    """Whether a weight of the group has E4M3 scales, which are coarse below 2^-6."""
     specs = [decisions[module].spec for module in group.wanted]
-    return not decisions[group.producer].is_matrix and any(spec and spec.mode == "nvfp4" for spec in specs)
+    return any(spec and spec.mode == "nvfp4" for spec in specs)
 
 
 def _best(errors: np.ndarray) -> int:

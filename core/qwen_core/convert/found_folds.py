@@ -24,6 +24,8 @@ from qwen_core.model.weights import load_weights
 # Below this correlation of the rows' and the columns' factors (their logarithms) there was no fold, or one that is
 # smaller than the noise.
 _LEAST_CORRELATION = 0.5
+# Factors that are all above this are no noise, but one for all channels: fold_search.py's gains, from 4 on.
+_LEAST_GAIN = 2.0
 
 
 def load_modules(checkpoint: Checkpoint, modules: Iterable[str], dtype: str) -> dict[str, mx.array]:
@@ -88,6 +90,8 @@ def _are_opposite(grown: np.ndarray, shrunk: np.ndarray) -> bool:
     All experts of a stack were folded or none, each around a centre of its own: so they are judged together.
     """
     logarithms = np.stack([np.log(grown), -np.log(shrunk)]).astype(np.float64)
+    if logarithms.mean(axis=(1, 2)).min() > np.log(_LEAST_GAIN):
+        return True
     centred = logarithms - logarithms.mean(axis=-1, keepdims=True)
     spread = np.sqrt((centred**2).mean(axis=(1, 2)))
     if not spread.all():

@@ -16,7 +16,7 @@ from qwen_core.convert.fold_search import GRID, FoldChoice, search_folds
 from qwen_core.convert.imatrix import read_imatrix
 from qwen_core.convert.measure import Measure
 from qwen_core.convert.plan import ConversionPlan, make_plan
-from qwen_core.convert.rules import Rules
+from qwen_core.convert.rules import Rules, built_in_rules
 from qwen_core.convert.transform import transformed
 from qwen_core.errors import CheckpointError
 from qwen_core.model.model import load_model
@@ -185,3 +185,24 @@ def test_small_nvfp4_weights_get_a_gain_that_their_norm_gives_back(source: Path,
     errors = [read_errors(tmp_path / name / ERRORS_FILE) for name in ("plain", "gained")]
     for module in ("layers.0.mlp.up_proj", "layers.3.mlp.gate_proj"):
         assert errors[1][module].relative < errors[0][module].relative
+
+
+def test_small_nvfp4_columns_get_a_gain_that_the_rows_before_them_give_back(source: Path, tmp_path: Path) -> None:
+    """down_proj 64 times smaller and up_proj as much larger, both nvfp4: what one loses counts as the other's gain."""
+    checkpoint = open_checkpoint(source)
+    feeding = [group for group in groups(checkpoint.config) if group.producer.endswith("up_proj")]
+    smaller = folds_of({group: np.full(checkpoint.config.intermediate_size, 2.0**-6, np.float32) for group in feeding})
+    convert(make_plan(checkpoint, Rules()), tmp_path / "small", folds=smaller)
+    plan = make_plan(open_checkpoint(tmp_path / "small"), built_in_rules("uniform", "nvfp4"))
+    found, choices = search_folds(plan, {}, gains=True)
+    gained = [choice for choice in choices if choice.group in feeding]
+    assert [choice.group for choice in gained] == feeding
+    assert all(choice.gain > 1 and choice.after < choice.before / 4 for choice in gained)
+    ways: dict[str, dict[str, Fold]] = {"plain": {}, "gained": found}
+    for name, factors in ways.items():
+        convert(plan, tmp_path / name, folds=factors, measure=Measure())
+    plain, better = (read_errors(tmp_path / name / ERRORS_FILE) for name in ways)
+    for choice in gained:
+        down, up = choice.group.wanted[0], choice.group.producer
+        assert better[down].relative < plain[down].relative / 4
+        assert better[up].relative < 1.1 * plain[up].relative

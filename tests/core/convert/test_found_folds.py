@@ -7,7 +7,7 @@ import pytest
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.layout import role_of
-from qwen_core.convert.awq import Fold, folds
+from qwen_core.convert.awq import Fold, folds, folds_of, groups
 from qwen_core.convert.convert import convert
 from qwen_core.convert.found_folds import find_folds
 from qwen_core.convert.plan import make_plan
@@ -60,6 +60,21 @@ def test_a_fold_is_found_again(variant: str, original: Checkpoint, tmp_path: Pat
 def test_where_nothing_was_folded_nothing_is_found(variant: str, original: Checkpoint, tmp_path: Path) -> None:
     convert(make_plan(original, variant_rules(variant)), tmp_path / "plain")
     assert find_folds(original, open_checkpoint(tmp_path / "plain")) == {}
+
+
+@pytest.mark.parametrize("variant", ["q2", "nvfp4"])
+def test_one_factor_for_all_channels_is_found_though_none_stands_out(
+    variant: str, original: Checkpoint, tmp_path: Path
+) -> None:
+    channels = {g: g.wanted[0] for g in groups(original.config)}
+    importance = random_importance(original.config, 8)
+    made = folds_of({group: np.full_like(importance[module], 4) for group, module in channels.items()})
+    convert(make_plan(original, variant_rules(variant)), tmp_path / "gained", folds=made)
+    found = find_folds(original, open_checkpoint(tmp_path / "gained"))
+    assert set(found) == {module for module in made if not module.endswith("norm")}
+    for module, fold in found.items():
+        assert fold.columns is not None
+        assert np.median(fold.columns) == pytest.approx(4, rel=0.05 if module.endswith("down_proj") else 0.005)
 
 
 def test_only_folded_groups_are_found(original: Checkpoint, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.checkpoint.layout import make_layout
 from qwen_core.checkpoint.variants import identify
+from qwen_core.convert.awq import folds_of, groups
 from qwen_core.convert.budget import choose
 from qwen_core.convert.budget_words import bits_budget
 from qwen_core.convert.candidates import measure_candidates
@@ -175,18 +177,25 @@ def test_what_mlx_lm_converts_can_be_realigned(source: Path, tmp_path: Path) -> 
     assert our_answer(tmp_path / "out", ids) == our_answer(tmp_path / "theirs", ids)
 
 
-@pytest.mark.parametrize("name", ["q2", "q5", "nvfp4", "mxfp4", "fit"])
+@pytest.mark.parametrize("name", ["q2", "q5", "nvfp4", "mxfp4", "fit", "small nvfp4"])
 def test_what_search_and_budgets_write_is_read_alike(name: str, tmp_path: Path) -> None:
     """Searched folding, gains, ranges and scales; and the mixed formats of a budget, the embedding's among them."""
     checkpoint = open_checkpoint(write_raw(tmp_path / "raw", seed=31))
     importance = random_importance(checkpoint.config, 5)
+    if name == "small nvfp4":  # what mlx-lm would read no global_scale for
+        smaller = {group: np.full_like(importance[group.wanted[0]], 2.0**-6) for group in groups(checkpoint.config)}
+        convert(make_plan(checkpoint, Rules(), float_dtype="F32"), tmp_path / "small", folds=folds_of(smaller))
+        checkpoint = open_checkpoint(tmp_path / "small")
     if name == "fit":
         floats = make_plan(checkpoint, Rules())
         choice = choose(floats, measure_candidates(floats, importance), bits_budget(floats, 5))
         plan = make_plan(checkpoint, FittedRules("fitted", choice.specs))
         assert len(set(plan.specs.values())) > 1
+    elif name == "small nvfp4":
+        plan = make_plan(checkpoint, built_in_rules("uniform", "nvfp4"))
     else:
         plan = make_plan(checkpoint, variant_rules(name))
-    found, _ = search_folds(plan, importance, gains=True)
+    found, choices = search_folds(plan, importance, gains=True)
+    assert any(choice.gain > 1 for choice in choices) == (name == "small nvfp4")
     convert(plan, tmp_path / "out", folds=found, measure=Measure(importance, search=True))
     assert our_answer(tmp_path / "out", prompt(2)) == peer_answer(tmp_path / "out", prompt(2))
