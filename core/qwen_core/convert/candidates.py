@@ -70,6 +70,12 @@ def key_of(checkpoint: Checkpoint, importance: Mapping[str, Vector], *, search: 
     }
 
 
+def file_name(name: str, key: Mapping[str, Any]) -> str:
+    """Of the file for a source called `name`: another key has another file, so that each stays."""
+    digest = hashlib.sha256(json_text(key, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{name}.errors-{digest}.json"
+
+
 def measure_candidates(
     plan: ConversionPlan, importance: Mapping[str, Vector], *, search: bool = False, progress: Progress | None = None
 ) -> dict[str, Candidates]:

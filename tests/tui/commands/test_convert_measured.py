@@ -1,5 +1,6 @@
 """`convert` by what it measures: folding that helps or says that it does not, budgets, and what is kept of them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,11 @@ def test_a_budget_is_planned_written_and_chosen_again_from_what_was_kept(
     common = ["--imatrix-path", str(imatrix)]
     recipe = ["--write-recipe", str(place / "r.toml")]
     assert cli.main(["convert", str(source), str(place / "one"), "--bits-per-weight", "5", *common, *recipe]) == 0
-    assert names(place) == ["one", "r.toml", "raw.errors.json"]
+    one, written, kept = names(place)
+    assert (one, written) == ("one", "r.toml")
+    assert re.fullmatch(r"raw\.errors-[0-9a-f]{8}\.json", kept)
+    assert f"{kept}: what each format costs each weight" in capsys.readouterr().err
     monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured again"))
-    capsys.readouterr()
     assert cli.main(["convert", str(source), str(place / "two"), "--fit", "900kB", "--plan", *common]) == 0
     out = capsys.readouterr().out
     for words in ("fitted to 900kB: ", "ffn gate ", "● this choice", "UD-NVFP4_K_XL", "a budget of 900.00 kB: "):
@@ -99,6 +102,34 @@ def test_a_plan_without_a_place_keeps_its_errors_for_the_next(
     monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured again"))
     assert cli.main(["convert", str(source), "--plan", "--bits-per-weight", "6"]) == 0
     assert "fitted to 6 bits a weight: " in capsys.readouterr().out
+
+
+def test_errors_by_another_matrix_are_kept_beside_the_first(
+    source: Path, imatrix: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["convert", str(source), str(place / "out"), "--plan", "--fit", "900kB"]
+    ways = [[], ["--imatrix-path", str(imatrix)]]
+    first = []
+    for way in ways:
+        assert cli.main([*plan, *way]) == 0
+        first.append(capsys.readouterr().out)
+    kept = {path: path.read_bytes() for path in place.iterdir()}
+    assert len(kept) == 2
+    monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured again"))
+    for way, before in zip(ways, first, strict=True):
+        assert cli.main([*plan, *way]) == 0
+        assert capsys.readouterr().out == before
+    assert {path: path.read_bytes() for path in place.iterdir()} == kept
+
+
+def test_a_machine_of_unknown_bandwidth_is_told_what_to_do(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("qwen_core.device.memory_peak.measured_peak", lambda *_: None)
+    monkeypatch.setattr("qwen_core.device.machine.device_info", lambda: {"device_name": "one of no name"})
+    assert cli.main(["convert", str(source), "--plan", "--fit", "15tok/s"]) == 1
+    err = capsys.readouterr().err
+    assert "name a chip with --chip, or let qwen-tui doctor measure it" in err
 
 
 Case = tuple[list[str], str]

@@ -76,7 +76,12 @@ _NOTHING = Wish(False, *[None] * 6)
 @click.option(
     "--dtype", type=click.Choice(tuple(FLOATS)), metavar="TYPE", help="Of what stays float; bfloat16 by default."
 )
-@click.option("--plan", "plan_only", is_flag=True, help="Print every decision and its size; write nothing.")
+@click.option(
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print every decision and its size; convert nothing. What --fit measured is kept, and --write-recipe written.",
+)
 @click.option("--realign", "is_realign", is_flag=True, help="Rewrite SRC, quantised or not, so that it can be mapped.")
 @click.option(
     "--add-mtp", "is_add_mtp", is_flag=True, help="Add the MTP layer of SRC, or of one file of it, to the model in DST."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qwen_core.errors import SettingsError, quote
+from qwen_core.errors import SettingsError, printable, quote
 from qwen_core.figures import decimal_size
 from qwen_core.settings.kinds import Number
 from qwen_tui.commands.options import NumberType
@@ -98,7 +98,7 @@ def fitted(
 ) -> Fitted:
     """The choice for `plan`, which is of all floats. Raises SettingsError for a budget that cannot be met."""
     from qwen_core.convert.budget import check_budget, choose
-    from qwen_core.convert.candidates import keep_candidates, kept_candidates, key_of, measure_candidates
+    from qwen_core.convert.candidates import kept_candidates, key_of, measure_candidates
     from qwen_core.convert.fitted_rules import FittedRules
     from qwen_core.convert.plan import replanned
     from qwen_tui.commands.convert import ended_cleanly, show_step
@@ -106,14 +106,14 @@ def fitted(
     budget = _budget(plan, wish)
     check_budget(plan, budget)
     key = key_of(plan.checkpoint, importance, search=search)
-    place = _place(plan, wish, target, key["source"])
+    place = _place(plan, wish, target, key)
     _check_places(place, wish.recipe, target)
     found = kept_candidates(place, key, plan)
     keep = _nothing
     if found is None:
         with ended_cleanly(), progress_bar() as show:
             found = measure_candidates(plan, importance, search=search, progress=lambda step: show_step(step, show))
-        keep = partial(keep_candidates, place, key, found)
+        keep = partial(_keep, place, key, found)
     choice = choose(plan, found, budget)
     return Fitted(replanned(plan, FittedRules(wish.words, choice.specs)), choice, budget, found, keep)
 
@@ -122,14 +122,21 @@ def _nothing() -> None:
     pass
 
 
-def _place(plan: "ConversionPlan", wish: Fitting, target: Path | None, source: str) -> Path:
+def _keep(place: Path, key: "Mapping[str, Any]", found: "Mapping[str, Candidates]") -> None:
+    from qwen_core.convert.candidates import keep_candidates
+
+    keep_candidates(place, key, found)
+    click.echo(printable(f"{place}: what each format costs each weight, for the next budget"), err=True)
+
+
+def _place(plan: "ConversionPlan", wish: Fitting, target: Path | None, key: "Mapping[str, Any]") -> Path:
     if wish.errors is not None:
         return Path(wish.errors)
-    if target is not None:
-        return target.resolve().parent / f"{plan.checkpoint.path.resolve().name}.errors.json"
+    from qwen_core.convert.candidates import file_name
     from qwen_core.settings.paths import state_dir
 
-    return state_dir() / f"errors-{source}.json"
+    name = file_name(plan.checkpoint.path.resolve().name, key)
+    return (state_dir() if target is None else target.resolve().parent) / name
 
 
 def _budget(plan: "ConversionPlan", wish: Fitting) -> "Budget":
@@ -155,7 +162,10 @@ def _peak(chip: str | None) -> float:
     load = load_settings().settings.for_load()
     machine = this_machine(load.peak_bandwidth_gb_s, load.gpu_cores, measured=lambda: measured_peak(str(state_dir())))
     if machine.peak_bandwidth_gb_s is None:
-        raise SettingsError("the peak bandwidth of this machine is not known: name a chip with --chip")
+        raise SettingsError(
+            "the peak bandwidth of this machine is not known and could not be measured now: name a chip with --chip, "
+            "or let qwen-tui doctor measure it while the machine is idle"
+        )
     return machine.peak_bandwidth_gb_s
 
 
