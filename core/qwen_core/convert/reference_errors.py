@@ -4,6 +4,8 @@ What an importance matrix had folded into a weight is found by comparing both mo
 Without the matrix all channels count alike.
 """
 
+from statistics import median
+
 import numpy as np
 
 from qwen_core.checkpoint.directory import Checkpoint
@@ -17,8 +19,11 @@ from qwen_core.convert.quality import check_same_model
 from qwen_core.convert.rounding import weighted_square
 from qwen_core.device.backend import mx
 from qwen_core.errors import CheckpointError, quote
+from qwen_core.figures import percent
 from qwen_core.tensors.rounding_error import RoundingError
 
+# Zeros in place of a weight are off by all of it; a weight of another model that is of its size by 1.4 times as much.
+_MOST_RELATIVE = 1.2
 _ROWS = 4096
 """Of a matrix, compared at a time."""
 
@@ -28,7 +33,8 @@ def errors_against(
 ) -> dict[str, RoundingError]:
     """The errors of every quantised weight of `model`, by canonical module name.
 
-    Raises CheckpointError where the models differ in shape, and where `original` is quantised itself.
+    Raises CheckpointError where the models differ in shape, where `original` is quantised itself, and where its weights
+    are others.
     """
     if original.specs:
         raise CheckpointError(f"{quote(original.path)} is quantised itself: name the unquantised original")
@@ -40,6 +46,11 @@ def errors_against(
         meter.begin(module)
         errors[module] = _of_module(original, model, module, folds.get(module, Fold()))
         meter.finish(model.text[f"{module}.weight"].nbytes)
+    if errors and (typical := median(found.relative for found in errors.values())) > _MOST_RELATIVE:
+        raise CheckpointError(
+            f"{quote(model.path)} was not made from {quote(original.path)}: half of its weights differ by more than "
+            f"{percent(typical)} of what they are there"
+        )
     return errors
 
 

@@ -82,6 +82,22 @@ def test_a_reference_is_named_once(source: Path, tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q4"]
 
 
+def test_what_is_no_original_or_has_none_is_one_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of the same sizes: nothing of another model is kept as the errors of this."""
+    converted(source, tmp_path / "q2", "q2")
+    other = write_raw(tmp_path / "other", seed=99)
+    assert cli.main(["inspect", str(tmp_path / "q2"), "--errors", "--reference", str(other)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "q2 was not made from" in err
+    assert not errors_of(open_checkpoint(tmp_path / "q2"))
+    for options in ([], ["--reference", str(source)]):
+        assert cli.main(["inspect", str(source), "--errors", *options]) == 1
+        assert "raw is not quantised: it has no errors" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -46,7 +46,7 @@ _WORDS = {
     "InspectorScreen.leave": "back",
     "InspectorScreen.filter": "filter: words, mode:nvfp4, source:override, a layer, 8-15",
     "InspectorScreen.match": "next match and match before",
-    "InspectorScreen.colour": "colour by mode, by bits, by bytes a token",
+    "InspectorScreen.colour": "colour by mode, by bits, by bytes a token, by error where that is known",
     "InspectorScreen.small": "show or hide the small tensors",
     "InspectorScreen.table": "the same as a table, and back",
     "InspectorScreen.open": "the whole tensor with its values",

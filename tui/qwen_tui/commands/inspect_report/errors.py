@@ -30,6 +30,8 @@ def find_errors(subject: Subject, reference: Path | None) -> dict[str, RoundingE
 
     Raises SettingsError where there are none, CheckpointError for a reference that is not the model's original.
     """
+    if not subject.checkpoint.specs:
+        raise SettingsError(f"{quote(subject.checkpoint.path)} is not quantised: it has no errors")
     if reference is None:
         found = errors_of(subject.checkpoint)
         if not found:
@@ -44,8 +46,6 @@ def find_errors(subject: Subject, reference: Path | None) -> dict[str, RoundingE
     original = open_checkpoint(reference)
     with progress_bar() as show:
         found = errors_against(original, subject.checkpoint, lambda step: show_step(step, show))
-    if not found:
-        raise SettingsError(f"{quote(subject.checkpoint.path)} is not quantised: it has no errors")
     try:
         state_dir()
         write_private(kept_file(subject.checkpoint), json_text(errors_as_json(found)).encode())
