@@ -1,5 +1,6 @@
 """`convert` by what it measures: folding that helps or says that it does not, budgets, and what is kept of them."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert.awq import folds
+from qwen_core.convert.budget import Choice, Point
 from qwen_core.convert.convert import convert
 from qwen_core.convert.plan import make_plan
 from qwen_core.tensors.rounding_error import ERRORS_FILE
 from qwen_tui import cli
+from qwen_tui.commands.convert_fit import chart_lines
 from support.conversion import places, tensor_bytes, variant_rules, write_raw
 from support.importance import random_importance, write_imatrix
 
@@ -104,6 +107,16 @@ def test_a_plan_without_a_place_keeps_its_errors_for_the_next(
     assert "fitted to 6 bits a weight: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("width", [60, 64, 100])
+def test_the_chart_is_no_wider_than_it_may_be(width: int) -> None:
+    points = [Point(amount, 10.0 ** -(amount / 1e9), amount) for amount in range(0, 10**10, 10**8)]
+    lines = list(chart_lines(Choice({}, points[50], tuple(points)), points[::30], width))
+    assert max(map(len, lines)) <= width
+    assert min(width, 70) - 2 <= max(map(len, lines[:-1]))
+    drawn = "".join(lines[:-1])
+    assert (drawn.count("●"), drawn.count("×")) == (1, 4)
+
+
 def test_errors_by_another_matrix_are_kept_beside_the_first(
     source: Path, imatrix: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +176,19 @@ def test_bad_budgets_are_one_line_and_leave_nothing(
     assert (out, len(lines)) == ("", 1)
     assert reason in lines[0]
     assert names(place) == []
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_anything_is_measured(
+    source: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "locked").mkdir()
+    monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured before it was refused"))
+    allowed = os.access  # root may write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode))
+    recipe = ["--write-recipe", str(place / "locked" / "r.toml")]
+    assert cli.main(["convert", str(source), str(place / "out"), "--fit", "1MB", *recipe]) == 1
+    assert "you may not make files in" in capsys.readouterr().err
+    assert names(place) == ["locked"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PATH = click.Path(path_type=str)
 _CHART_WIDTH, _CHART_HEIGHT = 60, 10
+_CHART_LABEL = 10
 _MAP_LABEL = 11
 
 
@@ -189,6 +190,8 @@ def _writable(path: Path, target: Path | None) -> Path:
         folder = place.parent
         if not folder.is_dir() and (target is None or folder != target.resolve()):
             raise SettingsError(f"{quote(path)} cannot be written: {quote(folder)} does not exist: make it first")
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise SettingsError(f"{quote(path)} cannot be written: you may not make files in {quote(folder)}")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"{quote(path)} cannot be written: {quote(reason)}") from None
@@ -221,7 +224,7 @@ def fit_lines(
     yield from (line(text) for text in map_lines(plan, width))
     yield ""
     rows = variant_points(floats, found)
-    yield from (line(text) for text in chart_lines(found.choice, [point for _, point in rows]))
+    yield from (line(text) for text in chart_lines(found.choice, [point for _, point in rows], width))
     yield ""
     yield from _comparison(rows, floats, found, width)
     yield ""
@@ -249,9 +252,9 @@ def map_lines(plan: "ConversionPlan", width: int) -> Iterator[str]:
     yield f"{'':<{_MAP_LABEL}}N nvfp4  M mxfp4  X mxfp8  2 to 8 affine  B bf16"
 
 
-def chart_lines(choice: "Choice", variants: "Sequence[Point]") -> Iterator[str]:
+def chart_lines(choice: "Choice", variants: "Sequence[Point]", width: int) -> Iterator[str]:
     """The total error, its logarithm upwards, against the bytes that the budget counts: the sweep `·`, the published
-    variants `×`, the choice `●`."""
+    variants `×`, the choice `●`. No line is wider than `width`, which is at least 60."""
     points = [point for point in choice.sweep if point.error > 1e-12]
     shown = [*points, *variants, choice.point]
     if len(points) < 2:
@@ -259,19 +262,20 @@ def chart_lines(choice: "Choice", variants: "Sequence[Point]") -> Iterator[str]:
     heights = [math.log10(max(point.error, 1e-12)) for point in shown]
     low, high = min(heights), max(heights)
     left, right = min(point.amount for point in shown), max(point.amount for point in shown)
-    cells = [[" "] * _CHART_WIDTH for _ in range(_CHART_HEIGHT)]
+    columns = min(_CHART_WIDTH, width - _CHART_LABEL)
+    cells = [[" "] * columns for _ in range(_CHART_HEIGHT)]
     marks = ["·"] * len(points) + ["×"] * len(variants) + ["●"]
     for point, height, mark in zip(shown, heights, marks, strict=True):
-        column = round((point.amount - left) / max(right - left, 1) * (_CHART_WIDTH - 1))
+        column = round((point.amount - left) / max(right - left, 1) * (columns - 1))
         row = round((high - height) / max(high - low, 1e-9) * (_CHART_HEIGHT - 1))
         cells[row][column] = mark
     for number, row in enumerate(cells):
         edge = {0: f"{10**high:.2g}", _CHART_HEIGHT - 1: f"{10**low:.2g}"}.get(number, "")
         yield f"{edge:>8} │{''.join(row).rstrip()}"
-    yield f"{'error':>8} └{'─' * _CHART_WIDTH}"
+    yield f"{'error':>8} └{'─' * columns}"
     first, last = decimal_size(left), decimal_size(right)
-    yield f"{'':>10}{first}{last:>{_CHART_WIDTH - len(first)}}"
-    yield f"{'':>10}· every budget  × the published variants  ● this choice"
+    yield f"{'':>{_CHART_LABEL}}{first}{last:>{columns - len(first)}}"
+    yield f"{'':>8}· every budget  × published variants  ● this choice"
 
 
 def variant_points(floats: "ConversionPlan", found: Fitted) -> "list[tuple[str, Point]]":
