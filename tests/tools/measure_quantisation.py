@@ -7,6 +7,9 @@ for q3, q4 and nvfp4, what the published recipe gives is compared with the origi
 the importance matrix never saw: without folding, with the recipe's fixed exponent, with the searched one, with ranges
 and scales searched too; and what --fit gives at the variant's bytes. Importance is measured here, as llama.cpp does, on
 other conversations. Prints the rows as they are done, and the bounds that do not hold; exit code 0 when all do.
+
+`--uneven RAW ...` prints the same of models that compute what these do, but where one channel in 32 is sixteen times
+larger, and the weights that read it sixteen times smaller: what folding is for. The document stays as it is.
 """
 
 import re
@@ -22,7 +25,7 @@ import numpy as np
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.recipe import find_variant
-from qwen_core.convert.awq import folds
+from qwen_core.convert.awq import folds, folds_of, groups
 from qwen_core.convert.budget import choose
 from qwen_core.convert.budget_words import bytes_budget
 from qwen_core.convert.candidates import Candidates, measure_candidates
@@ -123,6 +126,17 @@ class Bench:
             return self._reference.against_model(load_model(Path(folder) / "model", "float32")).kl_mean
 
 
+def make_uneven(raw: Path, target: Path) -> Path:
+    checkpoint, random = open_checkpoint(raw), np.random.default_rng(0)
+    config, scales = checkpoint.config, {}
+    for group in groups(config):
+        channels = config.intermediate_size if group.producer.endswith("_proj") else config.hidden_size
+        scales[group] = np.ones(channels, np.float32)
+        scales[group][random.choice(channels, channels // 32, replace=False)] = 1 / 16
+    convert(make_plan(checkpoint, Rules(), float_dtype="F32"), target, folds=folds_of(scales))
+    return target
+
+
 def rows_of(raw: Path) -> Iterator[Row]:
     checkpoint = open_checkpoint(raw)
     tokenizer = load_tokenizer(checkpoint)
@@ -163,7 +177,17 @@ def with_table(document: str, rows: list[Row]) -> str:
     return _BLOCK.sub(lambda _: block(rows), document)
 
 
+def print_uneven(raw: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows_of(make_uneven(raw, Path(folder) / f"{raw.name}_uneven")):
+            print(row.line, flush=True)
+
+
 def main() -> int:
+    if sys.argv[1:2] == ["--uneven"]:
+        for raw in map(Path, sys.argv[2:]):
+            print_uneven(raw)
+        return 0
     rows: list[Row] = []
     for raw in map(Path, sys.argv[1:]):
         for row in rows_of(raw):

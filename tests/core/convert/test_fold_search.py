@@ -1,5 +1,6 @@
 """Folding by search: the errors that it tells are those of what is written, and none is worse than without it."""
 
+from math import hypot
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,21 @@ def test_a_matrix_that_says_nothing_is_not_folded_in(source: Path) -> None:
     found, choices = search_folds(plan_of(source, "q4"), even)
     assert found == {}
     assert {choice.exponent for choice in choices} == {0}
+
+
+@pytest.mark.parametrize("variant", ["q3", "nvfp4"])
+def test_between_two_matrices_what_both_lose_counts(variant: str, source: Path, tmp_path: Path) -> None:
+    """Rows of any format are rounded anew with the columns that they feed."""
+    even = {module: np.ones_like(values) for module, values in importance_of(source).items()}
+    plan = plan_of(source, variant)
+    _, choices = search_folds(plan, even)
+    convert(plan, tmp_path / "out", measure=Measure(even))
+    errors = read_errors(tmp_path / "out" / ERRORS_FILE)
+    pairs = [choice for choice in choices if choice.group.producer.endswith("up_proj")]
+    assert len(pairs) == plan.checkpoint.config.num_hidden_layers
+    for choice in pairs:
+        both = [errors[module].relative for module in (choice.group.producer, *choice.group.wanted)]
+        assert choice.before == pytest.approx(hypot(*both), rel=0.01)
 
 
 def test_it_is_less_than_the_fixed_exponent_leaves(source: Path, tmp_path: Path) -> None:
