@@ -2,10 +2,11 @@
 
 Each RAW is an unquantised model as `python -m demo_training.train --rounded-share 0 --out RAW` writes it. Those of the
 document come from `--start qwen_core/demo/model --steps 60 --budget 1024 --seed 5` (demo), `--steps 120 --budget 1024
---seed 11` (first) and `--steps 120 --budget 768 --seed 12` (second). For each, and
-for q3, q4 and nvfp4, what the published recipe gives is compared with the original on conversations that training and
-the importance matrix never saw: without folding, with the recipe's fixed exponent, with the searched one, with ranges
-and scales searched too; and what --fit gives at the variant's bytes. Importance is measured here, as llama.cpp does, on
+--seed 11` (first) and `--steps 120 --budget 768 --seed 12` (second); those that the bound of a tenth was tried on from
+`--steps 120 --budget 1024` with the seeds 21 and 22 and `--steps 200 --budget 768 --seed 23`. For each, and for q3, q4
+and nvfp4, what the published recipe gives is compared with the original on conversations that training and the
+importance matrix never saw: without folding, with the recipe's fixed exponent, with the searched one, with ranges and
+scales searched too; and what --fit gives at the variant's bytes. Importance is measured here, as llama.cpp does, on
 other conversations. Prints the rows as they are done, and the bounds that do not hold; exit code 0 when all do.
 
 `--uneven RAW ...` prints the same of models that compute what these do, but where one channel in 32 is sixteen times

@@ -33,5 +33,5 @@ def test_the_table_is_what_the_script_would_write_of_its_rows() -> None:
     assert [row.variant for row in rows] == ["q3", "q4", "nvfp4"] * 3
     assert with_table(document, rows) == document
     assert all(row.fitted <= 0.85 * row.plain for row in rows)
-    assert all(row.searched <= row.fixed for row in rows)
+    assert all(row.searched <= min(row.plain, row.fixed) for row in rows)
     assert [row.searched / row.plain for row in rows] == pytest.approx([1] * 9, abs=0.1)
