@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
+from qwen_core.checkpoint.weight_files import INDEX
 from qwen_core.convert.awq import Fold
 from qwen_core.convert.measure import Measure
 from qwen_core.convert.meter import Meter
@@ -59,6 +60,11 @@ def convert(
             output.write_json(ERRORS_FILE, errors_as_json(measure.errors))
         output.commit()
     return shards
+
+
+def is_result_file(name: str) -> bool:
+    """Whether a result may have a file of this name."""
+    return name.endswith(".safetensors") or name in (*COPIED, "config.json", INDEX, ERRORS_FILE)
 
 
 def check_conversion(plan: ConversionPlan, target: Path, shard_cap: int = SHARD_CAP) -> tuple[Path, tuple[Shard, ...]]:

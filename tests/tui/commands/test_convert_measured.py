@@ -10,7 +10,7 @@ import pytest
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.convert.awq import folds
 from qwen_core.convert.budget import Choice, Point
-from qwen_core.convert.convert import convert
+from qwen_core.convert.convert import convert, is_result_file
 from qwen_core.convert.plan import make_plan
 from qwen_core.tensors.rounding_error import ERRORS_FILE
 from qwen_tui import cli
@@ -87,6 +87,7 @@ def test_a_budget_is_planned_written_and_chosen_again_from_what_was_kept(
     assert cli.main(["convert", str(source), str(place / "one"), "--bits-per-weight", "5", *common, *recipe]) == 0
     one, written, kept = names(place)
     assert (one, written) == ("one", "r.toml")
+    assert all(is_result_file(name) for name in names(place / one))
     assert re.fullmatch(r"raw\.errors-[0-9a-f]{8}\.json", kept)
     assert f"{kept}: what each format costs each weight" in capsys.readouterr().err
     monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured again"))
@@ -159,6 +160,11 @@ BAD: dict[str, Case] = {
     "long name": (["--fit", "1MB", "--errors", "x" * 300], "cannot be written: File name too long"),
     "one place for both": (["--fit", "1MB", "--errors", "q", "--write-recipe", "q"], "q exists: name a new file"),
     "almost a rate": (["--fit", "9tok/\N{LATIN SMALL LETTER LONG S}"], "is no budget: write it as 21GB"),
+    "errors in place of DST": (["--fit", "1MB", "--errors", "{place}/out"], "is a place that the result takes itself"),
+    "recipe in place of a file of DST": (
+        ["--fit", "1MB", "--write-recipe", "{place}/out/config.json"],
+        "is a place that the result takes itself",
+    ),
     "recipe exists": (["--fit", "1MB", "--write-recipe", "{source}/config.json"], "exists: name a new file"),
 }
 
@@ -169,7 +175,7 @@ def test_bad_budgets_are_one_line_and_leave_nothing(
 ) -> None:
     monkeypatch.setattr(MEASURE, lambda *_, **__: pytest.fail("measured before it was refused"))
     options, reason = BAD[case]
-    options = [option.format(source=source) for option in options]
+    options = [option.format(source=source, place=place) for option in options]
     assert cli.main(["convert", str(source), str(place / "out"), *options]) == 1
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if not line.startswith("warning: ")]

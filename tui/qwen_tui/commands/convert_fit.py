@@ -172,13 +172,23 @@ def _peak(chip: str | None) -> float:
 
 def _check_places(errors: Path, recipe: str | None, target: Path | None) -> None:
     """Raise SettingsError where a file could not be written after hours of work."""
-    taken = [] if target is None else [_writable(target, target)]
-    taken.append(_writable(errors, target))
+    result = None if target is None else _writable(target, target)
+    place = _writable(errors, target)
+    _check_free(errors, place, result)
     if recipe is None:
         return
-    place = _writable(Path(recipe), target)
-    if place in taken or os.path.lexists(recipe):
+    other = _writable(Path(recipe), target)
+    _check_free(Path(recipe), other, result)
+    if other == place or os.path.lexists(recipe):
         raise SettingsError(f"{quote(recipe)} exists: name a new file for --write-recipe")
+
+
+def _check_free(path: Path, place: Path, result: Path | None) -> None:
+    """Raise SettingsError where the result itself will be, or a file of it."""
+    from qwen_core.convert.convert import is_result_file
+
+    if place == result or (place.parent == result and is_result_file(place.name)):
+        raise SettingsError(f"{quote(path)} is a place that the result takes itself: name another")
 
 
 def _writable(path: Path, target: Path | None) -> Path:
