@@ -141,8 +141,10 @@ class _Search:
         self._source, self._decisions, self._measure, self._meter = source, decisions, measure, meter
 
     def ones(self, group: ScaledGroup) -> Vector:
-        """Factors that change nothing."""
-        return np.ones(self._decisions[group.wanted[0]].shape[-1], np.float32)
+        """Factors that change nothing; where the rows of a stack feed the group, each expert's own."""
+        shape = self._decisions[group.wanted[0]].shape
+        is_stack = self._decisions[group.producer].is_stack
+        return np.ones((shape[0], shape[-1]) if is_stack else shape[-1:], np.float32)
 
     def errors(self, group: ScaledGroup, tried: Sequence[Vector], known: Mapping[str, Fold]) -> np.ndarray:
         """error / size of the group with each of the scales [scales]; `known` has been folded in before."""

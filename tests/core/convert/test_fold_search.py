@@ -203,11 +203,15 @@ def test_small_nvfp4_weights_get_a_gain_that_their_norm_gives_back(source: Path,
         assert errors[1][module].relative < errors[0][module].relative
 
 
-def test_small_nvfp4_columns_get_a_gain_that_the_rows_before_them_give_back(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [{}, SMALL_MIXTURE], ids=["dense", "mixture"])
+def test_small_nvfp4_columns_get_a_gain_that_the_rows_before_them_give_back(
+    sizes: dict[str, Any], tmp_path: Path
+) -> None:
     """down_proj 64 times smaller and up_proj as much larger, both nvfp4: what one loses counts as the other's gain."""
-    checkpoint = open_checkpoint(source)
+    source = write_raw(tmp_path / "raw", text=sizes)
+    checkpoint, importance = open_checkpoint(source), importance_of(source)
     feeding = [group for group in groups(checkpoint.config) if group.producer.endswith("up_proj")]
-    smaller = folds_of({group: np.full(checkpoint.config.intermediate_size, 2.0**-6, np.float32) for group in feeding})
+    smaller = folds_of({group: np.full_like(importance[group.wanted[0]], 2.0**-6) for group in feeding})
     convert(make_plan(checkpoint, Rules()), tmp_path / "small", folds=smaller)
     plan = make_plan(open_checkpoint(tmp_path / "small"), built_in_rules("uniform", "nvfp4"))
     found, choices = search_folds(plan, {}, gains=True)
