@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled, Spelling, TextScore
 from support.app_stage import Stage, stage
 from support.fake_engine import Step, default_script
+from support.lens_stage import ANSWER, IDS, PROMPT, LensEngine
 
 WORDS = {3: b"The", 4: b" moon", 5: b" is\n", 6: b" \xe4\xbd", 7: b"\x1b[2J"}
 
@@ -89,7 +91,30 @@ async def test_alone_it_reads_the_last_answer() -> None:
         await here.enter("/perplexity")
         await done(here)
         assert next(c for c in here.engine.commands if isinstance(c, Score)).text == "You said: one"
-        assert "How surprising the last answer is" in here.transcript()
+        assert "How surprising the last answer (without its question) is" in here.transcript()
+
+
+async def test_where_its_tokens_are_known_the_answer_is_read_behind_its_question() -> None:
+    engine = LensEngine()
+
+    def script(command: Command) -> Iterable[Step]:
+        return [] if isinstance(command, Score) and command.text else engine(command)
+
+    async with stage(script, size=(140, 40)) as here:
+        await here.ask("What is the capital?")
+        await here.wait(lambda: here.app.conversation.phase == "ready" and not here.app.turns.busy)
+        await here.enter("/perplexity")
+        await done(here)
+        score = next(command for command in here.engine.commands if isinstance(command, Score))
+        assert (score.prompt_ids, score.ids, score.text, score.top) == (PROMPT, IDS, "", 1)
+        assert "How surprising the last answer (behind its question, with its reasoning) is" in here.transcript()
+        assert f"{len(IDS)} tokens, {len(IDS)} of them predicted" in here.transcript()
+        model = here.app.conversation.model
+        assert model is not None
+        here.app.conversation.model = replace(model, fingerprint="another")
+        await here.enter("/perplexity")
+        await here.wait(lambda: isinstance(here.engine.commands[-1], Score), "the question")
+        assert here.engine.commands[-1] == Score(2, text=ANSWER, top=1), "to another model its tokens mean nothing"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b""])

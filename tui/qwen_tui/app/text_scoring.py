@@ -1,12 +1,14 @@
 """/perplexity: how surprising a text is to the model, read by the engine beside the conversation."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
 from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import EngineDied, Event, LoadFailed
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled, TextScore
+from qwen_tui.app.answer_reading import kept_of, reading_of
 from qwen_tui.app.context import AppContext
 from qwen_tui.text.safe import one_line
 from qwen_tui.text.score_lines import Surprise, score_lines, surprises, tokens_shown
@@ -23,7 +25,7 @@ class TextScoring:
     def __init__(self, context: AppContext) -> None:
         self._context = context
         self._number = 0
-        self._name = ""
+        self._name = self._how = ""
         self._found: tuple[TextScore, list[Surprise]] | None = None
         self.running = False
 
@@ -34,16 +36,33 @@ class TextScoring:
             return
         if context.refuse("A text is being read: Esc stops that." if self.running else ""):
             return
-        text, self._name = context.conversation.last_answer(), "the last answer"
-        if argument:
-            path = Path(argument.strip("'\"")).expanduser()
-            text, self._name = await asyncio.to_thread(_read, path), one_line(path.name, 60)
-        if context.refuse("" if text else "There is nothing to read yet: /perplexity FILE reads a file."):
+        asked = await (self._file(argument) if argument else self._last_answer())
+        something = asked.ids or asked.text
+        if context.refuse("" if something else "There is nothing to read yet: /perplexity FILE reads a file."):
             return
         self._number += 1
         self.running, self._found = True, None
-        context.send(Score(self._number, text=text, top=1))
+        context.send(replace(asked, number=self._number))
         context.flash(f"Reading {self._name}.")
+
+    async def _file(self, name: str) -> Score:
+        path = Path(name.strip("'\"")).expanduser()
+        text, self._name, self._how = await asyncio.to_thread(_read, path), one_line(path.name, 60), ""
+        return Score(0, text=text, top=1)
+
+    async def _last_answer(self) -> Score:
+        """Behind its question and all before it, where these tokens are known and mean something to this model."""
+        conversation, model = self._context.conversation, self._context.conversation.model
+        turn = next((turn for turn in conversation.latest if turn.has_text), None)
+        self._name, self._how = "the last answer", " (without its question)"
+        if turn is None:
+            return Score(0)
+        kept = await kept_of(self._context.store, turn)
+        reading = reading_of(turn, kept)
+        if not reading.prompt_ids or (model is not None and kept.fingerprint != model.fingerprint):
+            return Score(0, text=turn.answer, top=1)
+        self._how = " (behind its question" + (", with its reasoning)" if turn.reasoning else ")")
+        return Score(0, reading.ids, reading.prompt_ids, top=1)
 
     def after(self, event: Event) -> None:
         """Take an event in, on the app's loop."""
@@ -60,7 +79,7 @@ class TextScoring:
                 self.running = False
                 narrow = self._context.chat.size.width < WIDE
                 lines = score_lines(*self._found, {spelling.id: spelling for spelling in tokens}, narrow=narrow)
-                self._context.note("\n".join([f"How surprising {self._name} is to the model", *lines]))
+                self._context.note("\n".join([f"How surprising {self._name}{self._how} is to the model", *lines]))
                 self._context.chat.status.clear_flash()
             case EngineDied() | LoadFailed():
                 self.running = False
