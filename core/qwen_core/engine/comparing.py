@@ -12,13 +12,20 @@ from typing import Any
 
 from qwen_core.child_process import connect_to_parent, start_child
 from qwen_core.errors import QwenError
-from qwen_core.protocol.comparison import CompareAnswer, Compared, CompareEvent, CompareFailed, CompareProgress
+from qwen_core.protocol.comparison import (
+    CompareAnswer,
+    Compared,
+    CompareEvent,
+    CompareFailed,
+    CompareNeedsRoom,
+    CompareProgress,
+)
 
 _BOOT = "from qwen_core.engine.comparing import main; main()"
-ENDED = "the process that compared ended by itself; there may not be enough memory beside the open model"
+ENDED = "the process that compared ended by itself; there may not have been enough memory"
 
 Tell = Callable[[CompareEvent], None]
-"""Told of the progress, and in the end of one `Compared` or `CompareFailed`; from a thread of its own."""
+"""Told of the progress, and in the end of one of the others; from a thread of its own."""
 
 
 class Comparing:
@@ -66,7 +73,8 @@ def main() -> None:
     """What the process does."""
     connection = connect_to_parent()
     try:
-        found: CompareEvent = compared(connection.recv(), connection.send)
+        task: CompareAnswer = connection.recv()
+        found: CompareEvent = short_of_room(task) or compared(task, connection.send)
     except QwenError as error:
         found = CompareFailed(str(error))
     except Exception as error:
@@ -99,6 +107,24 @@ def compared(task: CompareAnswer, tell: Tell) -> Compared:
             tops = {token for side in (found.a, found.b) for step in side for token, _ in step.top}
             spelled = model.spell(sorted({*found.ids, *b_ids, *tops}))
             return Compared(found, tuple(b_ids), spelled, a, model.summary())
+
+
+def short_of_room(task: CompareAnswer) -> CompareNeedsRoom | None:
+    """Whether one of the models, with the answer read, has no place beside the open one. Raises QwenError."""
+    if not task.beside:
+        return None
+    from qwen_core.checkpoint.directory import open_checkpoint
+    from qwen_core.checkpoint.locate import resolve_model_path
+    from qwen_core.device.backend import is_metal
+    from qwen_core.device.machine import memory_limit
+    from qwen_core.session.foresight import foresee_loading
+
+    tokens = len(task.prompt_ids) + max(len(task.ids), task.settings.max_new_tokens or 0)
+    checkpoints = (open_checkpoint(resolve_model_path(name)) for name in (task.a, task.b))
+    needed = max(foresee_loading(checkpoint, task.dtype, tokens).total for checkpoint in checkpoints)
+    # Metal tells what a process may take at most, the others what all have left.
+    free = max(0, memory_limit() - (task.beside if is_metal() else 0))
+    return CompareNeedsRoom(needed, free) if needed > free else None
 
 
 def _loaded(path: Path, task: CompareAnswer, tell: Tell, words: str) -> Any:

@@ -49,7 +49,8 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 @dataclass(frozen=True)
 class CompareAnswer:
     """Have the models at `a` and `b` read the tokens `ids`, which A answered behind `prompt_ids`; then have B answer
-    with `settings`. `dtype`: what both compute in; None: as each is stored.
+    with `settings`. `dtype`: what both compute in; None: as each is stored. `beside`: bytes of memory that the open
+    model has, beside which there must be room for either of them; 0 where none is open, and nothing is asked.
     """
 
     a: str
@@ -59,6 +60,7 @@ class CompareAnswer:
     settings: GenerationSettings
     load: LoadSettings
     dtype: str | None = None
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,4 +90,12 @@ class CompareFailed:
     message: str
 
 
-CompareEvent = CompareProgress | Compared | CompareFailed
+@dataclass(frozen=True)
+class CompareNeedsRoom:
+    """Or this, before anything is loaded: beside the open model are `free` bytes, and the larger one takes `needed`."""
+
+    needed: int
+    free: int
+
+
+CompareEvent = CompareProgress | Compared | CompareFailed | CompareNeedsRoom

@@ -6,12 +6,14 @@ Sizes follow from the config (checkpoint/footprint.py); what a machine has is de
 
 from dataclasses import dataclass
 
+from qwen_core.checkpoint.config import ModelConfig
+from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.footprint import row_bytes, state_bytes, step_bytes
-from qwen_core.device.backend import is_gpu, is_metal
+from qwen_core.device.backend import default_dtype, is_gpu, is_metal
 from qwen_core.device.machine import fused_rows, memory_limit
 from qwen_core.errors import CapacityError
 from qwen_core.figures import decimal_size
-from qwen_core.model.weights import DTYPES
+from qwen_core.model.weights import DTYPES, plan_weights
 from qwen_core.session.generate import most_scores, most_tokens
 from qwen_core.session.loading import LoadedModel
 
@@ -34,13 +36,25 @@ class Foresight:
 def foresee(loaded: LoadedModel, tokens: int, new: int) -> Foresight:
     """For a prompt of `tokens`, of which `new` are to be read."""
     model, config = loaded.model, loaded.model.config
-    size = DTYPES[model.dtype].size
     drafting = loaded.drafters.layer_bytes
+    size = DTYPES[model.dtype].size
     state = sum(state_bytes(config, tokens, size)) + (tokens * row_bytes(config, size) if drafting else 0)
-    fused = fused_rows(config.head_dim, model.dtype)
+    return Foresight(tokens, model.tiers.total + drafting, state, _step(config, model.dtype, tokens, new))
+
+
+def foresee_loading(checkpoint: Checkpoint, dtype: str | None, tokens: int) -> Foresight:
+    """For a model that is to be loaded, and to read a prompt of `tokens`, without drafts. Raises SettingsError."""
+    dtype, config = dtype or default_dtype(), checkpoint.config
+    weights = sum(plan.nbytes for plan in plan_weights(checkpoint, dtype))
+    state = sum(state_bytes(config, tokens, DTYPES[dtype].size))
+    return Foresight(tokens, weights, state, _step(config, dtype, tokens, tokens))
+
+
+def _step(config: ModelConfig, dtype: str, tokens: int, new: int) -> int:
+    """Bytes of a prefill step of the `new` ones of `tokens`."""
+    fused = fused_rows(config.head_dim, dtype)
     scores = most_scores(config.num_attention_heads, tokens, new, fused)
-    step = step_bytes(config, max(1, most_tokens(new, fused)), scores, tokens, size, gpu=is_gpu())
-    return Foresight(tokens, model.tiers.total + drafting, state, step)
+    return step_bytes(config, max(1, most_tokens(new, fused)), scores, tokens, DTYPES[dtype].size, gpu=is_gpu())
 
 
 def check_fits(foreseen: Foresight, loaded: LoadedModel, held: int) -> int:

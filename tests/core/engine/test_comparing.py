@@ -2,15 +2,25 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from qwen_core.demo import demo_model_path
-from qwen_core.engine.comparing import ENDED, Comparing, compared
-from qwen_core.protocol.comparison import CompareAnswer, Compared, CompareEvent, CompareFailed, CompareProgress
+from qwen_core.engine.comparing import ENDED, Comparing, compared, short_of_room
+from qwen_core.protocol.comparison import (
+    CompareAnswer,
+    Compared,
+    CompareEvent,
+    CompareFailed,
+    CompareNeedsRoom,
+    CompareProgress,
+)
 from qwen_core.protocol.events import GenerationSettings, LoadSettings
+from qwen_core.session.completion import load_completion
+from qwen_core.session.foresight import foresee
 from support.demo_variant import write_demo_variant
 
 DEMO = str(demo_model_path())
@@ -49,6 +59,24 @@ def test_equal_models_say_the_same() -> None:
     found = compared(task(DEMO), lambda event: None)
     assert found.comparison.mean == 0
     assert found.comparison.parted == []
+
+
+def test_models_that_have_no_room_beside_the_open_one_are_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = task(str(write_demo_variant(tmp_path / "two bits", 2)))
+    with load_completion(DEMO, settings=given.load) as model:
+        needed = foresee(model.loaded, len(given.prompt_ids) + 8, len(given.prompt_ids) + 8).total
+    for free, beside, wanted in (
+        (needed, 1, None),
+        (needed - 1, 1, CompareNeedsRoom(needed, needed - 1)),  # the larger of the two
+        (0, 0, None),
+    ):
+        monkeypatch.setattr("qwen_core.device.machine.memory_limit", lambda free=free: free)
+        assert short_of_room(replace(given, beside=beside)) == wanted
+    _, event = ended(replace(given, beside=1, settings=replace(SETTINGS, max_new_tokens=10**12)))
+    assert isinstance(event, CompareNeedsRoom)
+    assert event.needed > event.free > 0
 
 
 @pytest.mark.parametrize("where", ["a", "b"])

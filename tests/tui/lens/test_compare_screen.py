@@ -14,15 +14,18 @@ from qwen_core.protocol.comparison import (
     Compared,
     CompareEvent,
     CompareFailed,
+    CompareNeedsRoom,
     CompareProgress,
     Comparison,
 )
+from qwen_core.protocol.events import Command, Restore, Send
 from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Spelling
+from qwen_tui.conversation.turns import Note
 from qwen_tui.lens.compare_screen import CompareScreen
 from qwen_tui.lens.compared import DIFFERENT, Pair, matching, next_parted
 from support.app_stage import Stage, stage
-from support.fake_engine import MODEL
+from support.fake_engine import MODEL, stats
 from support.lens_stage import CONTROL, IDS, PROMPT, TOP, WRITTEN, LensEngine, row
 from support.themes import THEMES, drawn
 
@@ -230,6 +233,59 @@ async def test_an_error_is_a_line_and_what_was_not_compared_is_said() -> None:
         await here.settle()
         assert "It was not compared: [b]x[/b] has other" in here.text()
         assert not here.app.commands.comparison.running
+
+
+def notes(here: Stage) -> str:
+    return " ".join(item.text for item in here.app.conversation.items if isinstance(item, Note))
+
+
+SHORT = CompareNeedsRoom(22_000_000_000, 5_000_000_000)
+
+
+@pytest.mark.parametrize("end", ["found", "failed", "stopped"])
+async def test_where_both_do_not_fit_the_open_model_is_unloaded_meanwhile_and_comes_back(end: str) -> None:
+    async with stage(LensEngine()) as here:
+        scripted = await begun(here)
+        assert scripted.tasks[0].beside == stats().active_memory_bytes
+        scripted.tell(SHORT)
+        await here.wait(lambda: len(scripted.tasks) == 2, "the comparison without the open model")
+        assert scripted.tasks[1] == replace(scripted.tasks[0], beside=0)
+        assert (here.engine.closed, here.engine.restarted) == (1, 0)
+        assert "no room for other model beside the open model (22.00 GB needed, 5.00 GB free)" in notes(here)
+        await here.enter("kept meanwhile")
+        assert here.app.chat.editor.text == "kept meanwhile"
+        scripted.tell(CompareProgress("B reads A's answer", 3, 4))
+        await here.settle()
+        assert "B reads A's answer, 75 %. Esc stops." in here.text()
+        await here.write("")
+        match end:
+            case "found":
+                scripted.tell(found())
+                await here.wait(lambda: isinstance(here.app.screen, CompareScreen), "the comparison")
+            case "failed":
+                scripted.tell(CompareFailed("it is gone"))
+                await here.wait(lambda: "It was not compared: it is gone" in notes(here), "the error")
+            case _:
+                await here.press("escape")
+        await here.wait(lambda: here.app.conversation.engine == "ready", "the model")
+        assert (here.engine.closed, here.engine.restarted, scripted.stopped) == (1, 1, end == "stopped")
+        restored = here.engine.commands[-1]
+        assert isinstance(restored, Restore)
+        assert restored.ids == (*PROMPT, *IDS)
+
+
+async def test_a_model_that_answers_is_not_unloaded() -> None:
+    async with stage(lambda command: LensEngine()(command)[: 2 if here_waits(command) else None]) as here:
+        scripted = await begun(here)
+        await here.ask("wait")
+        scripted.tell(SHORT)
+        await here.wait(lambda: "which is busy: ask again when it is ready" in notes(here), "the refusal")
+        assert not here.app.commands.comparison.running
+        assert here.engine.closed == 0
+
+
+def here_waits(command: Command) -> bool:
+    return isinstance(command, Send) and command.text == "wait"
 
 
 async def test_over_another_screen_it_waits() -> None:

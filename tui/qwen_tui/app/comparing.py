@@ -9,10 +9,18 @@ from functools import partial
 from typing import Protocol
 
 from qwen_core.checkpoint.locate import model_name
-from qwen_core.errors import SettingsError
-from qwen_core.protocol.comparison import CompareAnswer, Compared, CompareEvent, CompareFailed, CompareProgress
+from qwen_core.figures import decimal_size
+from qwen_core.protocol.comparison import (
+    CompareAnswer,
+    Compared,
+    CompareEvent,
+    CompareFailed,
+    CompareNeedsRoom,
+    CompareProgress,
+)
 from qwen_tui.app.answer_reading import kept_of, reading_of
 from qwen_tui.app.context import AppContext
+from qwen_tui.app.token_count import TokenCount
 from qwen_tui.lens.compare_screen import CompareScreen
 from qwen_tui.text.safe import one_line
 
@@ -38,18 +46,25 @@ def start_comparing(task: CompareAnswer, tell: Callable[[CompareEvent], None]) -
 
 
 class Comparison:
-    """Belongs to the thread of the app's loop. One at a time; what the last one found is kept to be looked at again."""
+    """Belongs to the thread of the app's loop. One at a time; what the last one found is kept to be looked at again.
 
-    def __init__(self, context: AppContext, start: Start = start_comparing) -> None:
+    Where memory has no room for either model beside the open one, that is unloaded meanwhile, and loaded again.
+    """
+
+    def __init__(self, context: AppContext, tokens: TokenCount, load_again: Callable[[str], object]) -> None:
         self._context = context
-        self.start = start
-        self._running: ComparingLike | None = None
+        self._tokens = tokens
+        self._load_again = load_again
+        self.start: Start = start_comparing
+        self._task: CompareAnswer | None = None  # what is being done
+        self._process: ComparingLike | None = None  # what does it
+        self._unloaded = False
         self._found: Compared | None = None
         self._name = ""
 
     @property
     def running(self) -> bool:
-        return self._running is not None
+        return self._task is not None
 
     async def compare(self, argument: str) -> None:
         """Have another model read the last answer; without a name show what the last comparison found."""
@@ -63,18 +78,53 @@ class Comparison:
             ):
                 self._show()
             return
-        task = await self._task(name)
-        if task is None:
+        self._task = await self._asked(name)
+        if self._task is None:
             return
-        loop = asyncio.get_running_loop()
         self._name, self._found = one_line(model_name(name), 60), None
-        try:
-            self._running = self.start(task, partial(_told, loop, copy_context(), self._after))
-        except OSError as error:
-            raise SettingsError(f"no process can be started to compare: {error.strerror or error}") from None
         context.flash(f"Comparing with {self._name}. Esc stops.")
+        self._begin()
 
-    async def _task(self, name: str) -> CompareAnswer | None:
+    def _begin(self) -> None:
+        """Start the process. It may have been stopped while the open model was unloaded."""
+        if self._task is None:
+            return
+        try:
+            self._process = self.start(self._task, self._to_loop(self._after))
+        except OSError as error:
+            self._after(CompareFailed(f"no process can be started: {error.strerror or error}"))
+
+    def _to_loop(self, take: Callable[..., None]) -> Callable[..., None]:
+        """`take`, to be called from any thread, with the context of the app, which its screens need."""
+        return partial(_told, asyncio.get_running_loop(), copy_context(), take)
+
+    def _make_room(self, short: CompareNeedsRoom) -> None:
+        """Unload the open model, then compare."""
+        context, task = self._context, self._task
+        sizes = f"{decimal_size(short.needed)} needed, {decimal_size(short.free)} free"
+        if task is None or context.conversation.refusal:
+            busy = "which is busy: ask again when it is ready"
+            self._after(CompareFailed(f"there is no room beside the open model ({sizes}), {busy}"))
+            return
+        context.note(
+            f"Memory has no room for {self._name} beside the open model ({sizes}): that is unloaded while they are "
+            "compared, one after the other, and loaded again then. The conversation stays."
+        )
+        self._task, self._unloaded = replace(task, beside=0), True
+        context.conversation.restarting()
+        self._tokens.lost()
+        context.link.unload(self._to_loop(self._begin))
+        context.chat.request_draw()
+
+    def _over(self) -> None:
+        """Nothing is done any more; the open model comes back."""
+        self._task = self._process = None
+        self._context.chat.status.clear_flash()
+        if self._unloaded:
+            self._unloaded = False
+            self._load_again("")
+
+    async def _asked(self, name: str) -> CompareAnswer | None:
         """What is to be compared; None where it cannot be, which is said."""
         context, model = self._context, self._context.conversation.model
         if context.still_answering() or context.refuse(context.conversation.refusal.partition(":")[0]):
@@ -93,38 +143,42 @@ class Comparison:
         settings = replace(
             context.request(), temperature=0.0, max_new_tokens=max(MOST_TOKENS, len(reading.ids)), logprobs=None
         )
-        load = context.load.settings
-        return CompareAnswer(model.path, name, reading.prompt_ids, reading.ids, settings, load, context.load.dtype)
+        load, held = context.load, context.conversation.held
+        beside = max(1, model.tiers.total, held.active_memory_bytes if held is not None else 0)
+        return CompareAnswer(
+            model.path, name, reading.prompt_ids, reading.ids, settings, load.settings, load.dtype, beside
+        )
 
     def stop(self) -> bool:
         """End it; whether there was one."""
-        if self._running is None:
+        if self._task is None:
             return False
-        self._running.stop()
-        self._running = None
+        self.close()
+        self._over()
         self._context.flash("The comparison was stopped.")
         return True
 
     def close(self) -> None:
         """End its process, when the app is left."""
-        if self._running is not None:
-            self._running.stop()
+        if self._process is not None:
+            self._process.stop()
 
     def _after(self, event: CompareEvent) -> None:
         """What the process tells, on the app's loop."""
-        if self._running is None:  # stopped meanwhile
+        if self._task is None:  # stopped meanwhile
             return
         match event:
             case CompareProgress(words, done, total):
                 share = f", {100 * done // total} %" if total else ""
                 self._context.flash(f"Comparing with {self._name}: {words}{share}. Esc stops.")
+            case CompareNeedsRoom():
+                self._make_room(event)
             case CompareFailed(message):
-                self._running = None
-                self._context.chat.status.clear_flash()
+                self._over()
                 self._context.note(f"It was not compared: {one_line(message, 400)}", "error")
             case Compared():
-                self._running, self._found = None, event
-                self._context.chat.status.clear_flash()
+                self._over()
+                self._found = event
                 if self._context.chat.app.screen is self._context.chat:
                     self._show()
                 else:
@@ -135,9 +189,7 @@ class Comparison:
             self._context.chat.app.push_screen(CompareScreen(self._found))
 
 
-def _told(
-    loop: asyncio.AbstractEventLoop, context: Context, take: Callable[[CompareEvent], None], event: CompareEvent
-) -> None:
-    """Hand an event to the loop, from whichever thread; `context` is the app's, which its screens need."""
+def _told(loop: asyncio.AbstractEventLoop, context: Context, take: Callable[..., None], *event: CompareEvent) -> None:
+    """Hand an event, or word that something is done, to the loop, from whichever thread."""
     with suppress(RuntimeError):  # the loop is closed: nobody waits for this
-        loop.call_soon_threadsafe(take, event, context=context)
+        loop.call_soon_threadsafe(partial(take, *event), context=context)

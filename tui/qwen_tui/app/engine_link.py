@@ -81,6 +81,16 @@ class EngineLink:
         if self._engine is not None:
             self._engine.stop()
 
+    def unload(self, then: Callable[[], object]) -> None:
+        """End the engine's process, whose memory somebody else needs; `then`, on a thread, once that has ended."""
+
+        def unload() -> None:
+            if self._engine is not None:
+                self._engine.close()
+            then()
+
+        self._thread.submit(unload)
+
     def close(self) -> None:
         """End the engine's process, and wait for that."""
         self._thread.shutdown(wait=True, cancel_futures=True)

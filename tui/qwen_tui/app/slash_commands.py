@@ -50,7 +50,7 @@ class SlashCommands:
         generation = GenerationCommands(context)
         self.scoring = TextScoring(context)
         self.lens = LensActions(context, turns)
-        self.comparison = Comparison(context)
+        self.comparison = Comparison(context, turns.tokens, actions["restart"])
         turns.look, turns.map = self.lens.open, ContextMapActions(context, turns.tokens).open
         self._commands: dict[str, Handler] = {
             **actions,
