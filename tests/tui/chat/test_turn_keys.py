@@ -118,7 +118,7 @@ async def test_a_focused_turn_is_marked_by_more_than_colour_and_its_keys_are_hin
         await rest(here)
         assert "┃▌ question 2" in here.text()
         assert "┃▌ question 1" not in here.text()
-        assert "Esc back  e edit  r again  c continue  ←→ others  y copy" in here.lines()[-1]
+        assert "Esc back  e edit  r again  l lens  ←→ others  c continue  m map  y copy" in here.lines()[-1]
         await here.pilot.press("escape")
         await rest(here)
         assert "┃" not in here.text()

@@ -28,7 +28,8 @@ Place = Literal["composer", "turn", "find"]
 _BUSY = ("waiting", "prefill", "reasoning", "decoding", "stopping")
 
 
-TURN_HINTS = ("Esc back", "e edit", "r again", "c continue", "←→ others", "y copy", "d delete", "u undo", "⏎ open")
+TURN_HINTS = ("Esc back", "e edit", "r again", "l lens", "←→ others", "c continue", "m map", "y copy", "d delete")
+TURN_HINTS += ("u undo", "⏎ open")
 FIND_HINTS = ("Esc close", "⏎ ↓ next", "↑ before", "n N on a turn")
 
 
