@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from multiprocessing.connection import Connection
 
 from qwen_core.protocol.counting import Count
@@ -72,6 +73,15 @@ class Inbox:
         """Whether there is something to do; if not yet, maybe within `wait_s` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._waiting) or self._leaving, wait_s)
+
+    def take_spells(self) -> list[Spell]:
+        """Those that need not wait for the end of what runs: before the next load the model stays what it is."""
+        with self._changed:
+            before = list(takewhile(lambda job: not isinstance(job.command, Load), self._waiting))
+            later = list(self._waiting)[len(before) :]
+            self._waiting = deque(job for job in before if not isinstance(job.command, Spell))
+            self._waiting.extend(later)
+            return [job.command for job in before if isinstance(job.command, Spell)]
 
     def next(self) -> Job | None:
         """The next job, waiting for it; the one before it counts as finished. None: time to leave."""

@@ -116,8 +116,8 @@ class Worker:
                     self._count(job.command)
                 case Score():
                     self._score(job.command, job)
-                case Spell(number, ids):
-                    self._send(Spelled(number, self._session.spell(ids) if self._session is not None else ()))
+                case Spell():
+                    self._spell(job.command)
                 case Send() | Continue():
                     self._answer(job.command, job)
 
@@ -239,6 +239,9 @@ class Worker:
         else:
             self._send(Scored(command.number, result))
 
+    def _spell(self, command: Spell) -> None:
+        self._send(Spelled(command.number, self._session.spell(command.ids) if self._session is not None else ()))
+
     def _answer(self, command: Send | Continue, job: Job) -> None:
         batcher = TurnBatcher(command.turn, self._clock)
         result = self._guard("answering", lambda: self._stream(command, job, batcher))
@@ -277,10 +280,13 @@ class Worker:
         return TurnDone(command.turn, reason, said, tuple(session.conversation_ids), stats, ways_back)
 
     def _look(self, session: SessionLike) -> None:
-        """Tell the session if somebody began, or ceased, to look at its experts."""
+        """Tell the session if somebody began, or ceased, to look at its experts; say what the lens asks meanwhile."""
         if self._watching != self._inbox.watching:
             self._watching = self._inbox.watching
             session.watch_experts(self._watching)
+        if self._inbox.has_work():
+            for spell in self._inbox.take_spells():
+                self._spell(spell)
 
     def _send_all(self, events: Iterable[Event]) -> None:
         for event in events:

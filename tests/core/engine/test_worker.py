@@ -285,6 +285,24 @@ def test_looking_begins_and_ends_within_a_turn() -> None:
     assert told == ["[True]", "[True, False]", "[True, False, True]"]
 
 
+def test_what_tokens_write_is_said_within_a_turn_and_never_by_the_model_that_comes_next() -> None:
+    inbox = Jobs()
+    events: list[Event] = []
+    later: list[Command] = [Count(1, "x", GenerationSettings()), Spell(2, (5,)), LOAD, Spell(3, (6,))]
+
+    def send(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Delta):
+            while later:
+                inbox.put(later.pop(0))
+
+    inbox.put(LOAD)
+    inbox.put(Send(1, script(say("a"), say("b")), GenerationSettings()))
+    Worker(inbox, send, FACTORY, lambda: 0.0).run()
+    assert kinds(events) == [Loaded, TurnStarted, Delta, Spelled, Delta, TurnDone, Counted, Loaded, Spelled]
+    assert [event.number for event in events if isinstance(event, Spelled)] == [2, 3]
+
+
 def test_a_score_answers_with_its_number_or_says_why_not() -> None:
     events = work(LOAD, Score(7, (1, 2)), Score(8, text="refuse"), Spell(9, (0, 5)))[1:]
     assert [type(event) for event in events] == [ScoreProgress, Scored, ScoreFailed, Spelled]

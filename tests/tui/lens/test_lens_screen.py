@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from qwen_core.protocol.events import Restore
+from qwen_core.protocol.events import Command, Delta, Restore, Send
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, ScoreFailed, Spell
 from qwen_tui.lens.panel import ALL_SURE, NO_TIMES, NOT_KEPT
-from qwen_tui.lens.screen import LensScreen
+from qwen_tui.lens.screen import STILL_COMES, LensScreen
 from qwen_tui.lens.shades import meanings
 from qwen_tui.store import ModelIdentity
 from support.app_stage import Stage, stage
@@ -171,6 +171,95 @@ async def test_keys_open_it_from_the_chat_and_from_a_turn(way: str) -> None:
         await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
 
 
+async def test_the_bar_under_the_cursor_is_drawn_as_the_others_are() -> None:
+    async with stage(LensEngine(), SIZE) as here:
+        await looked(here)
+        await here.press("right", "right", "right")
+        top = lens(here).query_one("#panel").region.y + 1
+        for row in (top, top + 1):
+            await here.press("up" if row == top else "down")
+            for at in (top, top + 1):
+                drawn = [part for part in here.strips()[at] if part.style is not None and "█" in part.text]
+                assert drawn and not any(part.style and part.style.reverse for part in drawn)
+            told = "".join(part.text for part in here.strips()[row] if part.style and part.style.reverse)
+            assert told.startswith("▸") and told.rstrip().endswith("%")
+
+
+@pytest.mark.parametrize("entropies", [(0.0,), (0.004,)])
+async def test_a_place_of_no_entropy_is_not_uncertain(
+    entropies: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("support.lens_stage.OPEN", (*entropies, 1.0))
+    async with stage(LensEngine(), SIZE) as here:
+        await looked(here)
+        await here.press("u")
+        assert all(" 1.00 nats" in line for line in panel(here) if "nats" in line)
+        assert "0.00 nats" not in here.text()
+        monkeypatch.setattr("support.lens_stage.OPEN", entropies)
+    async with stage(LensEngine(), SIZE) as here:
+        await looked(here)
+        await here.press("n")
+        assert ALL_SURE in here.text()
+        await here.press("u")
+        assert ALL_SURE in here.lines()[lens(here).query_one("#panel").region.y]
+
+
+async def test_it_opens_on_what_has_been_said_so_far_and_gets_the_rest_at_the_end() -> None:
+    engine, so_far = LensEngine(), 7
+
+    def script(command: Command) -> list[Step]:
+        steps = engine(command)
+        if not isinstance(command, Send):
+            return steps
+        (_, started), (_, delta), _ = steps
+        assert isinstance(delta, Delta)
+        return [(0.0, started), (0.0, replace(delta, ids=IDS[:so_far], probabilities=rows(IDS[:so_far])))]
+
+    async with stage(script, SIZE) as here:
+        await here.ask("What is the capital?")
+        await here.settle()
+        await here.press("f12")
+        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
+        await here.settle()
+        assert "so far" in here.lines()[0]
+        assert panel(here)[0].startswith(f"1 of {so_far} · The · id 2 · 99.7 %")
+        for key in ("enter", "s"):
+            await here.press("right", "left", key)
+            assert STILL_COMES.partition(":")[0] in here.text(), key
+        assert len(here.engine.sent()) == 1
+        assert not any(isinstance(command, Score) for command in here.engine.commands)
+        (_, delta), (_, ended) = engine(here.engine.sent()[0])[1:]
+        assert isinstance(delta, Delta)
+        await here.feed(
+            replace(
+                delta,
+                pieces=(),
+                ids=IDS[so_far:],
+                probabilities=Probabilities(TOP, rows(IDS).data[so_far * rows(IDS).row_bytes :]),
+            ),
+            ended,
+        )
+        await here.wait(lambda: f"1 of {len(IDS)}" in here.text(), "the rest")
+        assert "so far" not in here.lines()[0]
+        await here.press("right", "right", "right", "down", "enter")
+        await here.wait(lambda: len(here.engine.sent()) == 2, "the branch")
+
+
+async def test_an_engine_that_ends_ends_what_is_still_to_come() -> None:
+    def script(command: Command) -> list[Step]:
+        return LensEngine()(command)[: 2 if isinstance(command, Send) else None]
+
+    async with stage(script, SIZE) as here:
+        await here.ask("What is the capital?")
+        await here.settle()
+        await here.press("f12")
+        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
+        here.engine.die("out of memory")
+        await here.wait(lambda: "so far" not in here.lines()[0], "the end")
+        await here.press("s")
+        assert "The engine is down" in here.text()
+
+
 async def test_enter_goes_on_from_an_alternative_as_a_branch_that_is_kept() -> None:
     async with stage(LensEngine(), SIZE) as here:
         await looked(here)
@@ -316,14 +405,6 @@ async def test_without_an_answer_or_its_tokens_it_says_so() -> None:
         await here.press("enter")
         assert "It cannot go on from here: the tokens before this answer are not known." in here.text()
         assert len(here.engine.sent()) == 0
-
-
-async def test_an_answer_in_which_all_was_sure_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("support.lens_stage.OPEN", (0.0,))
-    async with stage(LensEngine(), SIZE) as here:
-        await looked(here)
-        await here.press("u")
-        assert ALL_SURE in here.text()
 
 
 async def test_an_answer_of_an_earlier_start_has_all_of_it() -> None:

@@ -58,4 +58,5 @@ def reading_of(turn: Turn, kept: KeptAnswer) -> Reading:
         ended=turn.finish_reason,
         stop_s=stats.stop_s if stats is not None else None,
         about=one_line(turn.shown or turn.question, 200),
+        running=turn.running,
     )

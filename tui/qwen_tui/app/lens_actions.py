@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 from qwen_core.protocol.begun_answer import BegunAnswer
-from qwen_core.protocol.events import EngineDied, Event, LoadFailed
+from qwen_core.protocol.events import EngineDied, Event, LoadFailed, TurnDone, TurnFailed
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_tui.app.answer_reading import kept_of, reading_of
@@ -40,7 +40,7 @@ class LensActions:
         """Look at an answer, the last one if none is named. Raises StoreError."""
         context = self._context
         turn = turn or next((turn for turn in context.conversation.latest if turn.has_text), None)
-        refusal = context.conversation.refusal.partition(":")[0]
+        refusal = context.conversation.unready.partition(":")[0]
         if turn is None or not turn.has_text:
             refusal = refusal or "There is no answer to look at yet: ask something first."
         if context.refuse(refusal) or turn is None:
@@ -54,6 +54,11 @@ class LensActions:
         self._turn, self._reading = turn, reading_of(turn, kept)
         if context.refuse("" if self._reading.ids else "The tokens of this answer are not known: r answers it again."):
             return
+        self._spell()
+
+    async def _rest(self, turn: Turn) -> None:
+        """The answer has ended that the lens was opened on: the rest of it, and all that is kept with it."""
+        self._reading = reading_of(turn, await kept_of(self._context.store, turn))
         self._spell()
 
     def _spell(self) -> None:
@@ -77,10 +82,19 @@ class LensActions:
                 self._scoring = 0
                 if self._screen is not None:
                     self._screen.tell(f"It was not read: {message}")
+            case TurnDone(number) | TurnFailed(number) if self._reading.running and self._is_open_on(number):
+                assert self._turn is not None
+                self._context.chat.app.run_worker(self._context.tell_trouble(self._rest(self._turn)))
             case EngineDied() | LoadFailed():
                 self._scoring = self._spelling = 0
+                if self._screen is not None:
+                    self._show(replace(self._reading, running=False))
             case _:
                 pass
+
+    def _is_open_on(self, number: int) -> bool:
+        """Whether the lens is open, or about to be, on the turn of that number."""
+        return self._turn is not None and self._turn.number == number and bool(self._screen or self._spelling)
 
     def _show(self, reading: Reading) -> None:
         self._reading = reading

@@ -109,15 +109,21 @@ class Conversation:
         return next((turn.answer for turn in self.latest if turn.answer), "")
 
     @property
-    def refusal(self) -> str:
-        """Why nothing can be sent now, "" if it can."""
+    def unready(self) -> str:
+        """Why the engine can be asked nothing, "" if it can, also while it answers."""
         if self.engine in ("starting", "loading"):
             return "Still loading: your text is kept, press Enter again when the model is ready."
         if self.engine == "no model":
             return "No model is loaded: your text is kept. /model opens another."
         if self.engine == "engine down":
             return "The engine is down: your text is kept. Ctrl+T starts it again."
-        return "" if self.current is None else "Still answering: your text is kept. Esc stops the answer first."
+        return ""
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing can be sent now, "" if it can."""
+        answering = "Still answering: your text is kept. Esc stops the answer first." if self.current else ""
+        return self.unready or answering
 
     @property
     def live_tok_s(self) -> float | None:

@@ -14,6 +14,7 @@ View = Literal["alternatives", "uncertain", "timeline"]
 VIEWS: tuple[View, ...] = get_args(View)
 NARROW = 60
 NOT_KEPT = "How likely these tokens were is not kept: s reads the answer once more."
+TO_KEEP = "/set probabilities on has it kept from now on."
 ALL_SURE = "Nothing was uncertain here: at no step could anything else be said."
 NO_TIMES = "When these tokens came is not kept."
 
@@ -25,14 +26,14 @@ def token_panel(
     facts = rows_of(token_facts(reading, place), width, 2 if width >= NARROW else 3)
     left = rows - len(facts)
     if not found:
-        return [*facts, *_said(NOT_KEPT, width)][:rows]
+        return [*facts, *_not_kept(width, left)][:rows]
     return [*facts, *alternative_lines(reading, found, at, width, left)] if left > 0 else facts[:rows]
 
 
 def uncertain_panel(reading: Reading, places: list[int], at: int, width: int, rows: int) -> list[Content]:
     """The uncertain places, number `at` of them under the cursor."""
     if not places:
-        return _said(NOT_KEPT if reading.probabilities is None else ALL_SURE, width)
+        return _not_kept(width, rows) if reading.probabilities is None else _said(ALL_SURE, width)
     first = max(0, min(at - rows // 2, len(places) - rows))
     shown = list(enumerate(places))[first : first + rows]
     return [place_line(reading, place, width, cursor=number == at) for number, place in shown]
@@ -53,6 +54,12 @@ def legend(by: By, width: int) -> Content:
         if line.cell_length <= width:
             break
     return line.truncate(width)
+
+
+def _not_kept(width: int, rows: int) -> list[Content]:
+    """What can be done about it; from now on too, where there is room to say so."""
+    lines = [*_said(NOT_KEPT, width), *_said(TO_KEEP, width)]
+    return lines if len(lines) <= rows else _said(NOT_KEPT, width)
 
 
 def _said(text: str, width: int) -> list[Content]:

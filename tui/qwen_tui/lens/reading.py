@@ -13,7 +13,7 @@ from qwen_core.protocol.timeline import Moment, of_tokens
 class Reading:
     """`ids` are those of the answer, behind `prompt_ids` (() where these are not known). `probabilities` are of the
     last of them, as many as there are; `moments` all steps of the turn. `spelled` has what tokens write, of the
-    alternatives too. `about`: the question, in a line.
+    alternatives too. `about`: the question, in a line. `running`: more of the answer comes.
     """
 
     ids: tuple[int, ...]
@@ -24,6 +24,7 @@ class Reading:
     ended: FinishReason | None = None
     stop_s: float | None = None
     about: str = ""
+    running: bool = False
 
     @property
     def first(self) -> int:

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from qwen_tui.lens.answer_text import passages
-from qwen_tui.lens.panel import VIEWS, View, legend, time_panel, token_panel, uncertain_panel
+from qwen_tui.lens.panel import ALL_SURE, VIEWS, View, legend, time_panel, token_panel, uncertain_panel
 from qwen_tui.lens.reading import Reading
 from qwen_tui.lens.shades import BYS, By, levels
 from qwen_tui.lens.text_view import AnswerText, ShadeRows
@@ -34,6 +34,7 @@ KEYS: dict[View, str] = {
 }
 
 
+STILL_COMES = "More of the answer comes: that can be done once it has ended. Esc, then Esc again, stops it."
 UNREAD = "Esc chat|s read it once more|← → token|t time|F1 keys"
 """Where no probabilities are known."""
 
@@ -143,7 +144,9 @@ class LensScreen(Screen[GoOnFrom | None]):
     def _draw(self) -> None:
         width, rows = max(1, self.size.width - 2), self._panel_rows()
         reading, place = self.reading, self._place
-        head = Content.assemble(("Lens", "$primary bold"), f" · by {self._by} · ", reading.about)
+        head = Content.assemble(
+            ("Lens", "$primary bold"), f" · by {self._by} · ", "so far · " * reading.running, reading.about
+        )
         self.query_one("#head", Static).update(head.truncate(width, ellipsis=True))
         match self._view:
             case "alternatives":
@@ -191,7 +194,7 @@ class LensScreen(Screen[GoOnFrom | None]):
     def action_uncertain(self, step: int) -> None:
         place = next_place(self._places, self._place, step)
         if place is None:
-            self.tell("Nothing is known to be uncertain here.")
+            self.tell("Nothing is known to be uncertain here." if self.reading.probabilities is None else ALL_SURE)
         else:
             self._go(place)
 
@@ -208,7 +211,7 @@ class LensScreen(Screen[GoOnFrom | None]):
         self.action_view(VIEWS[(VIEWS.index(self._view) + 1) % len(VIEWS)])
 
     def action_score(self) -> None:
-        self.tell(self._score() or "Reading the answer once more …")
+        self.tell(STILL_COMES if self.reading.running else self._score() or "Reading the answer once more …")
 
     def action_take(self) -> None:
         """To the place that is chosen, or on from the alternative that is."""
@@ -225,7 +228,9 @@ class LensScreen(Screen[GoOnFrom | None]):
             return
         chosen = GoOnFrom(self._place, found[self._alternative].token)
         spelling = self.reading.spelling(chosen.token)
-        if not self.reading.prompt_ids:
+        if self.reading.running:
+            self.tell(STILL_COMES)
+        elif not self.reading.prompt_ids:
             self.tell("It cannot go on from here: the tokens before this answer are not known.")
         elif spelling.control and self._asked != chosen:
             self._asked = chosen

@@ -12,6 +12,7 @@ from textual.color import Color
 from textual.style import Style
 from textual.theme import Theme
 
+from qwen_core.figures import whole_percent
 from qwen_tui.widgets.contrast import CONTRAST, contrast, readable
 
 By = Literal["probability", "entropy", "nothing"]
@@ -49,9 +50,9 @@ def levels(by: By, logprobs: Sequence[float], entropies: Sequence[float]) -> lis
 
 
 def meanings(by: By) -> list[str]:
-    """What each level stands for, in the words of a legend."""
+    """What each level stands for, in the words of a legend: the unit once."""
     if by == "probability":
-        return [f"≥ {LIKELY[0]:.0%}", *(f"< {bound:.0%}" for bound in LIKELY)]
+        return [f"≥ {whole_percent(LIKELY[0])}", *(f"< {100 * bound:g}" for bound in LIKELY)]
     return [f"≤ {OPEN[0]:g} nats", *(f"> {bound:g}" for bound in OPEN)]
 
 

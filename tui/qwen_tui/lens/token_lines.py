@@ -84,18 +84,12 @@ def alternative_line(reading: Reading, each: Alternative, column: int, width: in
     """One alternative as a bar: its text in `column` cells, how likely it was."""
     spelling = reading.spelling(each.token)
     name = Content(shown_token(spelling, column)).truncate(column, ellipsis=True, pad=True)
-    share = probability(each.logprob)
-    room = max(0, width - column - 4 - 8)
-    line = Content.assemble(
-        MARK if cursor else " ",
-        TAKEN if each.taken else " ",
-        " ",
-        name,
-        " ",
-        (bar(math.exp(min(0.0, each.logprob)), 1.0, room).replace("·", " "), "$primary"),
-        f"{share:>8}",
-    )
-    return selected(line, width) if cursor else line.truncate(width)
+    head = Content.assemble(MARK if cursor else " ", TAKEN if each.taken else " ", " ", name)
+    drawn = bar(math.exp(min(0.0, each.logprob)), 1.0, max(0, width - column - 4 - 8)).replace("·", " ")
+    share = Content(f"{probability(each.logprob):>8}")
+    if cursor:  # its bar is read as the others are, so it is not reversed
+        head, share = selected(head, head.cell_length), selected(share, share.cell_length)
+    return Content.assemble(head, " ", (drawn, "$primary"), share).truncate(width)
 
 
 def alternative_lines(reading: Reading, found: Sequence[Alternative], at: int, width: int, rows: int) -> list[Content]:

@@ -14,12 +14,14 @@ LEAST, MOST = 5, 40
 """Places that are listed, of an answer of any length."""
 _SHARE = 10  # one of so many tokens is
 _BEFORE = 8  # tokens that stand before one
+_SEEN = 0.005
+"""Nats from which on an entropy is not written as 0.00."""
 
 
 def uncertain_places(reading: Reading) -> list[int]:
-    """The steps of highest entropy, the highest first; a step at which nothing else could be said is none."""
+    """The steps of highest entropy, the highest first; one at which hardly anything else could be said is none."""
     found = reading.most_uncertain(max(LEAST, min(MOST, len(reading.ids) // _SHARE)))
-    return [place for place in found if (step := reading.step(place)) is not None and step.entropy > 0.0]
+    return [place for place in found if (step := reading.step(place)) is not None and step.entropy >= _SEEN]
 
 
 def next_place(places: Sequence[int], here: int, step: int) -> int | None:
