@@ -23,7 +23,8 @@ from qwen_core.protocol.probabilities import Probabilities
 from qwen_core.protocol.scoring import Spelling
 from qwen_tui.conversation.turns import Note
 from qwen_tui.lens.compare_screen import CompareScreen
-from qwen_tui.lens.compared import DIFFERENT, Pair, matching, next_parted
+from qwen_tui.lens.compared import DIFFERENT, Pair, matching
+from qwen_tui.lens.uncertain import next_place
 from support.app_stage import Stage, stage
 from support.fake_engine import MODEL, stats
 from support.lens_stage import CONTROL, IDS, PROMPT, TOP, WRITTEN, LensEngine, row
@@ -124,9 +125,9 @@ def test_an_answer_of_nothing_has_no_place() -> None:
 
 
 def test_the_next_place_goes_around() -> None:
-    assert [next_parted([3, 11], place, 1) for place in (0, 3, 11)] == [3, 11, 3]
-    assert [next_parted([3, 11], place, -1) for place in (0, 3, 11)] == [11, 11, 3]
-    assert next_parted([], 5, 1) is None
+    assert [next_place([3, 11], place, 1) for place in (0, 3, 11)] == [3, 11, 3]
+    assert [next_place([3, 11], place, -1) for place in (0, 3, 11)] == [11, 11, 3]
+    assert next_place([], 5, 1) is None
 
 
 @SIZES

@@ -2,20 +2,19 @@
 
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.geometry import Region
-from textual.screen import Screen
 from textual.widgets import Static
 
 from qwen_core.protocol.comparison import Compared
 from qwen_tui.lens.answer_text import passages
-from qwen_tui.lens.compared import Pair, heading, next_parted
+from qwen_tui.lens.compared import Pair, heading
 from qwen_tui.lens.text_view import AnswerText, ShadeRows
 from qwen_tui.lens.token_lines import rows_of
+from qwen_tui.lens.token_screen import TokenScreen
+from qwen_tui.lens.uncertain import next_place
 from qwen_tui.widgets.list_status import ListKeys
 
 KEYS = "Esc chat|n next that differs|← → token|b the other text of B|F1 keys"
@@ -31,18 +30,12 @@ class Column(AnswerText):
         self.id = side
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(TokenScreen[None]):
     """Shows one comparison."""
 
     CSS_PATH = "compare_screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss", "Back", show=False),
-        Binding("left,h", "step(-1)", "Token before", show=False),
-        Binding("right,l", "step(1)", "Next token", show=False),
-        Binding("ctrl+left,pageup", "step(-20)", "Tokens back", show=False),
-        Binding("ctrl+right,pagedown", "step(20)", "Tokens on", show=False),
-        Binding("home", "end(0)", "First token", show=False),
-        Binding("end", "end(1)", "Last token", show=False),
         Binding("up,k", "scroll(-1)", "Scroll up", show=False),
         Binding("down,j", "scroll(1)", "Scroll down", show=False),
         Binding("n", "differing(1)", "Next token that differs", show=False),
@@ -56,9 +49,8 @@ class CompareScreen(Screen[None]):
         self._place = self._pair.parted[0] if self._pair.parted else 0
 
     @property
-    def place(self) -> int:
-        """The number of the token of A's answer under the cursor, from 0."""
-        return self._place
+    def tokens(self) -> int:
+        return len(self._pair.a_ids)
 
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
@@ -75,9 +67,6 @@ class CompareScreen(Screen[None]):
         self.query_one(ListKeys).show(*KEYS.split("|"))
         self._fill()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._moved)
-
     def _column(self, side: str) -> AnswerText:
         return self.query_one(f"#{side}", AnswerText)
 
@@ -86,15 +75,14 @@ class CompareScreen(Screen[None]):
         pair = self._pair
         for side, ids, levels in zip("ab", (pair.a_ids, pair.b_ids), pair.levels(), strict=True):
             self._column(side).show(passages(pair.spellings(ids)), levels)
-        self._moved()
-        self.call_after_refresh(self._moved)
+        self.moved()
+        self.call_after_refresh(self.moved)
 
-    def _moved(self) -> None:
+    def moved(self) -> None:
         a, b = self._column("a"), self._column("b")
         a.go(self._place)
         b.go(self._pair.places.get(self._place, -1))
-        if a.row is not None:
-            self.query_one("#text", VerticalScroll).scroll_to_region(Region(0, a.row, 1, 1), animate=False)
+        self.into_view(a)
         self._draw()
 
     def _draw(self) -> None:
@@ -110,32 +98,19 @@ class CompareScreen(Screen[None]):
 
     # Keys.
 
-    def _go(self, place: int) -> None:
-        self._place = max(0, min(place, len(self._pair.a_ids) - 1))
-        self._moved()
-
-    def action_step(self, tokens: int) -> None:
-        self._go(self._place + tokens)
-
-    def action_end(self, last: int) -> None:
-        self._go(last * (len(self._pair.a_ids) - 1))
-
     def action_scroll(self, rows: int) -> None:
         self.query_one("#text", VerticalScroll).scroll_relative(y=rows, animate=False)
 
     def action_differing(self, step: int) -> None:
-        place = next_parted(self._pair.parted, self._place, step)
+        place = next_place(self._pair.parted, self._place, step)
         if place is not None:
-            self._go(place)
+            self.go(place)
 
     def action_other(self) -> None:
         self._pair = Pair(self._pair.found, not self._pair.own)
         self._fill()
 
-    @on(AnswerText.Chosen)
-    def _clicked(self, message: AnswerText.Chosen) -> None:
-        places = self._pair.places
+    def place_of(self, message: AnswerText.Chosen) -> int:
         if message.text_id == "a":
-            self._go(message.place)
-        else:
-            self._go(next((a for a, b in places.items() if b == message.place), self._place))
+            return message.place
+        return next((a for a, b in self._pair.places.items() if b == message.place), self._place)

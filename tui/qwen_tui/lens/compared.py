@@ -123,12 +123,3 @@ def matching(a: Sequence[int], b: Sequence[int]) -> list[tuple[int, int]]:
         blocks = SequenceMatcher(None, a[begin:], b[begin:], autojunk=False).get_matching_blocks()
         pairs += [(begin + i + n, begin + j + n) for i, j, size in blocks for n in range(size)]
     return pairs
-
-
-def next_parted(parted: Sequence[int], place: int, step: int) -> int | None:
-    """The next place behind `place`, or the one before it, around the ends; None where nothing differs."""
-    if not parted:
-        return None
-    if step > 0:
-        return next((each for each in parted if each > place), parted[0])
-    return next((each for each in reversed(parted) if each < place), parted[-1])

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.geometry import Region
-from textual.screen import Screen
 from textual.widgets import Static
 
 from qwen_tui.lens.answer_text import passages
@@ -19,6 +16,7 @@ from qwen_tui.lens.reading import Reading
 from qwen_tui.lens.shades import BYS, By, levels
 from qwen_tui.lens.text_view import AnswerText, ShadeRows
 from qwen_tui.lens.token_lines import alternatives
+from qwen_tui.lens.token_screen import TokenScreen
 from qwen_tui.lens.uncertain import next_place, uncertain_places
 from qwen_tui.text.formatting import fit
 from qwen_tui.text.safe import one_line
@@ -47,18 +45,12 @@ class GoOnFrom:
     token: int
 
 
-class LensScreen(Screen[GoOnFrom | None]):
+class LensScreen(TokenScreen[GoOnFrom | None]):
     """Closes with where to go on from, None for nowhere."""
 
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f12", "dismiss", "Back", show=False),
-        Binding("left,h", "step(-1)", "Token before", show=False),
-        Binding("right,l", "step(1)", "Next token", show=False),
-        Binding("ctrl+left,pageup", "step(-20)", "Tokens back", show=False),
-        Binding("ctrl+right,pagedown", "step(20)", "Tokens on", show=False),
-        Binding("home", "end(0)", "First token", show=False),
-        Binding("end", "end(1)", "Last token", show=False),
         Binding("up,k", "row(-1)", "Row up", show=False),
         Binding("down,j", "row(1)", "Row down", show=False),
         Binding("enter", "take", "Go on from the alternative, or to the place", show=False),
@@ -80,7 +72,7 @@ class LensScreen(Screen[GoOnFrom | None]):
         self._score = score
         self._by: By = "probability"
         self._view: View = "alternatives"
-        self._place = self._alternative = self._listed = 0
+        self._alternative = self._listed = 0
         self._word = ""
         self._asked: GoOnFrom | None = None  # a control token, for which Enter is wanted once more
         self._put(reading)
@@ -92,9 +84,8 @@ class LensScreen(Screen[GoOnFrom | None]):
         self._place = min(self._place, max(0, len(reading.ids) - 1))
 
     @property
-    def place(self) -> int:
-        """The number of the token under the cursor, from 0."""
-        return self._place
+    def tokens(self) -> int:
+        return len(self.reading.ids)
 
     def compose(self) -> ComposeResult:
         yield Static(id="head", markup=False)
@@ -106,9 +97,6 @@ class LensScreen(Screen[GoOnFrom | None]):
 
     def on_mount(self) -> None:
         self._colour()
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._moved)
 
     # What the engine brings.
 
@@ -131,14 +119,13 @@ class LensScreen(Screen[GoOnFrom | None]):
         known = reading.probabilities
         shades = levels(self._by, known.logprobs(), known.entropies()) if known is not None else []
         self.query_one(AnswerText).show(self._passages, [*unknown, *shades])
-        self._moved()
-        self.call_after_refresh(self._moved)
+        self.moved()
+        self.call_after_refresh(self.moved)
 
-    def _moved(self) -> None:
+    def moved(self) -> None:
         text = self.query_one(AnswerText)
         text.go(self._place)
-        if text.row is not None:
-            self.query_one("#text", VerticalScroll).scroll_to_region(Region(0, text.row, 1, 1), animate=False)
+        self.into_view(text)
         self._draw()
 
     def _draw(self) -> None:
@@ -170,16 +157,9 @@ class LensScreen(Screen[GoOnFrom | None]):
 
     # Keys.
 
-    def _go(self, place: int) -> None:
-        self._place = max(0, min(place, len(self.reading.ids) - 1))
+    def go(self, place: int) -> None:
         self._alternative, self._asked, self._word = 0, None, ""
-        self._moved()
-
-    def action_step(self, tokens: int) -> None:
-        self._go(self._place + tokens)
-
-    def action_end(self, last: int) -> None:
-        self._go(last * (len(self.reading.ids) - 1))
+        super().go(place)
 
     def action_row(self, rows: int) -> None:
         """The cursor of the list below."""
@@ -196,7 +176,7 @@ class LensScreen(Screen[GoOnFrom | None]):
         if place is None:
             self.tell("Nothing is known to be uncertain here." if self.reading.probabilities is None else ALL_SURE)
         else:
-            self._go(place)
+            self.go(place)
 
     def action_colour(self) -> None:
         self._by = BYS[(BYS.index(self._by) + 1) % len(BYS)]
@@ -217,7 +197,7 @@ class LensScreen(Screen[GoOnFrom | None]):
         """To the place that is chosen, or on from the alternative that is."""
         if self._view == "uncertain" and self._places:
             self._view = "alternatives"
-            self._go(self._places[self._listed])
+            self.go(self._places[self._listed])
         elif self._view == "alternatives":
             self._take_alternative()
 
@@ -237,7 +217,3 @@ class LensScreen(Screen[GoOnFrom | None]):
             self.tell(f"{shown_token(spelling, 40)} is a control token, not text: Enter again goes on with it.")
         else:
             self.dismiss(chosen)
-
-    @on(AnswerText.Chosen)
-    def _clicked(self, message: AnswerText.Chosen) -> None:
-        self._go(message.place)
