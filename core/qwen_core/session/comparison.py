@@ -103,9 +103,9 @@ def _steps(
 ) -> Iterator[tuple[NDArray[np.float32], Probabilities]]:
     """Log-probabilities [R, vocabulary] over the ids that both models have, and rows of each step, in runs."""
     ids, first = [*answer.prompt_ids, *answer.ids], len(answer.prompt_ids)
-    place = 1
+    place, name = 1, f"the model {quote(loaded.summary.name)}"
     for logits, tokens in predictions(loaded.model, ids, first, stop, progress):
-        rows = rows_of(probability_rows(logits, mx.array(list(tokens), mx.uint32), TOP), TOP, place)
+        rows = rows_of(probability_rows(logits, mx.array(list(tokens), mx.uint32), TOP), TOP, place, name)
         common = logits[:, :vocabulary].astype(mx.float32)
         logs = common - mx.logsumexp(common, axis=-1, keepdims=True)
         place += len(tokens)

@@ -63,13 +63,13 @@ def probability_rows(logits: mx.array, tokens: mx.array, top: int, drawn: mx.arr
     )
 
 
-def rows_of(packed: mx.array, top: int, first: int = 1) -> Probabilities:
+def rows_of(packed: mx.array, top: int, first: int = 1, whose: str = "the model") -> Probabilities:
     """The rows [R, words] as plain values; waits for them. Raises QwenError where one is no number, naming its token,
-    of which the first is number `first`.
+    of which the first is number `first`, and `whose` it is.
     """
     words = cast(list[list[int]], packed.tolist())
     for number, row in enumerate(words, first):
-        _check_row(row, number)
+        _check_row(row, number, whose)
     return Probabilities(top, array("I", [word for row in words for word in row]).tobytes())
 
 
@@ -110,14 +110,14 @@ def check(drawn: Draw, number: int, lens: Lens | None) -> None:
         raise _no_number(number)
 
 
-def _check_row(row: Sequence[int], number: int) -> None:
+def _check_row(row: Sequence[int], number: int, whose: str) -> None:
     """The log-probability and the entropy of the step are no numbers where one of its logits is none."""
     if any(word & _EXPONENT == _EXPONENT for word in (row[0], row[2])):
-        raise _no_number(number)
+        raise _no_number(number, whose)
 
 
-def _no_number(number: int) -> QwenError:
+def _no_number(number: int, whose: str = "the model") -> QwenError:
     return QwenError(
-        f"the model computes no numbers at token {number:,}: its logits are infinite or not a number; "
+        f"{whose} computes no numbers at token {number:,}: its logits are infinite or not a number; "
         "take another compute type (--dtype, /dtype), or a sound copy of its files"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.demo import demo_model_path
-from qwen_core.errors import CapacityError, SettingsError, TextError
+from qwen_core.errors import CapacityError, QwenError, SettingsError, TextError
 from qwen_core.protocol.comparison import quantile
 from qwen_core.session import comparison, scoring
 from qwen_core.session.comparison import Answer, Kept, check_same_tokens
@@ -52,6 +52,17 @@ def logs(model: Completion) -> np.ndarray:
     logits = np.array(model.model(ids, model.model.new_state())[0])[len(PROMPT) - 1 : -1].astype(np.float64)
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def test_the_model_that_computes_no_numbers_is_named(
+    one: Completion, other: Completion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Kept(Answer(PROMPT, IDS), 8) as kept:
+        assert kept.read_by(one.loaded, never, told)
+        no_numbers = mx.full((len(IDS), 3072), math.nan)
+        monkeypatch.setattr(comparison, "predictions", lambda *_: iter([(no_numbers, IDS)]))
+        with pytest.raises(QwenError, match="the model q2 computes no numbers at token 1:"):
+            kept.against(other.loaded, never, told)
 
 
 def test_divergences_are_what_the_definition_says(

@@ -48,6 +48,15 @@ def test_json_has_every_tokens_log_probability(capsys: pytest.CaptureFixture[str
         assert (entry["rank"] == 1) == (entry["likeliest"]["id"] == entry["id"])
 
 
+def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", terminal := io.StringIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert cli.main(["score", "nofile.txt"]) == 2
+    assert "Nothing to score: there is no file nofile.txt. Give FILE" in capsys.readouterr().err
+    assert cli.main(["score"]) == 2
+    assert "Nothing to score. Give FILE" in capsys.readouterr().err
+
+
 def test_a_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["score", "-p", "The capital of France is Berlin."]) == 0
     lines = capsys.readouterr().out.splitlines()

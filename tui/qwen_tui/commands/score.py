@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qwen_core.errors import QwenError, SettingsError
+from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_tui.commands.interrupt import INTERRUPTED, OK, Interrupt, interruptible
 from qwen_tui.commands.logprobs import DIGITS, TokenTexts
 from qwen_tui.commands.options import DTYPES, TokenIds, json_option
@@ -56,7 +56,7 @@ def score(
     given = [name for name, value in asked.items() if value is not None]
     if len(given) > 1:
         raise click.UsageError(f"{given[0]} and {given[1]} cannot be used together.")
-    text = "" if prompt_ids is not None else read_text(file, prompt)
+    text = "" if prompt_ids is not None else read_text(file, prompt, model_dir)
     with interruptible() as interrupt:
         found = _scored(model_dir, text, prompt_ids or (), dtype, interrupt)
     if found is None:
@@ -82,15 +82,17 @@ def split_words(words: tuple[str, ...]) -> tuple[str | None, str | None]:
     return (None, words[0]) if words[0] == STANDARD_INPUT or Path(words[0]).is_file() else (words[0], None)
 
 
-def read_text(file: str | None, prompt: str | None) -> str:
-    """The text to score. SettingsError where there is none, or it cannot be read."""
+def read_text(file: str | None, prompt: str | None, model_dir: str | None) -> str:
+    """The text to score. SettingsError where there is none, or it cannot be read. `model_dir`: a word that names no
+    file."""
     if file is None and prompt not in (None, STANDARD_INPUT):
         text = prompt or ""
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise SettingsError("the text of -p is not UTF-8: convert it first")
     else:
         if file is None and sys.stdin.isatty():
-            raise click.UsageError("Nothing to score: give FILE, -p TEXT, --prompt-ids, or a pipe.")
+            missing = f": there is no file {quote(model_dir)}" if model_dir and not Path(model_dir).exists() else ""
+            raise click.UsageError(f"Nothing to score{missing}. Give FILE, -p TEXT, --prompt-ids, or a pipe.")
         text = read_input(file or STANDARD_INPUT, MAX_TEXT_BYTES, "the text ")
     if not text:
         raise SettingsError("the text is empty: give FILE, -p TEXT, or text on standard input")
