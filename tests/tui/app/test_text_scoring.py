@@ -153,3 +153,12 @@ async def test_an_engine_that_dies_leaves_nothing_running(tmp_path: Path) -> Non
         await here.wait(lambda: here.app.commands.scoring.running)
         here.engine.die("the engine process was ended")
         await done(here)
+
+
+async def test_an_engine_that_is_started_again_leaves_nothing_running(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    async with stage(waits, size=(140, 40)) as here:
+        await here.enter(f"/perplexity {tmp_path}/file")
+        await here.wait(lambda: here.app.commands.scoring.running)
+        await here.enter("/restart")
+        await done(here)

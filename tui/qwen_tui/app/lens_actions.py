@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 
 from qwen_core.protocol.begun_answer import BegunAnswer
-from qwen_core.protocol.events import EngineDied, Event, LoadFailed, TurnDone, TurnFailed
+from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed, TurnDone, TurnFailed
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_tui.app.answer_reading import kept_of, reading_of
@@ -85,7 +85,7 @@ class LensActions:
             case TurnDone(number) | TurnFailed(number) if self._reading.running and self._is_open_on(number):
                 assert self._turn is not None
                 self._context.chat.app.run_worker(self._context.tell_trouble(self._rest(self._turn)))
-            case EngineDied() | LoadFailed():
+            case EngineDied() | LoadFailed() | Loaded():  # what was asked of the engine before is lost
                 self._scoring = self._spelling = 0
                 if self._screen is not None:
                     self._show(replace(self._reading, running=False))

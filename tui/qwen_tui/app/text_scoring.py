@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qwen_core.errors import SettingsError, quote
 from qwen_core.figures import decimal_size
-from qwen_core.protocol.events import EngineDied, Event, LoadFailed
+from qwen_core.protocol.events import EngineDied, Event, Loaded, LoadFailed
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled, TextScore
 from qwen_tui.app.answer_reading import kept_of, reading_of
 from qwen_tui.app.context import AppContext
@@ -81,7 +81,7 @@ class TextScoring:
                 lines = score_lines(*self._found, {spelling.id: spelling for spelling in tokens}, narrow=narrow)
                 self._context.note("\n".join([f"How surprising {self._name}{self._how} is to the model", *lines]))
                 self._context.chat.status.clear_flash()
-            case EngineDied() | LoadFailed():
+            case EngineDied() | LoadFailed() | Loaded():  # what was asked of the engine before is lost
                 self.running = False
             case _:
                 pass

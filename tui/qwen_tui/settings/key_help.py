@@ -59,6 +59,7 @@ _WORDS = {
     "CompareScreen.other": "the answer of B, or what B would say at A's tokens",
     "LensScreen.row": "walk the alternatives, or the list",
     "LensScreen.take": "go on from the alternative in another branch, or to the place",
+    "LensScreen.next_view": "the alternatives, the uncertain places, the time, in turn",
     "LensScreen.uncertain": "next uncertain place and place before",
     "LayerMapView.move": "walk the map; the details follow",
     "LayerMapView.column": "first and last layer",
