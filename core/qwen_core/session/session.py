@@ -245,6 +245,7 @@ class Session(Scorer):
         left = check_fits(foreseen, self.loaded, self.state.nbytes)
         self._enter(target)
         self._snapshots.make_room(left)
+        prompt = len(target) - (len(begun.ids) if begun is not None else 0)
         budget = settings.reasoning_budget
         count, vocab_limit = settings.num_draft_tokens, self.tokenizer.size
         drafting = self.loaded.drafters.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
@@ -253,8 +254,8 @@ class Session(Scorer):
             stop_ids=frozenset(self._stop_ids),
             max_new_tokens=settings.max_new_tokens,
             snapshot_bytes=self._snapshots.nbytes,
-            boundary=None if boundary is None else boundary - len(self.ids),
-            at_boundary=lambda: self._snapshots.keep(self.ids, self.state),
+            kept_at=[place - len(self.ids) for place in (boundary, prompt) if place is not None],
+            keep_here=lambda: self._snapshots.keep(self.ids, self.state, left if len(self.ids) == prompt else None),
             foreseen_bytes=foreseen.total,
             budget=BudgetWatch(budget, self.tokenizer.encode) if budget is not None else None,
             repetition_guard=RepetitionGuard() if settings.repetition_guard else None,

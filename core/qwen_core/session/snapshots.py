@@ -12,10 +12,11 @@ from qwen_core.model.state import Snapshot, State
 
 @dataclass(frozen=True)
 class KeptSnapshot:
-    """A snapshot and the ids that had been fed when it was taken."""
+    """A snapshot and the ids that had been fed when it was taken. `passing`: only until another one is taken."""
 
     ids: tuple[int, ...]
     snapshot: Snapshot
+    passing: bool = False
 
 
 class SnapshotStore:
@@ -35,11 +36,20 @@ class SnapshotStore:
         runs = {id(snapshot.lineage): snapshot.lineage for snapshot in snapshots}
         return sum(snapshot.nbytes for snapshot in snapshots) + sum(run.nbytes for run in runs.values())
 
-    def keep(self, ids: Sequence[int], state: State) -> None:
-        """Take a snapshot of `state`, which holds exactly `ids`. One at the same length is replaced."""
-        self.drop_after(len(ids) - 1)
-        self._kept.append(KeptSnapshot(tuple(ids), state.snapshot()))
-        self.trim()
+    def keep(self, ids: Sequence[int], state: State, room: int | None = None) -> bool:
+        """Take a snapshot of `state`, which holds exactly `ids`; it replaces one at the same length, and passing ones.
+        Whether it is kept.
+
+        `room`: a passing one, only where it has a place beside the others, in so many bytes of memory and the budget.
+        """
+        self._kept = [kept for kept in self._kept if len(kept.ids) < len(ids) and not kept.passing]
+        self._kept.append(KeptSnapshot(tuple(ids), state.snapshot(), passing=room is not None))
+        if room is None:
+            self.trim()
+        elif self.nbytes > min(room, self.budget_bytes):
+            del self._kept[-1]
+            return False
+        return True
 
     def set_aside(self, ids: Sequence[int], state: State) -> None:
         """Keep the run of `state`, which holds exactly `ids`, for a way back: it is about to leave it."""

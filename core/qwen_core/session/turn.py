@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from qwen_core.device.backend import mx
 from qwen_core.model.state import State
@@ -45,11 +46,12 @@ def never() -> bool:
 class TurnPlan:
     """What a turn needs besides model and state. `max_new_tokens` None: as many as the context takes.
 
-    `foreseen_bytes` of memory are in use at the end of the prompt. `at_boundary` is called when exactly `boundary` of
-    `new_ids` are in the state, to take a snapshot there. `budget` closes a block of reasoning that grows too long,
-    `repetition_guard` ends an answer that repeats itself, `drafting` proposes tokens, `draft_off` says why nobody does.
-    `logprobs`: events have the probabilities of their tokens, with so many alternatives each. `begun`: the answer
-    begins so; its ids are the last of the prompt, be they in `new_ids` or in the state.
+    `foreseen_bytes` of memory are in use at the end of the prompt. `keep_here` is called when so many of `new_ids` as
+    one of `kept_at` says are in the state, to take a snapshot there; it says whether it did. `budget` closes a block of
+    reasoning that grows too long, `repetition_guard` ends an answer that repeats itself, `drafting` proposes tokens,
+    `draft_off` says why nobody does. `logprobs`: events have the probabilities of their tokens, with so many
+    alternatives each. `begun`: the answer begins so; its ids are the last of the prompt, be they in `new_ids` or in the
+    state.
     """
 
     new_ids: Sequence[int]
@@ -57,8 +59,8 @@ class TurnPlan:
     max_new_tokens: int | None
     snapshot_bytes: int = 0
     foreseen_bytes: int = 0
-    boundary: int | None = None
-    at_boundary: Callable[[], None] | None = None
+    kept_at: Sequence[int] = ()
+    keep_here: Callable[[], bool] = never
     budget: BudgetWatch | None = None
     repetition_guard: RepetitionGuard | None = None
     drafting: Drafting | None = None
@@ -172,25 +174,20 @@ class Turn:
     def _prefill(self) -> Generator[StreamEvent, None, mx.array | None]:
         """Feed the prompt. Returns the logits behind it; None where it was stopped before its end."""
         plan, logits = self._plan, None
-        boundary = max(0, plan.boundary or 0)
-        for part in filter(None, (plan.new_ids[:boundary], plan.new_ids[boundary:])):
-            logits = None
+        whole = len(plan.new_ids)
+        cuts = sorted({whole, *(cut for cut in plan.kept_at if 0 < cut < whole)})
+        for begin, end in pairwise([0, *cuts]):
+            logits, part = None, plan.new_ids[begin:end]
             for step in prefill(self._model, self._state, part, stop=self._stop, drafting=plan.drafting):
                 self._ids.extend(step.ids)
                 logits = step.logits
                 fed = len(self._ids) - self._cached
-                yield StreamEvent(prefilled=fed, to_prefill=len(plan.new_ids), cached_tokens=self._cached)
+                yield StreamEvent(prefilled=fed, to_prefill=whole, cached_tokens=self._cached)
             if logits is None:
                 break
-            if plan.at_boundary is not None and len(self._ids) - self._cached == boundary:
-                plan.at_boundary()
-                fed = len(self._ids) - self._cached
-                yield StreamEvent(
-                    prefilled=fed,
-                    to_prefill=len(plan.new_ids),
-                    cached_tokens=self._cached,
-                    kept_tokens=len(self._ids),
-                )
+            if end in plan.kept_at and plan.keep_here():
+                kept = len(self._ids)
+                yield StreamEvent(prefilled=end, to_prefill=whole, cached_tokens=self._cached, kept_tokens=kept)
         return logits
 
     def _decode(self, logits: mx.array) -> Generator[StreamEvent, None, mx.array | None]:

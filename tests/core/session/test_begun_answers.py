@@ -75,8 +75,8 @@ def test_going_on_from_the_same_tokens_says_the_same(session: Session, count: in
     assert two is not None
     assert (two.prompt_tokens, two.generated_tokens) == (one.prompt_tokens, one.generated_tokens)
     assert two.reasoning_tokens == one.reasoning_tokens
-    # The state behind the first answer was kept: the question is read again, and what is given.
-    assert two.cached_tokens == one.cached_tokens > 0
+    # The state behind the question was kept: only what is given is read again.
+    assert two.cached_tokens == one.prompt_tokens > one.cached_tokens > 0
     assert two.reread_tokens == count
 
 
@@ -133,15 +133,15 @@ def test_through_the_engine_it_comes_with_its_first_tokens_and_from_the_nearest_
         engine.send(Load(str(demo_model_path())))
         log.wait_for(Loaded)
         engine.send(Send(1, "What is the capital of France?", ASKED))
-        first = log.wait_for(TurnDone)
+        log.wait_for(TurnDone)
         engine.send(Send(2, QUESTION, ASKED))
         prompt, second = log.wait_for(TurnStarted).prompt_ids, log.wait_for(TurnDone)
         ids = second.ids[len(prompt) :]
         engine.send(Send(3, QUESTION, ASKED, BegunAnswer(prompt, ids[:4])))
         started = log.wait_for(TurnStarted)
         assert started.prompt_ids == prompt
-        # The state behind the first turn was kept as the second one began.
-        assert started.cached_tokens == len(first.ids)
+        # The state behind the second question was kept; the first answer's was as that began.
+        assert started.cached_tokens == len(prompt)
         third = log.wait_for(TurnDone)
         assert third.ids == second.ids
         came = [delta for delta in log.of(Delta) if delta.turn == 3]
@@ -149,4 +149,4 @@ def test_through_the_engine_it_comes_with_its_first_tokens_and_from_the_nearest_
         assert tuple(token for delta in came for token in delta.ids) == ids
         moments = [moment for delta in came for moment in delta.timeline.moments()]
         assert len(of_tokens(moments)) == len(ids)
-        assert [moment.tokens for moment in moments if moment.kind == "snapshot"] == [len(first.ids)]
+        assert [moment.tokens for moment in moments if moment.kind == "snapshot"] == [len(prompt)]

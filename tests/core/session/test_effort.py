@@ -115,15 +115,15 @@ def test_a_way_back_counts_with_its_keys_and_values_and_goes_first(session: Sess
     ask(session, "medium")
     assert session.state.logits is not None
     one = session.state.recurrent_nbytes + session.state.logits.nbytes
-    assert kept.nbytes == one + buffers
+    assert kept.nbytes == 2 * one + buffers, "and that behind the last prompt"
     kept.budget_bytes = kept.nbytes - 1
     ask(session, "medium")
     assert len(session.ways_back("medium")) == 1, "what is gone is not said"
-    assert kept.nbytes == one, "of the present run alone"
+    assert kept.nbytes == 2 * one, "of the present run alone"
     assert ask(session, "low") == 0
     session.restore([])
     ask(session, "low")
-    assert kept.nbytes == 0, "another conversation keeps no way back to this one"
+    assert kept.nbytes == one, "another conversation keeps no way back to this one"
 
 
 def test_levels_of_one_text_go_on_where_they_are(session: Session) -> None:

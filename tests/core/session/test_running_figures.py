@@ -86,6 +86,7 @@ def test_what_comes_with_the_first_token_has_no_part_in_the_rate(
         return Drafting("scripted", drafter, lambda _: 3)
 
     monkeypatch.setattr(session.loaded.drafters, "drafting", scripted)
+    session.release()  # else the prompt is not read, and the script not told of it
     every, tokens = figures(session, 1.0, monkeypatch)
     assert plain.stats is not None
     assert sum(tokens) == plain.stats.generated_tokens > 4

@@ -73,6 +73,24 @@ def test_the_oldest_go_when_the_budget_is_passed_but_never_the_newest(state: Sta
     assert len(oldest.ids) == shortest
 
 
+def test_a_passing_one_goes_with_the_next_and_takes_no_place_of_others(state: State) -> None:
+    one, store = state.recurrent_nbytes, SnapshotStore(3 * state.recurrent_nbytes)
+
+    def lengths() -> list[int]:
+        return [n for n in range(9) if (kept := store.longest_prefix([7] * (n + 1))) and len(kept.ids) == n]
+
+    store.keep([7], state)
+    store.keep([7] * 3, state, room=2 * one)
+    assert lengths() == [1, 3]
+    store.keep([7] * 5, state)
+    assert lengths() == [1, 5]
+    assert not store.keep([7] * 6, state, room=3 * one - 1)
+    assert lengths() == [1, 5], "no room in memory"
+    store.keep([7] * 6, state)
+    store.keep([7] * 8, state, room=10 * one)
+    assert lengths() == [1, 5, 6], "no room in the budget"
+
+
 def test_what_is_kept_leads_back_to_the_state_it_was_kept_of(model: Model) -> None:
     state, store = model.new_state(), SnapshotStore(1 << 30)
     ids: list[int] = []

@@ -75,6 +75,8 @@ def test_snapshots_stand_with_what_they_end_in() -> None:
     assert "S kept behind 15" in share_facts(found[0])
     assert [share.held for share in found] == [15, 5]
     assert "◐ 5 in the state" in share_facts(found[1])
+    found = shares([first, second], 0, 20, 0, {1: (10,), 2: (15, 25)})
+    assert [share.kept for share in found] == [(15,), (25,)], "that behind a prompt is there until the next"
 
 
 def counting(command: Command) -> list[Step]:

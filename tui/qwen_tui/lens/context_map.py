@@ -62,7 +62,7 @@ def shares(
     tokens its prompt had snapshots taken.
     """
     found = [Share("system", (("system", system),), system)] if system else []
-    marks = sorted({mark for turn in turns for mark in (kept or {}).get(turn.number, ())})
+    marks = sorted({mark for turn in turns for mark in _lasting(turn, (kept or {}).get(turn.number, ()), turns[-1])})
     before = system
     for number, turn in enumerate(turns, 1):
         stats = turn.stats
@@ -79,6 +79,12 @@ def shares(
         before = end
     found = [_held(share, held, marks) for share in found]
     return [*found, Share("draft", (("draft", draft),), before + draft)] if draft else found
+
+
+def _lasting(turn: Turn, marks: Sequence[int], last: Turn) -> list[int]:
+    """Of the snapshots that were taken for a turn those that last: that behind its prompt goes with the next turn."""
+    prompt = turn.stats.prompt_tokens if turn.stats is not None and turn is not last else None
+    return [mark for mark in marks if mark != prompt]
 
 
 def _held(share: Share, held: int, marks: Sequence[int]) -> Share:
