@@ -246,8 +246,7 @@ class Session(Scorer):
         self._enter(target)
         self._snapshots.make_room(left)
         prompt = len(target) - (len(begun.ids) if begun is not None else 0)
-        budget = settings.reasoning_budget
-        count, vocab_limit = settings.num_draft_tokens, self.tokenizer.size
+        budget, count, vocab_limit = settings.reasoning_budget, settings.num_draft_tokens, self.tokenizer.size
         drafting = self.loaded.drafters.drafting(settings.draft, count, self.ids, self.state, vocab_limit)
         plan = TurnPlan(
             new_ids=target[len(self.ids) :],

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from qwen_core.protocol.events import Command, Delta, Restore, Send
+from qwen_core.protocol.events import Restore
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, ScoreFailed, Spell
 from qwen_tui.lens.panel import ALL_SURE, NO_TIMES, NOT_KEPT
-from qwen_tui.lens.screen import STILL_COMES, LensScreen
+from qwen_tui.lens.screen import LensScreen
 from qwen_tui.lens.shades import meanings
 from qwen_tui.store import ModelIdentity
 from support.app_stage import Stage, stage
@@ -202,62 +202,6 @@ async def test_a_place_of_no_entropy_is_not_uncertain(
         assert ALL_SURE in here.text()
         await here.press("u")
         assert ALL_SURE in here.lines()[lens(here).query_one("#panel").region.y]
-
-
-async def test_it_opens_on_what_has_been_said_so_far_and_gets_the_rest_at_the_end() -> None:
-    engine, so_far = LensEngine(), 7
-
-    def script(command: Command) -> list[Step]:
-        steps = engine(command)
-        if not isinstance(command, Send):
-            return steps
-        (_, started), (_, delta), _ = steps
-        assert isinstance(delta, Delta)
-        return [(0.0, started), (0.0, replace(delta, ids=IDS[:so_far], probabilities=rows(IDS[:so_far])))]
-
-    async with stage(script, SIZE) as here:
-        await here.ask("What is the capital?")
-        await here.settle()
-        await here.press("f12")
-        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
-        await here.settle()
-        assert "so far" in here.lines()[0]
-        assert panel(here)[0].startswith(f"1 of {so_far} · The · id 2 · 99.7 %")
-        for key in ("enter", "s"):
-            await here.press("right", "left", key)
-            assert STILL_COMES.partition(":")[0] in here.text(), key
-        assert len(here.engine.sent()) == 1
-        assert not any(isinstance(command, Score) for command in here.engine.commands)
-        (_, delta), (_, ended) = engine(here.engine.sent()[0])[1:]
-        assert isinstance(delta, Delta)
-        await here.feed(
-            replace(
-                delta,
-                pieces=(),
-                ids=IDS[so_far:],
-                probabilities=Probabilities(TOP, rows(IDS).data[so_far * rows(IDS).row_bytes :]),
-            ),
-            ended,
-        )
-        await here.wait(lambda: f"1 of {len(IDS)}" in here.text(), "the rest")
-        assert "so far" not in here.lines()[0]
-        await here.press("right", "right", "right", "down", "enter")
-        await here.wait(lambda: len(here.engine.sent()) == 2, "the branch")
-
-
-async def test_an_engine_that_ends_ends_what_is_still_to_come() -> None:
-    def script(command: Command) -> list[Step]:
-        return LensEngine()(command)[: 2 if isinstance(command, Send) else None]
-
-    async with stage(script, SIZE) as here:
-        await here.ask("What is the capital?")
-        await here.settle()
-        await here.press("f12")
-        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
-        here.engine.die("out of memory")
-        await here.wait(lambda: "so far" not in here.lines()[0], "the end")
-        await here.press("s")
-        assert "The engine is down" in here.text()
 
 
 async def test_enter_goes_on_from_an_alternative_as_a_branch_that_is_kept() -> None:
