@@ -243,7 +243,7 @@ def notes(here: Stage) -> str:
 SHORT = CompareNeedsRoom(22_000_000_000, 5_000_000_000)
 
 
-@pytest.mark.parametrize("end", ["found", "failed", "stopped"])
+@pytest.mark.parametrize("end", ["found", "failed", "stopped", "restarted"])
 async def test_where_both_do_not_fit_the_open_model_is_unloaded_meanwhile_and_comes_back(end: str) -> None:
     async with stage(LensEngine()) as here:
         scripted = await begun(here)
@@ -266,10 +266,12 @@ async def test_where_both_do_not_fit_the_open_model_is_unloaded_meanwhile_and_co
             case "failed":
                 scripted.tell(CompareFailed("it is gone"))
                 await here.wait(lambda: "It was not compared: it is gone" in notes(here), "the error")
-            case _:
+            case "stopped":
                 await here.press("escape")
+            case _:
+                await here.enter("/restart")
         await here.wait(lambda: here.app.conversation.engine == "ready", "the model")
-        assert (here.engine.closed, here.engine.restarted, scripted.stopped) == (1, 1, end == "stopped")
+        assert (here.engine.closed, here.engine.restarted, scripted.stopped) == (1, 1, end in ("stopped", "restarted"))
         restored = here.engine.commands[-1]
         assert isinstance(restored, Restore)
         assert restored.ids == (*PROMPT, *IDS)

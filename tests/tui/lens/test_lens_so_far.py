@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from qwen_core.protocol.events import Command, Delta, Send
 from qwen_core.protocol.probabilities import Probabilities
-from qwen_core.protocol.scoring import Score
+from qwen_core.protocol.scoring import Score, Spell
 from qwen_tui.lens.screen import STILL_COMES, LensScreen
 from support.app_stage import stage
 from support.fake_engine import Step
@@ -67,3 +67,25 @@ async def test_an_engine_that_ends_ends_what_is_still_to_come() -> None:
         await here.wait(lambda: "so far" not in here.lines()[0], "the end")
         await here.press("s")
         assert "The engine is down" in here.text()
+
+
+async def test_what_comes_after_it_was_closed_does_not_open_it_again() -> None:
+    silent: list[Spell] = []
+
+    def script(command: Command) -> list[Step]:
+        if isinstance(command, Spell) and silent:
+            silent.append(command)
+            return []
+        return LensEngine()(command)[: 2 if isinstance(command, Send) else None]
+
+    async with stage(script, SIZE) as here:
+        await here.ask("What is the capital?")
+        await here.settle()
+        await here.press("f12")
+        await here.wait(lambda: isinstance(here.app.screen, LensScreen), "the lens")
+        silent.append(Spell(0, ()))
+        await here.feed(LensEngine()(here.engine.sent()[0])[2][1])
+        await here.wait(lambda: len(silent) == 2, "the question what the rest writes")
+        await here.press("escape")
+        await here.feed(LensEngine()(silent[1])[0][1])
+        assert here.app.screen is here.app.chat

@@ -66,6 +66,11 @@ class Comparison:
     def running(self) -> bool:
         return self._task is not None
 
+    @property
+    def alone(self) -> bool:
+        """Whether it runs in place of the open model."""
+        return self._unloaded
+
     async def compare(self, argument: str) -> None:
         """Have another model read the last answer; without a name show what the last comparison found."""
         context = self._context

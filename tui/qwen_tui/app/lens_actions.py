@@ -58,8 +58,10 @@ class LensActions:
 
     async def _rest(self, turn: Turn) -> None:
         """The answer has ended that the lens was opened on: the rest of it, and all that is kept with it."""
-        self._reading = reading_of(turn, await kept_of(self._context.store, turn))
-        self._spell()
+        kept = await kept_of(self._context.store, turn)
+        if self._is_open_on(turn.number):
+            self._reading = reading_of(turn, kept)
+            self._spell()
 
     def _spell(self) -> None:
         self._spelling = next(self._numbers)
@@ -131,6 +133,7 @@ class LensActions:
 
     async def _closed(self, chosen: GoOnFrom | None) -> None:
         screen, turn, self._screen = self._screen, self._turn, None
+        self._spelling = 0  # what is still to come must not open it again
         if self._scoring:
             await asyncio.to_thread(self._context.link.stop)
         if chosen is None or turn is None or screen is None:

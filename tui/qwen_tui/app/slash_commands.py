@@ -80,6 +80,7 @@ class SlashCommands:
             "compare": self.comparison.compare,
             "lens": lambda _: turns.do(None, "lens"),
             "context": lambda _: turns.do(None, "context"),
+            "restart": self._restart,
             "theme": self._theme,
             "editor": lambda _: context.chat.editor.action_edit_externally(),
             "save": lambda _: context.save(),
@@ -146,6 +147,11 @@ class SlashCommands:
         else:
             self._context.flash(f"There is no such theme. Choose from: {', '.join(self._themes())}.")
         return None
+
+    def _restart(self, _: str) -> None:
+        """A comparison that has the memory of the open model ends first, which loads that again."""
+        if not (self.comparison.alone and self.comparison.stop()):
+            self._actions["restart"]("")
 
     def _stats(self) -> None:
         conversation = self._context.conversation
