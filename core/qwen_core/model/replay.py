@@ -5,6 +5,7 @@ is the same. Full layers are not replayed: their keys and values are longer at e
 """
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 
 from qwen_core.device.backend import mx
 from qwen_core.model.drafted_pass import LinearLayerState
@@ -27,20 +28,25 @@ class Replay:
         self._mixer = mixer
         self._once = _recorded(mixer, mixer_norm, feed_forward_norm, feed_forward)
         self._replayed = mx.compile(self._once)
-        self._begun = False
+        self._thread: int | None = None
 
     def __call__(self, h: mx.array, added: mx.array, state: State) -> tuple[mx.array, mx.array]:
         mixer = self._mixer
         held = state.linear[mixer.index]
         inputs = (h, added, held.convolution, held.recurrent)
-        if not self._begun:
-            # What is not computed yet of a layer's constants would be recorded, and computed at every token.
-            mx.eval(self._once(*map(mx.zeros_like, inputs)))
-            self._begun = True
-        h, behind, convolution, recurrent, queries, keys, values, gate, beta, *qkv_z = self._replayed(*inputs)
+        run = self._replayed if self._is_recorded_here(inputs) else self._once
+        h, behind, convolution, recurrent, queries, keys, values, gate, beta, *qkv_z = run(*inputs)
         products = Products(qkv_z, mixer.qkv_z.ends)
         mixer.keep(state, held, LinearLayerState(convolution, recurrent), products, (queries, keys, values, gate, beta))
         return h, behind
+
+    def _is_recorded_here(self, inputs: Sequence[mx.array]) -> bool:
+        """MLX keeps records by thread and drops those of one: of a second thread's the weights would stay for ever."""
+        if self._thread is None:
+            # What is not computed yet of a layer's constants would be recorded, and computed at every token.
+            mx.eval(self._once(*map(mx.zeros_like, inputs)))
+            self._thread = get_ident()
+        return self._thread == get_ident()
 
 
 def _recorded(

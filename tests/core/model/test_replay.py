@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,9 @@ def test_linear_layers_are_recorded_once_for_a_number_of_tokens(
     assert set(stepped) == {0}
 
 
-def test_a_closed_model_leaves_no_weights_behind(path: Path, replaying: Callable[[bool], None]) -> None:
-    """MLX's record of a layer holds its weights."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_closed_model_leaves_no_weights_behind(path: Path, threads: int, replaying: Callable[[bool], None]) -> None:
+    """MLX's record of a layer holds its weights, and each thread has records of its own."""
     replaying(True)
     gc.collect()
     gc.disable()  # what is in a circle stays until Python next looks for circles
@@ -127,7 +129,11 @@ def test_a_closed_model_leaves_no_weights_behind(path: Path, replaying: Callable
     before = mx.get_active_memory()
     model = load_model(path, "float32")
     loaded = mx.get_active_memory() - before
-    logits_of_passes(model, model.new_state())
+    logits = logits_of_passes(model, model.new_state())
+    if threads == 2:
+        with ThreadPoolExecutor(1) as pool:
+            elsewhere = pool.submit(lambda: logits_of_passes(model, model.new_state())).result()
+        np.testing.assert_array_equal(elsewhere, logits)
     model.close()
     mx.clear_cache()
     gc.enable()
