@@ -63,7 +63,8 @@ class Linear:
 class QuantizedLinear:
     """The same with a packed weight (shapes: FORMAT.md's table), multiplied without unpacking it.
 
-    `factor`, float32, is that of the whole weight, () where one number serves all rows, else [out].
+    `factor`, float32, is that of the whole weight, [out]. Not one number for all rows: MLX would make that a part of a
+    replayed layer's kernels, and build those of each layer anew.
     """
 
     weight: mx.array
@@ -107,7 +108,7 @@ class QuantizedLinear:
     def part(self, rows: slice | mx.array) -> "QuantizedLinear":
         """The rows of a run, a view, or those of some ids [...], a copy: the packed weight is then [..., in packed]."""
         biases = None if self.biases is None else self.biases[rows]
-        factor = self.factor[rows] if self.factor is not None and self.factor.ndim else self.factor
+        factor = None if self.factor is None else self.factor[rows]
         return QuantizedLinear(self.weight[rows], self.scales[rows], biases, self.spec, factor)
 
     def dequantized(self, dtype: mx.Dtype) -> mx.array:
@@ -131,7 +132,9 @@ def packed_projection(arrays: dict[str, mx.array], module: str, spec: QuantSpec)
     """The projection of a quantised module, whose parts are taken out of `arrays`."""
     weight, scales = arrays.pop(f"{module}.weight"), arrays.pop(f"{module}.scales")
     name = tensor_scale_of(arrays, module)
-    factor = None if name is None else mx.array(factor_of(name, cast(float, arrays.pop(name).item())))
+    factor = None
+    if name is not None:
+        factor = mx.full(weight.shape[0], factor_of(name, cast(float, arrays.pop(name).item())), mx.float32)
     return QuantizedLinear(weight, scales, arrays.pop(f"{module}.biases", None), spec, factor)
 
 
@@ -158,8 +161,7 @@ def joined(parts: Sequence[Projection]) -> Projection | None:
 def _joined_factor(parts: Sequence[QuantizedLinear]) -> mx.array | None:
     if all(part.factor is None for part in parts):
         return None
-    factors = [mx.array(1.0) if part.factor is None else part.factor for part in parts]
-    return mx.concatenate([mx.broadcast_to(factor, (part.rows,)) for factor, part in zip(factors, parts, strict=True)])
+    return mx.concatenate([mx.ones(part.rows) if part.factor is None else part.factor for part in parts])
 
 
 class Group:

@@ -33,7 +33,7 @@ def test_products_of_unpacked_and_packed_weights_agree(spec: QuantSpec, monkeypa
     """Sums of 128 products of order one in another order, whatever runs of rows are unpacked and shared out."""
     monkeypatch.setattr(numpy_products, "_UNPACKED", 100 * COLUMNS)
     monkeypatch.setattr(numpy_products, "_LEAST_SHARED", 1 << 12)
-    layer, x = packed(spec, mx.array(0.75) if spec.mode == "nvfp4" else None), drawn(1, 40, COLUMNS, seed=2)
+    layer, x = packed(spec, mx.full(ROWS, 0.75) if spec.mode == "nvfp4" else None), drawn(1, 40, COLUMNS, seed=2)
     assert pays(x, ROWS * COLUMNS)
     dense = np.array(layer(x))
     monkeypatch.setattr("qwen_core.model.layers.pays", lambda *arguments: False)

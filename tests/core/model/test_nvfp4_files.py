@@ -1,5 +1,6 @@
 """NVFP4 as NVIDIA's tools and MLX write it, one factor a tensor: values bit for bit, products, and bad factors."""
 
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
@@ -127,7 +128,23 @@ def test_what_cannot_be_mapped_is_streamed(files: Nvfp4Files, monkeypatch: pytes
 def projection(rows: int, columns: int, seed: int, factor: float | None) -> QuantizedLinear:
     weight = mx.random.normal((rows, columns), key=mx.random.key(seed))
     packed, scales, *_ = mx.quantize(weight, mode="nvfp4")
-    return QuantizedLinear(packed, scales, None, SPEC, None if factor is None else mx.array(factor))
+    return QuantizedLinear(packed, scales, None, SPEC, None if factor is None else mx.full(rows, factor))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="without g++ MLX joins no elementwise operations on a CPU")
+def test_layers_that_are_replayed_have_the_same_kernels(
+    files: Nvfp4Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLX writes one number that is recorded into the source of a kernel, which a GPU would build for each layer."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where MLX builds them on a CPU
+    built = []
+    for layer in (0, 1):
+        module = f"layers.{layer}.mlp.down_proj"
+        linear = packed_projection(load_modules(open_checkpoint(files.path), [module], "float32"), module, SPEC)
+        with mx.stream(mx.cpu):
+            mx.eval(mx.compile(linear)(mx.ones((1, 1, files.values[module].shape[1]), mx.bfloat16)))
+        built.append({path.name for path in tmp_path.rglob("*.so")})
+    assert built[0] == built[1]
 
 
 @settings(max_examples=15)
