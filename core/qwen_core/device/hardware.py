@@ -80,8 +80,9 @@ def chip_name(device_info: Mapping[str, Any]) -> str | None:
 def fused_rows(device_info: Mapping[str, Any], macos: str, head_dim: int, dtype: str) -> int | None:
     """Rows from which Metal's causal attention with heads of 256 is one kernel, which keeps no scores in memory.
 
-    That is from M5 on and macOS 26.2 on, not in float32 (mlx, backend/metal/scaled_dot_product_attention.cpp,
-    `use_fallback`, and device.cpp, `is_nax_available`). None elsewhere, and for other heads.
+    That is from M5 on and macOS 26.2 on (mlx, backend/metal/scaled_dot_product_attention.cpp, `use_fallback`, and
+    device.cpp, `is_nax_available`). None elsewhere, for other heads, and in float32, where it hangs on a variable of
+    MLX's.
     """
     architecture = _ARCHITECTURE.fullmatch(str(device_info.get("architecture")))
     version = re.match(r"(\d+)\.(\d+)", macos)

@@ -201,6 +201,15 @@ def test_the_27b_takes_full_chunks_at_first() -> None:
     assert chunk_size(24, 262_144 - 2048) == LEAST_CHUNK
 
 
+def test_steps_are_as_long_as_this_machines_attention_is_fused_for(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, str]] = []
+    monkeypatch.setattr(generate, "fused_rows", lambda *heads: asked.append(heads) or 1024)
+    fed = [len(step.ids) for step in prefill(model, model.new_state(), [7] * 2100)]
+    assert fed == [1024, 1076] and asked == [(model.config.head_dim, model.dtype)]
+
+
 def test_keys_and_values_of_a_prompt_are_reserved_once(model: Model) -> None:
     state = model.new_state()
     sizes = [state.nbytes for _ in prefill(model, state, [1] * 700, chunk=50)]
