@@ -4,7 +4,8 @@ Perplexity is exp of the mean negative log-probability of each next token. The K
 whole next-token distribution, the original's p against the model's q, at every position: 0 where nothing is lost. Only
 ids that the tokenizer has take part, as in sampling (FORMAT.md 11).
 
-The two models are never in memory together: the original's log-probabilities wait in a temporary file.
+The two models are never in memory together: the original's log-probabilities wait in a temporary file. No kernels of
+our own compute them, whatever the settings say.
 """
 
 import tempfile
@@ -110,7 +111,7 @@ def compare(
     with Reference(open_checkpoint(reference), text, dtype or default_dtype(), say) as measured:
         check_same_model(measured.checkpoint.config, other.config, model)
         say(f"predicting with {model}")
-        return measured.against_model(load_model(other, measured.dtype))
+        return measured.against_model(load_model(other, measured.dtype, kernels=False))
 
 
 def compare_roles(
@@ -134,7 +135,7 @@ def compare_roles(
     with Reference(original, text, dtype or default_dtype(), say) as measured:
         check_same_model(original.config, other.config, model)
         say(f"predicting with {model}")
-        whole = measured.against_model(load_model(other, measured.dtype))
+        whole = measured.against_model(load_model(other, measured.dtype, kernels=False))
         found = find_folds(original, other)
         entries = []
         for role, modules in roles.items():
@@ -200,7 +201,7 @@ class Reference:
     def __enter__(self) -> "Reference":
         shape = (self.text.positions, self.text.vocabulary)
         self._say(f"predicting with {self.checkpoint.path}")
-        model = load_model(self.checkpoint, self.dtype)
+        model = load_model(self.checkpoint, self.dtype, kernels=False)
         try:
             for rows in self._log_probabilities(model):
                 self._file.write(rows.data)

@@ -84,6 +84,11 @@ def test_a_model_differs_from_itself_by_nothing(source: Path) -> None:
     assert found.perplexity == found.reference_perplexity
 
 
+def test_no_kernel_of_our_own_measures(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen_core.model.model.proven", lambda *_: pytest.fail("kernels were asked for"))
+    compare(source, source, TEXT, dtype="float32")
+
+
 def test_more_bits_do_less_harm(source: Path, tmp_path: Path) -> None:
     harm = []
     for variant in ("q2", "q3", "q4", "q6", "q8"):
