@@ -47,6 +47,8 @@ _LEAST_MAPPED = 1 << 16
 _PIECE = 4 << 20
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_MOST_KEPT = 32 << 20
+_kept = _MOST_KEPT
 
 
 class LoadCancelled(QwenError):
@@ -191,12 +193,15 @@ def copy_tensor(source: TensorBytes, plan: TensorPlan, piece: int = _PIECE) -> m
     rows = math.prod(plan.shape[:-1])
     step = max(1, piece // (columns * dtype.size))
     result = mx.zeros((rows, columns), plan.dtype)
-    for row in range(0, rows, step):
-        last = min(row + step, rows)
-        part = take(row * columns, last * columns).reshape(last - row, columns)
-        # Evaluated at once and with no other owner, `result` is written in place.
-        result[row:last] = part.astype(plan.dtype)
-        mx.eval(result)
+    mx.eval(result)
+    # Pieces in the memory of those before: to have it from the system anew took longer than to read the file.
+    with _kept_freed(_MOST_KEPT):
+        for row in range(0, rows, step):
+            last = min(row + step, rows)
+            part = take(row * columns, last * columns).reshape(last - row, columns)
+            # Evaluated at once and with no other owner, `result` is written in place.
+            result[row:last] = part.astype(plan.dtype)
+            mx.eval(result)
     return result.reshape(plan.shape)
 
 
@@ -278,12 +283,24 @@ def given_back() -> Iterator[None]:
     holds on to it. MLX's limit is put back afterwards.
     """
     previous = mx.set_cache_limit(0)
-    _keep_freed(1 << 17)
+    try:
+        with _kept_freed(1 << 17):
+            yield
+    finally:
+        mx.set_cache_limit(previous)
+
+
+@contextmanager
+def _kept_freed(most: int) -> Iterator[None]:
+    """`_keep_freed` for a while."""
+    global _kept
+    previous, _kept = _kept, most
+    _keep_freed(most)
     try:
         yield
     finally:
-        mx.set_cache_limit(previous)
-        _keep_freed(32 << 20)
+        _kept = previous
+        _keep_freed(previous)
 
 
 def _keep_freed(most: int) -> None:

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from qwen_core.model import weights
 from qwen_core.model.block import Block
 from qwen_core.model.layers import FeedForward
 from qwen_core.model.model import load_model
-from qwen_core.model.weights import TensorPlan, Weights, copy_tensor, load_weights, map_tensor
+from qwen_core.model.weights import TensorPlan, Weights, copy_tensor, given_back, load_weights, map_tensor
 from qwen_core.protocol.weight_tiers import WeightTiers
 from support.checkpoints import DTYPE_BYTES, Stored, Written, write_checkpoint
 from support.nvfp4_files import WAYS, Way, write_nvfp4
@@ -364,3 +365,17 @@ def test_metal_adopts_the_files_own_memory(tmp_path: Path, monkeypatch: pytest.M
     assert loaded.tiers.mapped > loaded.tiers.total / 2
     assert mx.get_active_memory() - before < loaded.tiers.total, "mapped bytes are not copied"
     assert_loaded(loaded, expected)
+
+
+@linux_only
+def test_pieces_of_a_large_tensor_are_read_into_the_same_memory(tmp_path: Path) -> None:
+    """Beside the result itself: memory that the system gives anew takes longer to get than the file to read."""
+    rows, columns, dtype = 8192, 2048, mx.float32
+    path = tmp_path / "file"
+    path.write_bytes(bytes(2 * rows * columns))
+    plan = plan_at(path, "BF16", 0, (rows, columns), dtype)
+    with given_back():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        array = copy_tensor(TensorBytes(), plan)
+        pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert pages * resource.getpagesize() < 1.5 * array.nbytes
