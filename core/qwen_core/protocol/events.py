@@ -12,6 +12,7 @@ from qwen_core.protocol.counting import Count, Counted
 from qwen_core.protocol.expert_use import ExpertUse
 from qwen_core.protocol.pieces import Piece, text_of
 from qwen_core.protocol.probabilities import Probabilities
+from qwen_core.protocol.ranks import RankSummary
 from qwen_core.protocol.scoring import Score, Scored, ScoreFailed, ScoreProgress, Spell, Spelled
 from qwen_core.protocol.stats import TurnStats
 from qwen_core.protocol.timeline import Timeline
@@ -225,7 +226,8 @@ class ModelSummary:
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
     of them it takes unasked. `thinking_levels`: those whose answers begin with reasoning; `thinks`: whether one does
     unasked. `generation_config`: what the model's file of that name says of sampling. `kernel_faults`: a line for each
-    kernel of our own that did not prove right.
+    kernel of our own that did not prove right. `hosts`: every rank where several share the model, else (); bytes are
+    then those of this rank, and `alone_token_s` is what `ranks.waiting_s` counts from; None: not measured.
     """
 
     name: str
@@ -251,6 +253,8 @@ class ModelSummary:
     thinks: bool = True
     generation_config: tuple[tuple[str, float | str], ...] = ()
     kernel_faults: tuple[str, ...] = ()
+    hosts: tuple[RankSummary, ...] = ()
+    alone_token_s: float | None = None
 
     @property
     def weights_in_memory(self) -> int:
