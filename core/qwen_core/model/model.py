@@ -5,8 +5,9 @@ Its layers are in layers.py, the way of its bytes into memory in weights.py; ses
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
+from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.quantization import QuantSpec
 from qwen_core.device.backend import default_dtype, is_metal, mx
@@ -16,20 +17,22 @@ from qwen_core.model.kernels.proof import NONE, Kernels, proven
 from qwen_core.model.layers import Embedding, Norm, TensorSource
 from qwen_core.model.mixture import Mixture
 from qwen_core.model.state import State
-from qwen_core.model.weights import DTYPES, Weights, can_adopt, given_back, is_mappable, load_weights, plan_weights
+from qwen_core.model.weights import DTYPES, Weights, given_back, load_weights
 from qwen_core.protocol.events import LoadProgress
 from qwen_core.protocol.weight_tiers import WeightTiers
 
 __all__ = ["Model", "default_dtype", "load_model"]
 
 Outputs = Literal["all", "last", "none"]
+AnyModel = TypeVar("AnyModel", bound="Model")
 
 
 class Model:
     """Weights and the function they compute. Made by `load_model`; takes over the arrays of `weights`.
 
-    `dtype` is the compute type by name, `kernels` which of our own it uses. Calls are lazy: MLX computes when a result
-    or `state.arrays()` is evaluated.
+    `dtype` is the compute type by name, `kernels` which of our own it uses. `config` has the sizes of what is in this
+    process: those of the checkpoint, or of a part of it (part.py). Calls are lazy: MLX computes when a result or
+    `state.arrays()` is evaluated.
     """
 
     def __init__(
@@ -39,24 +42,26 @@ class Model:
         specs: Mapping[str, QuantSpec],
         dtype: str,
         *,
+        config: ModelConfig | None = None,
         joined: bool = True,
         kernels: Kernels = NONE,
     ) -> None:
         self.checkpoint = checkpoint
-        self.config = checkpoint.config
+        self.config = config or checkpoint.config
         self.dtype = dtype
         self.kernels = kernels
         self.tiers: WeightTiers = weights.tiers
         self._weights = weights
-        mapped = _mapped_names(checkpoint, weights, dtype)
+        # Joining tensors that lie in their files would copy what mapping saved.
         source = TensorSource(
-            weights.arrays, specs, lambda module: joined and f"{module}.weight" not in mapped, kernels.names
+            weights.arrays, specs, lambda module: joined and f"{module}.weight" not in weights.mapped, kernels.names
         )
-        self._embedding = Embedding(source, DTYPES[dtype])
+        embedding = Embedding(source, DTYPES[dtype])
+        self._embedding: Callable[[mx.array], mx.array] = embedding
         self._blocks = [Block(source, index, self.config) for index in range(self.config.num_hidden_layers)]
         self._norm = Norm(source.take("norm.weight"), self.config.rms_norm_eps, source.kernels)
         tied = "lm_head.weight" not in weights.arrays
-        self._head = self._embedding.head if tied else source.projection("lm_head")
+        self._head: Callable[[mx.array], mx.array] = embedding.head if tied else source.projection("lm_head")
 
     def new_state(self) -> State:
         """The state before the first token."""
@@ -77,6 +82,10 @@ class Model:
     def last_logits(self, ids: mx.array, state: State) -> mx.array:
         """Feed `ids` [1, T]; logits [1, vocab] after the last alone, at the cost of one token's head."""
         return self._head(self._hidden(ids, state, "last"))[:, -1]
+
+    def hidden(self, ids: mx.array, state: State) -> mx.array:
+        """Feed `ids` [1, T]; the hidden vectors behind the final norm [1, T, H] alone."""
+        return self._hidden(ids, state, "all")
 
     def hidden_and_logits(self, ids: mx.array, state: State) -> tuple[mx.array, mx.array]:
         """Feed `ids` [1, T]; the hidden vectors behind the final norm [1, T, H] and the logits [1, T, vocab]."""
@@ -126,11 +135,20 @@ class Model:
         return self._norm.of_sum(h, added)[1]
 
 
-def _mapped_names(checkpoint: Checkpoint, weights: Weights, dtype: str) -> frozenset[str]:
-    """Tensors that lie in their files: joining them would copy what mapping saved."""
-    if not weights.tiers.mapped or not can_adopt():
-        return frozenset()
-    return frozenset(plan.name for plan in plan_weights(checkpoint, dtype) if is_mappable(plan))
+def assembled(read: Callable[[], Weights], build: Callable[[Weights], AnyModel]) -> AnyModel:
+    """The model that `build` makes of the weights that `read` brings into memory, with no more than them in memory."""
+    # Joining neighbours frees them one by one: what a group was made of must be gone before the next one.
+    with given_back():
+        weights = read()
+        try:
+            model = build(weights)
+        except QwenError:
+            weights.close()
+            raise
+    if is_metal():
+        # Without it macOS may page weights out between turns. The limit is advice, and what is not used costs nothing.
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
+    return model
 
 
 def load_model(
@@ -150,16 +168,9 @@ def load_model(
     """
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
     dtype = dtype or default_dtype()
-    # Joining neighbours frees them one by one: what a group was made of must be gone before the next one.
-    with given_back():
-        weights = load_weights(checkpoint, dtype, progress=progress, stop=stop)
-        try:
-            chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
-            model = Model(checkpoint, weights, checkpoint.specs, dtype, kernels=chosen)
-        except QwenError:
-            weights.close()
-            raise
-    if is_metal():
-        # Without it macOS may page weights out between turns. The limit is advice, and what is not used costs nothing.
-        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
-    return model
+
+    def build(weights: Weights) -> Model:
+        chosen = proven(checkpoint.config, DTYPES[dtype]) if kernels else NONE
+        return Model(checkpoint, weights, checkpoint.specs, dtype, kernels=chosen)
+
+    return assembled(lambda: load_weights(checkpoint, dtype, progress=progress, stop=stop), build)

@@ -29,7 +29,7 @@ class MtpLayer:
 
     def __init__(self, model: Model, arrays: dict[str, mx.array], specs: Mapping[str, QuantSpec]) -> None:
         """Takes over `arrays`, by canonical name without `mtp.`, converted and in the model's compute type."""
-        config = model.config
+        config = model.checkpoint.config
         source = TensorSource(arrays, specs, lambda module: True, model.kernels.names)
         epsilon = config.rms_norm_eps
         self._model = model
@@ -94,7 +94,7 @@ def load_mtp(model: Model, tensors: MtpTensors) -> MtpLayer:
 
     Raises CheckpointError, naming file and tensor, for values that are not finite, CapacityError for want of memory.
     """
-    expected = list(tensors.expected(model.config))
+    expected = list(tensors.expected(model.checkpoint.config))
     compute = DTYPES[model.dtype]
     plans = plan_tensors(tensors.tensors, expected, compute, raw=False)
     norms = {tensor.name for tensor in expected if tensor.kind == "norm"}

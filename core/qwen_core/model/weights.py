@@ -23,6 +23,7 @@ import numpy as np
 from qwen_core.checkpoint.architecture import Kind, TextTensor, text_tensors
 from qwen_core.checkpoint.directory import Checkpoint, TensorInfo
 from qwen_core.checkpoint.mapped_file import MappedFile
+from qwen_core.checkpoint.part_bytes import PartBytes, Runs
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.checkpoint.tensor_scale import checked_factor, is_tensor_scale
 from qwen_core.device.backend import mx
@@ -60,13 +61,17 @@ class LoadCancelled(QwenError):
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What becomes of one stored tensor: its type and shape in memory, and whether 1 is added to its values."""
+    """What becomes of one stored tensor: its type and shape in memory, and whether 1 is added to its values.
+
+    Of a part of a tensor `info` and `shape` are the part's, and `runs` says where the whole has it.
+    """
 
     name: str
     info: TensorInfo
     dtype: mx.Dtype
     shape: tuple[int, ...]
     add_one: bool
+    runs: Runs | None = None
 
     @property
     def stored_dtype(self) -> mx.Dtype:
@@ -86,12 +91,14 @@ class TensorPlan:
 class Weights:
     """The loaded arrays by canonical name, and how they came into memory.
 
-    `arrays` may be emptied by its user, which then owns them. Mapped arrays keep their file mapped by themselves.
+    `arrays` may be emptied by its user, which then owns them. Those that are `mapped`, by name, keep their file mapped
+    by themselves.
     """
 
-    def __init__(self, arrays: dict[str, mx.array], tiers: WeightTiers) -> None:
+    def __init__(self, arrays: dict[str, mx.array], tiers: WeightTiers, mapped: frozenset[str] = frozenset()) -> None:
         self.arrays = arrays
         self.tiers = tiers
+        self.mapped = mapped
 
     def close(self) -> None:
         """Let go of the arrays and give cached buffers back to the system."""
@@ -159,6 +166,8 @@ def adopt(memory: np.ndarray) -> mx.array:
 
 def is_mappable(plan: TensorPlan) -> bool:
     """Whether the tensor could be used where it lies in its file."""
+    if plan.runs is not None and not plan.runs.is_one:
+        return False
     return plan.used_as_stored and plan.info.nbytes >= _LEAST_MAPPED and plan.info.offset % plan.stored_dtype.size == 0
 
 
@@ -176,7 +185,7 @@ def map_tensor(file: MappedFile, plan: TensorPlan, adopt: Callable[[np.ndarray],
     return whole[begin : begin + plan.info.nbytes // size].view(dtype).reshape(plan.shape)
 
 
-def copy_tensor(source: TensorBytes, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
+def copy_tensor(source: TensorBytes | PartBytes, plan: TensorPlan, piece: int = _PIECE) -> mx.array:
     """The tensor read from its file into MLX's memory, in the type it is used in.
 
     Beside the result, about `piece` bytes of the file and their copy are in memory at any moment.
@@ -225,18 +234,21 @@ class _Loader:
         self._source = TensorBytes()
         self._lazy: dict[Path, dict[str, mx.array]] = {}
         self.bytes = {"mapped": 0, "copied": 0, "streamed": 0}
+        self.mapped: set[str] = set()
 
     def load(self, plan: TensorPlan) -> mx.array:
         file = self._file(plan.info.file)
-        if file is None:
+        if file is None and plan.runs is None:
             array, tier = _finish(self._streamed(plan.info).view(plan.stored_dtype), plan), "streamed"
         else:
             array, tier = self._from_memory(file, plan)
         self.bytes[tier] += plan.nbytes
+        if tier == "mapped":
+            self.mapped.add(plan.name)
         return array
 
-    def _from_memory(self, file: MappedFile, plan: TensorPlan) -> tuple[mx.array, str]:
-        if self._may_adopt and is_mappable(plan):
+    def _from_memory(self, file: MappedFile | None, plan: TensorPlan) -> tuple[mx.array, str]:
+        if file is not None and self._may_adopt and is_mappable(plan):
             try:
                 array = map_tensor(file, plan)
                 mx.eval(array)
@@ -244,7 +256,7 @@ class _Loader:
             except ValueError:
                 # Metal refuses a window that the end of the file cuts short within a page.
                 pass
-        return copy_tensor(self._source, plan), "copied"
+        return copy_tensor(self._source if plan.runs is None else PartBytes(self._source, plan.runs), plan), "copied"
 
     def _file(self, path: Path) -> MappedFile | None:
         if path in self._lazy:
@@ -359,7 +371,7 @@ def load_plans(
                 report()
     finally:
         loader.close()
-    return Weights(arrays, WeightTiers(**loader.bytes))
+    return Weights(arrays, WeightTiers(**loader.bytes), frozenset(loader.mapped))
 
 
 def _load_one(loader: _Loader, plan: TensorPlan) -> mx.array:

@@ -37,7 +37,7 @@ def predictions(
             model.feed(fed, state)
             mx.eval(state.arrays())
         else:
-            hidden, _ = model.hidden_and_logits(fed, state)  # its logits are lazy, and never computed
+            hidden = model.hidden(fed, state)
             mx.eval(hidden, state.arrays())
             for row in range(max(start, first - 1), end, ROWS):
                 last = min(row + ROWS, end)
