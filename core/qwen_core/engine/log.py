@@ -5,6 +5,7 @@ Opening, bounding and reading it back; who writes there is worker.py and whateve
 
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +57,16 @@ class EngineLog:
                 text = file.read(TAIL_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(NOTE)]
-        fatal = next((number for number, line in enumerate(lines) if line.startswith(FATAL)), None)
-        if fatal is not None:
-            lines = lines[: max(fatal, 1)]
-        return printable(lines[-1], MAX_LINE) if lines else ""
+        return last_line(line.strip() for line in text.splitlines())
+
+
+def last_line(lines: Iterable[str]) -> str:
+    """The last of a process's lines that says something of its end, printable and bounded; empty if there is none."""
+    said = [line for line in lines if line and not line.startswith(NOTE)]
+    fatal = next((number for number, line in enumerate(said) if line.startswith(FATAL)), None)
+    if fatal is not None:
+        said = said[: max(fatal, 1)]
+    return printable(said[-1], MAX_LINE) if said else ""
 
 
 def open_engine_log() -> tuple[EngineLog, int]:
@@ -94,14 +100,19 @@ def bound_log(descriptor: int) -> None:
 
 def describe_death(exit_code: int, last_words: str) -> str:
     """One line for people on a process that ended by itself. A negative `exit_code` is a signal's number."""
+    return f"the engine process {describe_end(exit_code, last_words)}"
+
+
+def describe_end(exit_code: int, last_words: str) -> str:
+    """The same of any process, from its verb on."""
     if exit_code < 0:
         try:
             name = signal.Signals(-exit_code).name
         except ValueError:
             name = f"signal {-exit_code}"
-        how = f"the engine process was ended by {name}"
+        how = f"was ended by {name}"
         if name in UNEXPLAINED:
             how += f" ({UNEXPLAINED[name]})"
     else:
-        how = f"the engine process ended with exit code {exit_code}"
+        how = f"ended with exit code {exit_code}"
     return f"{how}; its last words: {last_words}" if last_words else how

@@ -19,9 +19,17 @@ class Follower:
     Nothing here waits for a result: the host is ahead of the device, as rank 0's is.
     """
 
-    def __init__(self, collectives: Collectives, *, progress: Callable[[LoadProgress], None] | None = None) -> None:
+    def __init__(
+        self,
+        collectives: Collectives,
+        *,
+        progress: Callable[[LoadProgress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """`progress` and `stop` are those of `load_model`."""
         self.collectives = collectives
         self._progress = progress
+        self._stop = stop
         self._model: PartModel | None = None
         self._states: dict[int, State] = {}
         self._snapshots: dict[int, Snapshot] = {}
@@ -59,7 +67,9 @@ class Follower:
         def build(weights: Weights, chosen: Kernels) -> PartModel:
             return PartModel(checkpoint, weights, dtype, self.collectives, kernels=chosen)
 
-        self._model = load_part(checkpoint, dtype, self.collectives, build, progress=self._progress, kernels=kernels)
+        self._model = load_part(
+            checkpoint, dtype, self.collectives, build, progress=self._progress, stop=self._stop, kernels=kernels
+        )
         return {"loaded": self._model.tiers.total}
 
     def _close(self) -> None:

@@ -1,0 +1,146 @@
+"""The process of one rank that follows, as rank 0 sees it: started by mlx.launch's machinery, heard, and ended.
+
+That machinery is `mlx._distributed_utils.launch.RemoteProcess`: a shell on this machine, or ssh with a terminal on the
+other end, so that what runs there ends with the connection. Who decides that a rank is lost is ranks.py.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from qwen_core.engine.hosts import LOCAL, Host
+from qwen_core.engine.lines import Speaker, read_messages
+from qwen_core.engine.log import MAX_LINE, describe_end, last_line
+from qwen_core.errors import printable
+
+BOOT = "from qwen_core.engine.rank import main; main()"
+SSH_FAILED = 255
+END_GRACE_S = 2.0
+_PID_FILE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
+
+
+class RankProcess:
+    """One rank's process. `heard` is called with each message of it and `ended` when there will be none; both from a
+    thread of its own. `words`: what it wrote beside messages, the last of it."""
+
+    def __init__(
+        self,
+        rank: int,
+        host: Host,
+        variables: Mapping[str, str],
+        silence_s: float,
+        *,
+        heard: Callable[["RankProcess", dict[str, Any]], None],
+        ended: Callable[["RankProcess"], None],
+    ) -> None:
+        """Start it. Raises OSError if no process can be started, BackendError without MLX."""
+        self.rank, self.host = rank, host
+        self.words: deque[str] = deque(maxlen=50)
+        self.pid_file = ""
+        self._heard, self._ended = heard, ended
+        self._popen = _launched(rank, host, {**_environment(host), **variables}, [str(silence_s)])
+        self._speaker = Speaker(cast(BinaryIO, self._popen.stdin).fileno())
+        self._readers = [threading.Thread(target=target, daemon=True) for target in (self._read, self._read_errors)]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def is_local(self) -> bool:
+        return self.host.name == LOCAL
+
+    @property
+    def pid(self) -> int:
+        """Of the process here: the rank itself, or the ssh to it."""
+        return self._popen.pid
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Tell it something; one that is gone hears nothing, which its `ended` tells. Waits while its pipe is full."""
+        with suppress(OSError):
+            self._speaker.say(message)
+
+    def why(self) -> str:
+        """How it ended, for the middle of a sentence; it has, or is about to."""
+        try:
+            code = self._popen.wait(END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            return "it closed its connection"
+        self._readers[1].join(END_GRACE_S)
+        words = last_line(self.words)
+        if not self.is_local and code == SSH_FAILED:
+            why = f"ssh ended with exit code {code}; see whether this works: ssh {self.host.name} true"
+            return f"{why}; its last words: {words}" if words else why
+        return describe_end(code, words)
+
+    def end(self) -> None:
+        """End it at once: the process here by a signal; one on another machine ends with its connection."""
+        with suppress(OSError, ValueError):
+            cast(BinaryIO, self._popen.stdin).close()
+        if self.is_local:
+            self._popen.kill()
+        else:
+            self._popen.terminate()
+
+    def wait(self, timeout_s: float = END_GRACE_S) -> None:
+        """Until it has ended, and at most so long; then it is killed."""
+        try:
+            self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+
+    def _read(self) -> None:
+        try:
+            with cast(BinaryIO, self._popen.stdout) as file:
+                for message in read_messages(file, self._other):
+                    self._heard(self, message)
+        except ValueError as error:
+            self.words.append(printable(str(error), MAX_LINE))
+        except OSError:
+            pass
+        self._ended(self)
+
+    def _read_errors(self) -> None:
+        with suppress(OSError, ValueError), cast(BinaryIO, self._popen.stderr) as file:
+            while line := file.readline(4 * MAX_LINE):
+                self._other(line.decode("utf-8", "replace"))
+
+    def _other(self, line: str) -> None:
+        """A line that is no message: the file of its pid, which the machinery names first, or words."""
+        line = line.strip()
+        if not self.pid_file and _PID_FILE.fullmatch(line):
+            self.pid_file = line
+            if self.is_local:
+                with suppress(OSError):
+                    Path(line).unlink()
+        elif line:
+            self.words.append(line)
+
+
+def _launched(rank: int, host: Host, variables: Mapping[str, str], arguments: list[str]) -> "subprocess.Popen[bytes]":
+    from mlx._distributed_utils.launch import RemoteProcess
+
+    # -P: a module in the working directory is none of ours. / is a directory on every machine.
+    command = ["-P", "-u", "-X", "faulthandler", "-c", BOOT, *arguments]
+    env = [f"{name}={value}" for name, value in variables.items()]
+    # Ctrl+C in the terminal is this process's to handle: a signal that is blocked here is blocked there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return RemoteProcess(rank, host.name, sys.executable, "/", {}, env, command).process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _environment(host: Host) -> dict[str, str]:
+    """On this machine modules are found where this process finds them; another one has its own installation."""
+    if host.name != LOCAL:
+        return {}
+    home = str(Path(__file__).parents[2])
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys([*filter(None, sys.path), home]))}
