@@ -1,16 +1,20 @@
 """The other ranks: what led.py tells is done here, on a part of the model and of its states."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.device.backend import mx
+from qwen_core.errors import QwenError
 from qwen_core.model.collectives import Collectives
 from qwen_core.model.kernels.proof import Kernels
 from qwen_core.model.part import PartModel, load_part
+from qwen_core.model.part_files import PartsName, read_part, write_part
 from qwen_core.model.state import Snapshot, State
 from qwen_core.model.weights import DTYPES, Weights
 from qwen_core.protocol.events import LoadProgress
+from qwen_core.settings.paths import data_dir
 
 
 class Follower:
@@ -23,11 +27,12 @@ class Follower:
         self,
         collectives: Collectives,
         *,
+        folder: Path | None = None,
         progress: Callable[[LoadProgress], None] | None = None,
-        stop: Callable[[], bool] | None = None,
     ) -> None:
-        """`progress` and `stop` are those of `load_model`."""
+        """`folder`: where parts of saved states are kept; None: beside the states of this machine's own program."""
         self.collectives = collectives
+        self._folder = folder
         self._progress = progress
         self._stop = stop
         self._model: PartModel | None = None
@@ -48,6 +53,8 @@ class Follower:
             "snapshot": self._snapshot,
             "restore": self._restore,
             "begin_again": self._begin_again,
+            "save": self._save,
+            "adopt": self._adopt,
         }
 
     def do(self, command: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -130,3 +137,23 @@ class Follower:
 
     def _begin_again(self, state: int) -> None:
         self._states[state].begin_again()
+
+    def _save(self, state: int, name: str, mark: str) -> None:
+        self._say(lambda: write_part(self._part_file(name, mark), mark, self._states[state]))
+
+    def _adopt(self, state: int, length: int, name: str, mark: str) -> None:
+        self._say(lambda: read_part(self._part_file(name, mark), mark, length, self._states[state]))
+
+    def _part_file(self, name: str, mark: str) -> Path:
+        folder = data_dir() / "states" if self._folder is None else self._folder
+        return PartsName(name, mark).file(folder, self.collectives.rank)
+
+    def _say(self, work: Callable[[], None]) -> None:
+        """Tell rank 0, which waits for it (`Leader.failed`), whether `work` could be done."""
+        trouble = 0
+        try:
+            work()
+        except (OSError, RuntimeError, ValueError, QwenError):
+            trouble = 1
+        self.collectives.gather(mx.full((1, 1, 1), trouble, mx.int32))
+        self.collectives.run()

@@ -6,22 +6,27 @@ they are told how many tokens are fed and never which; ids and vectors go from r
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary, finalize
 
 from qwen_core.checkpoint.config import ModelConfig
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.device.backend import default_dtype, mx
+from qwen_core.errors import QwenError
 from qwen_core.model.collectives import Collectives
 from qwen_core.model.kernels.proof import NONE, Kernels
 from qwen_core.model.part import PartModel, load_part
+from qwen_core.model.part_files import PartsName
+from qwen_core.model.shard import check_split
 from qwen_core.model.state import Snapshot, State
 from qwen_core.model.weights import DTYPES, Weights
 from qwen_core.protocol.events import LoadProgress
 
+_PARTS = "parts"
+"""The name among a state's arrays of what says where the other ranks have theirs."""
 Tell = Callable[[dict[str, Any]], None]
 """Sends one command to every other rank, in order, and does not wait for it."""
 
@@ -37,11 +42,17 @@ class Leader:
         self._dropped: deque[dict[str, Any]] = deque()
 
     def tell(self, do: str, **values: Any) -> None:
+        """Have the others `do` something."""
         if self._collectives.silent:
             return
         while self._dropped:
             self._tell(self._dropped.popleft())
         self._tell({"do": do, **values})
+
+    def failed(self) -> int:
+        """The first rank that could not do what was told last, which must be something that they say it of; 0: none."""
+        troubles = cast(list[int], self._collectives.gather(mx.zeros((1, 1, 1), mx.int32)).reshape(-1).tolist())
+        return next((rank for rank, trouble in enumerate(troubles) if trouble), 0)
 
     def number(self, thing: object, drop: str) -> int:
         """A number to speak of `thing` by; once it is gone the others are told to `drop` theirs."""
@@ -54,8 +65,8 @@ class Leader:
 class LedState(State):
     """What rank 0 remembers of a sequence; the others do the same to theirs."""
 
-    def __init__(self, config: ModelConfig, dtype: mx.Dtype, leader: Leader) -> None:
-        super().__init__(config, dtype)
+    def __init__(self, config: ModelConfig, dtype: mx.Dtype, mtp_heads: int, leader: Leader) -> None:
+        super().__init__(config, dtype, mtp_heads)
         self.leader = leader
         self.number = leader.number(self, "forget_state")
         self._snapshots: WeakKeyDictionary[Snapshot, int] = WeakKeyDictionary()
@@ -87,6 +98,25 @@ class LedState(State):
         self.leader.tell("restore", state=self.number, snapshot=self._snapshots[snapshot])
         super().restore(snapshot)
 
+    def stored(self, name: str = "") -> dict[str, mx.array]:
+        """As `State.stored`, of rank 0's part, when every other rank has written its own under `name` to a file of its
+        own. Raises QwenError where one could not."""
+        parts = PartsName.new(name)
+        self.leader.tell("save", state=self.number, name=parts.name, mark=parts.mark)
+        arrays = super().stored()
+        if rank := self.leader.failed():
+            raise QwenError(f"rank {rank} cannot write its part of the state")
+        return {**arrays, _PARTS: parts.array()}
+
+    def adopt(self, length: int, arrays: Mapping[str, mx.array]) -> None:
+        """As `State.adopt`; ValueError also where another rank has no such part."""
+        own = dict(arrays)
+        parts = PartsName.of_array(own.pop(_PARTS, None))
+        super().adopt(length, own)
+        self.leader.tell("adopt", state=self.number, length=length, name=parts.name, mark=parts.mark)
+        if rank := self.leader.failed():
+            raise ValueError(f"rank {rank} has no part of it that fits")
+
 
 class LedModel(PartModel):
     """Rank 0's part of a model, called like any `Model`; every call is one of all ranks."""
@@ -105,7 +135,8 @@ class LedModel(PartModel):
         self.leader = leader
 
     def new_state(self) -> State:
-        return LedState(self.config, DTYPES[self.dtype], self.leader)
+        heads = self.checkpoint.config.num_key_value_heads
+        return LedState(self.config, DTYPES[self.dtype], heads, self.leader)
 
     def embed(self, ids: mx.array) -> mx.array:
         self.leader.tell("embed", tokens=ids.shape[1])
@@ -169,6 +200,7 @@ def load_led(
     """
     checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
     dtype = dtype or default_dtype()
+    check_split(checkpoint.config, checkpoint.specs, collectives.ranks)
     leader = Leader(tell, collectives)
     leader.tell("load", path=str(checkpoint.path), dtype=dtype, kernels=kernels)
 

@@ -143,7 +143,8 @@ class State:
     beside `logits`. Not thread-safe.
     """
 
-    def __init__(self, config: ModelConfig, dtype: mx.Dtype) -> None:
+    def __init__(self, config: ModelConfig, dtype: mx.Dtype, mtp_heads: int | None = None) -> None:
+        """`mtp_heads`: key-value heads of the MTP layer where the others have but a part of theirs here."""
         self.length = 0
         self.logits: mx.array | None = None
         self._reserved = 0
@@ -163,6 +164,7 @@ class State:
         self._first = dict(self._linear)
         self._full_layers = [n for n, kind in enumerate(config.layer_types) if kind != "linear_attention"]
         self._heads, self._head_dim, self._dtype = config.num_key_value_heads, config.head_dim, dtype
+        self._mtp_heads = self._heads if mtp_heads is None else mtp_heads
         self._hidden_size, self._vocab_size = config.hidden_size, config.vocab_size
         self._key_values: dict[int, KeyValueBuffer] = {}
         self._lineage = Lineage()
@@ -224,8 +226,9 @@ class State:
         self._key_values[layer] = written
         return written.keys[:, :, :end], written.values[:, :, :end]
 
-    def stored(self) -> dict[str, mx.array]:
-        """Every array that `adopt` needs, by name, without the unused ends of the buffers."""
+    def stored(self, name: str = "") -> dict[str, mx.array]:
+        """Every array that `adopt` needs, by name, without the unused ends of the buffers. `name` is for what other
+        ranks keep of the sequence meanwhile (led.py)."""
         named = {}
         for index, layer in self.linear.items():
             named[f"linear.{index}.convolution"] = layer.convolution
@@ -258,14 +261,14 @@ class State:
             convolution = _like(arrays, f"linear.{index}.convolution", layer.convolution)
             linear[index] = LinearLayerState(convolution, _like(arrays, f"linear.{index}.recurrent", layer.recurrent))
         for index in self._full_layers:
-            full[index] = self._rows_like(arrays, f"full.{index}", length)
+            full[index] = self._rows_like(arrays, f"full.{index}", length, self._heads)
         hidden = arrays.get("mtp.hidden")
         pairs = 0
         if hidden is not None:
             rows = arrays.get("mtp.keys")
             pairs = min(rows.shape[2] if rows is not None and rows.ndim == 4 else 0, length - 1)
             hidden = _like(arrays, "mtp.hidden", mx.zeros((1, 1, self._hidden_size), self._dtype))
-            full[self.mtp.layer] = self._rows_like(arrays, "mtp", pairs)
+            full[self.mtp.layer] = self._rows_like(arrays, "mtp", pairs, self._mtp_heads)
         logits = arrays.get("logits")
         if logits is not None:
             logits = _like(arrays, "logits", mx.zeros((1, self._vocab_size), logits.dtype))
@@ -276,8 +279,8 @@ class State:
         if hidden is not None:
             self.mtp.adopt(pairs, hidden)
 
-    def _rows_like(self, arrays: Mapping[str, mx.array], name: str, rows: int) -> KeyValueBuffer:
-        example = mx.zeros((1, self._heads, rows, self._head_dim), self._dtype)
+    def _rows_like(self, arrays: Mapping[str, mx.array], name: str, rows: int, heads: int) -> KeyValueBuffer:
+        example = mx.zeros((1, heads, rows, self._head_dim), self._dtype)
         return KeyValueBuffer(_like(arrays, f"{name}.keys", example), _like(arrays, f"{name}.values", example))
 
     def advance(self, tokens: int) -> None:

@@ -32,7 +32,7 @@ def save_state(path: Path, model: Model, fingerprint: str, ids: Sequence[int], s
     """
     if not ids:
         raise StateFileError("there is nothing to save yet: the conversation has no tokens")
-    arrays = {IDS: mx.array(list(ids), mx.int32), **state.stored()}
+    arrays = {IDS: mx.array(list(ids), mx.int32), **state.stored(path.stem)}
     mx.eval(list(arrays.values()))
     # The library adds an ending of its own to any other.
     draft = path.with_name(f".{path.name}.{os.getpid()}.safetensors")

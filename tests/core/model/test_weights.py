@@ -340,7 +340,6 @@ def test_a_mapped_model_is_not_joined_and_computes_the_same(
 ) -> None:
     """Joining neighbours would copy what mapping saved."""
     write_checkpoint(tmp_path, "bf16", text=LARGE, offset=0)
-    monkeypatch.setattr("qwen_core.model.model.can_adopt", lambda: True)
     mapped = load_model(tmp_path, "bfloat16")
     assert mapped.tiers.mapped > mapped.tiers.total / 2
     assert {is_joined(block) for block in mapped._blocks} == {False}
