@@ -25,6 +25,7 @@ from qwen_core.protocol.events import (
     TurnStarted,
 )
 from qwen_core.protocol.pieces import Piece
+from qwen_core.protocol.ranks import RankSummary
 from qwen_core.protocol.stats import TurnStats
 from qwen_core.protocol.weight_tiers import WeightTiers
 
@@ -54,6 +55,36 @@ MODEL = ModelSummary(
         ("other", 1_300_000),
     ),
 )
+
+
+SHARED = replace(
+    MODEL,
+    weight_bytes_per_token=10_130_000_000,
+    tiers=WeightTiers(copied=11_090_000_000),
+    token_parts=tuple((part, nbytes // 2) for part, nbytes in MODEL.token_parts),
+    hosts=(
+        RankSummary(0, "studio.local", 48 << 30, 11_090_000_000),
+        RankSummary(1, "mini-in-the-cellar.local", 24 << 30, 10_950_000_000),
+    ),
+    alone_token_s=0.0262,
+)
+"""The same model on two ranks; the first has the MTP layer too."""
+
+
+def shared_stats() -> TurnStats:
+    """What `stats()` says, of a rank of `SHARED`."""
+    return replace(
+        stats(),
+        decode_tok_s=29.8,
+        live_tok_s=29.8,
+        weight_bytes_per_token=SHARED.weight_bytes_per_token,
+        bytes_per_token=10_320_000_000,
+        bandwidth_gb_s=307.5,
+        active_memory_bytes=11_500_000_000,
+        kv_bytes=40 << 20,
+        recurrent_bytes=73 << 20,
+        snapshot_bytes=147 << 20,
+    )
 
 
 def stats(generated: int = 412, reasoning: int = 96, prompt: int = 1242, cached: int = 1204) -> TurnStats:
@@ -179,3 +210,8 @@ def default_script(command: Command) -> Iterable[Step]:
 def loads_only(command: Command) -> Iterable[Step]:
     """Loads, then leaves every turn to `feed`."""
     return [(0.0, Loaded(MODEL))] if isinstance(command, Load) else []
+
+
+def loads_shared(command: Command) -> Iterable[Step]:
+    """The same on two ranks."""
+    return [(0.0, Loaded(SHARED))] if isinstance(command, Load) else []

@@ -1,5 +1,7 @@
-"""The ranks that share a model: what is told of each, and how long a token waits for the others."""
+"""The ranks that share a model: what is told of each, the memory they take, and how long a token waits for the others."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qwen_core.protocol.stats import TurnStats
@@ -15,6 +17,23 @@ class RankSummary:
     host: str
     memory_bytes: int
     weight_bytes: int
+
+
+def memory_in_use(hosts: Sequence[RankSummary], own: int) -> tuple[int, ...]:
+    """Bytes in use by each of `hosts`, of which the first is this rank, with `own`. An estimate of the others: what is
+    not weights is as much everywhere, because a state is split evenly."""
+    beside = max(0, own - hosts[0].weight_bytes) if hosts else 0
+    return tuple(host.weight_bytes + beside for host in hosts)
+
+
+def free_memory(hosts: Sequence[RankSummary], own: int) -> int | None:
+    """Bytes that are left on the machine of `hosts` that has the fewest; None where no machine's memory is known."""
+    limits, used = dict[str, int](), defaultdict[str, int](int)
+    for host, nbytes in zip(hosts, memory_in_use(hosts, own), strict=True):
+        used[host.host] += nbytes
+        if host.memory_bytes:
+            limits[host.host] = host.memory_bytes
+    return min((max(0, limit - used[name]) for name, limit in limits.items()), default=None)
 
 
 def waiting_s(stats: TurnStats, alone_token_s: float | None) -> float | None:

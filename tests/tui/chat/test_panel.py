@@ -20,7 +20,7 @@ from qwen_tui.conversation.turns import Turn
 from qwen_tui.store import Draft
 from qwen_tui.text.safe import cells
 from support.app_stage import stage
-from support.fake_engine import MODEL, answered, delta, done, loads_only, stats
+from support.fake_engine import MODEL, SHARED, answered, delta, done, loads_only, shared_stats, stats
 
 WIDTH = 38
 COUNTS = st.integers(0, 10**12)
@@ -61,7 +61,7 @@ FIGURES = st.builds(
 SNAPSHOTS = st.builds(
     MeterSnapshot,
     phase=st.sampled_from(["ready", "prefill", "decoding", "engine down"]),
-    model=st.none() | st.just(MODEL),
+    model=st.sampled_from([None, MODEL, SHARED]),
     stats=st.none() | FIGURES,
     rates=st.lists(st.floats(0.01, 1e5), max_size=MOST_RATES).map(tuple),
     running=st.booleans(),
@@ -125,6 +125,25 @@ def test_drafts_are_shown_with_what_came_of_them_or_why_there_are_none() -> None
         assert f"drafts          {kind} · {why}" in text(replace(shown, stats=replace(stats(), draft=nothing)))
     assert "drafts          off · CPU" in text(replace(shown, stats=replace(stats(), draft_off="cpu")))
     assert "drafts          off · as set" in text(replace(shown, stats=replace(stats(), draft_off="setting")))
+
+
+def test_of_several_ranks_each_has_its_memory_and_a_token_its_waiting() -> None:
+    """What a token reads, and what that could be at best, are those of one rank."""
+    lines = text(MeterSnapshot("decoding", SHARED, shared_stats(), held=shared_stats())).split("\n")
+    ceiling = lines.index("ceiling         38.8 tok/s est.")
+    assert lines[ceiling + 1] == "waiting         6.87 ms a token est."
+    weights = lines.index("weights         11.09 GB a rank")
+    assert lines[weights + 4 : weights + 7] == [
+        "rank 0 studio   11.50 GB",
+        "rank 1 mini-in… 11.36 GB est.",
+        "free memory     14.41 GB est.",
+    ]
+    assert "bytes a token   10.32 GB a rank" in lines
+    here = replace(SHARED, hosts=tuple(replace(host, host="127.0.0.1") for host in SHARED.hosts * 3))
+    shown = text(MeterSnapshot("ready", here))
+    assert "rank 0          11.09 GB\nrank 1          10.95 GB est.\n" in shown
+    assert "                and 2 more\n" in shown
+    assert "waiting" not in shown
 
 
 def test_a_mixture_reads_more_for_a_prompt_than_for_a_token() -> None:
@@ -355,6 +374,7 @@ def test_every_figure_of_the_panel_is_explained() -> None:
         text(MeterSnapshot("decoding", model, full, (8.0, 9.0), True, held=full)),
         text(MeterSnapshot("decoding", model, replace(full, peak_bandwidth_gb_s=None), held=full)),
         text(MeterSnapshot("prefill", model, None, (), True, 4096, 8192, 12.5, 100)),
+        text(MeterSnapshot("decoding", SHARED, full, held=full)),
     ]
     labels = {
         line[:16].strip() for shown in texts for line in shown.split("\n") if re.match(r"[a-z][a-z ]{15}\S", line)

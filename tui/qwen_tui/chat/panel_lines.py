@@ -9,6 +9,8 @@ from functools import lru_cache
 from textual.content import Content
 
 from qwen_core.figures import decimal_size, tokens_short, whole_percent
+from qwen_core.protocol.events import ModelSummary
+from qwen_core.protocol.ranks import free_memory, memory_in_use, waiting_s
 from qwen_core.protocol.stats import TurnStats
 from qwen_tui.chat.meters import MeterSnapshot
 from qwen_tui.layers.map_text import flowed
@@ -22,6 +24,8 @@ CEILING_MARK = "│"
 
 
 LABEL = 16  # cells
+MOST_RANKS = 4
+"""So many have a line each: with more the other figures would not fit."""
 # Whole words for the parts of a model; what has none here is called as the layout calls it.
 _PARTS = {"ffn": "feed-forward", "gdn": "gated delta net", "attn": "attention", "head": "output head"}
 
@@ -30,6 +34,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("bars", "the same over the last answer, from half of its fastest moment up"),
     ("GB/s", "estimated: the bytes that a token reads times tokens a second, of the memory's peak"),
     ("ceiling", "estimated: tokens a second if reading memory at its peak were all there is to do"),
+    ("waiting", "of several ranks: estimated time of a token in which this one waits for the others"),
     ("peak", "of the memory's bandwidth: published for the chip, measured here, or configured"),
     ("first token", "from the question to the first token of the answer"),
     ("prefill", "tokens of the prompt read a second; while it is read, how many of them"),
@@ -41,6 +46,7 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("stopped", "how long it took from the stop to the end of the answer"),
     ("context", "tokens of the conversation, of those the model takes"),
     ("weights", "memory that the model's weights take"),
+    ("rank 0, 1, ...", "memory in use by each rank that shares the model, and its host; estimated but for rank 0"),
     ("keys and values", "memory of the attention layers: grows with the conversation"),
     ("recurrent state", "memory of the gated delta layers: always the same"),
     ("earlier turns", "states of earlier turns, so that going back needs no reading again"),
@@ -100,16 +106,25 @@ def _speed(snapshot: MeterSnapshot, width: int) -> Lines:
     figure = f"{formatting.number(stats.bandwidth_gb_s)} GB/s estimated"
     peak, share, ceiling = stats.peak_bandwidth_gb_s, stats.share_of_peak, stats.ceiling_tok_s
     if peak is None or share is None or ceiling is None:
-        return [*lines, _line(width, (figure, TEXT), (" · peak unknown", MUTED))]
+        lines.append(_line(width, (figure, TEXT), (" · peak unknown", MUTED)))
+        return lines + _waiting(stats, snapshot.model, width)
     lines.append(_line(width, (figure, TEXT), (f" of {formatting.number(peak)}", MUTED)))
     label = f" {whole_percent(share)}"
     lines.append(_line(width, (bandwidth_bar(share, width - len(label)), "$primary"), (label, TEXT)))
     lines.append(_figure(width, "ceiling", f"{formatting.number(ceiling)} tok/s", " est."))
     if stats.draft is not None:
         lines.append(_figure(width, "", "", f"at {stats.tokens_a_pass:.2f} a pass"))
+    lines += _waiting(stats, snapshot.model, width)
     source = snapshot.model.peak_source if snapshot.model else None
     lines.append(_figure(width, "peak", "", f"{formatting.number(peak)} GB/s {source or ''}".rstrip()))
     return lines
+
+
+def _waiting(stats: TurnStats, model: ModelSummary | None, width: int) -> Lines:
+    waiting = waiting_s(stats, model.alone_token_s) if model is not None else None
+    if waiting is None:
+        return []
+    return [_figure(width, "waiting", f"{formatting.number(1000 * waiting)} ms a token", " est.")]
 
 
 def _turn(snapshot: MeterSnapshot, width: int) -> Lines:
@@ -169,20 +184,44 @@ def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
     model, stats = snapshot.model, snapshot.held
     if model is None:
         return []
-    lines = [_figure(width, "weights", decimal_size(model.weights_in_memory))]
+    # While a prompt is read, what reading it will have taken counts as taken.
+    used = max(snapshot.foreseen, 0 if stats is None else stats.active_memory_bytes)
+    share = " a rank" if model.hosts else ""
+    lines = [_figure(width, "weights", decimal_size(model.weights_in_memory), share)]
     if stats is not None:
-        lines.append(_figure(width, "keys and values", decimal_size(stats.kv_bytes)))
-        lines.append(_figure(width, "recurrent state", decimal_size(stats.recurrent_bytes)))
+        lines.append(_figure(width, "keys and values", decimal_size(stats.kv_bytes), share))
+        lines.append(_figure(width, "recurrent state", decimal_size(stats.recurrent_bytes), share))
         if stats.snapshot_bytes:
             budget = snapshot.snapshot_budget
             rest = f" of {decimal_size(budget)}" if budget else ""
-            lines.append(_figure(width, "earlier turns", decimal_size(stats.snapshot_bytes), rest))
-    # While a prompt is read, what reading it will have taken counts as taken.
-    used = max(snapshot.foreseen, 0 if stats is None else stats.active_memory_bytes)
-    limit = model.recommended_bytes or model.memory_bytes
-    if limit and used:
-        lines.append(_figure(width, "free memory", decimal_size(max(0, limit - used)), " est."))
+            lines.append(_figure(width, "earlier turns", decimal_size(stats.snapshot_bytes), rest or share))
+    lines += _ranks(model, used, width)
+    free = free_memory(model.hosts, used) if model.hosts else _free(model, used)
+    if free is not None and used:
+        lines.append(_figure(width, "free memory", decimal_size(free), " est."))
     return lines
+
+
+def _free(model: ModelSummary, used: int) -> int | None:
+    limit = model.recommended_bytes or model.memory_bytes
+    return max(0, limit - used) if limit else None
+
+
+def _ranks(model: ModelSummary, used: int, width: int) -> Lines:
+    """What each rank has in memory, and on which host: of this one as measured, of the others an estimate."""
+    lines: Lines = []
+    apart = len({host.host for host in model.hosts}) > 1
+    for host, nbytes in zip(model.hosts[:MOST_RANKS], memory_in_use(model.hosts, used), strict=False):
+        label = f"rank {host.rank} {_short(host.host) if apart else ''}"
+        lines.append(_figure(width, one_line(label, LABEL - 1), decimal_size(nbytes), " est." if host.rank else ""))
+    if (more := len(model.hosts) - MOST_RANKS) > 0:
+        lines.append(_figure(width, "", "", f"and {more} more"))
+    return lines
+
+
+def _short(host: str) -> str:
+    """ "studio" of "studio.local"; an address as it is."""
+    return host if host.replace(".", "").isdigit() else host.partition(".")[0]
 
 
 def _token(snapshot: MeterSnapshot, width: int) -> Lines:
@@ -202,6 +241,6 @@ def _token(snapshot: MeterSnapshot, width: int) -> Lines:
         if nbytes * 200 >= total
     ]
     return [
-        _figure(width, "bytes a token", decimal_size(total)),
+        _figure(width, "bytes a token", decimal_size(total), " a rank" if model.hosts else ""),
         *flowed((Content.styled(share, MUTED) for share in shares), width),
     ]

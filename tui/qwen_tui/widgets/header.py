@@ -12,13 +12,13 @@ from qwen_tui.widgets.phase_look import PHASES
 
 
 def model_pieces(model: ModelSummary) -> list[str]:
-    """The facts of the header line, the most telling first."""
-    return [
-        visible(model.name),
-        visible(model.variant),
-        decimal_size(model.weights_in_memory),
-        f"{visible(model.device)} {formatting.short_dtype(model.dtype)}",
-    ]
+    """The facts of the header line, the most telling first: of several ranks, that each has its share of the size."""
+    name, variant, size = visible(model.name), visible(model.variant), decimal_size(model.weights_in_memory)
+    device = f"{visible(model.device)} {formatting.short_dtype(model.dtype)}"
+    if ranks := len(model.hosts):
+        share = sum(host.weight_bytes for host in model.hosts) // ranks
+        return [name, f"{ranks} x {decimal_size(share)}", variant, device]
+    return [name, variant, size, device]
 
 
 class Header(Widget):
