@@ -91,6 +91,7 @@ class ScriptedSession:
     between: Callable[[int], None] = lambda index: None
     load_error: Exception | None = None
     calls: Calls = field(default_factory=Calls)
+    model: ModelSummary = SUMMARY
 
     def install(self, patch: pytest.MonkeyPatch) -> Self:
         """Stand in for both modules, so that none of what they import is needed."""
@@ -129,7 +130,7 @@ class ScriptedSession:
         self.calls.closed = True
 
     def summary(self) -> ModelSummary:
-        return SUMMARY
+        return self.model
 
     def restore(self, messages: Sequence[Message], ids: Sequence[int] = (), system: str | None = None) -> None:
         self.calls.restored, self.calls.system = tuple(messages), system

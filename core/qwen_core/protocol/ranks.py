@@ -1,10 +1,14 @@
-"""The ranks that share a model: what is told of each, the memory they take, and how long a token waits for the others."""
+"""The ranks that share a model: what is told of each, the memory they take, and how long a token waits for others."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qwen_core.protocol.stats import TurnStats
+
+if TYPE_CHECKING:
+    from qwen_core.protocol.events import ModelSummary
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,17 @@ class RankSummary:
 def memory_in_use(hosts: Sequence[RankSummary], own: int) -> tuple[int, ...]:
     """Bytes in use by each of `hosts`, of which the first is this rank, with `own`. An estimate of the others: what is
     not weights is as much everywhere, because a state is split evenly."""
-    beside = max(0, own - hosts[0].weight_bytes) if hosts else 0
-    return tuple(host.weight_bytes + beside for host in hosts)
+    if not hosts:
+        return ()
+    beside = max(0, own - hosts[0].weight_bytes)
+    return (own or hosts[0].weight_bytes, *(host.weight_bytes + beside for host in hosts[1:]))
 
 
-def free_memory(hosts: Sequence[RankSummary], own: int) -> int | None:
-    """Bytes that are left on the machine of `hosts` that has the fewest; None where no machine's memory is known."""
+def free_memory(model: "ModelSummary", own: int) -> int | None:
+    """Bytes that are left where `own` are in use by this rank, on the machine that has the fewest; None where no
+    machine's memory is known."""
+    alone = RankSummary(0, "", model.recommended_bytes or model.memory_bytes, model.weights_in_memory)
+    hosts = model.hosts or (alone,)
     limits, used = dict[str, int](), defaultdict[str, int](int)
     for host, nbytes in zip(hosts, memory_in_use(hosts, own), strict=True):
         used[host.host] += nbytes

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qwen_core.protocol.ranks import RankSummary, free_memory, memory_in_use, waiting_s
 from qwen_core.protocol.stats import DraftStats
-from support.fake_engine import shared_stats
+from support.fake_engine import MODEL, SHARED, shared_stats
 
 SIZES = st.integers(0, 10**12)
 RANKS = st.lists(
@@ -56,8 +56,14 @@ def test_the_machine_with_the_least_left_says_what_is_free(hosts: list[RankSumma
     left = {"a": 10**12, "b": 3 * 10**12}
     for host, nbytes in zip(hosts, memory_in_use(hosts, own), strict=True):
         left[host.host] -= nbytes
-    assert free_memory(hosts, own) == min(max(0, left[host.host]) for host in hosts)
+    assert free_memory(replace(SHARED, hosts=tuple(hosts)), own) == min(max(0, left[host.host]) for host in hosts)
 
 
 def test_nothing_is_free_where_no_memory_is_known() -> None:
-    assert free_memory([RankSummary(0, "a", 0, 5)], 10) is None
+    assert free_memory(replace(SHARED, hosts=(RankSummary(0, "a", 0, 5),)), 10) is None
+    assert free_memory(replace(MODEL, recommended_bytes=None, memory_bytes=0), 10) is None
+
+
+def test_one_rank_has_what_its_machine_allows() -> None:
+    assert free_memory(MODEL, 10 << 30) == 38 << 30
+    assert free_memory(replace(MODEL, recommended_bytes=None), 10 << 30) == 54 << 30

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from qwen_core.errors import CheckpointError
 from qwen_core.protocol.events import FinishReason, GenerationSettings, LoadSettings, StreamEvent
+from qwen_core.protocol.ranks import RankSummary
 from qwen_core.settings.paths import location
 from qwen_tui import cli
 from qwen_tui.settings.tree import AppSettings
@@ -89,6 +91,15 @@ def test_json_is_one_object_of_the_promised_fields_on_one_line(
     assert fields["weight_tiers"] == {"mapped": 1, "copied": 2, "streamed": 3}
     assert (fields["load_s"], fields["dtype"], fields["device"]) == (0.25, "float32", "a machine")
     assert fields["model"].keys() == {"name", "path", "variant", "weight_bytes", "context_limit", "fingerprint"}
+
+
+def test_json_names_the_ranks_that_shared_the_model(fake: ScriptedSession, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.model = replace(fake.model, hosts=(RankSummary(0, "a", 5, 4), RankSummary(1, "b", 6, 3)), alone_token_s=0.09)
+    assert cli.main(["run", "./dir", "--json", "-p", "x"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert list(fields) == [*FIELDS, "hosts", "waiting_s"]
+    assert fields["hosts"][1] == {"rank": 1, "host": "b", "memory_bytes": 6, "weight_bytes": 3}
+    assert fields["waiting_s"] == pytest.approx(0)  # 0.09 s for 900 bytes are 0.1 s for 1,000
 
 
 def test_json_says_what_counted_of_sampling_and_where_it_was_from(

@@ -16,7 +16,7 @@ from qwen_core.protocol.events import StreamEvent
 from qwen_tui import cli
 from qwen_tui.commands.run_meter import INTERVAL_S, RunMeter
 from support.clock import Clock
-from support.fake_engine import MODEL, stats
+from support.fake_engine import MODEL, SHARED, shared_stats, stats
 from support.fake_session import said
 
 MOMENTS = st.lists(st.floats(0, 0.5), min_size=1, max_size=60)
@@ -89,6 +89,18 @@ def test_a_line_says_of_the_model_what_the_panel_says() -> None:
         assert line["weights_in_memory_bytes"] == MODEL.tiers.total
         assert line["token_parts"] == dict(MODEL.token_parts)
     assert done["free_memory_bytes"] == (50 << 30) - (21 << 30)
+
+
+def test_of_several_ranks_a_line_says_who_they_are_and_what_a_token_waits() -> None:
+    out = io.StringIO()
+    meter = RunMeter(out, lambda: 0.0)
+    meter.loaded(SHARED)
+    meter.event(StreamEvent(done=True, finish_reason="stop", stats=shared_stats()))
+    line = json.loads(out.getvalue())
+    assert [host["host"] for host in line["hosts"]] == ["studio.local", "mini-in-the-cellar.local"]
+    assert line["waiting_s"] == pytest.approx(1 / 29.8 - 0.0262 * 10.32 / 10.13)
+    assert line["free_memory_bytes"] == (24 << 30) - 11_500_000_000 + 11_090_000_000 - 10_950_000_000
+    assert "hosts" not in lines([0.0])[0][0]
 
 
 def test_the_time_lost_to_a_stop_is_in_the_last_line(

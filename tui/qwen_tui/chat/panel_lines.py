@@ -196,15 +196,10 @@ def _memory(snapshot: MeterSnapshot, width: int) -> Lines:
             rest = f" of {decimal_size(budget)}" if budget else ""
             lines.append(_figure(width, "earlier turns", decimal_size(stats.snapshot_bytes), rest or share))
     lines += _ranks(model, used, width)
-    free = free_memory(model.hosts, used) if model.hosts else _free(model, used)
+    free = free_memory(model, used)
     if free is not None and used:
         lines.append(_figure(width, "free memory", decimal_size(free), " est."))
     return lines
-
-
-def _free(model: ModelSummary, used: int) -> int | None:
-    limit = model.recommended_bytes or model.memory_bytes
-    return max(0, limit - used) if limit else None
 
 
 def _ranks(model: ModelSummary, used: int, width: int) -> Lines:

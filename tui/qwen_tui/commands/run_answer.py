@@ -83,6 +83,7 @@ class AnswerText:
             "model": fields_of(model, "name", "path", "variant", "weight_bytes", "context_limit", "fingerprint"),
             "sampling": {name: asdict(sampling[name]) for name in (*SAMPLING, "effort")},
             "draft": None if stats.draft is None else asdict(stats.draft),
+            **rank_fields(model, stats),
             **self._logprobs(asked=logprobs),
         }
 
@@ -90,6 +91,16 @@ class AnswerText:
         found = self.probabilities
         entries = [] if found is None else logprob_fields(self.token_ids, found, self.texts)
         return {"logprobs": entries} if asked else {}
+
+
+def rank_fields(model: ModelSummary, stats: TurnStats) -> dict[str, Any]:
+    """The ranks that share the model, and the seconds of a token in which this one waits for the others (an estimate);
+    nothing where there is one."""
+    from qwen_core.protocol.ranks import waiting_s
+
+    if not model.hosts:
+        return {}
+    return {"hosts": [asdict(host) for host in model.hosts], "waiting_s": waiting_s(stats, model.alone_token_s)}
 
 
 def statistics(stats: TurnStats, peak_source: PeakSource | None) -> str:

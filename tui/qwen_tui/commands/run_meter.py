@@ -7,8 +7,10 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
+from qwen_core.protocol.ranks import free_memory
 from qwen_core.protocol.stats import remaining_s
 from qwen_tui.commands.output import json_line
+from qwen_tui.commands.run_answer import rank_fields
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import ModelSummary, StreamEvent
@@ -38,8 +40,8 @@ class RunMeter:
         self._clock = clock
         self._began: float | None = None
         self._due = 0.0
+        self._summary: ModelSummary | None = None
         self._model: dict[str, Any] = {}
-        self._memory_limit = 0
         self._prefill_s = 0.0  # at the last step of it
         self._last: StreamEvent | None = None  # that had figures, of a turn that goes on
         self._lock = Lock()
@@ -61,7 +63,7 @@ class RunMeter:
     def loaded(self, model: ModelSummary) -> None:
         """What the lines from now on say of the model."""
         with self._lock:
-            self._memory_limit = model.recommended_bytes or model.memory_bytes
+            self._summary = model
             self._model = {
                 "peak_source": model.peak_source,
                 "context_limit": model.context_limit,
@@ -100,8 +102,11 @@ class RunMeter:
             self._write(elapsed, "prefill", figures)
 
     def _figures(self, stats: TurnStats) -> dict[str, Any]:
-        free = max(0, self._memory_limit - stats.active_memory_bytes) if self._memory_limit else None
-        return {**stats.as_dict(), "free_memory_bytes": free}
+        model = self._summary
+        if model is None:
+            return {**stats.as_dict(), "free_memory_bytes": None}
+        free = free_memory(model, stats.active_memory_bytes)
+        return {**stats.as_dict(), "free_memory_bytes": free, **rank_fields(model, stats)}
 
     def _write(self, elapsed: float, phase: str, figures: dict[str, Any]) -> None:
         # A token that comes late must not make all later lines late: four a second, if not evenly.
