@@ -226,8 +226,8 @@ class ModelSummary:
     template has, each with a number that is another where the text before the conversation is; `default_effort`: which
     of them it takes unasked. `thinking_levels`: those whose answers begin with reasoning; `thinks`: whether one does
     unasked. `generation_config`: what the model's file of that name says of sampling. `kernel_faults`: a line for each
-    kernel of our own that did not prove right. `hosts`: every rank where several share the model, else (); bytes are
-    then those of this rank, and `alone_token_s` is what `ranks.waiting_s` counts from; None: not measured.
+    kernel of our own that did not prove right. `hosts`: every rank where several share the model, else (); all
+    bytes but `weight_bytes` are this rank's then, and `alone_token_s` is what `ranks.waiting_s` counts from.
     """
 
     name: str

@@ -13,6 +13,7 @@ from qwen_core.device.backend import mx
 from qwen_core.kept_figures import KeptFigures
 from qwen_core.model.model import Model
 from qwen_core.model.mtp import MtpLayer
+from qwen_core.model.part import PartModel
 from qwen_core.session.draft_count import MOST_DRAFTS
 
 CONTEXT = 32
@@ -32,8 +33,11 @@ class DraftCosts:
 
 
 def draft_costs(model: Model, layer: MtpLayer | None, folder: str, fingerprint: str) -> DraftCosts:
-    """The costs for `model`, from `folder` where they were kept for its fingerprint, compute type and MLX's version."""
+    """The costs for `model`, from `folder` where they were kept for its fingerprint, compute type, MLX's version and
+    number of ranks."""
     key = f"{fingerprint} {model.dtype} {version('mlx')} {_drafter(model, layer)}"
+    if isinstance(model, PartModel):  # a pass waits for the others, however many rows it has
+        key += f" {model.collectives.ranks} ranks"
     figures = KeptFigures(folder if fingerprint else "", "draft-costs.json")
     with suppress(KeyError, TypeError, ValueError):
         kept = figures.get(key)

@@ -5,7 +5,7 @@ and completion.py's business.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Self, get_args
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
-from qwen_core.checkpoint.layout import make_layout
+from qwen_core.checkpoint.layout import Layout, make_layout
 from qwen_core.checkpoint.locate import model_name
 from qwen_core.checkpoint.variants import identify
 from qwen_core.device.backend import describe_device
@@ -22,7 +22,12 @@ from qwen_core.device.machine import fused_rows, this_machine
 from qwen_core.device.memory_peak import kept_peak, measured_peak
 from qwen_core.errors import quote
 from qwen_core.model.model import Model, load_model
+from qwen_core.model.part import PartModel
+from qwen_core.model.part_layout import part_layout
+from qwen_core.model.shard import Shard
 from qwen_core.protocol.events import DraftMode, LoadProgress, LoadSettings, ModelSummary
+from qwen_core.protocol.ranks import RankSummary
+from qwen_core.session.alone import alone_token_s
 from qwen_core.session.drafters import Drafters
 from qwen_core.session.generate import CHUNK
 from qwen_core.settings.kinds import Choice, Number, checked
@@ -55,6 +60,12 @@ class LoadedModel:
         peak, source = machine.peak_bandwidth_gb_s, machine.peak_source
         self.summary = replace(self.summary, peak_bandwidth_gb_s=peak, peak_source=source)
         return peak is not None
+
+    def shared_by(self, hosts: Sequence[RankSummary], stop: Stopped = lambda: False) -> None:
+        """Have `summary` say which ranks share the model, and what a token takes this one alone, which is measured."""
+        assert isinstance(self.model, PartModel)
+        alone_s = alone_token_s(self.model, self.summary.weight_bytes_per_token, stop=stop)
+        self.summary = replace(self.summary, hosts=tuple(hosts), alone_token_s=alone_s)
 
     def close(self) -> None:
         """Release the weights and the mapped files."""
@@ -104,7 +115,7 @@ def load(
     config = checkpoint.config
     load_s = time.perf_counter() - start
     machine = _machine(settings, partial(kept_peak, settings.cache_folder))
-    layout = make_layout(checkpoint)
+    layout = _layout(checkpoint, model)
     summary = ModelSummary(
         name=model_name(checkpoint.path),
         path=str(checkpoint.path),
@@ -130,6 +141,13 @@ def load(
     drafters.prepare(settings.draft)
     ends = stop_ids(checkpoint)
     return LoadedModel(model, checkpoint.generation_config, ends, summary, drafters, settings, layout.pass_bytes)
+
+
+def _layout(checkpoint: Checkpoint, model: Model) -> Layout:
+    """Of what is in this process: the checkpoint, or a rank's part of it."""
+    if isinstance(model, PartModel):
+        return part_layout(checkpoint, Shard(model.collectives.rank, model.collectives.ranks))
+    return make_layout(checkpoint)
 
 
 def _machine(settings: LoadSettings, measured: Callable[[], float | None]) -> Hardware:

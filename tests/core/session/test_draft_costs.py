@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from qwen_core import demo_model_path
+from qwen_core.model.collectives import Collectives
+from qwen_core.model.led import load_led
 from qwen_core.model.model import Model, load_model
 from qwen_core.session.draft_costs import DraftCosts, between, draft_costs, measure
 from qwen_core.session.draft_count import MOST_DRAFTS
+from support.checkpoints import write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,17 @@ def test_costs_are_kept_for_the_same_model(model: Model, tmp_path: Path) -> None
     assert draft_costs(model, None, str(tmp_path), "a") == DraftCosts((1.0, 2.0), 3.0)
     assert draft_costs(model, None, str(tmp_path), "b") != DraftCosts((1.0, 2.0), 3.0)
     assert len(json.loads(file.read_text())) == 2
+
+
+def test_costs_with_other_ranks_are_others(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model", "bf16")
+    for ranks in (1, 2):
+        collectives = Collectives(rank=0, ranks=ranks)
+        with collectives.silenced():
+            part = load_led(tmp_path / "model", "float32", collectives, lambda command: None)
+            draft_costs(part, None, str(tmp_path), "a")
+    draft_costs(load_model(tmp_path / "model", "float32"), None, str(tmp_path), "a")
+    assert len(json.loads((tmp_path / "draft-costs.json").read_text())) == 3
 
 
 @pytest.mark.parametrize(
