@@ -16,7 +16,7 @@ from qwen_core.engine.log import EngineLog, describe_death, open_engine_log
 from qwen_core.errors import EngineError
 from qwen_core.protocol.events import Command, EngineDied, Event, Shutdown, Stop
 
-FACTORY = "qwen_core.session.session:load_session"
+FACTORY = "qwen_core.engine.loading:load_session"
 BOOT = "from qwen_core.engine.worker import main; main()"
 EXIT_GRACE_S = 5.0
 TERMINATE_GRACE_S = 2.0

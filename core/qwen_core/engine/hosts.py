@@ -96,7 +96,9 @@ class _File:
         if backend not in get_args(Backend):
             self._refuse(f"backend {quote(repr(backend))}: one of {', '.join(get_args(Backend))} is needed")
         envs = given.get("envs", [])
-        variables = [self._variable(entry) for entry in envs] if isinstance(envs, list) else self._refuse("envs: a list")
+        variables = (
+            [self._variable(entry) for entry in envs] if isinstance(envs, list) else self._refuse("envs: a list")
+        )
         hosts = tuple(self._host(number, entry) for number, entry in enumerate(cast(list[Any], listed)))
         if backend == "ring":
             self._need_addresses(hosts)
@@ -144,7 +146,9 @@ class _File:
             self._refuse("the first host has no ips: JACCL needs an address of rank 0")
         for rank, host in enumerate(hosts):
             if len(host.rdma) != count or host.rdma[rank] is not None:
-                self._refuse(f"{quote(host.name)}: its rdma must list a device to each of {count} hosts, null to itself")
+                self._refuse(
+                    f"{quote(host.name)}: its rdma must list a device to each of {count} hosts, null to itself"
+                )
             others = ((rank - 1) % count, (rank + 1) % count) if around else range(count)
             for other in others:
                 if other != rank and host.rdma[other] is None:

@@ -14,18 +14,17 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
-from importlib.metadata import version
+from functools import cached_property, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from qwen_core.engine.hello import found_there, introduction
 from qwen_core.engine.joining import Listening, join, reach
 from qwen_core.engine.lines import Speaker, read_messages
 from qwen_core.engine.ranks import BEATS, HELLO
-from qwen_core.errors import CapacityError, CheckpointError, QwenError, quote
+from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.protocol.events import LoadProgress
-from qwen_core.version import __version__
 
 if TYPE_CHECKING:  # MLX behind it, which is not there on every machine that is asked
     from qwen_core.model.follow import Follower
@@ -93,11 +92,11 @@ class Rank:
 
     def run(self) -> None:
         """Introduce this process, then do what is said."""
-        self._answer(HELLO, self._introduce)
+        self._answer(HELLO, introduction)
         while True:
             self._doing, command = self._commands.get()
             self._asked = command.pop("n", 0)
-            self._answer(self._asked, lambda: self._do(command))
+            self._answer(self._asked, partial(self._do, command))
 
     def _answer(self, asked: int, action: Callable[[], Reply | None]) -> None:
         """Reply with what comes of `action`, where somebody asked. A failure nobody waits for ends all ranks."""
@@ -117,13 +116,6 @@ class Rank:
             self.say({"broken": reply["failed"]})
             os._exit(1)
 
-    def _introduce(self) -> Reply:
-        from qwen_core.device.backend import device_info
-        from qwen_core.device.hardware import memory_bytes, recommended_bytes
-
-        memory = min(memory_bytes(), recommended_bytes(device_info()) or memory_bytes())
-        return {"pid": os.getpid(), "version": __version__, "mlx": version("mlx"), "memory_bytes": memory}
-
     def _do(self, command: Command) -> Reply | None:
         if own := self._mine.get(str(command.get("do"))):
             return own(command)
@@ -133,11 +125,9 @@ class Rank:
 
     def _open(self, command: Command) -> Reply:
         """Which checkpoint is there: nothing is loaded for that."""
-        from qwen_core.checkpoint.directory import open_checkpoint
-        from qwen_core.checkpoint.fingerprint import fingerprint
-
-        self._path, self._ranks = _found(command["path"], command["below_home"]), command["ranks"]
-        return {"fingerprint": fingerprint(open_checkpoint(self._path))}
+        self._ranks = command["ranks"]
+        self._path, found = found_there(command["path"], command["below_home"])
+        return {"fingerprint": found}
 
     def _listen(self, command: Command) -> Reply:
         self._listening = Listening(command["ips"])
@@ -160,22 +150,16 @@ class Rank:
         from qwen_core.model.follow import Follower
 
         collectives = Collectives(rank=self.rank, ranks=self._ranks)
-        return Follower(collectives, progress=self._report, stop=lambda: self._doing <= self._stopped)
+        return Follower(collectives, progress=self._report)
 
     def _report(self, latest: LoadProgress) -> None:
+        """Tell how far a load is, and end it here where it was stopped."""
+        if self._doing <= self._stopped:
+            raise EngineError("loading was stopped")
         now = time.monotonic()
         if self._asked and now - self._told_at >= PROGRESS_S:
             self._told_at = now
             self.say({"n": self._asked, "progress": [latest.done_bytes, latest.total_bytes]})
-
-
-def _found(path: str, below_home: str) -> str:
-    """Where a model of rank 0 is on this machine: at the same path, or at the same place below the home folder."""
-    if below_home and not Path(path).is_dir():
-        return str(Path.home() / below_home)
-    if not Path(path).is_dir():
-        raise CheckpointError(f"there is no model directory {quote(path)}")
-    return path
 
 
 def _tidy(pid_file: str) -> None:
@@ -196,5 +180,3 @@ def main() -> None:
     for target in (rank.hear, rank.live):
         threading.Thread(target=target, daemon=True).start()
     rank.run()
-
-

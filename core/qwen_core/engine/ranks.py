@@ -104,7 +104,7 @@ class Ranks:
         self._all_replies(stop, None)
         with self._changed:
             self.group = group
-            lost = self._lost
+            lost = self.lost
         if lost:
             self._lost_how(lost)
 

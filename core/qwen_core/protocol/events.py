@@ -62,7 +62,8 @@ class LoadSettings:
     `snapshot_budget_bytes`: memory for states of earlier turns. `peak_bandwidth_gb_s` and `gpu_cores`: of this machine,
     where it cannot tell or tells wrongly; None: as it tells. `draft`: who is to draft, made ready while a model is
     loaded. `cache_folder`: where what was measured of a model is kept; "": nowhere. `kernels`: whether kernels of our
-    own may be used.
+    own may be used. `hosts`: who shares the model (engine/hosts.py), a number of ranks on this machine or a host file;
+    "": nobody.
     """
 
     snapshot_budget_bytes: int = 1_000_000_000
@@ -71,6 +72,7 @@ class LoadSettings:
     draft: DraftMode = "auto"
     cache_folder: str = ""
     kernels: bool = True
+    hosts: str = ""
 
 
 @dataclass(frozen=True)

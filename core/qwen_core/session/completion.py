@@ -6,11 +6,12 @@ from typing import Any
 
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CapacityError, SettingsError
+from qwen_core.model.model import load_model
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, StreamEvent
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, Progress, Stopped, load
+from qwen_core.session.loading import LoadedModel, LoadModel, Progress, Stopped, load
 from qwen_core.session.sampling import Sampler, resolve_sampling
 from qwen_core.session.scoring import Scorer
 from qwen_core.session.turn import Turn, TurnPlan
@@ -73,11 +74,12 @@ def load_completion(
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
     stop: Stopped | None = None,
+    load_model: LoadModel = load_model,
 ) -> Completion:
     """Load a model directory for raw token ids; a tokenizer is used where there is one."""
     checkpoint = open_checkpoint(path)
     tokenizer = load_tokenizer(checkpoint) if checkpoint.tokenizer_path else None
     if tokenizer:
         check_tokenizer_fits(tokenizer, checkpoint.config)
-    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop)
+    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load_model)
     return Completion(loaded, tokenizer)

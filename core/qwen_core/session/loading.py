@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Protocol, Self, get_args
 
 from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
@@ -36,6 +36,20 @@ from qwen_core.settings.sampling_values import sampling_config
 
 Progress = Callable[[LoadProgress], None]
 Stopped = Callable[[], bool]
+
+
+class LoadModel(Protocol):
+    """What brings a model's weights into memory: `qwen_core.model.model.load_model`, or a part of them."""
+
+    def __call__(
+        self,
+        path: Checkpoint,
+        dtype: str | None = None,
+        *,
+        progress: Progress | None = None,
+        stop: Stopped | None = None,
+        kernels: bool = True,
+    ) -> Model: ...
 
 
 @dataclass
@@ -105,6 +119,7 @@ def load(
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
     stop: Stopped | None = None,
+    load_model: LoadModel = load_model,
 ) -> LoadedModel:
     """Load every weight of `checkpoint`. Raises QwenError with one line that says what is wrong with it."""
     settings = _checked(settings or LoadSettings())

@@ -12,6 +12,7 @@ from typing import Any
 from qwen_core.checkpoint.config import replaced_rope
 from qwen_core.checkpoint.directory import open_checkpoint
 from qwen_core.errors import CheckpointError, SettingsError, quote
+from qwen_core.model.model import load_model
 from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
@@ -27,7 +28,7 @@ from qwen_core.protocol.pieces import Piece, text_of, with_late_reasoning
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, Progress, Stopped, load
+from qwen_core.session.loading import LoadedModel, LoadModel, Progress, Stopped, load
 from qwen_core.session.prompts import Prompts, Run
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -381,6 +382,7 @@ def load_session(
     settings: LoadSettings | None = None,
     progress: Progress | None = None,
     stop: Stopped | None = None,
+    load_model: LoadModel = load_model,
 ) -> Session:
     """Load a model directory with its tokenizer and chat template, and begin a conversation.
 
@@ -397,5 +399,5 @@ def load_session(
     template = load_template(checkpoint)
     find_levels(template)
     settings = settings or LoadSettings()
-    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop)
+    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load_model)
     return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=settings.snapshot_budget_bytes)
