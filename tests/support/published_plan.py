@@ -72,6 +72,10 @@ SMALL_MIXTURE: dict[str, Any] = {
     "shared_expert_intermediate_size": 128,
 }
 
+# What turns the small ones into models that four ranks can share, whatever their quantisation.
+SHARED = {"linear_num_key_heads": 4, "linear_num_value_heads": 8}
+SHARED_MIXTURE = SHARED | SMALL_MIXTURE | {"moe_intermediate_size": 256, "shared_expert_intermediate_size": 256}
+
 
 @dataclass(frozen=True)
 class Spec:

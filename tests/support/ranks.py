@@ -11,10 +11,13 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from qwen_core.model.collectives import Collectives
+    from qwen_core.model.led import LedModel
 
 Result = TypeVar("Result")
 PATIENCE_S = 60.0
@@ -22,48 +25,63 @@ PATIENCE_S = 60.0
 _END = "end"
 
 
-@dataclass
 class Led:
-    """What rank 0 has: its collectives, and the way to the others' pipes."""
+    """What rank 0 has: its collectives, the way to the others' pipes, and the model that was loaded last."""
 
-    collectives: Any
-    followers: Sequence[Connection]
+    def __init__(self, collectives: "Collectives", followers: Sequence[Connection]) -> None:
+        self.collectives = collectives
+        self.told: list[dict[str, Any]] = []
+        self._followers = followers
+        self._loaded: tuple[Path, LedModel] | None = None
 
     def tell(self, command: dict[str, Any]) -> None:
         line = json.dumps(command)
         assert len(line) < 1000, "a terminal between two machines takes no longer line"
-        for follower in self.followers:
+        self.told.append(command)
+        for follower in self._followers:
             follower.send(line)
 
-    def load(self, path: Path, dtype: str = "float32") -> Any:
-        """The model in `path`, of which every rank has loaded its part."""
+    def load(self, path: Path) -> "LedModel":
+        """The model in `path` in float32, of which every rank has loaded its part."""
         from qwen_core.model.led import load_led
 
-        model = load_led(path, dtype, self.collectives, self.tell)
-        for follower in self.followers:
-            answer = follower.recv()
-            assert "loaded" in answer, answer
-        return model
+        if self._loaded is None or self._loaded[0] != path:
+            if self._loaded is not None:
+                self._loaded[1].close()
+            self._loaded = path, load_led(path, "float32", self.collectives, self.tell)
+            for answer in self._answers():
+                assert "loaded" in answer, answer
+        return self._loaded[1]
+
+    def everywhere(self, function: Callable[..., Result], *arguments: Any) -> list[Result]:
+        """What `function(collectives, *arguments)` gives on each rank, by rank."""
+        for follower in self._followers:
+            follower.send((function, arguments))
+        return [function(self.collectives, *arguments), *self._answers()]
+
+    def _answers(self) -> list[Any]:
+        answers = [follower.recv() for follower in self._followers]
+        assert not any(isinstance(answer, dict) and "error" in answer for answer in answers), answers
+        return answers
 
 
 class Ranks:
     """`count` ranks at work; `do` has rank 0 call a function of a module."""
 
     def __init__(self, count: int, folder: Path) -> None:
+        """`folder` is for files of theirs."""
         self.count = count
+        self._broken = ""
         context = multiprocessing.get_context("spawn")
         hosts = folder / "hosts.json"
         hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in _free_ports(count)]))
         self._here, there = context.Pipe()
-        pairs = [context.Pipe() for _ in range(count - 1)]
-        environment = [{"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)} for rank in range(count)]
+        pairs = [context.Pipe() for _ in range(1, count)]
         leading, following = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        works = [(_lead, (there, leading)), *((_follow, (pipe, folder)) for pipe in following)]
         self.processes = [
-            context.Process(target=_lead, args=(environment[0], there, leading), daemon=True),
-            *(
-                context.Process(target=_follow, args=(environment[rank], following[rank - 1]), daemon=True)
-                for rank in range(1, count)
-            ),
+            context.Process(target=work, args=(rank, hosts, *arguments), daemon=True)
+            for rank, (work, arguments) in enumerate(works)
         ]
         for process in self.processes:
             process.start()
@@ -72,26 +90,30 @@ class Ranks:
             end.close()
 
     def do(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What `function(led, *arguments)` gives in rank 0."""
+        """What `function(led, *arguments)` gives in rank 0. What goes wrong there is an AssertionError with its trace,
+        behind which the ranks do nothing more."""
+        assert not self._broken, f"the ranks ended before: {self._broken}"
         self._here.send((function, arguments))
-        if not self._here.poll(PATIENCE_S):
-            raise TimeoutError(f"{function.__name__} takes more than {PATIENCE_S} s")
-        error, result = self._here.recv()
-        assert not error, error
+        error, result = self._here.recv() if self._here.poll(PATIENCE_S) else ("it hangs", None)
+        self._broken = error
+        assert not error, f"{function.__name__}: {error}"
         return result
 
     def close(self) -> None:
+        """End them. AssertionError where one had to be killed."""
         with suppress(OSError):
             self._here.send((_END, ()))
         for process in self.processes:
-            process.join(2)
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.join(0 if self._broken else 20)
+            process.kill()
+            process.join()
+        codes = [process.exitcode for process in self.processes]
+        assert self._broken or codes == [0] * self.count, codes
 
 
 @contextmanager
 def ranks(count: int, folder: Path) -> Iterator[Ranks]:
+    """So many ranks, which are gone at the end."""
     started = Ranks(count, folder)
     try:
         yield started
@@ -109,8 +131,8 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _connected(environment: dict[str, str]) -> Any:
-    os.environ |= environment
+def _connected(rank: int, hosts: Path) -> "Collectives":
+    os.environ |= {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)}
     import mlx.core as mx
 
     from qwen_core.model.collectives import Collectives
@@ -118,8 +140,8 @@ def _connected(environment: dict[str, str]) -> Any:
     return Collectives(mx.distributed.init(strict=True, backend="ring"))
 
 
-def _lead(environment: dict[str, str], pipe: Connection, followers: Sequence[Connection]) -> None:
-    led = Led(_connected(environment), followers)
+def _lead(rank: int, hosts: Path, pipe: Connection, followers: Sequence[Connection]) -> None:
+    led = Led(_connected(rank, hosts), followers)
     while True:
         function, arguments = pipe.recv()
         if function == _END:
@@ -132,15 +154,20 @@ def _lead(environment: dict[str, str], pipe: Connection, followers: Sequence[Con
         follower.send(_END)
 
 
-def _follow(environment: dict[str, str], pipe: Connection) -> None:
+def _follow(rank: int, hosts: Path, pipe: Connection, folder: Path) -> None:
     from qwen_core.errors import QwenError
     from qwen_core.model.follow import Follower
 
-    follower = Follower(_connected(environment))
+    collectives = _connected(rank, hosts)
+    follower = Follower(collectives, folder=folder / "states")
     with suppress(EOFError):
-        while (line := pipe.recv()) != _END:
+        while (told := pipe.recv()) != _END:
             try:
-                answer = follower.do(json.loads(line))
+                if isinstance(told, str):
+                    answer = follower.do(json.loads(told))
+                else:
+                    function, arguments = told
+                    answer = function(collectives, *arguments)
             except QwenError as error:
                 answer = {"error": str(error)}
             if answer is not None:

@@ -24,7 +24,7 @@ class Collectives:
         """Bytes that this rank sends for them where the ranks form a ring; of two ranks, however they talk."""
         self.silent = False
         self._last: mx.array | None = None
-        self._group: mx.distributed.Group | None = None
+        self.group: mx.distributed.Group | None = None
         if group is not None:
             self.rank, self.ranks = group.rank(), group.size()
             self.connect(group)
@@ -32,7 +32,7 @@ class Collectives:
     def connect(self, group: mx.distributed.Group) -> None:
         """From now on the ranks of `group` are the others. Its size and this process's place in it must be known."""
         assert (group.rank(), group.size()) == (self.rank, self.ranks)
-        self._group = group
+        self.group = group
 
     def sum(self, x: mx.array) -> mx.array:
         """The sum of every rank's `x`, the same bits on each."""
@@ -66,8 +66,8 @@ class Collectives:
         self.bytes += nbytes
 
     def _ordered(self, operation: Callable[..., mx.array], x: mx.array) -> mx.array:
-        assert self._group is not None, "the ranks are not connected yet"
+        assert self.group is not None, "the ranks are not connected yet"
         if self._last is not None:
             x = mx.depends(x, self._last)
-        self._last = operation(x, group=self._group)
+        self._last = operation(x, group=self.group)
         return self._last
