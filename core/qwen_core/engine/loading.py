@@ -5,7 +5,6 @@ group in the life of a process.
 """
 
 import atexit
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +44,7 @@ def load_session(
     loaded = session.load_session(
         path, system, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load
     )
-    return _told_of(part, loaded)
+    return _told_of(part, loaded, stop)
 
 
 def load_completion(
@@ -63,7 +62,7 @@ def load_completion(
     loaded = completion.load_completion(
         path, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load
     )
-    return _told_of(part, loaded)
+    return _told_of(part, loaded, stop)
 
 
 class PartLoader:
@@ -180,10 +179,10 @@ def _part_loader(settings: LoadSettings | None, lost: Lost) -> PartLoader | None
 Owner = TypeVar("Owner", bound=ModelOwner)
 
 
-def _told_of(part: PartLoader | None, owner: Owner) -> Owner:
+def _told_of(part: PartLoader | None, owner: Owner, stop: Stopped | None) -> Owner:
     """`owner`, whose summary says now who shares its model."""
     if part is not None:
-        owner.loaded.summary = replace(owner.loaded.summary, hosts=part.summaries)
+        owner.loaded.shared_by(part.summaries, stop or _never)
     return owner
 
 
