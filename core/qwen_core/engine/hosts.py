@@ -55,7 +55,7 @@ class Hosts:
 def read_hosts(text: str) -> Hosts | None:
     """What `text` says: "" or "1" for this process alone, a number for so many ranks on this machine, else a host file.
 
-    Raises SettingsError or CheckpointError, one line, for everything else.
+    Raises SettingsError, one line, for everything else.
     """
     text = text.strip()
     if re.fullmatch(r"[0-9]+", text):
@@ -68,7 +68,10 @@ def read_hosts(text: str) -> Hosts | None:
 def read_host_file(path: Path) -> Hosts | None:
     """The hosts of a file of mlx.launch; None where it names one alone."""
     where = f"the host file {quote(path)}"
-    text = read_text(path, MAX_FILE_BYTES)
+    try:
+        text = read_text(path, MAX_FILE_BYTES)
+    except QwenError as error:
+        raise SettingsError(f"the host file {error}") from None
     try:
         return _several(_File(where).hosts(strict_json(text, 10_000)))
     except QwenError:

@@ -3,8 +3,10 @@
 Opening, bounding and reading it back; who writes there is worker.py and whatever native code it runs.
 """
 
+import io
 import os
 import signal
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +89,21 @@ def open_engine_log() -> tuple[EngineLog, int]:
         return EngineLog(path, os.fstat(descriptor).st_size), descriptor
     except (OSError, QwenError):
         return EngineLog(None), os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def divert_native_words() -> None:
+    """Have the log take what native code writes on this process's standard error from now on, as MLX does of a broken
+    ring; Python's own words go where they went."""
+    _, descriptor = open_engine_log()
+    words = os.dup(2)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    stream = sys.stderr
+    if isinstance(stream, io.TextIOWrapper) and stream.fileno() == 2:
+        stream.flush()
+        sys.stderr = os.fdopen(words, "w", 1, stream.encoding, stream.errors)
+    else:
+        os.close(words)
 
 
 def bound_log(descriptor: int) -> None:

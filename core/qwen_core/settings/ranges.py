@@ -1,5 +1,5 @@
-"""What the numbers that shape an answer may be: one table for the command line, /set, config.toml, the environment and
-the API. What each of them means is said in tree.py.
+"""What the numbers that shape an answer may be, and some words: one table for the command line, /set, config.toml, the
+environment and the API. What each of them means is said in tree.py.
 
 Penalties are as in the OpenAI API. A `top_p` of 0 is refused: some runtimes take it for "all tokens" (mlx-lm), others
 for "the likeliest token alone" (llama.cpp, transformers), and what each of these asks for has a name of its own here,
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from qwen_core.protocol.probabilities import MOST_TOP
-from qwen_core.settings.kinds import Number
+from qwen_core.settings.kinds import Number, Words
 
 SAMPLING: Mapping[str, Number] = MappingProxyType(
     {
@@ -32,3 +32,4 @@ REASONING_BUDGET = Number(1, 1_000_000, whole=True)
 PEAK_BANDWIDTH_GB_S = Number(0.001, 100_000)
 GPU_CORES = Number(1, 10_000, whole=True)
 SNAPSHOT_BUDGET_MB = Number(0, 1_000_000, whole=True)
+HOSTS = Words(4096, accepts="a number of ranks, or the path of a host file")

@@ -14,6 +14,7 @@ from qwen_core.protocol.probabilities import LENS_TOP
 from qwen_core.settings.kinds import Choice, Switch, Words, setting
 from qwen_core.settings.ranges import (
     GPU_CORES,
+    HOSTS,
     MAX_TOKENS,
     NUM_DRAFT_TOKENS,
     PEAK_BANDWIDTH_GB_S,
@@ -134,6 +135,11 @@ class HardwareSection:
         "On a Mac use this program's own kernels, each once it has proved right here. Off: MLX's operations alone.",
         True,
     )
+    hosts: str | None = setting(
+        HOSTS,
+        "Who shares the model: a number of ranks on this machine, to try it, or a host file of mlx.launch, whose first "
+        "host is this machine. Not set: this machine alone. It counts from the engine's next start.",
+    )
 
 
 @dataclass(frozen=True)
@@ -164,4 +170,5 @@ class Settings:
             gpu_cores=hardware.gpu_cores,
             draft=self.generation.draft,
             kernels=hardware.kernels,
+            hosts=hardware.hosts or "",
         )

@@ -19,6 +19,7 @@ from qwen_tui.commands.options import (
     NumberType,
     WholeNumber,
     draft_options,
+    hosts_option,
     json_option,
     model_argument,
 )
@@ -99,6 +100,7 @@ class LineKept(click.Command):
     help="Peak memory bandwidth to go by.",
 )
 @click.option("--seed", type=WholeNumber(0, 2**32 - 1), default=0, metavar="N", help="Of the weights of --synthetic.")
+@hosts_option
 @draft_options
 @click.option("--dtype", type=click.Choice(DTYPES), metavar="TYPE", help="Compute in float32, bfloat16 or float16.")
 @json_option
@@ -113,6 +115,7 @@ def bench(
     as_json: bool,
     peak_gb_s: float | None,
     draft: "DraftMode | None",
+    hosts: str | None,
     **options: Any,
 ) -> int:
     """Measure a model, or what one would run at here.
@@ -128,7 +131,7 @@ def bench(
     from qwen_core.bench.request import BenchRequest  # here: the program's --help needs none of it
     from qwen_tui.settings.file import load_settings
 
-    loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s})
+    loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s, "hardware.hosts": hosts})
     default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL
     request = BenchRequest(
         model_dir=model_dir,

@@ -10,7 +10,7 @@ import click
 
 from qwen_core.errors import QwenError, quote
 from qwen_tui.commands.effort import check_effort
-from qwen_tui.commands.options import WholeNumber, generation_options, model_argument, overrides_from
+from qwen_tui.commands.options import WholeNumber, generation_options, hosts_option, model_argument, overrides_from
 
 
 class ChatContext(click.Context):
@@ -69,6 +69,7 @@ def chosen_conversation(conversation_id: int | None) -> tuple[int, str | None]:
 @model_argument
 @click.option("--continue", "latest", is_flag=True, help="Go on with the conversation that was used last.")
 @click.option("--resume", type=WholeNumber(1), metavar="ID", help="Go on with this conversation; F3 shows the numbers.")
+@hosts_option
 @generation_options
 def chat(model_dir: str | None, latest: bool, resume: int | None, dtype: str | None, **options: Any) -> int:
     """Chat with the model in MODEL_DIR, or with the bundled demo model."""

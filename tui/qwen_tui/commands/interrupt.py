@@ -1,19 +1,28 @@
-"""How a command ends: its exit codes, and Ctrl+C as a flag while something is at work."""
+"""How a command ends: its exit codes, Ctrl+C as a flag while something is at work, and a rank that is lost."""
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+import click
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
     from qwen_core.protocol.events import StreamEvent
 
 OK, FAULT, INTERRUPTED = 0, 1, 130
+
+
+def rank_lost(line: str) -> NoReturn:
+    """Say which rank was lost, and end the program: its main thread waits for data that will never come."""
+    click.echo(f"\nqwen-tui: {line}", err=True)
+    os._exit(FAULT)
 
 
 class Interrupt:

@@ -6,10 +6,12 @@ to the model's generation_config.json, and then to what its authors recommend.
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from qwen_core.errors import QwenError
 from qwen_core.settings.kinds import Number, refused
 from qwen_core.settings.ranges import MAX_TOKENS, NUM_DRAFT_TOKENS, SAMPLING
 
@@ -62,6 +64,26 @@ class TokenIds(click.ParamType[tuple[int, ...]]):
         return tuple(int(word) for word in words)
 
 
+class HostsType(click.ParamType[str]):
+    """A number of ranks or a host file, which is read here: what is wrong with it is said before anything loads."""
+
+    name = "hosts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from qwen_core.engine.hosts import read_hosts  # here: the program's --help needs none of it
+
+        text = str(value).strip()
+        if not text:
+            self.fail("Give a number of ranks or a host file.", param, ctx)
+        try:
+            read_hosts(text)
+        except QwenError as error:
+            if not text.isdigit():  # what is wrong with a file is no wrong use
+                raise
+            self.fail(f"{error}.", param, ctx)
+        return text if text.isdigit() else str(Path(text).expanduser().absolute())
+
+
 def model_argument(function: Function) -> Function:
     """MODEL_DIR, which may be left out for the bundled demo model."""
     kind = click.Path(file_okay=False, path_type=str)
@@ -80,6 +102,16 @@ def draft_options(function: Function) -> Function:
     )
     count = NumberType(NUM_DRAFT_TOKENS)
     return kind(click.option("--num-draft-tokens", type=count, metavar="N", help="Drafts of one pass.")(function))
+
+
+def hosts_option(function: Function) -> Function:
+    """--hosts."""
+    return click.option(
+        "--hosts",
+        type=HostsType(),
+        metavar="N|FILE",
+        help="Share the model: N ranks on this machine, or the hosts of a file of mlx.launch.",
+    )(function)
 
 
 _SAMPLING = (
@@ -120,9 +152,9 @@ def generation_options(function: Function) -> Function:
 
 
 def overrides_from(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a command's `generation_options` keywords, by the keys of the settings tree.
+    """The settings among a command's options, `generation_options` and --hosts, by the keys of the settings tree.
 
     None, for an option that was not given, leaves the setting to the environment and the file.
     """
     given = ("system", "max_tokens", *SAMPLING, "effort", "draft", "num_draft_tokens")
-    return {f"generation.{name}": options.get(name) for name in given}
+    return {f"generation.{name}": options.get(name) for name in given} | {"hardware.hosts": options.get("hosts")}

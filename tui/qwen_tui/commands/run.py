@@ -13,12 +13,13 @@ import click
 from qwen_core.errors import QwenError
 from qwen_core.settings.ranges import LOGPROBS
 from qwen_tui.commands.effort import check_effort
-from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible
+from qwen_tui.commands.interrupt import FAULT, INTERRUPTED, OK, Interrupt, interruptible, rank_lost
 from qwen_tui.commands.logprobs import TokenTexts, learning, logprob_lines
 from qwen_tui.commands.options import (
     NumberType,
     TokenIds,
     generation_options,
+    hosts_option,
     json_option,
     model_argument,
     overrides_from,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # slow to import, and the help of the program needs none of i
 )
 @click.option("--meter", is_flag=True, help="Figures as JSON lines on standard error, four a second.")
 @json_option
+@hosts_option
 @generation_options
 def run(
     model_dir: str | None,
@@ -72,11 +74,14 @@ def run(
     request = read_request(prompt, messages, prompt_ids, system)
     if prompt_ids is not None and options["effort"] is not None:
         raise click.UsageError("--prompt-ids renders no template: --effort cannot be used with it.")
-    from qwen_tui.settings.file import load_settings  # here: the program's --help needs none of it
+    from qwen_core.engine.log import divert_native_words  # here: the program's --help needs none of it
+    from qwen_tui.settings.file import load_settings
 
     loaded = load_settings(overrides=overrides_from(options))
     for problem in loaded.problems if not meter else ():
         click.echo(f"qwen-tui: {problem}", err=True)
+    if loaded.settings.hardware.hosts:
+        divert_native_words()
     settings = replace(loaded.settings.request(), logprobs=logprobs)
     if prompt_ids is not None:
         settings = replace(settings, effort=None)
@@ -176,16 +181,20 @@ def _events(
     path = demo_model_path() if model_dir is None else resolve_model_path(model_dir)
     progress = terminal.loading
     if request.prompt_ids is not None:
-        from qwen_core.session.completion import load_completion
+        from qwen_core.engine.loading import load_completion
 
-        with load_completion(path, dtype=dtype, settings=load, progress=progress, stop=interrupt) as completion:
+        with load_completion(
+            path, dtype=dtype, settings=load, progress=progress, stop=interrupt, lost=rank_lost
+        ) as completion:
             yield completion.summary()
             events = completion.complete(request.prompt_ids, settings, stop=interrupt)
             yield from learning(events, texts, lambda: completion.spell)
         return
-    from qwen_core.session.session import load_session
+    from qwen_core.engine.loading import load_session
 
-    with load_session(path, request.system, dtype=dtype, settings=load, progress=progress, stop=interrupt) as session:
+    with load_session(
+        path, request.system, dtype=dtype, settings=load, progress=progress, stop=interrupt, lost=rank_lost
+    ) as session:
         yield session.summary()
         if request.history:
             session.restore(request.history, (), request.system)

@@ -38,6 +38,7 @@ _UNSET = {
     "generation.num_draft_tokens": "as many as pay",
     "hardware.peak_bandwidth_gb_s": "the chip's",
     "hardware.gpu_cores": "by memory size",
+    "hardware.hosts": "this machine alone",
 }
 
 
