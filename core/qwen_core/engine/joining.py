@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from qwen_core.errors import EngineError, quote
+from qwen_core.engine.hosts import Hosts
+from qwen_core.errors import EngineError, QwenError, quote
 from qwen_core.files import json_text
 
 _AGAIN_S = 0.25
@@ -45,6 +46,14 @@ class Listening:
     def close(self) -> None:
         while self._sockets:
             self._sockets.pop().close()
+
+
+def check_first(hosts: Hosts) -> None:
+    """EngineError where the first host is another machine: rank 0 is this one."""
+    try:
+        Listening(hosts.ranks[0].ips).close()
+    except QwenError as error:
+        raise EngineError(f"{hosts.called(0)}: {error}; the first host must be the machine you start from") from None
 
 
 def reach(addresses: Sequence[str], timeout_s: float) -> None:

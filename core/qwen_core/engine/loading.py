@@ -12,7 +12,8 @@ from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
 from qwen_core.checkpoint.fingerprint import fingerprint
 from qwen_core.engine.hello import check_same, check_versions, introduction, place
 from qwen_core.engine.hosts import Hosts, read_hosts
-from qwen_core.engine.ranks import Lost, Ranks, Told, end_process
+from qwen_core.engine.joining import check_first
+from qwen_core.engine.ranks import Lost, Ranks, Told, end_process, never
 from qwen_core.errors import EngineError, QwenError
 from qwen_core.model.collectives import Collectives
 from qwen_core.model.led import LedModel, load_led
@@ -85,7 +86,8 @@ class PartLoader:
         """Raises as `load_model`, and EngineError that names the rank and its host for whatever goes wrong there."""
         checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path)
         check_split(checkpoint.config, checkpoint.specs, len(self._hosts.ranks))
-        stop = stop or _never
+        check_first(self._hosts)
+        stop = stop or never
         company = _Company.of(self._hosts, self._lost, stop)
         ranks = company.ranks
         try:
@@ -93,6 +95,8 @@ class PartLoader:
             own = fingerprint(checkpoint)
             for rank, said in enumerate(opened, 1):
                 check_same(said, own, checkpoint.path, self._hosts.called(rank))
+            if not ranks.connected:
+                ranks.meet(stop)
             model = load_led(
                 checkpoint,
                 dtype,
@@ -182,13 +186,9 @@ Owner = TypeVar("Owner", bound=ModelOwner)
 def _told_of(part: PartLoader | None, owner: Owner, stop: Stopped | None) -> Owner:
     """`owner`, whose summary says now who shares its model."""
     if part is not None:
-        owner.loaded.shared_by(part.summaries, stop or _never)
+        owner.loaded.shared_by(part.summaries, stop or never)
     return owner
 
 
 def _told_as(progress: Progress) -> Told:
     return lambda rank, done, total: progress(LoadProgress(f"weights of rank {rank}", done, total))
-
-
-def _never() -> bool:
-    return False

@@ -75,7 +75,9 @@ class RankProcess:
         self._readers[1].join(END_GRACE_S)
         words = last_line(self.words)
         if not self.is_local and code == SSH_FAILED:
-            why = f"ssh ended with exit code {code}; see whether this works: ssh {self.host.name} true"
+            why = (
+                f"cannot be reached: ssh ended with exit code {code}; see whether this works: ssh {self.host.name} true"
+            )
             return f"{why}; its last words: {words}" if words else why
         return describe_end(code, words)
 
@@ -133,9 +135,32 @@ def _launched(rank: int, host: Host, variables: Mapping[str, str], arguments: li
     # Ctrl+C in the terminal is this process's to handle: a signal that is blocked here is blocked there.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return RemoteProcess(rank, host.name, sys.executable, "/", {}, env, command).process
+        with _NO_QUESTIONS:
+            return RemoteProcess(rank, host.name, sys.executable, "/", {}, env, command).process
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _NoQuestions:
+    """While it is entered, an ssh that is started puts no question on the terminal: it takes none for an answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._before: dict[str, str] = {}
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = dict(os.environ)
+        os.environ.update(SSH_ASKPASS="/bin/false", SSH_ASKPASS_REQUIRE="force")
+
+    def __exit__(self, *_: object) -> None:
+        for name in ("SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"):
+            os.environ.pop(name, None)
+        os.environ.update(self._before)
+        self._lock.release()
+
+
+_NO_QUESTIONS = _NoQuestions()
 
 
 def _environment(host: Host) -> dict[str, str]:

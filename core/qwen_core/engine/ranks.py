@@ -30,6 +30,11 @@ Told = Callable[[int, int, int], None]
 """Takes a rank and how much of what it was asked is done, and of how much."""
 
 
+def never() -> bool:
+    """Nobody stops it."""
+    return False
+
+
 def end_process(line: str) -> NoReturn:
     """Make `line` the last words of this process, whatever MLX has to say of the broken connection, and end it."""
     words = os.dup(2)
@@ -42,10 +47,14 @@ def end_process(line: str) -> NoReturn:
 class Ranks:
     """Rank 0's side of all others. Its methods belong to the thread that loads the model."""
 
-    def __init__(self, hosts: Hosts, lost: Lost = end_process) -> None:
+    def __init__(self, hosts: Hosts, lost: Lost = end_process, *, only: int | None = None) -> None:
+        """`only`: start this one of them, to ask it something."""
         self.hosts = hosts
+        self._others = range(1, self.count) if only is None else (only,)
         self.group: Any = None
         self._lost_how = lost
+        self._met: dict[str, Any] = {}
+        self._listening = Listening(())
         self._silence_s = SILENCE_S
         self._processes: list[RankProcess] = []
         self._changed = threading.Condition()
@@ -65,39 +74,46 @@ class Ranks:
     def connected(self) -> bool:
         return self.group is not None
 
-    def start(self, stop: Stopped) -> list[dict[str, Any]]:
+    def start(self, stop: Stopped = never) -> list[dict[str, Any]]:
         """Start every other rank; what each says of itself: its versions and memory. EngineError names one that cannot
         be started, ends, or has said nothing for SILENCE_S seconds."""
-        for rank, host in enumerate(self.hosts.ranks[1:], 1):
+        for rank in self._others:
             self._silent[rank] = 0
-            try:
-                process = RankProcess(
-                    rank, host, dict(self.hosts.variables), self._silence_s, heard=self._heard, ended=self._ended
-                )
-            except OSError as error:
-                raise EngineError(f"{self.hosts.called(rank)} cannot be started: {error.strerror or error}") from None
-            self._processes.append(process)
+            self._processes.append(self._started(rank))
         for target in (self._beat, self._watch):
             threading.Thread(target=target, name=f"ranks{target.__name__}", daemon=True).start()
         return self._all_replies(stop, None)
 
+    def _started(self, rank: int) -> RankProcess:
+        variables = dict(self.hosts.variables)
+        try:
+            return RankProcess(
+                rank, self.hosts.ranks[rank], variables, self._silence_s, heard=self._heard, ended=self._ended
+            )
+        except OSError as error:
+            raise EngineError(f"{self.hosts.called(rank)} cannot be started: {error.strerror or error}") from None
+
+    def meet(self, stop: Stopped) -> None:
+        """Find an address for every rank and have each try that of the next, as MLX's ring will; nothing of a model
+        need be loaded for that. Raises EngineError that names a rank that cannot be reached."""
+        ring = self.hosts.backend == "ring"
+        here = Listening(self.hosts.ranks[0].ips[: None if ring else 1])
+        self._met = {"backend": self.hosts.backend, "ring": [here.addresses] * self.count}
+        self._listening = here
+        if ring:
+            commands = [{"do": "listen", "ips": host.ips} for host in self.hosts.ranks[1:]]
+            self._met["ring"] = [here.addresses, *(reply["addresses"] for reply in self.ask(commands, stop))]
+            self._reach_all(self._met["ring"], stop)
+        else:
+            self._met |= {"coordinator": here.addresses[0], "rdma": [host.rdma for host in self.hosts.ranks]}
+
     def connect(self, stop: Stopped) -> None:
-        """Make all ranks one group of `mx.distributed`. Raises EngineError where one does not reach the next."""
-        said: dict[str, Any] = {"backend": self.hosts.backend, "ring": [[] for _ in self.hosts.ranks]}
-        here = Listening(self.hosts.ranks[0].ips if said["backend"] == "ring" else self.hosts.ranks[0].ips[:1])
+        """Make all ranks, which have met, one group of `mx.distributed`. Raises EngineError where they do not become
+        one."""
+        self._listening.close()
+        self._ask_only([{"do": "join", **self._met}] * len(self._processes))
         try:
-            if said["backend"] == "ring":
-                commands = [{"do": "listen", "ips": host.ips} for host in self.hosts.ranks[1:]]
-                said["ring"] = [here.addresses, *(reply["addresses"] for reply in self.ask(commands, stop))]
-                self._reach_all(said["ring"], stop)
-            else:
-                said["coordinator"] = here.addresses[0]
-                said["rdma"] = [host.rdma for host in self.hosts.ranks]
-        finally:
-            here.close()
-        self._ask_only([{"do": "join", **said}] * len(self._processes))
-        try:
-            group = join(0, said, self._silence_s)
+            group = join(0, self._met, self._silence_s)
         except QwenError as error:
             self._all_replies(stop, None)  # a rank that can say why, says it better
             raise EngineError(f"{self.hosts.called(0)}: {error}") from None
@@ -120,7 +136,9 @@ class Ranks:
         self._ask_only(commands)
         return self._all_replies(stop, progress)
 
-    def ask_all(self, command: Mapping[str, Any], stop: Stopped, progress: Told | None = None) -> list[dict[str, Any]]:
+    def ask_all(
+        self, command: Mapping[str, Any], stop: Stopped = never, progress: Told | None = None
+    ) -> list[dict[str, Any]]:
         """`ask` with the same command for all."""
         return self.ask([command] * len(self._processes), stop, progress)
 
@@ -140,6 +158,7 @@ class Ranks:
     def close(self) -> None:
         """End all other ranks."""
         self._closed.set()
+        self._listening.close()
         self.tell({"do": "leave"})
         for process in self._processes:
             process.end()

@@ -18,7 +18,7 @@ import click
 from qwen_core.errors import QwenError, printable
 from qwen_core.figures import decimal_size
 from qwen_core.version import __version__
-from qwen_tui.commands.options import json_option, model_argument
+from qwen_tui.commands.options import hosts_option, json_option, model_argument
 from qwen_tui.commands.output import NO_LIMIT, output_width, print_json
 from qwen_tui.text.formatting import number
 
@@ -58,14 +58,16 @@ print(json.dumps({
 
 @click.command()
 @model_argument
+@hosts_option
 @json_option
-def doctor(model_dir: str | None, as_json: bool) -> int:
+def doctor(model_dir: str | None, hosts: str | None, as_json: bool) -> int:
     """Say what this machine is, what is installed, and what is wrong.
 
-    With MODEL_DIR also whether that model is whole and how well its files suit this program. The exit code is 1 if
-    something is wrong.
+    With MODEL_DIR also whether that model is whole and how well its files suit this program. With --hosts also whether
+    each host can be reached, has the same versions and the same model, and enough memory for its part. The exit code is
+    1 if something is wrong.
     """
-    report = examine(model_dir)
+    report = examine(model_dir, hosts)
     if as_json:
         print_json(report)
     else:
@@ -76,8 +78,8 @@ def doctor(model_dir: str | None, as_json: bool) -> int:
     return 1 if report["problems"] else 0
 
 
-def examine(model_dir: str | None = None) -> dict[str, Any]:
-    """Everything that doctor knows, as plain values; of a model too if one is named."""
+def examine(model_dir: str | None = None, hosts: str | None = None) -> dict[str, Any]:
+    """Everything that doctor knows, as plain values; of a model and of hosts too if they are named."""
     problems: list[str] = []
     report = {
         "version": __version__,
@@ -88,6 +90,7 @@ def examine(model_dir: str | None = None) -> dict[str, Any]:
         "backend": _attempt(problems, lambda: _backend(problems)),
         "demo": _attempt(problems, _demo),
         "model": None if model_dir is None else _attempt(problems, lambda: _named(model_dir)),
+        "hosts": None if hosts is None else _attempt(problems, lambda: _hosts(hosts, model_dir, problems)),
         "paths": _attempt(problems, _paths),
         "terminal": _terminal(),
         "problems": problems,
@@ -102,8 +105,9 @@ def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType
 
     yield paragraph(f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}")
     pairs = [("memory", decimal_size(report["memory_bytes"]))] if report["memory_bytes"] else []
-    for title in ("backend", "demo", "model", "paths", "terminal", "packages"):
-        for index, (name, value) in enumerate((report[title] or {}).items()):
+    for title in ("backend", "demo", "model", "hosts", "paths", "terminal", "packages"):
+        found = _host_lines(report[title]) if title == "hosts" else report[title]
+        for index, (name, value) in enumerate((found or {}).items()):
             shown = _shown(name, value)
             label = "weights" if name == "bytes" else name.replace("_gb_s", " GB/s").replace("_", " ")
             pairs.append((title if index == 0 else "", f"{label}: {shown}"))
@@ -198,6 +202,45 @@ def _named(model_dir: str) -> dict[str, Any]:
     from qwen_core.checkpoint.locate import resolve_model_path
 
     return _model(resolve_model_path(model_dir))
+
+
+def _hosts(hosts: str, model_dir: str | None, problems: list[str]) -> list[dict[str, Any]]:
+    """Each rank's host, asked about the model that is named, or about the demo model."""
+    from dataclasses import asdict
+
+    from qwen_core import demo_model_path, open_checkpoint
+    from qwen_core.checkpoint.locate import resolve_model_path
+    from qwen_core.engine.host_checks import check_hosts
+    from qwen_core.engine.hosts import read_hosts
+    from qwen_core.model.shard import check_split
+
+    ranks = read_hosts(hosts)
+    if ranks is None:
+        return []
+    checkpoint = open_checkpoint(demo_model_path() if model_dir is None else resolve_model_path(model_dir))
+    checks = check_hosts(ranks, checkpoint)
+    problems += [check.problem for check in checks if check.problem]
+    if model_dir is not None:
+        _attempt(problems, lambda: check_split(checkpoint.config, checkpoint.specs, len(ranks.ranks)))
+    return [asdict(check) for check in checks]
+
+
+def _host_lines(checks: list[dict[str, Any]] | None) -> dict[str, str]:
+    """What was found of each host, as one line for people; what is wrong with it is told with the problems."""
+    return {f"rank {check['rank']} ({check['host']})": _host_line(check) for check in checks or ()}
+
+
+def _host_line(check: dict[str, Any]) -> str:
+    if not check["reachable"]:
+        return "not reachable"
+    words = ["reachable"]
+    for name, same, other in (
+        ("same_version", "same version", "another version"),
+        ("same_model", "model there", "model not there"),
+    ):
+        if check[name] is not None:
+            words.append(same if check[name] else other)
+    return ", ".join([*words, f"memory {decimal_size(check['memory_bytes'])}"])
 
 
 def _model(path: Path) -> dict[str, Any]:
