@@ -94,11 +94,17 @@ class ScriptedSession:
     model: ModelSummary = SUMMARY
 
     def install(self, patch: pytest.MonkeyPatch) -> Self:
-        """Stand in for both modules, so that none of what they import is needed."""
-        for name, function in (("session", self.load_session), ("completion", self.load_completion)):
-            module = ModuleType(f"qwen_core.session.{name}")
-            setattr(module, function.__name__, function)
-            patch.setitem(sys.modules, module.__name__, module)
+        """Stand in for the modules, so that none of what they import is needed."""
+        functions = (self.load_session, self.load_completion)
+        for name, given in (
+            ("qwen_core.session.session", functions[:1]),
+            ("qwen_core.session.completion", functions[1:]),
+            ("qwen_core.engine.loading", functions),
+        ):
+            module = ModuleType(name)
+            for function in given:
+                setattr(module, function.__name__, function)
+            patch.setitem(sys.modules, name, module)
         return self
 
     def load_session(
@@ -110,6 +116,7 @@ class ScriptedSession:
         settings: LoadSettings | None = None,
         progress: Callable[[LoadProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        lost: object = None,
     ) -> Self:
         self.calls.path, self.calls.system, self.calls.dtype, self.calls.load = str(path), system, dtype, settings
         if progress:

@@ -35,7 +35,9 @@ class Listening:
                 listener = socket.create_server((ip, 0), family=_family(ip))
             except OSError as error:
                 self.close()
-                raise EngineError(f"{quote(ip)} is no address of this machine: {error.strerror or error}") from None
+                raise EngineError(
+                    f"{quote(ip)} is no address of this machine: {os.strerror(error.errno or 0)}"
+                ) from None
             self._sockets.append(listener)
 
     @property

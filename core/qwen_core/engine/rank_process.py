@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,7 +24,8 @@ from qwen_core.errors import printable
 BOOT = "from qwen_core.engine.rank import main; main()"
 SSH_FAILED = 255
 END_GRACE_S = 2.0
-_PID_FILE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
+_STARTING = threading.Lock()
+_PID_FILE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}/tmp\.[A-Za-z0-9]{4,20}|/tmp/tmp\.[A-Za-z0-9]{4,20}")
 
 
 class RankProcess:
@@ -135,32 +136,26 @@ def _launched(rank: int, host: Host, variables: Mapping[str, str], arguments: li
     # Ctrl+C in the terminal is this process's to handle: a signal that is blocked here is blocked there.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with _NO_QUESTIONS:
+        with _no_questions():
             return RemoteProcess(rank, host.name, sys.executable, "/", {}, env, command).process
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class _NoQuestions:
-    """While it is entered, an ssh that is started puts no question on the terminal: it takes none for an answer."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._before: dict[str, str] = {}
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._before = dict(os.environ)
-        os.environ.update(SSH_ASKPASS="/bin/false", SSH_ASKPASS_REQUIRE="force")
-
-    def __exit__(self, *_: object) -> None:
-        for name in ("SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"):
-            os.environ.pop(name, None)
-        os.environ.update(self._before)
-        self._lock.release()
-
-
-_NO_QUESTIONS = _NoQuestions()
+@contextmanager
+def _no_questions() -> Iterator[None]:
+    """An ssh that is started here puts no question on the terminal: what it asks has no answer."""
+    told = {"SSH_ASKPASS": "/bin/false", "SSH_ASKPASS_REQUIRE": "force"}
+    with _STARTING:
+        before = {name: os.environ.get(name) for name in told}
+        os.environ.update(told)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def _environment(host: Host) -> dict[str, str]:
