@@ -79,11 +79,18 @@ def shared_model(path: Path, **text: Any) -> Path:
 
 def load_session(*arguments: Any, **named: Any) -> Any:
     """That of `qwen_core.engine.loading`, with other processes."""
-    from qwen_core.engine import loading, rank_process, ranks
+    from qwen_core.engine import loading
+
+    lead()
+    return loading.load_session(*arguments, **named)
+
+
+def lead() -> None:
+    """Have this process start ranks that run `follow`."""
+    from qwen_core.engine import rank_process, ranks
 
     ranks.SILENCE_S = _stage().silence_s
     rank_process.BOOT = "from support.failing_ranks import follow; follow()"
-    return loading.load_session(*arguments, **named)
 
 
 def follow() -> None:

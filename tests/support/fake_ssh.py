@@ -1,9 +1,9 @@
 """A script called `ssh` that leads to no other machine: it gives the command a terminal here, as ssh -tt does there.
 
+The host `refused` cannot be reached, `silent` never answers, and any other is this machine.
+"""
 
-
-
-
+import os
 import sys
 from pathlib import Path
 
