@@ -160,16 +160,18 @@ def walk(led: Led, path: Path, seed: int, steps: int) -> tuple[float, dict[str, 
 
 
 def remembered(led: Led, path: Path) -> dict[str, int]:
-    """What rank 0 told of states and snapshots that it forgot, of all that it told."""
+    """How often rank 0 told which command, while it made states and snapshots and forgot them."""
     model = led.load(path)
-    begin = len(led.told)
+    model.new_state()
+    begin = len(led.told) + 1  # the command that forgets that state
     for _ in range(3):
         state = model.new_state()
         state.snapshot()
     kept = [state.snapshot(), state.snapshot()]
     del state, kept
-    model.new_state()
+    last = model.new_state()
     told = [command["do"] for command in led.told[begin:]]
+    del last
     return {do: told.count(do) for do in told}
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from qwen_core.model.led import LedModel
 
 Result = TypeVar("Result")
-PATIENCE_S = 60.0
-"""Nothing here takes a tenth of it; what hangs ends then."""
+PATIENCE_S = 240.0
+"""Nothing here takes a tenth of it on a machine that has nothing else to do; what hangs ends then."""
 _END = "end"
 
 
@@ -70,7 +70,7 @@ class Ranks:
 
     def __init__(self, count: int, folder: Path) -> None:
         """`folder` is for files of theirs."""
-        self.count = count
+        self.count, self.folder = count, folder
         self._broken = ""
         context = multiprocessing.get_context("spawn")
         hosts = folder / "hosts.json"
@@ -90,13 +90,17 @@ class Ranks:
             end.close()
 
     def do(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """What `function(led, *arguments)` gives in rank 0. What goes wrong there is an AssertionError with its trace,
-        behind which the ranks do nothing more."""
+        """What `function(led, *arguments)` gives in rank 0; a QwenError of it is raised here. All else that goes wrong
+        is an AssertionError with its trace, behind which the ranks do nothing more."""
+        from qwen_core.errors import QwenError
+
         assert not self._broken, f"the ranks ended before: {self._broken}"
         self._here.send((function, arguments))
-        error, result = self._here.recv() if self._here.poll(PATIENCE_S) else ("it hangs", None)
-        self._broken = error
-        assert not error, f"{function.__name__}: {error}"
+        trouble, result = self._here.recv() if self._here.poll(PATIENCE_S) else ("it hangs", None)
+        if isinstance(trouble, QwenError):
+            raise trouble
+        self._broken = trouble
+        assert not trouble, f"{function.__name__}: {trouble}"
         return result
 
     def close(self) -> None:
@@ -141,6 +145,8 @@ def _connected(rank: int, hosts: Path) -> "Collectives":
 
 
 def _lead(rank: int, hosts: Path, pipe: Connection, followers: Sequence[Connection]) -> None:
+    from qwen_core.errors import QwenError
+
     led = Led(_connected(rank, hosts), followers)
     while True:
         function, arguments = pipe.recv()
@@ -148,6 +154,8 @@ def _lead(rank: int, hosts: Path, pipe: Connection, followers: Sequence[Connecti
             break
         try:
             pipe.send(("", function(led, *arguments)))
+        except QwenError as error:
+            pipe.send((error, None))
         except BaseException:
             pipe.send((traceback.format_exc(), None))
     for follower in followers:
