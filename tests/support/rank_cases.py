@@ -163,16 +163,19 @@ def remembered(led: Led, path: Path) -> dict[str, int]:
     """How often rank 0 told which command, while it made states and snapshots and forgot them."""
     model = led.load(path)
     model.new_state()
-    begin = len(led.told) + 1  # the command that forgets that state
+    begin = len(led.told) + 1  # behind the command that forgets that state
     for _ in range(3):
-        state = model.new_state()
-        state.snapshot()
-    kept = [state.snapshot(), state.snapshot()]
-    del state, kept
-    last = model.new_state()
+        _remember(model, 1)
+    _remember(model, 2)
+    model.new_state()
     told = [command["do"] for command in led.told[begin:]]
-    del last
     return {do: told.count(do) for do in told}
+
+
+def _remember(model: Model, snapshots: int) -> None:
+    """A state with so many snapshots, gone at the end."""
+    state = model.new_state()
+    _ = [state.snapshot() for _ in range(snapshots)]
 
 
 def scores(led: Led, path: Path, ids: Sequence[int]) -> Rows:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from qwen_core.model.collectives import Collectives
@@ -101,7 +101,7 @@ class Ranks:
             raise trouble
         self._broken = trouble
         assert not trouble, f"{function.__name__}: {trouble}"
-        return result
+        return cast(Result, result)
 
     def close(self) -> None:
         """End them. AssertionError where one had to be killed."""

@@ -5,6 +5,7 @@ cannot be shared evenly is one line.
 import os
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import mlx.core as mx
 import numpy as np
@@ -45,8 +46,8 @@ def load_part(path: Path, rank: int, ranks: int, dtype: str = "float32") -> Weig
 def segments(name: str, array: mx.array, config: ModelConfig) -> list[mx.array]:
     """What is split each by itself (FORMAT.md, steps 2 and 12): queries, keys and values; gate and up in one tensor."""
     if "in_proj_qkv" in name or "conv1d" in name:
-        return mx.split(array, [config.linear_key_dim, 2 * config.linear_key_dim], axis=0)
-    return mx.split(array, 2, axis=1) if "gate_up_proj" in name else [array]
+        return list(mx.split(array, [config.linear_key_dim, 2 * config.linear_key_dim], axis=0))
+    return list(mx.split(array, 2, axis=1)) if "gate_up_proj" in name else [array]
 
 
 def assert_whole(path: Path, parts: list[dict[str, mx.array]]) -> None:
@@ -113,6 +114,9 @@ class Counting(TensorBytes):
     """Counts what is read."""
 
     nbytes = 0
+
+    def __enter__(self) -> Self:
+        return self
 
     def read(self, info: TensorInfo, begin: int, end: int) -> np.ndarray:
         self.nbytes += end - begin
