@@ -178,6 +178,25 @@ def _remember(model: Model, snapshots: int) -> None:
     _ = [state.snapshot() for _ in range(snapshots)]
 
 
+def drafts_behind_a_file(led: Led, path: Path) -> tuple[list[int], list[int]]:
+    """What the MTP layer drafts after a prompt, and what it drafts after what was stored of that state."""
+    model = led.load(path)
+    assert model.checkpoint.mtp is not None
+    layer = load_mtp(model, model.checkpoint.mtp)
+    state, ids = model.new_state(), mx.array([[3, 1, 4, 1, 5, 9, 2, 6]])
+    hidden = model.hidden(ids, state)
+    state.mtp.take(ids, hidden)
+    layer.catch_up(state.mtp)
+    later = model.new_state()
+    later.adopt(state.length, state.stored())
+    first, second = (layer.draft_logits(mx.array([5]), 4, 96, one.mtp) for one in (state, later))
+    return _likeliest(first), _likeliest(second)
+
+
+def _likeliest(rows: Sequence[mx.array]) -> list[int]:
+    return [int(np.argmax(np.array(row))) for row in rows]
+
+
 def scores(led: Led, path: Path, ids: Sequence[int]) -> Rows:
     return scored(led.load(path), ids)
 

@@ -118,6 +118,7 @@ class Follower:
         self.collectives.run()
 
     def _ids(self, tokens: int) -> mx.array:
+        """In place of rank 0's, which are added to them."""
         return mx.zeros((1, tokens), mx.int32)
 
     def _reserve(self, state: int, tokens: int) -> None:

@@ -20,7 +20,7 @@ from qwen_core.protocol.events import LoadProgress
 
 
 class SharedEmbedding:
-    """Ids [1, T] to vectors [1, T, hidden], each looked up by the rank that has its row; `ids` are those of rank 0."""
+    """Ids [1, T] to vectors [1, T, hidden], each looked up by the rank that has its row."""
 
     def __init__(self, own: Callable[[mx.array], mx.array], rows: int, collectives: Collectives) -> None:
         self._own = own
@@ -28,15 +28,15 @@ class SharedEmbedding:
         self._collectives = collectives
 
     def __call__(self, ids: mx.array) -> mx.array:
-        own = ids.astype(mx.int32) if self._collectives.rank == 0 else mx.zeros(ids.shape, mx.int32)
-        places = self._collectives.sum(own) - self._rows * self._collectives.rank
+        places = self._collectives.sum(ids.astype(mx.int32)) - self._rows * self._collectives.rank
         here = mx.logical_and(places >= 0, places < self._rows)
         vectors = self._own(mx.where(here, places, 0))
         return self._collectives.sum(mx.where(here[..., None], vectors, mx.zeros((), vectors.dtype)))
 
 
 class PartModel(Model):
-    """One rank's part. Called like a `Model`, by every rank at once; what it gives is the same on each.
+    """One rank's part. Called like a `Model`, by every rank at once; what it gives is the same on each. Ids and vectors
+    that go in are those of rank 0, the others give zeros in their place.
 
     `config` has the sizes of the part, `checkpoint.config` those of the whole.
     """
@@ -60,9 +60,7 @@ class PartModel(Model):
             block.total = collectives.sum
 
     def head(self, hidden: mx.array) -> mx.array:
-        """Logits [1, T, vocab] of rank 0's vectors [1, T, H]: the others may give any of that shape."""
-        own = hidden if self.collectives.rank == 0 else mx.zeros_like(hidden)
-        return super().head(self.collectives.sum(own))
+        return super().head(self.collectives.sum(hidden))
 
 
 AnyPart = TypeVar("AnyPart", bound=PartModel)

@@ -108,6 +108,12 @@ def test_any_walk_over_a_state(several: Ranks, mixed: Path) -> None:
     assert {"feed", "draft", "take", "back", "save"} <= taken.keys(), taken
 
 
+def test_the_mtp_layer_goes_on_from_a_saved_state(two: Ranks, with_mtp: tuple[Path, Model]) -> None:
+    """It is whole, on rank 0 alone, beside a part of all other layers."""
+    before, behind = two.do(rank_cases.drafts_behind_a_file, with_mtp[0])
+    assert before == behind
+
+
 def test_what_is_forgotten_here_is_forgotten_there(two: Ranks, mixed: Path) -> None:
     """By the next command at the latest. Of five states the last is still to be forgotten."""
     told = two.do(rank_cases.remembered, mixed)
