@@ -31,6 +31,7 @@ class Led:
     def __init__(self, collectives: "Collectives", followers: Sequence[Connection]) -> None:
         self.collectives = collectives
         self.told: list[dict[str, Any]] = []
+        self.loaded: list[dict[str, Any]] = []
         self._followers = followers
         self._loaded: tuple[Path, LedModel] | None = None
 
@@ -41,16 +42,15 @@ class Led:
         for follower in self._followers:
             follower.send(line)
 
-    def load(self, path: Path) -> "LedModel":
-        """The model in `path` in float32, of which every rank has loaded its part."""
+    def load(self, path: Path, dtype: str = "float32") -> "LedModel":
+        """The model in `path`, of which every rank has loaded its part."""
         from qwen_core.model.led import load_led
 
         if self._loaded is None or self._loaded[0] != path:
             if self._loaded is not None:
                 self._loaded[1].close()
-            self._loaded = path, load_led(path, "float32", self.collectives, self.tell)
-            for answer in self._answers():
-                assert "loaded" in answer, answer
+            self._loaded = path, load_led(path, dtype, self.collectives, self.tell)
+            self.loaded = self._answers()
         return self._loaded[1]
 
     def everywhere(self, function: Callable[..., Result], *arguments: Any) -> list[Result]:

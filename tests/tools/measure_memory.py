@@ -5,6 +5,8 @@
     load    peak resident memory of loading every tensor of a bf16 checkpoint of more than 1 GB and answering one token,
             over the bytes loaded, in float32 and in bfloat16. Bound: 1.15. The same of 100 small layers in bfloat16,
             whose neighbours are joined. Bound: 1.12.
+    share   the same of each of two ranks that share the first of these checkpoints, over the bytes of its part, less
+            what the process took before. Bound: 1.10.
 
 A command, not a test: it needs some 8 GB of memory, 4 GB of disk and a minute. Exit code 0 when every bound holds.
 """
@@ -20,9 +22,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from support.checkpoints import write_checkpoint
+from support.ranks import Led, ranks
 
 OPEN_SECONDS, OPEN_BYTES = 0.5, 100_000_000
-LOAD_RATIO, SMALL_LOAD_RATIO = 1.15, 1.12
+LOAD_RATIO, SMALL_LOAD_RATIO, SHARE_RATIO = 1.15, 1.12, 1.10
 OPENS = 5
 # 1.7 GB in bf16, of which the largest tensor is 268 MB.
 SIZES = {
@@ -101,6 +104,24 @@ def measure_load(path: str, dtype: str) -> dict[str, Any]:
     return {"peak": peak_resident_bytes(), "loaded": model.tiers.total, "tiers": tiers, "token": token}
 
 
+def measure_share(led: Led, path: Path, dtype: str) -> list[tuple[int, int]]:
+    """In rank 0 of ranks that have loaded nothing yet: (peak, loaded) of each, where all have loaded their parts of
+    `path` and answered a prompt with one token. The peak is less what a process had before."""
+    import mlx.core as mx
+
+    before = led.everywhere(_peak)
+    model = led.load(path, dtype)
+    state = model.new_state()
+    model.last_logits(mx.array([PROMPT]), state).argmax().item()
+    loaded = [model.tiers.total, *(answer["loaded"] for answer in led.loaded)]
+    after = led.everywhere(_peak)
+    return [(peak - first, part) for peak, first, part in zip(after, before, loaded, strict=True)]
+
+
+def _peak(_: object) -> int:
+    return peak_resident_bytes()
+
+
 def in_fresh_process(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--here", *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -128,6 +149,15 @@ def report_load(path: Path, dtype: str, bound: float = LOAD_RATIO) -> bool:
     return ratio < bound
 
 
+def report_share(path: Path, dtype: str, folder: Path) -> bool:
+    """Print the figures of each rank's part of `path`; whether they keep the bound."""
+    with ranks(2, folder) as started:
+        found = started.do(measure_share, path, dtype)
+    for rank, (peak, loaded) in enumerate(found):
+        print(f"rank {rank} of 2, {path.name} as {dtype}: peak {peak:,} / loaded {loaded:,} = {peak / loaded:.3f}")
+    return all(peak < SHARE_RATIO * loaded for peak, loaded in found)
+
+
 def main() -> int:
     if sys.argv[1:2] == ["--here"]:
         measure = {"open": measure_open, "load": measure_load}[sys.argv[2]]
@@ -142,6 +172,7 @@ def main() -> int:
         write_checkpoint(small, "bf16", text=SMALL_SIZES)
         held = [report_open(full), *(report_load(large, dtype) for dtype in ("float32", "bfloat16"))]
         held.append(report_load(small, "bfloat16", SMALL_LOAD_RATIO))
+        held += [report_share(large, dtype, Path(folder)) for dtype in ("float32", "bfloat16")]
     return 0 if all(held) else 1
 
 
