@@ -181,25 +181,33 @@ def against_report(
     }
 
 
+def own_task(request: BenchRequest) -> Task:
+    """What `request` has this engine do: one prefill and the decode after it. Raises CapacityError where that is more
+    than the context."""
+    checkpoint = request.checkpoint()
+    sizes = {workload.kind: workload for workload in request.workloads}
+    prompt = sizes["prefill"]
+    check_context(prompt, 0, checkpoint.config.max_position_embeddings)
+    check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
+    return Task(
+        side=OWN,
+        path=str(checkpoint.path),
+        ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
+        tokens=sizes["decode"].tokens,
+        dtype=request.dtype,
+        kernels=request.load.kernels,
+    )
+
+
 def measure_against(request: BenchRequest, stop: Stop, progress: Progress, who: Peer = "mlx-lm") -> dict[str, Any]:
     """The same checkpoint and tokens here and in mlx-lm; or here with kernels of our own and without them."""
     if who == "self":
         require_kernels()
     else:
         require_peer()
-    checkpoint = request.checkpoint()
-    sizes = {workload.kind: workload for workload in request.workloads}
-    prompt = sizes["prefill"]
-    check_context(prompt, 0, checkpoint.config.max_position_embeddings)
-    check_context(sizes["decode"], prompt.tokens, checkpoint.config.max_position_embeddings)
-    task = Task(
-        side=OWN,
-        path=str(checkpoint.path),
-        ids=tuple(prompt_ids(prompt.tokens, checkpoint.config.vocab_size)),
-        tokens=sizes["decode"].tokens,
-        dtype=request.dtype,
-        kernels=request.load.kernels or who == "self",
-    )
+    task = own_task(request)
+    if who == "self":
+        task = replace(task, kernels=True)
     peer = peer_task(task, float32=request.float32) if who == "mlx-lm" else plain_task(task)
     pairs = compare(task, peer, request.repeat, stop=stop, progress=progress, rest=lambda: rest(request.cooldown, stop))
     from qwen_core.device.backend import default_dtype  # MLX behind it: not before the measuring

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.child_process import end_with_parent
+from qwen_core.errors import QwenError
 
 OWN, OWN_PLAIN, MLX_LM = "qwen-tui", "qwen-tui without its own kernels", "mlx-lm"
+SEVERAL, ONE = "several ranks", "one rank"
 WARM_UP_PROMPT, WARM_UP_TOKENS = 64, 2
 
 # Continues ids greedily by a number of tokens, yielding each as soon as it is known.
@@ -26,7 +28,7 @@ Continue = Callable[[Sequence[int], int], Iterator[int]]
 @dataclass(frozen=True)
 class Task:
     """What one side does. `float32` casts mlx-lm's bf16 parameters; `dtype` is what qwen-tui computes in, `kernels`
-    whether it may use its own."""
+    whether it may use its own, `hosts` who shares the model, as `--hosts` says it."""
 
     side: str
     path: str
@@ -35,12 +37,14 @@ class Task:
     dtype: str | None = None
     float32: bool = False
     kernels: bool = True
+    hosts: str = ""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Seconds by the clock and of this process's CPU time, which other programs do not lengthen; the tokens drawn; and
-    which kernels of its own this program used, with a line for each that did not prove right."""
+    which kernels of its own this program used, with a line for each that did not prove right. `peak_memory_bytes`: the
+    most that this process had of arrays; 0: not told."""
 
     prefill_s: float
     decode_s: float
@@ -50,6 +54,7 @@ class Outcome:
     version: str
     kernels: tuple[str, ...] = ()
     kernel_faults: tuple[str, ...] = ()
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,17 @@ def timed(
 
 
 def own_side(task: Task) -> Side:
-    """This program's engine."""
+    """This program's engine, on the hosts of the task."""
+    from qwen_core.engine.hosts import read_hosts
+    from qwen_core.engine.loading import PartLoader
     from qwen_core.model.model import load_model
     from qwen_core.session.generate import decode, prefill
     from qwen_core.session.sampling import Sampler, SamplingParameters
     from qwen_core.version import __version__
 
-    model = load_model(task.path, task.dtype, kernels=task.kernels)
+    hosts = read_hosts(task.hosts)
+    load = load_model if hosts is None else PartLoader(hosts)
+    model = load(task.path, task.dtype, kernels=task.kernels)
     vocabulary = model.config.vocab_size
 
     def generate(ids: Sequence[int], count: int) -> Iterator[int]:
@@ -124,7 +133,9 @@ def mlx_lm_side(task: Task) -> Side:
     return Side(generate, metadata.version("mlx-lm"))
 
 
-SIDES: dict[str, Callable[[Task], Side]] = {OWN: own_side, OWN_PLAIN: own_side, MLX_LM: mlx_lm_side}
+SIDES: dict[str, Callable[[Task], Side]] = dict.fromkeys((OWN, OWN_PLAIN, SEVERAL, ONE), own_side) | {
+    MLX_LM: mlx_lm_side
+}
 
 
 def main() -> None:
@@ -133,6 +144,12 @@ def main() -> None:
     fields = json.loads(sys.argv[1])
     task = Task(**{**fields, "ids": tuple(fields["ids"])})
     with redirect_stdout(sys.stderr):  # whatever a library prints is no part of the outcome
-        side = SIDES[task.side](task)
-        outcome = timed(side.generate, task, side.version)
-    print(json.dumps({**asdict(outcome), "kernels": side.kernels, "kernel_faults": side.kernel_faults}))
+        try:
+            side = SIDES[task.side](task)
+            outcome = timed(side.generate, task, side.version)
+        except QwenError as error:
+            sys.exit(str(error))
+    import mlx.core as mx  # which the side has brought
+
+    beside = {"kernels": side.kernels, "kernel_faults": side.kernel_faults, "peak_memory_bytes": mx.get_peak_memory()}
+    print(json.dumps({**asdict(outcome), **beside}), flush=True)

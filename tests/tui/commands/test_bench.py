@@ -18,6 +18,7 @@ from qwen_core.bench import measure as core_bench
 from qwen_core.bench.against import compare
 from qwen_core.bench.against_process import Outcome, Task
 from qwen_core.bench.request import versions
+from qwen_core.bench.several import measure_hosts
 from qwen_core.device.backend import is_gpu, is_metal
 from qwen_core.errors import QwenError
 from qwen_tui import cli
@@ -60,6 +61,12 @@ TINY = ["bench", "--synthetic", "tiny", "--workload", "pp4,tg2", "--repeat", "1"
         ("--draft fast", "is not one of"),
         ("--against mlx-lm --draft mtp", "measure without drafts"),
         ("--variants --draft lookup", "measure without drafts"),
+        ("--hosts 2 --against self", "--against cannot be used with it"),
+        ("--hosts 2 --synthetic tiny", "--synthetic cannot be used with it"),
+        ("--hosts 2 --variants", "--variants cannot be used with it"),
+        ("--hosts 2 --workload card", "--hosts measures one prefill and the decode after it"),
+        ("--hosts 2 --depth 5", "--hosts measures from the start of a context"),
+        ("--hosts 2 --draft mtp", "measure without drafts"),
         ("--seed 1", "--seed is that of the weights of --synthetic"),
         ("--peak 0", "is not a number from 0.001 to 100000"),
         ("--peak 1e308", "is not a number from 0.001 to 100000"),
@@ -226,6 +233,25 @@ def test_without_metal_there_is_nothing_of_its_own_to_compare(capsys: pytest.Cap
     line = capsys.readouterr().err
     assert line.startswith("qwen-tui: there are no kernels of this program's own to compare here: they need Metal")
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["option", "setting", "one"])
+def test_hosts_compare_several_ranks_with_one(
+    asked: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the option says, or else the settings; `--hosts 1` is this machine alone, whatever they say."""
+
+    def run(task: Task, stop: object) -> Outcome:
+        return Outcome(1.0, 1.0 if task.hosts == "2" else 1.25, 1.0, 2.0, (1, 2, 3), "1", peak_memory_bytes=5)
+
+    monkeypatch.setattr("qwen_core.bench.several.measure_hosts", partial(measure_hosts, run=run))
+    if asked != "option":
+        monkeypatch.setenv("QWEN_TUI_HARDWARE_HOSTS", "2")
+    options = {"option": ["--hosts", "2"], "setting": [], "one": ["--hosts", "1"]}[asked]
+    assert cli.main(["bench", *options, "--workload", "pp4,tg2", "--repeat", "1"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert ("2 ranks on this machine, ring, against one" in text) == (asked != "one")
+    assert ("1.25 (1.25..1.25)" in text) == (asked != "one")
 
 
 def test_kernels_are_compared_with_mlx_alone(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
+from qwen_tui.commands.bench_tables import against_parts, bench_parts, hosts_parts, variants_parts
 from support.reports import report_text
 
 RATE = {"median": 12225.9, "min": 12220.0, "max": 12240.0}
@@ -80,6 +80,19 @@ DRAFTS = {
     "draft_arithmetic": [ARITHMETIC],
 }
 AGAINST = {**FACTS, "path": "/m", "peer": "mlx-lm float32", "peer_version": "2", "pairs": 3, "same_tokens": 9}
+HOSTS = {
+    **FACTS,
+    "path": "/m",
+    "hosts": ["studio.local", "mini.local"],
+    "backend": "jaccl",
+    "pairs": 3,
+    "prefill": PHASE,
+    "decode": PHASE,
+    "peak_memory_bytes": {"own": 123_456_789_012, "peer": 234_567_890_123},
+    "same_tokens": 8,
+    "of_tokens": 9,
+    "refusal": None,
+}
 VARIANTS = {**FACTS, "model": "27b", "depth": 0, "layers": None, "of_layers": 64, "variants": [VARIANT]}
 VARIANTS |= {"workload": "tg8", "repeat": 3}
 
@@ -90,6 +103,7 @@ VARIANTS |= {"workload": "tg8", "repeat": 3}
         (bench_parts, BENCH, (*FIGURES, "tg128", "@131,072", "1,234", "455", "123.46", "1200", "(0.120..", "0.130)")),
         (bench_parts, DRAFTS, (*FIGURES, "1.25 (1.10..1.50)", "62.5", "2.62", "81, 57, 24 %", "2.77", "1.97", "1,234")),
         (against_parts, {**AGAINST, "prefill": PHASE, "decode": PHASE, "of_tokens": 9}, (*FIGURES, "mlx-lm float32")),
+        (hosts_parts, HOSTS, (*FIGURES, "studio.local", "mini.local", "jaccl", "123.46", "234.57", "one rank tok/s")),
         (variants_parts, VARIANTS, (*FIGURES, "UD-NVFP4_K_XL", "21.00", "20.00", "123", "19.9", "14.9")),
     ],
 )
@@ -136,3 +150,21 @@ def test_why_nobody_drafts_is_said() -> None:
 def test_a_drafter_that_found_nothing_says_so() -> None:
     none = {**PAIR, "drafted": 0, "num_draft_tokens": 0, "acceptance_by_depth": []}
     assert "by mtp+lookup, no drafts in 1,234 passes" in words({**DRAFTS, "sizes": [{**SIZE, "draft": none}]})
+
+
+def test_where_one_alone_cannot_hold_the_model_there_is_nothing_to_compare() -> None:
+    refused = {**HOSTS, "pairs": 0, "runs": 2, "refusal": "one rank could not be measured: too large"}
+    refused["peak_memory_bytes"] = {"own": 5, "peer": None}
+    text = " ".join(report_text(hosts_parts(refused, 80), 80).split())
+    assert "repeats: 2. One rank alone does not run it: one rank could not be measured: too large" in text
+    assert "2 ranks tok/s 12,226" in text
+    assert "ratio" not in text
+
+
+def test_of_hosts_a_name_never_acts_on_the_terminal() -> None:
+    assert "\x1b" not in report_text(hosts_parts({**HOSTS, "hosts": ["a", "b\x1b[2J"]}, 80), 80)
+
+
+def test_where_nothing_was_finished_that_is_all_that_is_said() -> None:
+    text = report_text(hosts_parts({**HOSTS, "pairs": 0, "interrupted": True}, 80), 80)
+    assert text.strip() == "Interrupted: nothing was finished."

@@ -127,12 +127,17 @@ def bench(
 
     Decoding is without drafts; --draft adds runs with them, in turn, on the same tokens, and what a pass of 1, 2, ...
     rows costs. With --synthetic that table is measured with a random MTP layer, and says what drafts would bring.
+
+    With --hosts, or where the settings name hosts, several ranks and one alone are measured in turn; --hosts 1 measures
+    this machine alone.
     """
     from qwen_core.bench.request import BenchRequest  # here: the program's --help needs none of it
+    from qwen_core.engine.hosts import read_hosts
     from qwen_tui.settings.file import load_settings
 
     loaded = load_settings(overrides={"hardware.peak_bandwidth_gb_s": peak_gb_s, "hardware.hosts": hosts})
-    default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against else DEFAULT_MODEL
+    several = not (synthetic or variants or against) and read_hosts(loaded.settings.for_load().hosts) is not None
+    default = DEFAULT_VARIANTS if variants else DEFAULT_SYNTHETIC if synthetic or against or several else DEFAULT_MODEL
     request = BenchRequest(
         model_dir=model_dir,
         workloads=parse_workloads(default) if workload is None else workload,
@@ -143,8 +148,8 @@ def bench(
         draft=draft or ("auto" if synthetic and not variants else "off"),
         **options,
     )
-    check(request, variant=variant, variants=variants, against=against, given=_given())
-    from qwen_tui.commands.bench_tables import against_parts, bench_parts, variants_parts
+    check(request, variant=variant, variants=variants, against=against, several=several, given=_given())
+    from qwen_tui.commands.bench_tables import against_parts, bench_parts, hosts_parts, variants_parts
     from qwen_tui.commands.report import print_report
 
     for problem in loaded.problems:  # among them an override of the peak that cannot be used
@@ -156,6 +161,10 @@ def bench(
                     from qwen_core.bench.against import measure_against
 
                     report, parts = measure_against(request, interrupt, progress, against), against_parts
+                elif several:
+                    from qwen_core.bench.several import measure_hosts
+
+                    report, parts = measure_hosts(request, interrupt, progress), hosts_parts
                 else:
                     from qwen_core.bench.runs import measure_model, measure_variants  # MLX behind it
 

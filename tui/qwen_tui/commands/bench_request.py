@@ -26,9 +26,15 @@ class Workloads(click.ParamType[tuple[Workload, ...]]):
 
 
 def check(
-    request: "BenchRequest", *, variant: str | None, variants: bool, against: str | None, given: set[str]
+    request: "BenchRequest",
+    *,
+    variant: str | None,
+    variants: bool,
+    against: str | None,
+    several: bool,
+    given: set[str],
 ) -> None:
-    """UsageError where options contradict each other, or one has no effect."""
+    """UsageError where options contradict each other, or one has no effect. `several`: ranks are compared with one."""
     kinds = [workload.kind for workload in request.workloads]
 
     def refuse(message: str) -> None:
@@ -59,12 +65,16 @@ def check(
         refuse("--workload card needs a tokenizer, which --synthetic does not have: give ppN and tgN.")
     if kinds == ["card"] and "depth" in given:
         refuse("--workload card is a conversation from its beginning: --depth belongs to ppN and tgN.")
-    if against is not None:
-        if request.shape is not None:
-            refuse("--against needs a checkpoint on disk: --synthetic has none.")
+    for name, asked in (("--variants", variants), ("--against", against), ("--synthetic", request.shape)):
+        if asked and "hosts" in given:
+            refuse(f"--hosts compares several ranks with one: {name} cannot be used with it.")
+    if against is not None and request.shape is not None:
+        refuse("--against needs a checkpoint on disk: --synthetic has none.")
+    if against is not None or several:
+        name = "--hosts" if several else "--against"
         if request.depth:
-            refuse("--against measures from the start of a context: leave --depth out.")
+            refuse(f"{name} measures from the start of a context: leave --depth out.")
         if kinds not in (["prefill", "decode"], ["decode", "prefill"]):
-            refuse("--against measures one prefill and the decode after it: give one ppN and one tgN.")
-    if request.draft != "off" and (variants or against):
-        refuse("--variants and --against measure without drafts: leave --draft out.")
+            refuse(f"{name} measures one prefill and the decode after it: give one ppN and one tgN.")
+    if request.draft != "off" and (variants or against or several):
+        refuse("--variants, --against and --hosts measure without drafts: leave --draft out.")

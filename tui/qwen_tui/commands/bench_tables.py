@@ -9,6 +9,7 @@ from rich.table import Table
 from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.commands.report import GAP, folding, paragraph, table
 from qwen_tui.text.formatting import by_depth, number
+from qwen_tui.text.safe import visible
 
 _DRAFTS_OFF = {
     "cpu": "on a CPU a pass costs what its rows cost, so that auto drafts nothing there; mtp and lookup do",
@@ -63,6 +64,40 @@ def against_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType
         f"{report['pairs']} pairs in fresh processes, in turn; ratio above 1: qwen-tui is faster. qwen-tui computes in "
         f"{report['dtype']}, {types}. The first {report['same_tokens']} of {report['of_tokens']} tokens are the same.",
     )
+    yield from _ending(report)
+
+
+def hosts_parts(report: dict[str, Any], width: int) -> Iterator[RenderableType]:
+    """The report of `bench --hosts`; one line where nothing was finished."""
+    hosts, refusal = report["hosts"], report["refusal"]
+    if not report["pairs"] and not report.get("runs"):
+        if refusal is not None:
+            yield paragraph(refusal)
+        yield from _ending(report, finished=False)
+        return
+    several = f"{len(hosts)} ranks"
+    apart = " on this machine" if len(set(hosts)) == 1 else f" ({', '.join(map(visible, hosts))})"
+    yield paragraph(f"{several}{apart}, {report['backend']}, against one: {report['path']}")
+    yield _facts(report)
+    yield from _kernels(report)
+    prefill, decode = report["prefill"], report["decode"]
+    rows = [[f"{several} tok/s", _spread(prefill["own_tok_s"]), _spread(decode["own_tok_s"])]]
+    if report["pairs"]:
+        rows += [
+            ["one rank tok/s", _spread(prefill["peer_tok_s"]), _spread(decode["peer_tok_s"])],
+            ["ratio", _spread(prefill["ratio"], 2), _spread(decode["ratio"], 2)],
+        ]
+    yield _table(["", f"prefill {prefill['tokens']}", f"decode {decode['tokens']}"], rows, width)
+    memory = report["peak_memory_bytes"]
+    own = f"At most {decimal_size(memory['own'])} of memory in rank 0"
+    if report["pairs"]:
+        yield paragraph(
+            f"{own}, {decimal_size(memory['peer'])} in one alone. {report['pairs']} pairs in fresh processes, in turn; "
+            f"ratio above 1: {several} are faster. The first {report['same_tokens']} of {report['of_tokens']} tokens "
+            "are the same."
+        )
+    else:
+        yield paragraph(f"{own}, repeats: {report['runs']}. One rank alone does not run it: {refusal}")
     yield from _ending(report)
 
 
