@@ -1,6 +1,5 @@
 """The ranks that share a model: what is told of each, the memory they take, and how long a token waits for others."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,13 +35,23 @@ def free_memory(model: "ModelSummary", own: int) -> int | None:
     """Bytes that are left where `own` are in use by this rank, on the machine that has the fewest; None where no
     machine's memory is known."""
     alone = RankSummary(0, "", model.recommended_bytes or model.memory_bytes, model.weights_in_memory)
-    hosts = model.hosts or (alone,)
-    limits, used = dict[str, int](), defaultdict[str, int](int)
+    left = _left(model.hosts or (alone,), own).values()
+    return max(0, min(left)) if left else None
+
+
+def without_room(model: "ModelSummary", own: int) -> RankSummary | None:
+    """The first of `model.hosts` whose machine has less memory than its ranks need where this one needs `own` bytes."""
+    left = _left(model.hosts, own)
+    return next((host for host in model.hosts if left.get(host.host, 0) < 0), None)
+
+
+def _left(hosts: Sequence[RankSummary], own: int) -> dict[str, int]:
+    """By machine, of those whose memory is known: what its ranks leave of it, below 0 where that is not enough."""
+    left = {host.host: host.memory_bytes for host in hosts if host.memory_bytes}
     for host, nbytes in zip(hosts, memory_in_use(hosts, own), strict=True):
-        used[host.host] += nbytes
-        if host.memory_bytes:
-            limits[host.host] = host.memory_bytes
-    return min((max(0, limit - used[name]) for name, limit in limits.items()), default=None)
+        if host.host in left:
+            left[host.host] -= nbytes
+    return left
 
 
 def waiting_s(stats: TurnStats, alone_token_s: float | None) -> float | None:

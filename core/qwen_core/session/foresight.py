@@ -11,9 +11,10 @@ from qwen_core.checkpoint.directory import Checkpoint
 from qwen_core.checkpoint.footprint import row_bytes, state_bytes, step_bytes
 from qwen_core.device.backend import default_dtype, is_gpu, is_metal
 from qwen_core.device.machine import fused_rows, memory_limit
-from qwen_core.errors import CapacityError
+from qwen_core.errors import CapacityError, quote
 from qwen_core.figures import decimal_size
-from qwen_core.model.weights import DTYPES, plan_weights
+from qwen_core.model.weights import DTYPES
+from qwen_core.protocol.ranks import free_memory, without_room
 from qwen_core.session.generate import most_scores, most_tokens
 from qwen_core.session.loading import LoadedModel
 
@@ -72,6 +73,12 @@ def check_fits(foreseen: Foresight, loaded: LoadedModel, held: int) -> int:
     left = limit - foreseen.total
     if left < 0:
         raise CapacityError(f"{_needs(foreseen)}, but this machine has {decimal_size(limit)}; {_ADVICE}")
+    if (rank := without_room(summary, foreseen.total)) is not None:
+        raise CapacityError(
+            f"{_needs(foreseen)} on every rank, more than rank {rank.rank} ({quote(rank.host)}) has for it; {_ADVICE}"
+        )
+    if summary.hosts and (least := free_memory(summary, foreseen.total)) is not None:
+        left = min(left, least)  # their states are as large, and their snapshots
     growth = foreseen.state + foreseen.step - held
     if not is_metal() and growth > (free := memory_limit()):
         raise CapacityError(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qwen_core.protocol.ranks import RankSummary, free_memory, memory_in_use, waiting_s
+from qwen_core.protocol.ranks import RankSummary, free_memory, memory_in_use, waiting_s, without_room
 from qwen_core.protocol.stats import DraftStats
 from support.fake_engine import MODEL, SHARED, shared_stats
 
@@ -56,7 +56,10 @@ def test_the_machine_with_the_least_left_says_what_is_free(hosts: list[RankSumma
     left = {"a": 10**12, "b": 3 * 10**12}
     for host, nbytes in zip(hosts, memory_in_use(hosts, own), strict=True):
         left[host.host] -= nbytes
-    assert free_memory(replace(SHARED, hosts=tuple(hosts)), own) == min(max(0, left[host.host]) for host in hosts)
+    shared = replace(SHARED, hosts=tuple(hosts))
+    assert free_memory(shared, own) == min(max(0, left[host.host]) for host in hosts)
+    short = without_room(shared, own)
+    assert short == next((host for host in hosts if left[host.host] < 0), None)
 
 
 def test_nothing_is_free_where_no_memory_is_known() -> None:

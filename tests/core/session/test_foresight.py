@@ -15,6 +15,7 @@ from qwen_core import demo_model_path, load_model, load_session
 from qwen_core.checkpoint.footprint import step_bytes
 from qwen_core.device.backend import is_gpu
 from qwen_core.errors import CapacityError
+from qwen_core.protocol.ranks import RankSummary
 from qwen_core.session import foresight
 from qwen_core.session.completion import load_completion
 from qwen_core.session.generate import CHUNK, LEAST_CHUNK, SCORE_BUDGET, most_scores, most_tokens, prefill, step_size
@@ -132,6 +133,23 @@ def test_what_metal_recommends_is_the_limit_unless_the_weights_are_above_it(sess
         foresight.check_fits(foreseen, session.loaded, 0)
     with_memory(session, 1 << 40, recommended=foreseen.weights - 1)
     assert foresight.check_fits(foreseen, session.loaded, 0) == (1 << 40) - foreseen.total
+
+
+def test_of_several_ranks_the_one_with_the_least_memory_is_the_limit(session: Session) -> None:
+    """Its state, and its snapshots, are as large as those here."""
+    foreseen = foresight.foresee(session.loaded, 100, 100)
+    weights = session.loaded.summary.weights_in_memory
+    with_memory(session, 1 << 40)
+
+    def shared(memory: int) -> None:
+        hosts = (RankSummary(0, "a", 1 << 40, weights), RankSummary(1, "b", memory, weights - 1))
+        session.loaded.summary = replace(session.loaded.summary, hosts=hosts)
+
+    shared(foreseen.total + 4)
+    assert foresight.check_fits(foreseen, session.loaded, 0) == 5
+    shared(foreseen.total - 2)
+    with pytest.raises(CapacityError, match=r"on every rank, more than rank 1 \(b\) has for it; send less"):
+        foresight.check_fits(foreseen, session.loaded, 0)
 
 
 def test_what_is_free_now_counts_too(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

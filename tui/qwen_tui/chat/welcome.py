@@ -3,7 +3,7 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from qwen_core.figures import decimal_size, size_of, tokens_short
+from qwen_core.figures import size_of, tokens_short
 from qwen_tui.conversation.conversation import Conversation
 from qwen_tui.text import formatting
 from qwen_tui.text.safe import one_line
@@ -48,7 +48,7 @@ def welcome_lines(conversation: Conversation, pending: str, width: int, first: b
     guidance = [Content.styled(line, "$foreground") for line in fitting] if first else []
     if model is not None and conversation.engine == "ready":
         lines.append(Content.styled(one_line(model.name, width), "bold $foreground"))
-        size = decimal_size(model.weights_in_memory)
+        size = formatting.model_size(model)
         context = tokens_short(model.context_limit)
         where = f"{one_line(model.device, 40)} {formatting.short_dtype(model.dtype)}"
         facts = f"{one_line(model.variant, 40)} · {size} · {where}"

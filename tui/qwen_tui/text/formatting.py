@@ -9,7 +9,7 @@ from qwen_core.figures import decimal_size, whole_percent
 from qwen_tui.text.safe import cells, visible
 
 if TYPE_CHECKING:  # slow to import, and the help of the program needs none of it
-    from qwen_core.protocol.events import FinishReason, PeakSource
+    from qwen_core.protocol.events import FinishReason, ModelSummary, PeakSource
     from qwen_core.protocol.stats import DraftOff, DraftStats, TurnStats
 
 _DRAFT_OFF: dict[DraftOff, tuple[str, str]] = {
@@ -28,6 +28,13 @@ _ENDINGS: dict[FinishReason, str] = {
 def exact_size(count: int) -> str:
     """Bytes exactly and readably: "19,994,594,368 bytes (19.99 GB)"."""
     return f"{count:,} bytes" if count < 1000 else f"{count:,} bytes ({decimal_size(count)})"
+
+
+def model_size(model: ModelSummary) -> str:
+    """The memory that its weights take: "21.90 GB"; where several ranks share it, each its part: "2 x 11.02 GB"."""
+    if not (ranks := len(model.hosts)):
+        return decimal_size(model.weights_in_memory)
+    return f"{ranks} x {decimal_size(sum(host.weight_bytes for host in model.hosts) // ranks)}"
 
 
 def counted(number: int, what: str) -> str:

@@ -3,7 +3,6 @@
 from textual.content import Content
 from textual.widget import Widget
 
-from qwen_core.figures import decimal_size
 from qwen_core.protocol.events import ModelSummary
 from qwen_tui.conversation.conversation import Phase
 from qwen_tui.text import formatting
@@ -12,13 +11,10 @@ from qwen_tui.widgets.phase_look import PHASES
 
 
 def model_pieces(model: ModelSummary) -> list[str]:
-    """The facts of the header line, the most telling first: of several ranks, that each has its share of the size."""
-    name, variant, size = visible(model.name), visible(model.variant), decimal_size(model.weights_in_memory)
+    """The facts of the header line, the most telling first: of several ranks, that there are several."""
+    name, variant, size = visible(model.name), visible(model.variant), formatting.model_size(model)
     device = f"{visible(model.device)} {formatting.short_dtype(model.dtype)}"
-    if ranks := len(model.hosts):
-        share = sum(host.weight_bytes for host in model.hosts) // ranks
-        return [name, f"{ranks} x {decimal_size(share)}", variant, device]
-    return [name, variant, size, device]
+    return [name, size, variant, device] if model.hosts else [name, variant, size, device]
 
 
 class Header(Widget):
