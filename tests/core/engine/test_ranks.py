@@ -28,6 +28,7 @@ from qwen_core.protocol.events import (
     TurnDone,
     TurnStarted,
 )
+from qwen_core.protocol.ranks import waiting_s
 from support.engines import EventLog, is_gone, running_engine, wait_until
 from support.failing_ranks import FACTORY, Stage, shared_model
 
@@ -76,7 +77,13 @@ def test_a_conversation_over_two_ranks_is_that_of_one(
         assert [(rank.rank, rank.host) for rank in summary.hosts] == [(0, "127.0.0.1"), (1, "127.0.0.1")]
         assert all(0 < rank.weight_bytes < summary.weight_bytes < rank.memory_bytes for rank in summary.hosts)
         pid = stage.pid()
-        assert asked(engine, log, 0).ids == alone[0].ids
+        turn = asked(engine, log, 0)
+        assert turn.ids == alone[0].ids
+        # What is told is this rank's part: what it reads, and what of a token is waiting.
+        assert turn.stats.bytes_per_token < 0.6 * alone[0].stats.bytes_per_token
+        waited = waiting_s(turn.stats, summary.alone_token_s)
+        assert waited is not None and turn.stats.decode_tok_s is not None
+        assert 0 <= waited < 1 / turn.stats.decode_tok_s
         engine.send(SaveState(str(saved)))
         log.wait_for(StateSaved)
 
