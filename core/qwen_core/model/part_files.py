@@ -4,6 +4,7 @@ Rank 0's is the file that a person knows (session/state_file.py); it names the o
 from those of another time.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class PartsName:
 def write_part(file: Path, mark: str, state: State) -> None:
     """Write one rank's part of `state`. The file appears whole or not at all. Raises OSError or RuntimeError."""
     private_folder(file.parent)
-    draft = file.with_name(f".{file.name}")
+    draft = file.with_name(f".{file.name}.{os.getpid()}.safetensors")
     try:
         mx.save_safetensors(str(draft), state.stored(), {"mark": mark})
         draft.replace(file)

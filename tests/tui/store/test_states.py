@@ -12,6 +12,11 @@ def saved(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def files(number: int) -> set[str]:
+    """Of one conversation: rank 0's, and another rank's part."""
+    return {f"{number}.safetensors", f"{number}.rank1.safetensors"}
+
+
 def test_a_state_goes_when_its_conversation_is_deleted_and_the_rest_when_a_program_starts(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -21,18 +26,20 @@ def test_a_state_goes_when_its_conversation_is_deleted_and_the_rest_when_a_progr
         kept, deleted, purged = (store.conversations.begin(title=name) for name in ("a", "b", "c"))
         for number in (kept, deleted, purged):
             (states / f"{number}.safetensors").write_bytes(b"x")
+            (states / f"{number}.rank1.safetensors").write_bytes(b"x")
         store.conversations.delete(deleted)
-        assert saved(states) == {f"{kept}.safetensors", f"{purged}.safetensors"}
+        assert saved(states) == files(kept) | files(purged)
         store.conversations.restore(deleted)
         store.database.read("DELETE FROM conversations WHERE id = ?", (purged,))
-    (states / f".{kept}.safetensors.{ended.pid}.safetensors").write_bytes(b"half")
+    for name in files(kept):
+        (states / f".{name}.{ended.pid}.safetensors").write_bytes(b"half")
     being_saved = f".{kept}.safetensors.{os.getppid()}.safetensors"
     (states / being_saved).write_bytes(b"half")
     # A number that is used again: this process has saved nothing yet.
     (states / f".{kept}.safetensors.{os.getpid()}.safetensors").write_bytes(b"half")
     (states / "notes.txt").write_text("not ours")
     with opened(tmp_path):
-        assert saved(states) == {f"{kept}.safetensors", being_saved, "notes.txt"}
+        assert saved(states) == files(kept) | {being_saved, "notes.txt"}
 
 
 def test_a_state_that_cannot_be_removed_keeps_nothing_from_being_opened(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Saved states of conversations: a file each beside the store, which goes when its conversation does.
+"""Saved states of conversations: a file each beside the store, which goes when its conversation does, and the parts
+that other ranks on this machine have of it.
 
-The engine writes them (session/state_file.py), first under a name that holds its process id.
+The engine writes them (session/state_file.py, model/part_files.py), first under a name that holds its process id.
 """
 
 import os
@@ -12,8 +13,8 @@ from pathlib import Path
 from qwen_core.settings.paths import data_dir
 
 FOLDER = "states"
-_SAVED = re.compile(r"(\d{1,19})\.safetensors")
-_BEING_SAVED = re.compile(r"\.\d{1,19}\.safetensors\.(\d{1,9})\.safetensors")
+_SAVED = re.compile(r"(\d{1,19})(?:\.rank\d{1,4})?\.safetensors")
+_BEING_SAVED = re.compile(r"\.\d{1,19}(?:\.rank\d{1,4})?\.safetensors\.(\d{1,9})\.safetensors")
 
 
 def state_file(conversation_id: int) -> Path:
@@ -24,7 +25,8 @@ def state_file(conversation_id: int) -> Path:
 def remove_state(folder: Path, conversation_id: int) -> None:
     """Take a conversation's saved state away, if there is one: without it resuming costs a prefill."""
     with suppress(OSError):
-        (folder / f"{conversation_id}.safetensors").unlink(missing_ok=True)
+        for path in (folder / f"{conversation_id}.safetensors", *folder.glob(f"{conversation_id}.rank*.safetensors")):
+            path.unlink(missing_ok=True)
 
 
 def sweep_states(folder: Path, kept: Collection[int]) -> None:
