@@ -206,7 +206,7 @@ async def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> No
     async with settings_stage(tmp_path) as here:
         await here.press("slash")
         await here.type("penalty")
-        assert "3 of 32 settings" in here.text()
+        assert "3 of 33 settings" in here.text()
         assert "temperature" not in here.text()
         await here.press("enter", "down")
         assert row_name(here) == "frequency_penalty"
