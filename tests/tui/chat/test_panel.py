@@ -141,7 +141,7 @@ def test_of_several_ranks_each_has_its_memory_and_a_token_its_waiting() -> None:
     assert "bytes a token   10.32 GB a rank" in lines
     here = replace(SHARED, hosts=tuple(replace(host, host="127.0.0.1") for host in SHARED.hosts * 3))
     shown = text(MeterSnapshot("ready", here))
-    assert "rank 0          11.09 GB\nrank 1          10.95 GB est.\n" in shown
+    assert "rank 0          11.09 GB\nrank 1          10.95 GB\n" in shown
     assert "                and 2 more\n" in shown
     assert "waiting" not in shown
 
