@@ -54,10 +54,12 @@ def greedy(led: Led, path: Path, prompt: Sequence[int], tokens: int, kind: str, 
 
 def answer(model: Model, prompt: Sequence[int], tokens: int, kind: str = "", truth: Sequence[int] = ()) -> list[int]:
     """The likeliest `tokens` after `prompt`; `kind` of drafter: "mtp", "lookup", or "scripted", which knows `truth` and
-    drafts it three times of five."""
+    drafts it five times of six."""
     vocab = model.config.vocab_size
     state, sampler = model.new_state(), Sampler(SamplingParameters(temperature=0.0), vocab, vocab)
-    drafting = Drafting(kind, _drafter(model, state, kind, truth), lambda _: 3) if kind else None
+    drafting = (
+        Drafting(kind, _drafter(model, state, kind, truth), lambda _: 7 if kind == "scripted" else 3) if kind else None
+    )
     if drafting is not None:
         drafting.drafter.begin([])
     *_, last = prefill(model, state, prompt, chunk=16, drafting=drafting)
@@ -69,7 +71,7 @@ def _drafter(model: Model, state: State, kind: str, truth: Sequence[int]) -> Dra
     if kind == "lookup":
         return LookupDrafter(LookupIndex(), least_match=1)
     if kind == "scripted":
-        return ScriptedDrafter(truth, 0.6, model.config.vocab_size)
+        return ScriptedDrafter(truth, 5 / 6, model.config.vocab_size)
     assert model.checkpoint.mtp is not None
     return MtpDrafter(load_mtp(model, model.checkpoint.mtp), state, model.config.vocab_size)
 

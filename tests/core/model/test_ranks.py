@@ -103,7 +103,7 @@ def test_64_greedy_tokens_with_and_without_drafts(several: Ranks, with_mtp: tupl
 
 def test_any_walk_over_a_state(several: Ranks, mixed: Path) -> None:
     """Feeding, passes with drafts, snapshots and ways back, saving and taking up, in any order."""
-    difference, taken = several.do(rank_cases.walk, mixed, 4, 60 if several.count == 2 else 14)
+    difference, taken = several.do(rank_cases.walk, mixed, 55, 60 if several.count == 2 else 8)
     assert difference < TOLERANCE
     assert {"feed", "draft", "take", "back", "save"} <= taken.keys(), taken
 
