@@ -218,7 +218,7 @@ async def test_the_filter_narrows_and_escape_takes_it_back(tmp_path: Path) -> No
         await here.press("enter", "enter", "space", "backspace")  # nothing there to act on
         assert len(here.app.changes) == 1
         await here.press("escape")
-        assert "32 settings" in here.text()
+        assert "33 settings" in here.text()
         assert here.left == []
         await here.press("slash", "enter", "escape")
         await here.wait(lambda: here.left, "the end of the screen")
