@@ -208,7 +208,8 @@ def _ranks(model: ModelSummary, used: int, width: int) -> Lines:
     apart = len({host.host for host in model.hosts}) > 1
     for host, nbytes in zip(model.hosts[:MOST_RANKS], memory_in_use(model.hosts, used), strict=False):
         label = f"rank {host.rank} {_short(host.host) if apart else ''}"
-        lines.append(_figure(width, one_line(label, LABEL - 1), decimal_size(nbytes), " est." if host.rank and used else ""))
+        note = " est." if host.rank and used else ""
+        lines.append(_figure(width, one_line(label, LABEL - 1), decimal_size(nbytes), note))
     if (more := len(model.hosts) - MOST_RANKS) > 0:
         lines.append(_figure(width, "", "", f"and {more} more"))
     return lines
