@@ -4,6 +4,7 @@ Sums over heads and columns run in another order on several ranks. Measured: 2e-
 """
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import mlx.core as mx
@@ -76,7 +77,8 @@ def test_logits_of_every_variant(variant: str, kind: str, two: Ranks, four: Rank
     names = "raw" if variant in ("bf16", "q4") else "converted"  # bf16: gate and up of the experts in one tensor
     write_checkpoint(tmp_path, variant, text=KINDS[kind], names=names, tied=variant in ("q5", "mxfp8"))
     expected = rank_cases.all_logits(load_model(tmp_path, "float32"), IDS[:12])
-    for some in (two, four):
+    dense_or_chosen = kind == "dense" or variant in ("bf16", "nvfp4", "mxfp8", "q2")
+    for some in (two, four) if dense_or_chosen else (two,):
         close(some.do(rank_cases.logits, tmp_path, IDS[:12]), expected)
     assert expected.std() > 0.5
 
@@ -89,21 +91,22 @@ def test_any_split_of_a_prompt_gives_the_same_logits(several: Ranks, mixed: Path
 
 
 def test_64_greedy_tokens_with_and_without_drafts(several: Ranks, with_mtp: tuple[Path, Model]) -> None:
-    """Drafts of the MTP layer, which rank 0 has alone; of a lookup; and of one who is mostly right, for `keep`."""
+    """Drafts of the MTP layer, which rank 0 has alone, and of one who is mostly right, for `keep`."""
     path, model = with_mtp
-    prompt = [3, 1, 4, 1, 5, 9, 2, 6] * 3
+    prompt, dense = [3, 1, 4, 1, 5, 9, 2, 6] * 3, model.config.mixture is None
     expected = rank_cases.answer(model, prompt, 64)
     assert len(set(expected)) > 8, "a model that repeats itself compares little"
-    kinds = ("", "mtp", "lookup", "scripted")
-    if several.count > 2:  # of more processes than processors a token takes long
-        kinds = ("scripted",) if model.config.mixture else ("",)
-    for kind in kinds:
-        assert several.do(rank_cases.greedy, path, prompt, 64, kind, prompt + expected) == expected, kind
+    runs = {"": 64, "scripted" if dense else "mtp": 64}
+    if several.count > 2:  # a token takes long where there are more processes than processors
+        runs = {"": 24} if dense else {"scripted": 64}
+    for kind, tokens in runs.items():
+        found = several.do(rank_cases.greedy, path, prompt, tokens, kind, prompt + expected)
+        assert found == expected[:tokens], kind
 
 
 def test_any_walk_over_a_state(several: Ranks, mixed: Path) -> None:
     """Feeding, passes with drafts, snapshots and ways back, saving and taking up, in any order."""
-    difference, taken = several.do(rank_cases.walk, mixed, 55, 60 if several.count == 2 else 8)
+    difference, taken = several.do(rank_cases.walk, mixed, 55, 40 if several.count == 2 else 8)
     assert difference < TOLERANCE
     assert {"feed", "draft", "take", "back", "save"} <= taken.keys(), taken
 
@@ -177,7 +180,8 @@ def test_sums_run_in_the_order_in_which_they_were_built(several: Ranks) -> None:
 
 
 def test_mlx_lm_shared_by_two_ranks_gives_the_same_tokens(two: Ranks, tmp_path: Path) -> None:
-    pytest.importorskip("mlx_lm")
+    if find_spec("mlx_lm") is None:  # the ranks import it, which takes a while
+        pytest.skip("could not import 'mlx_lm': pip install '.[test]'")
     write_checkpoint(tmp_path, "nvfp4", text=SHARED, seed=3)
     found = two.do(rank_cases.greedy, tmp_path, IDS, 32, "", [])
     assert two.do(rank_cases.peer_greedy, tmp_path, IDS, 32) == [found, found]
