@@ -14,6 +14,8 @@ from pathlib import Path
 from qwen_core.errors import QwenError, printable
 from qwen_core.settings.paths import engine_log_path, state_dir
 
+RANK_LOST = 4
+"""What the engine process ends with when its last words say which other rank was lost."""
 MAX_BYTES = 1 << 20
 TAIL_BYTES = 16 << 10
 MAX_LINE = 300
@@ -117,6 +119,8 @@ def bound_log(descriptor: int) -> None:
 
 def describe_death(exit_code: int, last_words: str) -> str:
     """One line for people on a process that ended by itself. A negative `exit_code` is a signal's number."""
+    if exit_code == RANK_LOST and last_words:
+        return last_words
     return f"the engine process {describe_end(exit_code, last_words)}"
 
 

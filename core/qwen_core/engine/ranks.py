@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from qwen_core.engine.hosts import Hosts
 from qwen_core.engine.joining import Listening, join, reach
+from qwen_core.engine.log import RANK_LOST
 from qwen_core.engine.rank_process import RankProcess
 from qwen_core.errors import EngineError, QwenError, quote
 
@@ -41,7 +42,7 @@ def end_process(line: str) -> NoReturn:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     os.write(words, f"\n{line}\n".encode("utf-8", "replace"))
-    os._exit(1)
+    os._exit(RANK_LOST)
 
 
 class Ranks:

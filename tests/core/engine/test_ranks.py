@@ -120,7 +120,7 @@ def test_a_rank_that_is_killed_ends_all_and_a_restart_goes_on(
         engine.send(Send(1, "Hello", ENDLESS))
         log.wait_for(TurnStarted)
         os.kill(first, signal.SIGKILL)
-        assert "rank 1 (127.0.0.1) was ended by SIGKILL" in log.wait_for(EngineDied).reason
+        assert log.wait_for(EngineDied).reason.startswith("rank 1 (127.0.0.1) was ended by SIGKILL")
         stage.set(monkeypatch)
         engine.restart()
         engine.send(Load(str(model), settings=TWO))
@@ -151,7 +151,7 @@ def test_a_rank_lost_in_a_turn_ends_the_engine_with_its_name(
         log.wait_for(Loaded)
         engine.send(Send(0, "Hello", ENDLESS))
         died = log.wait_for(EngineDied)
-        assert died.reason.startswith("the engine process ended with exit code 1; its last words: rank 1 (127.0.0.1) ")
+        assert died.reason.startswith("rank 1 (127.0.0.1) ")
         assert words in died.reason
         assert log.of(TurnDone) == []
     stage.wait_for_the_end()
