@@ -47,6 +47,7 @@ class RankProcess:
         self.words: deque[str] = deque(maxlen=50)
         self.pid_file = ""
         self._heard, self._ended = heard, ended
+        self._spoke = False
         self._popen = _launched(rank, host, {**_environment(host), **variables}, [str(silence_s)])
         self._speaker = Speaker(cast(BinaryIO, self._popen.stdin).fileno())
         self._readers = [threading.Thread(target=target, daemon=True) for target in (self._read, self._read_errors)]
@@ -72,13 +73,14 @@ class RankProcess:
         try:
             code = self._popen.wait(END_GRACE_S)
         except subprocess.TimeoutExpired:
-            return "it closed its connection"
+            return "closed its connection"
         self._readers[1].join(END_GRACE_S)
         words = last_line(self.words)
         if not self.is_local and code == SSH_FAILED:
-            why = (
-                f"cannot be reached: ssh ended with exit code {code}; see whether this works: ssh {self.host.name} true"
-            )
+            how = f"ssh ended with exit code {code}"
+            if self._spoke:
+                return f"is gone: {how}"
+            why = f"cannot be reached: {how}; see whether this works: ssh {self.host.name} true"
             return f"{why}; its last words: {words}" if words else why
         return describe_end(code, words)
 
@@ -103,6 +105,7 @@ class RankProcess:
         try:
             with cast(BinaryIO, self._popen.stdout) as file:
                 for message in read_messages(file, self._other):
+                    self._spoke = True
                     self._heard(self, message)
         except ValueError as error:
             self.words.append(printable(str(error), MAX_LINE))
