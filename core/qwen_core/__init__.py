@@ -13,10 +13,11 @@ from qwen_core.version import __version__
 if TYPE_CHECKING:
     from qwen_core.checkpoint.directory import Checkpoint, open_checkpoint
     from qwen_core.demo import demo_model_path
+    from qwen_core.engine.loading import load_session
     from qwen_core.model.model import Model, load_model
     from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
     from qwen_core.protocol.stats import TurnStats
-    from qwen_core.session.session import Session, load_session
+    from qwen_core.session.session import Session
     from qwen_core.text.template import ChatTemplate
     from qwen_core.text.tokenizer import Tokenizer
 
@@ -52,7 +53,7 @@ _HOMES = {
     "TurnStats": "protocol.stats",
     "demo_model_path": "demo",
     "load_model": "model.model",
-    "load_session": "session.session",
+    "load_session": "engine.loading",
     "open_checkpoint": "checkpoint.directory",
 }
 
