@@ -58,7 +58,7 @@ def _look_at(check: HostCheck, hosts: Hosts, checkpoint: Checkpoint, own: str) -
     ranks, called = Ranks(hosts, only=check.rank), hosts.called(check.rank)
     try:
         (said,) = ranks.start()
-        check.reachable, check.memory_bytes, check.same_version = True, said["memory_bytes"], False
+        check.reachable, check.memory_bytes, check.same_version = True, said.get("memory_bytes"), False
         check_versions(said, called)
         check.same_version, check.same_model = True, False
         (said,) = ranks.ask_all({"do": "open", "ranks": ranks.count, **place(checkpoint)})

@@ -2,10 +2,9 @@
 
 Its main thread owns everything of MLX; one small thread reads what rank 0 says and another says that this process
 lives, so both go on while the main thread computes, or waits for data that never comes. It ends when its input ends, or
-brings nothing for too long, and on Linux when the process that started it ends, even if it is stopped.
+brings nothing for too long; one that is stopped is killed by rank_process.py's reaper.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -30,7 +29,6 @@ if TYPE_CHECKING:  # MLX behind it, which is not there on every machine that is 
     from qwen_core.model.follow import Follower
 
 PROGRESS_S = 0.2
-_PR_SET_PDEATHSIG = 1
 
 Command = dict[str, Any]
 Reply = dict[str, Any]
@@ -172,8 +170,6 @@ def _tidy(pid_file: str) -> None:
 def main() -> None:
     """What the process does: `sys.argv[1]` is how long rank 0 may be silent, in seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c is rank 0's to handle
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     output = os.dup(1)
     os.dup2(2, 1)  # what others print is no message
     rank = Rank(int(os.environ.pop("MLX_RANK")), float(sys.argv[1]), output)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -47,7 +47,8 @@ class RankProcess:
         self.words: deque[str] = deque(maxlen=50)
         self.pid_file = ""
         self._heard, self._ended = heard, ended
-        self._spoke = False
+        self._spoke, self._over = False, False
+        self._speaking = threading.Lock()
         self._popen = _launched(rank, host, {**_environment(host), **variables}, [str(silence_s)])
         self._speaker = Speaker(cast(BinaryIO, self._popen.stdin).fileno())
         self._readers = [threading.Thread(target=target, daemon=True) for target in (self._read, self._read_errors)]
@@ -65,8 +66,9 @@ class RankProcess:
 
     def say(self, message: Mapping[str, Any]) -> None:
         """Tell it something; one that is gone hears nothing, which its `ended` tells. Waits while its pipe is full."""
-        with suppress(OSError):
-            self._speaker.say(message)
+        with self._speaking, suppress(OSError):
+            if not self._over:
+                self._speaker.say(message)
 
     def why(self) -> str:
         """How it ended, for the middle of a sentence; it has, or is about to."""
@@ -86,12 +88,13 @@ class RankProcess:
 
     def end(self) -> None:
         """End it at once: the process here by a signal; one on another machine ends with its connection."""
-        with suppress(OSError, ValueError):
-            cast(BinaryIO, self._popen.stdin).close()
         if self.is_local:
             self._popen.kill()
         else:
             self._popen.terminate()
+        with self._speaking, suppress(OSError):
+            self._over = True  # the number of its descriptor may be another's from now on
+            cast(BinaryIO, self._popen.stdin).close()
 
     def wait(self, timeout_s: float = END_GRACE_S) -> None:
         """Until it has ended, and at most so long; then it is killed."""
@@ -128,6 +131,15 @@ class RankProcess:
                     Path(line).unlink()
         elif line:
             self.words.append(line)
+
+
+def start_reaper(pids: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """A process that kills `pids` when this one has ended, whatever ended it and whatever they are doing, an ssh to
+    another machine too: a rank there would else wait for SILENCE_S seconds, with its part in memory. Kill it to be rid
+    of it. Raises OSError if none can be started."""
+    command = ["/bin/sh", "-c", 'cat >/dev/null; kill -9 "$@"', "sh", *map(str, pids)]
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
 def _launched(rank: int, host: Host, variables: Mapping[str, str], arguments: list[str]) -> "subprocess.Popen[bytes]":

@@ -7,6 +7,7 @@ directions, and after ten of silence each side takes the other for lost.
 """
 
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 from qwen_core.engine.hosts import Hosts
 from qwen_core.engine.joining import Listening, join, reach
 from qwen_core.engine.log import RANK_LOST
-from qwen_core.engine.rank_process import RankProcess
+from qwen_core.engine.rank_process import RankProcess, start_reaper
 from qwen_core.errors import EngineError, QwenError, quote
 
 SILENCE_S = 10.0
@@ -56,6 +57,7 @@ class Ranks:
         self._lost_how = lost
         self._met: dict[str, Any] = {}
         self._listening = Listening(())
+        self._reaper: subprocess.Popen[bytes] | None = None
         self._silence_s = SILENCE_S
         self._processes: list[RankProcess] = []
         self._changed = threading.Condition()
@@ -81,6 +83,7 @@ class Ranks:
         for rank in self._others:
             self._silent[rank] = 0
             self._processes.append(self._started(rank))
+        self._reaper = start_reaper([process.pid for process in self._processes])
         for target in (self._beat, self._watch):
             threading.Thread(target=target, name=f"ranks{target.__name__}", daemon=True).start()
         return self._all_replies(stop, None)
@@ -165,6 +168,9 @@ class Ranks:
             process.end()
         for process in self._processes:
             process.wait()
+        if self._reaper is not None:
+            with self._reaper:
+                self._reaper.kill()
 
     def _reach_all(self, ring: list[list[str]], stop: Stopped) -> None:
         """Every rank tries the addresses of the next one, as MLX's ring will."""
