@@ -19,7 +19,7 @@ _MORE, _LAST = "@+", "@="
 
 def as_lines(message: Mapping[str, Any]) -> bytes:
     """`message` as one or more whole lines."""
-    text = json_text(dict(message), ascii_only=True).replace("\x7f", "\\u007f")  # the terminal's backspace
+    text = json_text(dict(message), ascii_only=True)
     pieces = [text[begin : begin + LINE] for begin in range(0, len(text), LINE)]
     ends = [_MORE] * (len(pieces) - 1) + [_LAST]
     return "".join(f"{end}{piece}\n" for end, piece in zip(ends, pieces, strict=True)).encode("ascii")
