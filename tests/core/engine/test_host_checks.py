@@ -103,8 +103,4 @@ def test_a_model_over_ssh(model: Path, tmp_path: Path, monkeypatch: pytest.Monke
         log.wait_for(TurnDone)
         os.kill(stage.pid(), signal.SIGKILL)
         assert log.wait_for(EngineDied).reason.startswith("rank 1 (studio) ")
-        stage.set(monkeypatch)
-        engine.restart()
-        engine.send(Load(str(model), settings=LoadSettings(hosts=str(file))))
-        log.wait_for(Loaded)
     stage.wait_for_the_end()
