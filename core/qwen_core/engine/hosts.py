@@ -122,7 +122,11 @@ class _File:
         return Host(name, addresses, tuple(self._devices(where, entry) for entry in rdma))
 
     def _address(self, where: str, ip: Any) -> str:
-        return ip if isinstance(ip, str) and _is_address(ip) else self._refuse(f"{where}: {quote(repr(ip))} is no IP")
+        return (
+            ip
+            if isinstance(ip, str) and _is_address(ip)
+            else self._refuse(f"{where}: {quote(repr(ip))} is no IPv4 address")
+        )
 
     def _devices(self, where: str, entry: Any) -> Devices:
         if entry is None:
@@ -163,7 +167,7 @@ class _File:
 
 def _is_address(text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        ipaddress.IPv4Address(text)  # MLX cuts ip:port at its first colon
     except ValueError:
         return False
     return True

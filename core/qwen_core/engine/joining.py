@@ -32,7 +32,7 @@ class Listening:
         self._sockets: list[socket.socket] = []
         for ip in ips:
             try:
-                listener = socket.create_server((ip, 0), family=_family(ip))
+                listener = socket.create_server((ip, 0))
             except OSError as error:
                 self.close()
                 raise EngineError(
@@ -58,15 +58,15 @@ def check_first(hosts: Hosts) -> None:
         raise EngineError(f"{hosts.called(0)}: {error}; the first host must be the machine you start from") from None
 
 
-def reach(addresses: Sequence[str], timeout_s: float) -> None:
-    """Connect to each address and let go. Raises EngineError for one that does not answer."""
+def reach(addresses: Sequence[str], called: str, timeout_s: float) -> None:
+    """Connect to each address of the rank that is `called` so, and let go. Raises EngineError where one is silent."""
     for address in addresses:
         ip, _, port = address.rpartition(":")
         try:
             socket.create_connection((ip, int(port)), timeout_s).close()
         except OSError as error:
             why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-            raise EngineError(f"{address} cannot be reached from there ({why}); is a firewall in between?") from None
+            raise EngineError(f"{called} cannot be reached at {address} ({why}); is a firewall in between?") from None
 
 
 def join(rank: int, said: dict[str, Any], limit_s: float) -> Any:
@@ -125,7 +125,3 @@ def _limited(limit_s: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _family(ip: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in ip else socket.AF_INET

@@ -132,7 +132,7 @@ class Rank:
         return {"addresses": self._listening.addresses}
 
     def _reach(self, command: Command) -> Reply:
-        reach(command["addresses"], command["timeout_s"])
+        reach(command["addresses"], command["of"], command["timeout_s"])
         return {}
 
     def _join(self, command: Command) -> Reply:

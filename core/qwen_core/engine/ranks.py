@@ -121,12 +121,12 @@ class Ranks:
         except QwenError as error:
             self._all_replies(stop, None)  # a rank that can say why, says it better
             raise EngineError(f"{self.hosts.called(0)}: {error}") from None
-        self._all_replies(stop, None)
         with self._changed:
             self.group = group
-            lost = self.lost
-        if lost:
-            self._lost_how(lost)
+        try:
+            self._all_replies(never, None)
+        except QwenError as error:  # this process is in a group that never came to be, and can join no other
+            self._lost_how(str(error))
 
     def tell(self, command: Mapping[str, Any]) -> None:
         """Have all others do `command`, in order, without waiting for them."""
@@ -156,7 +156,8 @@ class Ranks:
 
     def stop(self) -> None:
         """Have the others stop what they were asked to do; nobody waits for their replies any more."""
-        self._asked += 1
+        with self._changed:
+            self._asked += 1
         self.tell({"do": "stop"})
 
     def close(self) -> None:
@@ -176,14 +177,14 @@ class Ranks:
         """Every rank tries the addresses of the next one, as MLX's ring will."""
         timeout_s = self._silence_s / 2
         commands = [
-            {"do": "reach", "addresses": ring[(rank + 1) % self.count], "timeout_s": timeout_s}
-            for rank in range(1, self.count)
+            {"do": "reach", "addresses": ring[other], "of": self.hosts.called(other), "timeout_s": timeout_s}
+            for other in (*range(2, self.count), 0)
         ]
         self._ask_only(commands)
         try:
-            reach(ring[1], timeout_s)
+            reach(ring[1], self.hosts.called(1), timeout_s)
         except QwenError as error:
-            raise EngineError(f"{self.hosts.called(1)}: {error}") from None
+            raise EngineError(f"{self.hosts.called(0)}: {error}") from None
         self._all_replies(stop, None)
 
     def _ask_only(self, commands: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from qwen_core.engine import ranks
 from qwen_core.engine.hello import found_there, place
 from qwen_core.engine.host_checks import HostCheck, check_hosts
 from qwen_core.engine.hosts import Host, Hosts
+from qwen_core.engine.joining import Listening, reach
 from qwen_core.errors import QwenError
 from qwen_core.protocol.events import EngineDied, GenerationSettings, Load, Loaded, LoadSettings, Send, TurnDone
 from support import fake_ssh
@@ -87,6 +88,17 @@ def test_the_first_host_must_be_this_one(model: Path) -> None:
     first, second = check_hosts(hosts, open_checkpoint(model))
     assert "192.0.2.1 is no address of this machine" in first.problem
     assert not second.problem
+
+
+def test_addresses_are_held_until_all_were_reached() -> None:
+    listening = Listening(HERE * 2)
+    first, second = addresses = listening.addresses
+    assert first != second
+    reach(addresses, "rank 1 (mini)", 5.0)
+    listening.close()
+    with pytest.raises(QwenError) as caught:
+        reach(addresses, "rank 1 (mini)", 5.0)
+    assert str(caught.value).startswith(f"rank 1 (mini) cannot be reached at {first} (Connection refused)")
 
 
 @pytest.mark.usefixtures("ssh")
