@@ -1,6 +1,6 @@
 """A `Session` and a `CompletionList` that yield given events: for tests of the headless commands around a model.
 
-They keep to the signatures and events of qwen_core.session.session and qwen_core.session.completion; `Calls` records
+They keep to the signatures and events of qwen_core.session.opening and qwen_core.session.completion; `Calls` records
 what was asked.
 """
 
@@ -97,7 +97,7 @@ class ScriptedSession:
         """Stand in for the modules, so that none of what they import is needed."""
         functions = (self.load_session, self.load_completion)
         for name, given in (
-            ("qwen_core.session.session", functions[:1]),
+            ("qwen_core.session.opening", functions[:1]),
             ("qwen_core.session.completion", functions[1:]),
             ("qwen_core.engine.loading", functions),
         ):

@@ -54,7 +54,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def through_session(turns: int) -> bool:
-    from qwen_core.session.session import load_session
+    from qwen_core.session.opening import load_session
 
     with load_session(str(demo_model_path()), "float32") as session:
 

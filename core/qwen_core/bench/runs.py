@@ -25,7 +25,7 @@ from qwen_core.model.model import Model, load_model
 from qwen_core.model.weights import LoadCancelled
 from qwen_core.protocol.events import LoadProgress
 from qwen_core.session.drafters import Drafters, why_off
-from qwen_core.session.session import load_session
+from qwen_core.session.opening import load_session
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from qwen_core.model.model import load_model
 from qwen_core.model.shard import check_split
 from qwen_core.protocol.events import LoadProgress, LoadSettings
 from qwen_core.protocol.ranks import RankSummary
-from qwen_core.session import completion, session
+from qwen_core.session import completion, opening
 from qwen_core.session.completion import Completion
 from qwen_core.session.loading import ModelOwner, Progress, Stopped
 from qwen_core.session.session import Session
@@ -37,12 +37,12 @@ def load_session(
     stop: Stopped | None = None,
     lost: Lost = end_process,
 ) -> Session:
-    """As `qwen_core.session.session.load_session`, on the hosts of `settings`. Where there are several, `lost` is told
+    """As `qwen_core.session.opening.load_session`, on the hosts of `settings`. Where there are several, `lost` is told
     the one line that says which rank was lost, and ends this process.
     """
     part = _part_loader(settings, lost)
     load = part or load_model
-    loaded = session.load_session(
+    loaded = opening.load_session(
         path, system, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load
     )
     return _told_of(part, loaded, stop)

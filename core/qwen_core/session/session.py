@@ -1,7 +1,7 @@
 """`Session`: a conversation as a token sequence over one model state ("The way of a token" in core/README.md).
 
 Owns which tokens belong to the conversation and which of them the state already holds; the arithmetic of a turn is
-turn.py's, the text of a template chat_encoding.py's, getting a model into memory loading.py's.
+turn.py's, how one begins opening.py's, getting a model into memory loading.py's.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qwen_core.checkpoint.config import replaced_rope
-from qwen_core.checkpoint.directory import open_checkpoint
-from qwen_core.errors import CheckpointError, SettingsError, quote
-from qwen_core.model.model import load_model
+from qwen_core.errors import SettingsError
 from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import PromptCount
 from qwen_core.protocol.events import (
@@ -28,7 +25,7 @@ from qwen_core.protocol.pieces import Piece, text_of, with_late_reasoning
 from qwen_core.session.drafters import why_off
 from qwen_core.session.foresight import check_fits, foresee
 from qwen_core.session.generation_settings import merge_settings
-from qwen_core.session.loading import LoadedModel, LoadModel, Progress, Stopped, load
+from qwen_core.session.loading import LoadedModel, Stopped
 from qwen_core.session.prompts import Prompts, Run
 from qwen_core.session.reasoning_budget import BudgetWatch
 from qwen_core.session.repetition_guard import RepetitionGuard
@@ -39,9 +36,8 @@ from qwen_core.session.state_file import load_state, save_state
 from qwen_core.session.turn import Turn, TurnPlan, never
 from qwen_core.text.effort import find_levels, resolve_effort
 from qwen_core.text.piece_stream import PieceStream
-from qwen_core.text.template import ChatTemplate, load_template
-from qwen_core.text.template_process import TEMPLATE_PROCESS
-from qwen_core.text.tokenizer import Tokenizer, check_tokenizer_fits, load_tokenizer
+from qwen_core.text.template import ChatTemplate
+from qwen_core.text.tokenizer import Tokenizer
 
 _MOST_LEFT = 4
 
@@ -372,32 +368,3 @@ class Session(Scorer):
     def _leave(self, run: Run) -> None:
         """Remember ids that messages of the conversation were fed as."""
         self._left = [*(other for other in self._left if other != run), run][-_MOST_LEFT:]
-
-
-def load_session(
-    path: str | Path,
-    system: str | None = None,
-    *,
-    dtype: str | None = None,
-    settings: LoadSettings | None = None,
-    progress: Progress | None = None,
-    stop: Stopped | None = None,
-    load_model: LoadModel = load_model,
-) -> Session:
-    """Load a model directory with its tokenizer and chat template, and begin a conversation.
-
-    Text files are checked before the first weight is read; a stretched context that lost its base on the way is
-    refused: `load_model` computes it as transformers does, but nobody can talk with that. Without `settings` the
-    built-in ones count: no file of the person's is read here. Raises QwenError with one line that says what is wrong.
-    """
-    checkpoint = open_checkpoint(path)
-    if problem := replaced_rope(checkpoint.config, checkpoint.raw_config):
-        raise CheckpointError(f"{quote(checkpoint.path / 'config.json')}: {problem}")
-    TEMPLATE_PROCESS.start()
-    tokenizer = load_tokenizer(checkpoint)
-    check_tokenizer_fits(tokenizer, checkpoint.config)
-    template = load_template(checkpoint)
-    find_levels(template)
-    settings = settings or LoadSettings()
-    loaded = load(checkpoint, dtype=dtype, settings=settings, progress=progress, stop=stop, load_model=load_model)
-    return Session(loaded, tokenizer, template, system=system, snapshot_budget_bytes=settings.snapshot_budget_bytes)

@@ -21,7 +21,7 @@ from qwen_core.protocol.stats import DraftStats
 from qwen_core.session.draft_count import MOST_DRAFTS
 from qwen_core.session.drafters import Drafters
 from qwen_core.session.drafting import Drafting
-from qwen_core.session.session import load_session
+from qwen_core.session.opening import load_session
 from support.checkpoints import write_checkpoint
 from support.reference import CASES, write_case
 from support.scripted_drafter import ScriptedDrafter

@@ -17,7 +17,7 @@ from qwen_core.device.hardware import Hardware
 from qwen_core.errors import CapacityError
 from qwen_core.model.model import Model, load_model
 from qwen_core.protocol.stats import TurnStats
-from qwen_core.session.session import load_session
+from qwen_core.session.opening import load_session
 from support.checkpoints import write_checkpoint
 
 MACHINE = Hardware("M3 Max", 40, 64 << 30, None, 400.0, "published")

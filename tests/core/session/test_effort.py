@@ -9,7 +9,8 @@ import pytest
 
 from qwen_core.errors import SettingsError
 from qwen_core.protocol.events import Effort
-from qwen_core.session.session import Session, load_session
+from qwen_core.session.opening import load_session
+from qwen_core.session.session import Session
 from qwen_core.text.chat_encoding import encode_chat
 from qwen_core.text.template import ChatTemplate
 from support.checkpoints import write_checkpoint

@@ -14,8 +14,9 @@ from qwen_core.protocol.probabilities import together
 from qwen_core.protocol.scoring import Score
 from qwen_core.session import scoring
 from qwen_core.session.completion import Completion, load_completion
+from qwen_core.session.opening import load_session
 from qwen_core.session.reasoning_budget import BudgetWatch
-from qwen_core.session.session import Session, load_session
+from qwen_core.session.session import Session
 from support.reference import CASES, MIXTURES, Case, write_case
 
 GOLDENS = Path(__file__).resolve().parent.parent / "model" / "goldens"

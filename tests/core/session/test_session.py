@@ -17,8 +17,9 @@ from qwen_core.errors import QwenError, SettingsError
 from qwen_core.protocol.events import GenerationSettings, LoadSettings, Message, StreamEvent
 from qwen_core.session import turn as turn_module
 from qwen_core.session.completion import load_completion
+from qwen_core.session.opening import load_session
 from qwen_core.session.prompts import Prompts
-from qwen_core.session.session import Session, load_session
+from qwen_core.session.session import Session
 from qwen_core.text.template import ChatTemplate
 from support.checkpoints import write_checkpoint
 from support.text import REWRITING_TEMPLATE, TEMPLATE, TOKENIZER_SIZE, write_text_files

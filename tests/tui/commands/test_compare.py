@@ -90,7 +90,7 @@ def test_other_tokens_are_one_line_before_anything_loads(
 ) -> None:
     path = write_demo_variant(tmp_path / "other", 4)
     write_text_files(path)
-    monkeypatch.setattr("qwen_core.session.session.load_session", None)
+    monkeypatch.setattr("qwen_core.session.opening.load_session", None)
     assert cli.main(["compare", DEMO, str(path), "-p", "x"]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)

@@ -192,7 +192,7 @@ class _Work:
     @contextmanager
     def _opened(self, path: Path) -> Generator[Session | Completion, None, None]:
         from qwen_core.session.completion import load_completion
-        from qwen_core.session.session import load_session
+        from qwen_core.session.opening import load_session
 
         given: dict[str, Any] = {"settings": self.load, "progress": self._loading, "stop": self.interrupt}
         if self.request.prompt_ids is not None:
