@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from qwen_core.errors import QwenError
+from qwen_tui import cli
 from qwen_tui.commands.export import export, import_conversations
 from qwen_tui.settings.file import settings_path
 from qwen_tui.settings.themes import colours_of
@@ -30,7 +31,9 @@ def kept() -> list[int]:
 
 
 def call(command: click.Command, *arguments: object, text: str | None = None) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments], input=text, standalone_mode=False)
+    # As the program's own: click keeps a command's help option as it was first asked for.
+    given = [str(command.name), *map(str, arguments)]
+    return CliRunner().invoke(cli.program, given, input=text, standalone_mode=False)
 
 
 def test_the_last_one_is_printed_as_markdown(kept: list[int]) -> None:
