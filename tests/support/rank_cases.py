@@ -27,13 +27,13 @@ from support.scripted_drafter import ScriptedDrafter
 Rows = NDArray[np.float32]
 
 
-def logits(led: Led, path: Path, ids: Sequence[int]) -> Rows:
+def logits(led: Led, path: Path, ids: Sequence[int], dtype: str = "float32") -> Rows:
     """[T, vocab] after each of `ids`."""
-    return all_logits(led.load(path), ids)
+    return all_logits(led.load(path, dtype), ids)
 
 
 def all_logits(model: Model, ids: Sequence[int]) -> Rows:
-    return np.array(model(mx.array([list(ids)]), model.new_state())[0])
+    return np.array(model(mx.array([list(ids)]), model.new_state())[0].astype(mx.float32))
 
 
 def logits_in_pieces(led: Led, path: Path, ids: Sequence[int], cuts: Sequence[int]) -> Rows:

@@ -46,7 +46,7 @@ class Led:
         """The model in `path`, of which every rank has loaded its part."""
         from qwen_core.model.led import load_led
 
-        if self._loaded is None or self._loaded[0] != path:
+        if self._loaded is None or (self._loaded[0], self._loaded[1].dtype) != (path, dtype):
             if self._loaded is not None:
                 self._loaded[1].close()
             self._loaded = path, load_led(path, dtype, self.collectives, self.tell)

@@ -18,10 +18,7 @@ def feed_forward(source: TensorSource, prefix: str, config: ModelConfig) -> Feed
 
 
 class Block:
-    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9): [1, T, hidden], or [1, 1, hidden] if `last`.
-
-    `total` makes the whole of what a mixer or a feed-forward part gives where it is but a part of one (part.py).
-    """
+    """h += mixer(norm(h)); h += feed_forward(norm(h)) (step 9): [1, T, hidden], or [1, 1, hidden] if `last`."""
 
     def __init__(self, source: TensorSource, index: int, config: ModelConfig) -> None:
         prefix = f"layers.{index}."
@@ -32,7 +29,19 @@ class Block:
         norms = (source.take(f"{prefix}{which}_layernorm.weight") for which in ("input", "post_attention"))
         self.mixer_norm, self.feed_forward_norm = (Norm(w, config.rms_norm_eps, source.kernels) for w in norms)
         self.feed_forward = feed_forward(source, prefix + "mlp.", config)
-        self.total: Callable[[mx.array], mx.array] = _itself
+        self._total: Callable[[mx.array], mx.array] = _itself
+        self._replay = self._made_replay()
+
+    def share(self, total: Callable[[mx.array], mx.array]) -> None:
+        """The mixer and the feed-forward part are parts of theirs, of what they give `total` makes the whole."""
+        self._total = total
+        self._replay = None  # what others take part in cannot be recorded
+
+    def _made_replay(self) -> Replay | None:
+        if not isinstance(self.mixer, GatedDeltaNet):
+            return None
+        dense = self.feed_forward if isinstance(self.feed_forward, FeedForward) else None
+        return Replay(self.mixer, self.mixer_norm, self.feed_forward_norm, dense)
 
     def __call__(
         self, h: mx.array, added: mx.array | None, state: State, last: bool = False
@@ -43,9 +52,9 @@ class Block:
             h, behind = self._replay(h, added, state)
             return h, self.feed_forward(behind) if isinstance(self.feed_forward, Mixture) else behind
         h, normed = self.mixer_norm.of_sum(h, added)
-        mixed = self.total(self.mixer(normed, state, last))
+        mixed = self._total(self.mixer(normed, state, last))
         h, normed = self.feed_forward_norm.of_sum(h[:, -1:] if last else h, mixed)
-        return h, self.total(self.feed_forward(normed))
+        return h, self._total(self.feed_forward(normed))
 
 
 def _itself(x: mx.array) -> mx.array:

@@ -34,7 +34,6 @@ class Follower:
         self.collectives = collectives
         self._folder = folder
         self._progress = progress
-        self._stop = stop
         self._model: PartModel | None = None
         self._states: dict[int, State] = {}
         self._snapshots: dict[int, Snapshot] = {}
@@ -74,9 +73,7 @@ class Follower:
         def build(weights: Weights, chosen: Kernels) -> PartModel:
             return PartModel(checkpoint, weights, dtype, self.collectives, kernels=chosen)
 
-        self._model = load_part(
-            checkpoint, dtype, self.collectives, build, progress=self._progress, stop=self._stop, kernels=kernels
-        )
+        self._model = load_part(checkpoint, dtype, self.collectives, build, progress=self._progress, kernels=kernels)
         return {"loaded": self._model.tiers.total}
 
     def _close(self) -> None:

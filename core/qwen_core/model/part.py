@@ -57,7 +57,7 @@ class PartModel(Model):
         self._embedding = SharedEmbedding(self._embedding, config.vocab_size // collectives.ranks, collectives)
         self._head = lambda hidden: collectives.gather(own(hidden))
         for block in self._blocks:
-            block.total = collectives.sum
+            block.share(collectives.sum)
 
     def head(self, hidden: mx.array) -> mx.array:
         return super().head(self.collectives.sum(hidden))

@@ -13,7 +13,7 @@ from qwen_core.device.backend import default_dtype, is_gpu, is_metal
 from qwen_core.device.machine import fused_rows, memory_limit
 from qwen_core.errors import CapacityError, quote
 from qwen_core.figures import decimal_size
-from qwen_core.model.weights import DTYPES
+from qwen_core.model.weights import DTYPES, plan_weights
 from qwen_core.protocol.ranks import free_memory, without_room
 from qwen_core.session.generate import most_scores, most_tokens
 from qwen_core.session.loading import LoadedModel

@@ -90,6 +90,13 @@ def test_any_split_of_a_prompt_gives_the_same_logits(several: Ranks, mixed: Path
         close(several.do(rank_cases.logits_in_pieces, mixed, IDS, cuts), expected[-1])
 
 
+def test_half_precision_stays_close_to_float32(two: Ranks, mixed: Path) -> None:
+    """As close as one rank does (test_model.py): parts of a sum are rounded before they are added up."""
+    exact = rank_cases.all_logits(load_model(mixed, "float32"), IDS[:12])
+    found = two.do(rank_cases.logits, mixed, IDS[:12], "bfloat16")
+    assert 1e-4 < np.sqrt(((found - exact) ** 2).mean()) < 0.3 * exact.std()
+
+
 def test_64_greedy_tokens_with_and_without_drafts(several: Ranks, with_mtp: tuple[Path, Model]) -> None:
     """Drafts of the MTP layer, which rank 0 has alone, and of one who is mostly right, for `keep`."""
     path, model = with_mtp

@@ -22,6 +22,8 @@ from qwen_core.checkpoint.part_bytes import PartBytes, Runs
 from qwen_core.checkpoint.tensor_bytes import TensorBytes
 from qwen_core.errors import SettingsError
 from qwen_core.model import weights
+from qwen_core.model.collectives import Collectives
+from qwen_core.model.led import load_led
 from qwen_core.model.part_plans import part_plans
 from qwen_core.model.shard import Shard, check_split, split_config
 from qwen_core.model.weights import Weights, load_plans, load_weights, map_tensor
@@ -193,3 +195,17 @@ def test_the_demo_model_has_one_linear_key_head() -> None:
     with pytest.raises(SettingsError) as caught:
         check_split(checkpoint.config, checkpoint.specs, 2)
     assert str(caught.value) == "1 linear key head cannot be shared by 2 ranks; it runs on one machine alone"
+
+
+def test_on_a_gpu_the_ranks_add_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There one rank replays what was recorded of a layer, in which nobody else has a part."""
+    monkeypatch.setattr("qwen_core.model.block.is_gpu", lambda: True)
+    write_checkpoint(tmp_path, "bf16", text=SHARED)
+    collectives = Collectives(rank=0, ranks=2)
+    with collectives.silenced():
+        model = load_led(tmp_path, "float32", collectives, lambda command: None)
+        state = model.new_state()
+        for _ in range(3):
+            before = collectives.messages
+            mx.eval(model(mx.array([[7]]), state))
+            assert collectives.messages - before == 2 * model.config.num_hidden_layers + 3
