@@ -74,7 +74,7 @@ def search_folds(
     if importance:
         check_importance(plan.checkpoint.config, importance)
     decisions = {decision.module: decision for decision in plan.decisions if decision.part == "text"}
-    wanted = [group for group in groups(plan.checkpoint.config) if not plan.specs.keys().isdisjoint(group.wanted)]
+    wanted = quantised_groups(plan)
     if not wanted:
         raise CheckpointError(
             "the importance matrix has no effect: nothing that it could scale is quantised; leave it out"
@@ -97,6 +97,11 @@ def search_folds(
             if choice.exponent or choice.gain != 1:
                 scales[group] = scale
     return folds_of(scales), tuple(choices)
+
+
+def quantised_groups(plan: ConversionPlan) -> list[ScaledGroup]:
+    """The groups with a quantised weight: what is folded into no other lessens its error."""
+    return [group for group in groups(plan.checkpoint.config) if not plan.specs.keys().isdisjoint(group.wanted)]
 
 
 def _exponent(

@@ -79,6 +79,48 @@ def test_a_matrix_that_helps_nothing_is_said_to(
     assert tensor_bytes(place / "with") == tensor_bytes(place / "without")
 
 
+def test_a_matrix_that_chose_formats_need_not_be_folded_in(
+    source: Path, imatrix: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A budget that leaves floats what could be scaled, and one that leaves everything so: nothing is scaled then."""
+    rules = place.parent / "head.toml"
+    rules.write_text('[[rule]]\nmatch = ["lm_head", "o_proj"]\nmode = "nvfp4"\n')
+    matrix = ["--imatrix-path", str(imatrix)]
+    ways = {
+        "all": ["--fit", "1TB", *matrix],
+        "fixed": ["--fit", "1TB", *matrix, "--awq", "fixed"],
+        "scales": ["--recipe", str(rules), *matrix, "--search"],
+    }
+    for name, options in ways.items():
+        assert cli.main(["convert", str(source), str(place / name), *options]) == 0, name
+        out, err = capsys.readouterr()
+        assert "nothing is folded in: no weight that the importance matrix could scale is quantised" in out
+        assert "scaled" not in err
+    assert cli.main(["convert", str(source), str(place / "floats")]) == 0
+    assert tensor_bytes(place / "all") == tensor_bytes(place / "fixed") == tensor_bytes(place / "floats")
+
+
+@pytest.mark.parametrize("more", ["", '[[rule]]\nmatch = "gate_proj"\nmode = "affine"\nbits = 4\n'])
+def test_a_search_without_a_matrix_says_nothing_of_one(
+    more: str, source: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = place.parent / "rules.toml"
+    rules.write_text(f'[[rule]]\nmatch = "o_proj"\nmode = "nvfp4"\n{more}')
+    assert cli.main(["convert", str(source), str(place / "out"), "--recipe", str(rules), "--search"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_floats_are_folded_into_where_that_is_asked_for_alone(
+    source: Path, imatrix: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix = ["--imatrix-path", str(imatrix)]
+    assert cli.main(["convert", str(source), str(place / "searched"), *matrix]) == 1
+    assert "nothing that it could scale is quantised" in capsys.readouterr().err
+    assert cli.main(["convert", str(source), str(place / "fixed"), *matrix, "--awq", "fixed"]) == 0
+    assert " tensors scaled" in capsys.readouterr().err
+    assert names(place) == ["fixed"]
+
+
 def test_a_budget_is_planned_written_and_chosen_again_from_what_was_kept(
     source: Path, imatrix: Path, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,25 +79,28 @@ def measuring_options(function: Function) -> Function:
 def measured(
     plan: "ConversionPlan", wish: Measuring, importance: "dict[str, Vector]", *, always: bool = False
 ) -> Measured:
-    """Everything that is decided before a byte is written. Nothing quantised: all of the matrix is folded in as
-    `--awq fixed` does, for a model to quantise later. `always`: errors are measured though nothing goes by them."""
+    """Everything that is decided before a byte is written. `always`: errors are measured though nothing goes by them.
+    With `--awq fixed` and nothing quantised all of the matrix is folded in, for a model to quantise later."""
     if not importance and not wish.search and not always:
         return Measured({}, None, None)
+    from qwen_core.convert.fold_search import quantised_groups, search_folds
     from qwen_core.convert.measure import Measure
 
     measure = Measure(importance, search=wish.search) if plan.specs else None
+    # Formats or scales have gone by the matrix: it had an effect though nothing can be folded in.
+    if (always or (wish.search and plan.specs)) and not quantised_groups(plan):
+        return Measured({}, () if importance else None, measure)
     if not importance and not (wish.search and any(spec.mode == "nvfp4" for spec in plan.specs.values())):
         return Measured({}, None, measure)
-    if wish.awq == "fixed" or not plan.specs:
+    if wish.awq == "fixed":
         from qwen_core.convert.awq import folds
 
         return Measured(folds(plan.checkpoint.config, importance, set(plan.specs) or None), None, measure)
-    from qwen_core.convert.fold_search import search_folds
     from qwen_tui.commands.convert import ended_cleanly, show_step
 
     with ended_cleanly(), progress_bar() as show:
         found, choices = search_folds(plan, importance, gains=wish.search, progress=lambda step: show_step(step, show))
-    return Measured(found, choices, measure)
+    return Measured(found, choices or None, measure)
 
 
 def fold_lines(choices: "Iterable[FoldChoice]", width: int, *, is_folding: bool = True) -> "Iterator[RenderableType]":
@@ -106,6 +109,9 @@ def fold_lines(choices: "Iterable[FoldChoice]", width: int, *, is_folding: bool 
     from qwen_tui.commands.report import figures, folding, table, words
 
     choices = list(choices)
+    if not choices:
+        yield "nothing is folded in: no weight that the importance matrix could scale is quantised"
+        return
     columns = folding("scaled in", 20), words("exponent"), words("gain"), figures("error before"), figures("after")
     rows = [
         (
