@@ -135,8 +135,9 @@ def _best(errors: np.ndarray) -> int:
 
 
 def _measured(group: ScaledGroup, decisions: Mapping[str, Decision]) -> list[str]:
-    """The quantised weights of a group; with them the rows that feed it, which are rounded anew as well."""
-    return [module for module in (*group.wanted, group.producer) if decisions[module].spec is not None]
+    """The quantised weights that are scaled with a group; with them the rows that feed it, rounded anew as well."""
+    scaled = (*group.wanted, *group.also, group.producer)
+    return [module for module in scaled if decisions[module].spec is not None]
 
 
 class _Search:

@@ -160,6 +160,23 @@ def test_between_two_matrices_what_both_lose_counts(variant: str, source: Path, 
         assert choice.before == pytest.approx(hypot(*both), rel=0.01)
 
 
+def test_all_that_reads_a_norm_counts_where_it_is_quantised(source: Path, tmp_path: Path) -> None:
+    """In the published recipe a and b of linear attention stay floats, in a budget's choice they need not."""
+    importance = importance_of(source)
+    plan = make_plan(open_checkpoint(source), built_in_rules("uniform", "affine", 3))
+    for group in groups(plan.checkpoint.config):
+        importance |= {module: importance[group.wanted[0]] * 100 for module in group.also}
+    _, choices = search_folds(plan, importance)
+    convert(plan, tmp_path / "out", measure=Measure(importance))
+    errors = read_errors(tmp_path / "out" / ERRORS_FILE)
+    linear = [choice for choice in choices if choice.group.also]
+    assert linear
+    for choice in linear:
+        found = [errors[module] for module in (*choice.group.wanted, *choice.group.also)]
+        whole = sum(one.error for one in found) / sum(one.size for one in found)
+        assert choice.before == pytest.approx(np.sqrt(whole), rel=0.01)
+
+
 def test_it_is_less_than_the_fixed_exponent_leaves(source: Path, tmp_path: Path) -> None:
     importance = importance_of(source)
     plan = plan_of(source, "q3")
