@@ -165,7 +165,7 @@ def test_all_that_reads_a_norm_counts_where_it_is_quantised(source: Path, tmp_pa
     importance = importance_of(source)
     plan = make_plan(open_checkpoint(source), built_in_rules("uniform", "affine", 3))
     for group in groups(plan.checkpoint.config):
-        importance |= {module: importance[group.wanted[0]] * 100 for module in group.also}
+        importance |= dict.fromkeys(group.also, importance[group.wanted[0]] * 100)
     _, choices = search_folds(plan, importance)
     convert(plan, tmp_path / "out", measure=Measure(importance))
     errors = read_errors(tmp_path / "out" / ERRORS_FILE)
