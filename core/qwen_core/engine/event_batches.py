@@ -79,6 +79,7 @@ class TurnBatcher:
             self._clock(),
             tokens=len(event.token_ids),
             drafted=event.drafted,
+            given=event.given,
             prefilled=event.prefilled,
             kept=event.kept_tokens,
         )

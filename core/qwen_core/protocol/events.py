@@ -97,6 +97,7 @@ class StreamEvent:
     start, are reasoning that came unmarked: `with_late_reasoning` puts that right.
     `experts` is there while `Session.watch_experts` is on, `probabilities`, a row for each of `token_ids`, where
     `GenerationSettings.logprobs` asks for them. `kept_tokens`: the state behind so many tokens was kept as a snapshot.
+    `given`: these tokens are what an answer was said to begin with.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -115,6 +116,7 @@ class StreamEvent:
     experts: ExpertUse | None = None
     probabilities: Probabilities | None = None
     kept_tokens: int = 0
+    given: bool = False
 
     @property
     def text(self) -> str:

@@ -1,6 +1,7 @@
 """When the tokens of an answer came, packed: what the device did from the question to the last token, step by step.
 
-A token that an accepted draft said came with the pass of the one before it, so it has no time of its own to speak of.
+A token that an accepted draft said came with the pass of the one before it, so it has no time of its own to speak of;
+one that the answer was said to begin with has none at all.
 """
 
 from array import array
@@ -70,11 +71,21 @@ class Stopwatch:
         self._prefilled = 0
         self._noted: list[Moment] = []
 
-    def note(self, now: float, *, tokens: int = 0, drafted: bool = False, prefilled: int = 0, kept: int = 0) -> None:
+    def note(
+        self,
+        now: float,
+        *,
+        tokens: int = 0,
+        drafted: bool = False,
+        given: bool = False,
+        prefilled: int = 0,
+        kept: int = 0,
+    ) -> None:
         """At `now` a step ended: it brought `tokens`, or read the prompt up to `prefilled` tokens; before it the state
-        was kept behind `kept` tokens."""
+        was kept behind `kept` tokens. Tokens that are `given` take no time: it is that of the next step."""
         if kept:
             self._noted.append(Moment("snapshot", 0.0, kept))
+        now = self._last if given else now
         spent, self._last = now - self._last, now
         if prefilled > self._prefilled:
             self._noted.append(Moment("prefill", spent, prefilled - self._prefilled))

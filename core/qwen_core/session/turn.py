@@ -164,6 +164,7 @@ class Turn:
             cached_tokens=self._cached,
             stats=self._stats(),
             probabilities=begun.probabilities,
+            given=True,
         )
 
     @property

@@ -148,5 +148,7 @@ def test_through_the_engine_it_comes_with_its_first_tokens_and_from_the_nearest_
         assert came[0].ids == ids[:4]
         assert tuple(token for delta in came for token in delta.ids) == ids
         moments = [moment for delta in came for moment in delta.timeline.moments()]
-        assert len(of_tokens(moments)) == len(ids)
+        spent = [moment.seconds for moment in of_tokens(moments)]
+        assert len(spent) == len(ids)
+        assert spent[:4] == [0.0] * 4 and min(spent[4:]) > 0, "what is given takes no pass"
         assert [moment.tokens for moment in moments if moment.kind == "snapshot"] == [len(prompt)]

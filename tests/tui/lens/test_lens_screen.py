@@ -7,9 +7,13 @@ import pytest
 from qwen_core.protocol.events import Restore
 from qwen_core.protocol.probabilities import LENS_TOP, Probabilities
 from qwen_core.protocol.scoring import Score, ScoreFailed, Spell
+from qwen_core.protocol.timeline import Moment
 from qwen_tui.lens.panel import ALL_SURE, NO_TIMES, NOT_KEPT
+from qwen_tui.lens.reading import Reading
 from qwen_tui.lens.screen import LensScreen
 from qwen_tui.lens.shades import meanings
+from qwen_tui.lens.timeline_lines import timeline_lines
+from qwen_tui.lens.token_lines import token_facts
 from qwen_tui.store import ModelIdentity
 from support.app_stage import Stage, stage
 from support.fake_engine import Step, loads_only
@@ -130,6 +134,13 @@ async def test_nothing_of_the_list_and_of_the_legend_is_cut_where_there_is_littl
             assert by in here.lines()[0]
             assert all(meaning in here.text() for meaning in meanings(by))
             await here.press("c")
+
+
+def test_a_token_that_came_without_a_pass_is_none() -> None:
+    times = [Moment("prefill", 0.2, 8), *[Moment("token", 0.0)] * 3, *[Moment("token", 0.01)] * 2]
+    reading = Reading(IDS[:5], PROMPT, moments=times)
+    assert timeline_lines(reading, 0, 100, 11)[0].plain.startswith("2 passes · ")
+    assert [token_facts(reading, place)[-1] for place in (2, 3)] == ["without a pass of its own", "10.0 ms"]
 
 
 async def test_t_shows_the_time_and_names_the_slowest() -> None:

@@ -45,7 +45,7 @@ def columns(reading: Reading) -> list[Column]:
 def timeline_lines(reading: Reading, place: int, width: int, rows: int) -> list[Content]:
     """The chart around the token at `place`, in `rows` rows; what it says comes first. [] where no times are known."""
     steps = columns(reading)
-    passes = [step for step in steps if step.sign == SIGNS["token"]]
+    passes = [step for step in steps if step.sign == SIGNS["token"] and step.seconds > 0]
     if not passes or width < 1:
         return []
     slowest, others = _slowest(reading, steps), _facts(reading, passes)

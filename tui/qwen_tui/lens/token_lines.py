@@ -62,8 +62,14 @@ def token_facts(reading: Reading, place: int) -> list[str]:
         facts.append("no probability is kept")
     moment = reading.came()[place]
     if moment is not None:
-        facts.append("with the pass before, from a draft" if moment.kind == "draft" else milliseconds(moment))
+        facts.append(_came(moment))
     return facts
+
+
+def _came(moment: Moment) -> str:
+    if moment.kind == "draft":
+        return "with the pass before, from a draft"
+    return milliseconds(moment) if moment.seconds > 0 else "without a pass of its own"
 
 
 def rows_of(facts: Sequence[str], width: int, most: int) -> list[Content]:
