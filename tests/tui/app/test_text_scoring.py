@@ -146,6 +146,18 @@ async def test_esc_stops_it_and_a_second_one_waits(tmp_path: Path) -> None:
         assert "file was not read: it was stopped" in here.transcript()
 
 
+async def test_of_a_text_that_was_not_read_it_is_not_said_that_it_is(tmp_path: Path) -> None:
+    def fails(command: Command) -> Iterable[Step]:
+        return [(0.0, ScoreFailed(command.number, "too long"))] if isinstance(command, Score) else waits(command)
+
+    (tmp_path / "file").write_text("text")
+    async with stage(fails, size=(140, 40)) as here:
+        await here.enter(f"/perplexity {tmp_path}/file")
+        await done(here)
+        assert "file was not read: too long" in here.transcript()
+        assert "Reading" not in here.lines()[-1]
+
+
 async def test_an_engine_that_dies_leaves_nothing_running(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     async with stage(waits, size=(140, 40)) as here:

@@ -74,6 +74,7 @@ class TextScoring:
                 self._context.send(Spell(number, tuple(tokens_shown(*self._found))))
             case ScoreFailed(number, message) if number == self._number:
                 self.running = False
+                self._context.chat.status.clear_flash()
                 self._context.note(f"{self._name} was not read: {message}", "error")
             case Spelled(number, tokens) if number == self._number and self._found is not None:
                 self.running = False
