@@ -1,5 +1,7 @@
 """/compare in the app: what is told of two models' words, its keys, how it looks, and what can go wrong."""
 
+import math
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -116,6 +118,17 @@ def test_marked_is_what_differs() -> None:
     assert [words.b_ids[n] for n in PARTED] == list(PARTED.values())
     assert words.places == {n: n for n in range(len(IDS))}
     assert "B would say ␣Paris" in " · ".join(pair.facts(3))
+
+
+def test_a_token_that_was_drawn_against_the_odds_is_shown_beside_the_likeliest() -> None:
+    """Else one that B thinks likeliest is marked as different, and looks the same."""
+    three, four = words([15]), words([4])
+    drawn_four = Probabilities(TOP, struct.pack("<3fI", math.log(0.2), math.nan, 0.6, 2) + three.data[16:])
+    comparison = Comparison((4,), (2.5,), drawn_four, four)
+    pair = Pair(replace(found(), comparison=comparison))
+    assert pair.parted == [0]
+    assert f"A {pair.shown(4)} 20.0 %, likeliest {pair.shown(15)} " in " · ".join(pair.facts(0))
+    assert "likeliest" not in " · ".join(Pair(found()).facts(0))
 
 
 def test_an_answer_of_nothing_has_no_place() -> None:

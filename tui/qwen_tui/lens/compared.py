@@ -80,10 +80,11 @@ class Pair:
         """Of the token of A's answer at `place`."""
         comparison = self.found.comparison
         token, a, b = self.a_ids[place], comparison.a[place], comparison.b[place]
-        likeliest, chance = b.top[0]
+        (own, own_chance), (likeliest, chance) = a.top[0], b.top[0]
+        surer = f", likeliest {self.shown(own)} {probability(own_chance)}" if own != token else ""
         return [
             f"{place + 1:,} of {len(self.a_ids):,}",
-            f"A {self.shown(token)} {probability(a.logprob)}",
+            f"A {self.shown(token)} {probability(a.logprob)}{surer}",
             f"B would say {self.shown(likeliest)} {probability(chance)}",
             f"A's in B {probability(b.logprob)}",
             f"KL {comparison.divergences[place]:.4f} nats",
