@@ -260,6 +260,17 @@ async def test_a_control_token_is_chosen_only_on_purpose() -> None:
         assert begun.ids == (IDS[0], 0)
 
 
+async def test_what_is_known_is_not_read_once_more() -> None:
+    """A reading knows nothing of how likely a token was to be drawn, which is kept with the answer."""
+    async with stage(LensEngine(), SIZE) as here:
+        await looked(here)
+        await here.press("s")
+        await here.settle()
+        assert not any(isinstance(command, Score) for command in here.engine.commands)
+        assert "is known" in here.text()
+        assert "drawn at" in here.text()
+
+
 async def test_an_answer_without_probabilities_is_read_once_more_and_they_are_kept() -> None:
     async with stage(LensEngine(kept=False, times=False), SIZE) as here:
         await looked(here)

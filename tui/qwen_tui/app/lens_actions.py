@@ -111,6 +111,8 @@ class LensActions:
         refusal = self._context.conversation.refusal.partition(":")[0]
         if refusal or self._scoring:
             return refusal or "It is being read."
+        if self._reading.probabilities is not None and not self._reading.first:
+            return "How likely these tokens were is known: nothing is left to be read."
         if not self._reading.prompt_ids:
             return "It cannot be read once more: the tokens before this answer are not known."
         self._scoring = next(self._numbers)
