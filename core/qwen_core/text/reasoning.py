@@ -120,7 +120,7 @@ class Splitter:
             self._written -= 1
         elif tag == "</think>":
             self._stray, self._answered = self._stray or self._answered, False
-            self._held, self._skip_newlines = "", True
+            self._held, self._skip_newlines, self._after_call = "", True, False
             return []
         return self.push_text(tag)
 

@@ -143,6 +143,7 @@ def oracle(output: list[str], in_reasoning: bool) -> tuple[list[Piece], int]:
 @example(output=["<tool_call>", "a", "</tool_call>", "\n", "<tool_call>", "b"], in_reasoning=False)
 @example(output=["a", "</think>", "\n\n", "b", "</think>", " ", "<tool_call>", "c"], in_reasoning=False)
 @example(output=["a", "</think>", " \n", "<think>", "b", "</think>", "\n", "c"], in_reasoning=False)
+@example(output=["<tool_call>", "</tool_call>", "</think>", "<think>"], in_reasoning=False)
 def test_parts_are_those_of_the_rule(tokenizer: Tokenizer, output: list[str], in_reasoning: bool) -> None:
     ids = [
         id
