@@ -17,7 +17,7 @@ def test_the_script_finds_what_is_said_anywhere() -> None:
     for words in (
         "Press Ctrl+C again to quit.",
         "{…} is not a directory",
-        "the engine process was ended by {…}",
+        "was ended by {…}",
         "Print one answer on standard output.",
         "choose one of {…}",
     ):
