@@ -220,8 +220,11 @@ def _hosts(hosts: str, model_dir: str | None, problems: list[str]) -> list[dict[
     checkpoint = open_checkpoint(demo_model_path() if model_dir is None else resolve_model_path(model_dir))
     checks = check_hosts(ranks, checkpoint)
     problems += [check.problem for check in checks if check.problem]
-    if model_dir is not None:
-        _attempt(problems, lambda: check_split(checkpoint.config, checkpoint.specs, len(ranks.ranks)))
+    try:
+        check_split(checkpoint.config, checkpoint.specs, len(ranks.ranks))
+    except QwenError as error:
+        whose = "the demo model, as no MODEL_DIR is named: " if model_dir is None else ""
+        problems.append(f"{whose}{error}")
     return [asdict(check) for check in checks]
 
 
