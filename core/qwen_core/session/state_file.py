@@ -1,7 +1,8 @@
 """The state of a conversation on disk, so that a long one goes on without prefill: a safetensors file.
 
 It holds the ids that were fed and every array of the `State` after them, under the model's fingerprint, the compute
-type and MLX's version: a file that does not fit exactly is refused with one line, and prefill does the work instead.
+type, MLX's version and the number of ranks: a file that does not fit exactly is refused with one line, and prefill does
+the work instead.
 """
 
 import os
@@ -15,10 +16,12 @@ from qwen_core.checkpoint.headers import read_header
 from qwen_core.device.backend import mx
 from qwen_core.errors import QwenError, quote
 from qwen_core.model.model import Model
+from qwen_core.model.part import PartModel
 from qwen_core.model.state import State
 
 FORMAT = "qwen-tui state 1"
 IDS = "ids"
+RANKS = "number of ranks"
 
 
 class StateFileError(QwenError):
@@ -48,8 +51,8 @@ def save_state(path: Path, model: Model, fingerprint: str, ids: Sequence[int], s
 def load_state(path: Path, model: Model, fingerprint: str, ids: Sequence[int]) -> tuple[list[int], State]:
     """(ids, state) of a file that `save_state` wrote for a beginning of `ids`.
 
-    Raises StateFileError, one line that says why the file is of no use here: damaged, of another model, type, program
-    or MLX, or of another conversation.
+    Raises StateFileError, one line that says why the file is of no use here: damaged, of another model, type, program,
+    MLX or number of ranks, or of another conversation.
     """
     where = f"the saved state {quote(path)}"
     try:
@@ -60,6 +63,7 @@ def load_state(path: Path, model: Model, fingerprint: str, ids: Sequence[int]) -
     arrays, marks = loaded if isinstance(loaded, tuple) else ({}, {})
     if not isinstance(arrays, dict):
         raise StateFileError(f"{where} is damaged: it holds no named arrays")
+    marks.setdefault(RANKS, "1")  # earlier versions knew no other
     for name, value in _marks(model, fingerprint).items():
         if marks.get(name) != value:
             raise StateFileError(f"{where} is of another {name} ({quote(marks.get(name))}, here {quote(value)})")
@@ -78,4 +82,11 @@ def load_state(path: Path, model: Model, fingerprint: str, ids: Sequence[int]) -
 
 
 def _marks(model: Model, fingerprint: str) -> dict[str, str]:
-    return {"format": FORMAT, "model": fingerprint, "compute type": model.dtype, "MLX": version("mlx")}
+    ranks = model.collectives.ranks if isinstance(model, PartModel) else 1
+    return {
+        "format": FORMAT,
+        "model": fingerprint,
+        "compute type": model.dtype,
+        "MLX": version("mlx"),
+        RANKS: str(ranks),
+    }
