@@ -158,8 +158,7 @@ def test_a_saved_state_and_every_way_to_lose_a_part(two: Ranks, mixed: Path, tmp
     state = model.new_state()
     model.feed(mx.array([IDS]), state)
     save_state(alone, model, "a fingerprint", IDS, state)
-    refused = two.do(rank_cases.taken_up, mixed, IDS, alone)
-    assert refused.endswith(" is of another number of ranks (1, here 2)")
+    assert " is of another number of ranks (1, here 2)" in two.do(rank_cases.taken_up, mixed, IDS, alone)
     part.unlink()
     part.mkdir()
     with pytest.raises(QwenError, match="rank 1 cannot write its part"):
