@@ -91,6 +91,7 @@ def examine(model_dir: str | None = None, hosts: str | None = None) -> dict[str,
         "demo": _attempt(problems, _demo),
         "model": None if model_dir is None else _attempt(problems, lambda: _named(model_dir)),
         "hosts": None if hosts is None else _attempt(problems, lambda: _hosts(hosts, model_dir, problems)),
+        "split": None if hosts is None else _split(hosts, model_dir, problems),
         "paths": _attempt(problems, _paths),
         "terminal": _terminal(),
         "problems": problems,
@@ -106,7 +107,7 @@ def report_parts(report: dict[str, Any], width: int) -> Iterator["RenderableType
     yield paragraph(f"qwen-tui {report['version']} · Python {report['python']} · {report['system']}")
     pairs = [("memory", decimal_size(report["memory_bytes"]))] if report["memory_bytes"] else []
     for title in ("backend", "demo", "model", "hosts", "paths", "terminal", "packages"):
-        found = _host_lines(report[title]) if title == "hosts" else report[title]
+        found = _host_lines(report[title], report["split"]) if title == "hosts" else report[title]
         for index, (name, value) in enumerate((found or {}).items()):
             shown = _shown(name, value)
             label = "weights" if name == "bytes" else name.replace("_gb_s", " GB/s").replace("_", " ")
@@ -212,7 +213,6 @@ def _hosts(hosts: str, model_dir: str | None, problems: list[str]) -> list[dict[
     from qwen_core.checkpoint.locate import resolve_model_path
     from qwen_core.engine.host_checks import check_hosts
     from qwen_core.engine.hosts import read_hosts
-    from qwen_core.model.shard import check_split
 
     ranks = read_hosts(hosts)
     if ranks is None:
@@ -220,17 +220,37 @@ def _hosts(hosts: str, model_dir: str | None, problems: list[str]) -> list[dict[
     checkpoint = open_checkpoint(demo_model_path() if model_dir is None else resolve_model_path(model_dir))
     checks = check_hosts(ranks, checkpoint)
     problems += [check.problem for check in checks if check.problem]
-    try:
-        check_split(checkpoint.config, checkpoint.specs, len(ranks.ranks))
-    except QwenError as error:
-        whose = "the demo model, as no MODEL_DIR is named: " if model_dir is None else ""
-        problems.append(f"{whose}{error}")
     return [asdict(check) for check in checks]
 
 
-def _host_lines(checks: list[dict[str, Any]] | None) -> dict[str, str]:
+def _split(hosts: str, model_dir: str | None, problems: list[str]) -> str | None:
+    """Why the hosts cannot share the model; None where they can. Of the demo model, which nobody named, it is only
+    said: the hosts may be right for another."""
+    from qwen_core import demo_model_path, open_checkpoint
+    from qwen_core.checkpoint.locate import resolve_model_path
+    from qwen_core.engine.hosts import read_hosts
+    from qwen_core.model.shard import check_split
+
+    try:
+        ranks = read_hosts(hosts)
+        path = demo_model_path() if model_dir is None else resolve_model_path(model_dir)
+        checkpoint = open_checkpoint(path)
+    except QwenError:  # told by `_hosts`
+        return None
+    try:
+        check_split(checkpoint.config, checkpoint.specs, 1 if ranks is None else len(ranks.ranks))
+    except QwenError as error:
+        if model_dir is None:
+            return f"the demo model cannot, name a MODEL_DIR to check it: {error}"
+        problems.append(str(error))
+        return str(error)
+    return None
+
+
+def _host_lines(checks: list[dict[str, Any]] | None, split: str | None) -> dict[str, str]:
     """What was found of each host, as one line for people; what is wrong with it is told with the problems."""
-    return {f"rank {check['rank']} ({check['host']})": _host_line(check) for check in checks or ()}
+    lines = {f"rank {check['rank']} ({check['host']})": _host_line(check) for check in checks or ()}
+    return lines if split is None else {**lines, "sharing": split}
 
 
 def _host_line(check: dict[str, Any]) -> str:
