@@ -93,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QwenError as error:
         return _fault(str(error))
     except Exception as error:
+        from qwen_core.engine.ranks import leave_to_watch
+
+        leave_to_watch(error)
         return _crash(error)
     return code if isinstance(code, int) else OK
 

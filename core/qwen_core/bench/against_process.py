@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qwen_core.child_process import end_with_parent
+from qwen_core.engine.ranks import leave_to_watch
 from qwen_core.errors import QwenError
 
 OWN, OWN_PLAIN, MLX_LM = "qwen-tui", "qwen-tui without its own kernels", "mlx-lm"
@@ -149,6 +150,9 @@ def main() -> None:
             outcome = timed(side.generate, task, side.version)
         except QwenError as error:
             sys.exit(str(error))
+        except RuntimeError as error:
+            leave_to_watch(error)
+            raise
     import mlx.core as mx  # which the side has brought
 
     beside = {"kernels": side.kernels, "kernel_faults": side.kernel_faults, "peak_memory_bytes": mx.get_peak_memory()}

@@ -89,6 +89,11 @@ def join(rank: int, said: dict[str, Any], limit_s: float) -> Any:
             raise EngineError(f"it did not connect to the others: {quote(error)}") from None
 
 
+def is_lost_connection(error: Exception) -> bool:
+    """Whether MLX says by it that another rank is gone, or does not answer."""
+    return isinstance(error, RuntimeError) and str(error).startswith(("[ring]", "[jaccl]"))
+
+
 @contextmanager
 def _environment(rank: int, said: dict[str, Any]) -> Iterator[None]:
     """What mlx.launch tells a rank, in files and variables, while it joins."""

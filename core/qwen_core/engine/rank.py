@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from qwen_core.engine.hello import found_there, introduction
-from qwen_core.engine.joining import Listening, join, reach
+from qwen_core.engine.joining import Listening, is_lost_connection, join, reach
 from qwen_core.engine.lines import Speaker, read_messages
 from qwen_core.engine.ranks import BEATS, HELLO
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
@@ -106,6 +106,8 @@ class Rank:
             traceback.print_exc()
             reply = {"failed": str(CapacityError("memory ran out"))}
         except Exception as error:
+            if is_lost_connection(error):  # rank 0 knows which one, and ends this process too
+                time.sleep(2 * self._silence_s)
             traceback.print_exc()
             reply = {"failed": f"internal error: {type(error).__name__}: {quote(error)}"}
         if asked:

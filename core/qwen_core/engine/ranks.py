@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from qwen_core.engine.hosts import Hosts
-from qwen_core.engine.joining import Listening, join, reach
+from qwen_core.engine.joining import Listening, is_lost_connection, join, reach
 from qwen_core.engine.log import RANK_LOST
 from qwen_core.engine.rank_process import RankProcess, start_reaper
 from qwen_core.errors import EngineError, QwenError, quote
@@ -44,6 +44,15 @@ def end_process(line: str) -> NoReturn:
     os.dup2(nothing, 2)
     os.write(words, f"\n{line}\n".encode("utf-8", "replace"))
     os._exit(RANK_LOST)
+
+
+def leave_to_watch(error: Exception) -> None:
+    """MLX can notice before the watch does that a rank is gone, and knows neither which nor why: where `error` is of
+    that kind, wait for the watch to say so and to end this process. Returns at once for all others."""
+    if not is_lost_connection(error):
+        return
+    for ranks in _connected:
+        ranks.wait_for_the_end()
 
 
 class Ranks:
@@ -123,10 +132,15 @@ class Ranks:
             raise EngineError(f"{self.hosts.called(0)}: {error}") from None
         with self._changed:
             self.group = group
+        _connected.append(self)
         try:
             self._all_replies(never, None)
         except QwenError as error:  # this process is in a group that never came to be, and can join no other
             self._lost_how(str(error))
+
+    def wait_for_the_end(self) -> None:
+        """Until a rank that is lost has been told, which ends this process, and no longer than one may be silent."""
+        self._closed.wait(2 * self._silence_s)
 
     def tell(self, command: Mapping[str, Any]) -> None:
         """Have all others do `command`, in order, without waiting for them."""
@@ -260,3 +274,7 @@ class Ranks:
                 late = [process for process in self._processes if self._silent[process.rank] > BEATS]
             for process in late:
                 self._lose(process, f"has not answered for {self._silence_s:g} s")
+
+
+_connected: list[Ranks] = []
+"""Those of this process: MLX joins one group in its life."""

@@ -20,6 +20,7 @@ from qwen_core.child_process import connect_to_parent
 from qwen_core.engine.command_queue import Inbox, Job, read_commands
 from qwen_core.engine.event_batches import Clock, Throttle, TurnBatcher
 from qwen_core.engine.log import NOTE, bound_log
+from qwen_core.engine.ranks import leave_to_watch
 from qwen_core.errors import CapacityError, EngineError, QwenError, quote
 from qwen_core.protocol.begun_answer import BegunAnswer
 from qwen_core.protocol.counting import Count, Counted, PromptCount
@@ -304,6 +305,7 @@ class Worker:
                 str(CapacityError(f"memory ran out while {doing}; close other programs or take a smaller model"))
             )
         except Exception as error:
+            leave_to_watch(error)
             traceback.print_exc()
             said = f"{type(error).__name__}: {quote(error)}"
             return Failure(str(EngineError(f"internal error while {doing}: {said}; see {quote(engine_log_path())}")))

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from qwen_core.demo import demo_model_path
+from qwen_core.engine import ranks
 from qwen_core.engine.engine import Engine
+from qwen_core.engine.hosts import read_hosts
+from qwen_core.engine.ranks import Ranks
 from qwen_core.protocol.events import (
     EngineDied,
     GenerationSettings,
@@ -157,6 +160,26 @@ def test_a_rank_lost_in_a_turn_ends_the_engine_with_its_name(
         assert words in died.reason
         assert log.of(TurnDone) == []
     stage.wait_for_the_end()
+
+
+@pytest.mark.parametrize(
+    ("error", "waited"),
+    [
+        (RuntimeError("[ring] connection to a peer was lost"), 1),
+        (RuntimeError("[matmul] shapes"), 0),
+        (ValueError("[ring] no"), 0),
+    ],
+)
+def test_mlx_has_not_the_first_word_on_a_lost_rank(
+    error: Exception, waited: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may notice before the watch does, and knows neither which rank it is nor why."""
+    waits: list[Ranks] = []
+    connected = Ranks(read_hosts("2") or pytest.fail("two ranks are several"))
+    monkeypatch.setattr(ranks, "_connected", [connected])
+    monkeypatch.setattr(Ranks, "wait_for_the_end", lambda self: waits.append(self))
+    ranks.leave_to_watch(error)
+    assert waits == [connected] * waited
 
 
 def test_what_is_wrong_before_all_are_connected_fails_the_load(
