@@ -14,8 +14,8 @@ from typing import Any, Literal, NoReturn, cast, get_args
 
 from qwen_core.errors import QwenError, SettingsError, quote
 from qwen_core.files import read_text, strict_json
+from qwen_core.model.shard import MOST_RANKS
 
-MOST_RANKS = 64
 MAX_FILE_BYTES = 1 << 20
 MOST_ADDRESSES = 16
 LOCAL = "127.0.0.1"

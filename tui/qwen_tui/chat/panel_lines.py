@@ -24,7 +24,7 @@ CEILING_MARK = "│"
 
 
 LABEL = 16  # cells
-MOST_RANKS = 4
+RANKS_SHOWN = 4
 """So many have a line each: with more the other figures would not fit."""
 # Whole words for the parts of a model; what has none here is called as the layout calls it.
 _PARTS = {"ffn": "feed-forward", "gdn": "gated delta net", "attn": "attention", "head": "output head"}
@@ -206,11 +206,11 @@ def _ranks(model: ModelSummary, used: int, width: int) -> Lines:
     """What each rank has in memory, and on which host: of this one as measured, of the others an estimate."""
     lines: Lines = []
     apart = len({host.host for host in model.hosts}) > 1
-    for host, nbytes in zip(model.hosts[:MOST_RANKS], memory_in_use(model.hosts, used), strict=False):
+    for host, nbytes in zip(model.hosts[:RANKS_SHOWN], memory_in_use(model.hosts, used), strict=False):
         label = f"rank {host.rank} {_short(host.host) if apart else ''}"
         note = " est." if host.rank and used else ""
         lines.append(_figure(width, one_line(label, LABEL - 1), decimal_size(nbytes), note))
-    if (more := len(model.hosts) - MOST_RANKS) > 0:
+    if (more := len(model.hosts) - RANKS_SHOWN) > 0:
         lines.append(_figure(width, "", "", f"and {more} more"))
     return lines
 
